@@ -1,0 +1,385 @@
+"""Settings: what a person may choose, each with its unit and default. Unknown keys are refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from haystack.contracts.base import explain
+from haystack.contracts.query import ControlStrategy, PerturbationType
+from haystack.contracts.retrieval import Strategy
+from haystack.errors import ConfigError, suggest
+
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class Section(BaseModel):
+    """Base of all settings."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class ObsColumns(Section):
+    """Which obs column holds what. Null: the atlas does not say."""
+
+    cell_type: str
+    """author labels or Cell Ontology ids of the cell types"""
+    perturbation: str | None = None
+    """what was done to the cells, control labels included"""
+    donor: str | None = None
+    tissue: str | None = None
+    disease: str | None = None
+    condition: str | None = None
+    """dose, time, batch or other condition of the sample"""
+    age: str | None = None
+    sex: str | None = None
+
+
+class AtlasEntry(Section):
+    """One atlas of `config/atlases.yaml`."""
+
+    path: str
+    """h5ad or zarr, a path or a gs:// URI; `{data_dir}` stands for the setting of that name"""
+    description: str = ""
+    obs: ObsColumns
+    constants: dict[Literal["tissue", "disease", "donor", "condition", "sex", "age"], str] = {}
+    """labels that hold for every cell, for what obs does not say (for example tissue: blood)"""
+    control_labels: list[str] = []
+    """values of obs.perturbation that mean: nothing was done (PBS, DMSO, ctrl)"""
+    perturbation_type: PerturbationType | None = None
+    """what kind of thing obs.perturbation names; null for an atlas without perturbations"""
+    gene_symbols: str | None = None
+    """var column with gene symbols; null: var_names are symbols"""
+    counts_layer: str = "X"
+    """where raw counts are: X, raw, or the name of a layer"""
+    mapping: str | None = None
+    """TSV with corrected labels (kind, label, id); rows win over the resolver"""
+    simulated: bool = False
+    """true: made by the demo rules of this pipeline; shown as a simulation everywhere"""
+
+    @model_validator(mode="after")
+    def _controls_are_named(self) -> AtlasEntry:
+        if self.obs.perturbation and not self.control_labels:
+            raise ValueError("an atlas with obs.perturbation must list its control_labels")
+        return self
+
+
+class CellFilter(Section):
+    """Cells that match every given key (names, ids, or original labels; `cell_type` includes subtypes)."""
+
+    atlas: str | None = None
+    cell_type: list[str] = []
+    perturbation: list[str] = []
+    donor: list[str] = []
+    tissue: list[str] = []
+    disease: list[str] = []
+
+    @model_validator(mode="after")
+    def _not_everything(self) -> CellFilter:
+        if not (self.atlas or self.cell_type or self.perturbation or self.donor or self.tissue or self.disease):
+            raise ValueError("an empty filter would exclude every cell")
+        return self
+
+
+class QuerySettings(Section):
+    """How questions are read."""
+
+    llm: str | None = None
+    """provider:model that may propose a parse (extra `llm`); null: rules only"""
+
+
+class RetrievalSettings(Section):
+    """How cell sets are found and ranked."""
+
+    strategies: list[Strategy] | None = None
+    """null: those that fit the task type"""
+    max_hops: int = Field(default=3, ge=0, le=10)
+    """Cell Ontology steps that the ontology strategy may take"""
+    min_cells: int = Field(default=20, ge=1)
+    """cell sets with fewer cells are not proposed"""
+    weight_relevance: float = Field(default=0.5, ge=0, le=1)
+    weight_diversity: float = Field(default=0.3, ge=0, le=1)
+    weight_quality: float = Field(default=0.2, ge=0, le=1)
+    exclude: list[CellFilter] = []
+    """hold-outs: cells that match any of these are never prompt, control or query cells, nor used in training"""
+
+
+class PromptingSettings(Section):
+    """How cells of the chosen sets are picked."""
+
+    prompt_cells: int = Field(default=128, ge=1)
+    """prompt cells per prompt"""
+    query_cells: int = Field(default=256, ge=1)
+    """query cells per run"""
+    min_control_cells: int = Field(default=10, ge=1)
+    """fewer control cells than this: the prompt falls back to query_as_control"""
+
+
+class TrainSettings(Section):
+    """How a small STACK is trained on harmonised atlases (`haystack model train`, rule train_model)."""
+
+    atlases: list[str]
+    """names of atlases with perturbations"""
+    n_genes: int = Field(default=2000, ge=50)
+    """most variable genes kept (Pearson residuals of training cells), besides always_genes"""
+    always_genes: list[str] = []
+    """symbols to keep whatever their variance"""
+    n_hidden: int = Field(default=16, ge=1)
+    token_dim: int = Field(default=8, ge=1)
+    n_layers: int = Field(default=3, ge=1)
+    n_heads: int = Field(default=4, ge=1)
+    n_cells: int = Field(default=128, ge=8)
+    """positions of the model's window"""
+    steps: int = Field(default=900, ge=1)
+    """optimiser steps"""
+    batch_size: int = Field(default=2, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    exclude: list[CellFilter] = []
+    """further hold-outs of training, besides retrieval.exclude"""
+
+
+class ModelSettings(Section):
+    """Which model predicts, and how it is run."""
+
+    kind: Literal["stack", "no_change", "prompt_mean", "additive"] = "stack"
+    """stack, or a baseline behind the same interface"""
+    name: str = "demo_tiny"
+    """folder under results/model for a trained model, and the name in reports"""
+    path: str | None = "resources/demo/model"
+    """folder with model.safetensors, config.json, genes.txt, provenance.json; null: results/model/{name}, from train"""
+    train: TrainSettings | None = None
+    """train the model by the pipeline; needs path: null"""
+    steps: int = Field(default=5, ge=1, le=50)
+    """T, steps of the mask-diffusion schedule"""
+    prompt_ratio: float = Field(default=0.25, gt=0, lt=1)
+    context_ratio: float = Field(default=0.4, ge=0, lt=1)
+    context_ratio_min: float = Field(default=0.2, ge=0, lt=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps"""
+    batch_size: int = Field(default=8, ge=1)
+    """windows per forward pass; halved when memory runs out"""
+    generations: int = Field(default=1, ge=1, le=20)
+    """generations averaged over seeds"""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelSettings:
+        if self.kind == "stack" and (self.path is None) == (self.train is None):
+            raise ValueError("give either model.path (a finished model) or model.train with path: null")
+        return self
+
+
+class DESettings(Section):
+    """Differential expression of generated cells."""
+
+    test: Literal["wilcoxon", "t-test"] = "wilcoxon"
+    correction: Literal["benjamini-hochberg", "bonferroni"] = "benjamini-hochberg"
+    log2fc: float = Field(default=0.5, ge=0)
+    """absolute log2 fold change of CP10k means, from which a gene counts as DE"""
+    padj: float = Field(default=0.05, gt=0, le=1)
+    min_cells: int = Field(default=10, ge=2)
+    """cells per group, below which nothing is tested"""
+    pseudocount: float = Field(default=1.0, gt=0)
+    """c of log2((mean CP10k + c) / (mean CP10k + c))"""
+
+
+class EnrichmentSettings(Section):
+    """Gene set enrichment and TF activity."""
+
+    libraries: dict[str, str] = {"haystack": "resources/genesets/haystack.gmt"}
+    """name -> GMT file with human symbols"""
+    regulons: str | None = None
+    """CollecTRI-format CSV (source, target, weight) for TF activity; null: not evaluated"""
+    min_size: int = Field(default=5, ge=1)
+    max_size: int = Field(default=500, ge=1)
+    padj: float = Field(default=0.05, gt=0, le=1)
+    gsea_sets: int = Field(default=30, ge=0)
+    """size of the shortlist for pre-ranked GSEA; 0: none"""
+    gsea_permutations: int = Field(default=200, ge=0)
+
+
+class GroundingSettings(Section):
+    """How evidence becomes a score."""
+
+    weights: dict[str, float] = {
+        "pathway_coherence": 0.25,
+        "target_activation": 0.30,
+        "literature_support": 0.25,
+        "network_coherence": 0.20,
+    }
+    """perturbational components"""
+    observational_weights: dict[str, float] = {
+        "marker_gene_expression": 0.30,
+        "tissue_signature_match": 0.25,
+        "donor_effect_capture": 0.25,
+        "cell_type_coherence": 0.20,
+    }
+    permutations: int = Field(default=200, ge=20)
+    """random draws behind nulls and p-values"""
+    network: str | None = None
+    """edge list TSV (gene, gene) for network coherence; null: edges of the gene set libraries"""
+
+
+class LiteratureSettings(Section):
+    """Searching papers. Off by default."""
+
+    enabled: bool = False
+    max_papers: int = Field(default=50, ge=1)
+    mailto: str | None = None
+    """contact address that the services ask for"""
+
+
+class DemoSettings(Section):
+    """The simulated atlases."""
+
+    seed: int = 7
+    cells_per_set: int = Field(default=60, ge=10)
+    """cells per cell type, donor and condition"""
+
+
+class Settings(Section):
+    """Everything in `config/config.yaml`."""
+
+    runs: str = "config/runs.tsv"
+    """table of runs: run_id (may be empty), query, and columns named as run settings that override them"""
+    atlases: str | dict[str, AtlasEntry] = "config/atlases.yaml"
+    """file with the atlases, or the atlases themselves"""
+    use_atlases: list[str] | None = None
+    """names of the atlases to use; null: all"""
+    data_dir: str = "../shared/data"
+    """what `{data_dir}` stands for in paths"""
+    seed: int = Field(default=0, ge=0)
+    offline: bool = True
+    """true: no network at all; false: web services are asked, answers cached beside the run"""
+    score_threshold: int = Field(default=7, ge=1, le=10)
+    """composite_score from which the loop stops"""
+    max_iterations: int = Field(default=5, ge=1, le=10)
+    plateau_window: int = Field(default=3, ge=2)
+    """iterations looked at for a plateau"""
+    plateau_min_improvement: float = Field(default=1.0, ge=0)
+    """composite_value that the window must gain, else the loop stops"""
+    prompts_per_iteration: int = Field(default=3, ge=1, le=20)
+    """K, prompts per iteration, all in one inference job"""
+    control_strategy: ControlStrategy = ControlStrategy.SYNTHETIC_CONTROL
+    query: QuerySettings = QuerySettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    prompting: PromptingSettings = PromptingSettings()
+    model: ModelSettings = ModelSettings()
+    de: DESettings = DESettings()
+    enrichment: EnrichmentSettings = EnrichmentSettings()
+    grounding: GroundingSettings = GroundingSettings()
+    literature: LiteratureSettings = LiteratureSettings()
+    demo: DemoSettings = DemoSettings()
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+SECRET_KEY = re.compile(r"(^|_)(api_?key|password|secret|token|credentials?)$", re.IGNORECASE)
+
+
+def load_settings(config: dict[str, Any]) -> Settings:
+    """Validate Snakemake's config (or a parsed YAML file).
+
+    Raises
+    ------
+    ConfigError
+        for an unknown key (the nearest known one is suggested), a wrong value, or a secret.
+    """
+    _refuse_secrets(config)
+    return validate(Settings, config, "config")
+
+
+def load_atlases(settings: Settings) -> dict[str, AtlasEntry]:
+    """The atlases in use, by name, with `{data_dir}` filled in.
+
+    Raises
+    ------
+    ConfigError
+        for an unreadable file, a wrong entry, or a name in `use_atlases` that is not there.
+    """
+    if isinstance(settings.atlases, str):
+        where = settings.atlases
+        raw = read_yaml(Path(where))
+    else:
+        where = "config: atlases"
+        raw = dict(settings.atlases)
+    if not raw:
+        raise ConfigError(f"{where}: no atlas is listed")
+    names = list(raw) if settings.use_atlases is None else settings.use_atlases
+    atlases = {}
+    for name in names:
+        if name not in raw:
+            raise ConfigError(f"use_atlases: unknown atlas '{name}'.{suggest(name, raw)}")
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"{where}: atlas name '{name}' may hold only letters, digits, '_', '-' and '.'")
+        item = raw[name]
+        entry = item if isinstance(item, AtlasEntry) else validate(AtlasEntry, item, f"{where}: {name}")
+        path = entry.path.replace("{data_dir}", settings.data_dir)
+        atlases[name] = entry.model_copy(update={"path": path})
+    return atlases
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping, or a ConfigError that names the file."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping (key: value), found {type(data).__name__}")
+    return data
+
+
+def validate(model: type[SectionT], data: Any, where: str) -> SectionT:
+    """Validate `data` as `model`; `where` names the file or key in messages."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        for item in error.errors():
+            if item["type"] == "extra_forbidden":
+                *parents, key = [str(part) for part in item["loc"]]
+                prefix = "".join(f"{part}." for part in parents)
+                raise ConfigError(f"{where}: unknown key '{prefix}{key}'.{suggest(key, _known(model, parents))}") from None
+        raise ConfigError(f"{where}: {explain(error)}") from None
+
+
+def _known(model: type[Section], parents: list[str]) -> list[str]:
+    """Keys of the (nested) section that `parents` leads to; list positions and dictionary keys are stepped over."""
+    section: type[Section] = model
+    for part in parents:
+        field = section.model_fields.get(part)
+        inner = _section_of(field.annotation) if field else None
+        section = inner or section
+    return list(section.model_fields)
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for part in get_args(annotation):
+        found = _section_of(part)
+        if found:
+            return found
+    return None
+
+
+def _refuse_secrets(config: Any, path: str = "") -> None:
+    if isinstance(config, dict):
+        for key, value in config.items():
+            if SECRET_KEY.search(str(key)) and value:
+                raise ConfigError(
+                    f"config: '{path}{key}' looks like a secret. Secrets come from environment variables, never from files"
+                )
+            _refuse_secrets(value, f"{path}{key}.")
+    elif isinstance(config, list):
+        for item in config:
+            _refuse_secrets(item, path)

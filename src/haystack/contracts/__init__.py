@@ -1,0 +1,82 @@
+"""Every file that crosses a rule has one definition here, checked when written and when read."""
+
+from haystack.contracts.base import Contract, explain, read_json, to_json, write_json
+from haystack.contracts.cells import (
+    CellRole,
+    PredictionRole,
+    read_cells,
+    read_predictions,
+    write_cells,
+    write_predictions,
+)
+from haystack.contracts.grounding import (
+    Component,
+    Decision,
+    Grounding,
+    IterationScore,
+    PromptGrounding,
+    TerminationReason,
+)
+from haystack.contracts.query import (
+    Ambiguity,
+    ControlStrategy,
+    FieldEvidence,
+    Perturbation,
+    StructuredQuery,
+    TaskType,
+)
+from haystack.contracts.retrieval import (
+    Candidate,
+    Candidates,
+    CellSet,
+    Pairing,
+    Prompt,
+    Prompts,
+    QueryCells,
+    Refinement,
+    RowSelection,
+    Strategy,
+)
+from haystack.contracts.tables import CELL_SETS, CELLS, DE, ENRICHMENT, read_table, write_table
+
+__all__ = [
+    "CELLS",
+    "CELL_SETS",
+    "DE",
+    "ENRICHMENT",
+    "Ambiguity",
+    "Candidate",
+    "Candidates",
+    "CellRole",
+    "CellSet",
+    "Component",
+    "Contract",
+    "ControlStrategy",
+    "Decision",
+    "FieldEvidence",
+    "Grounding",
+    "IterationScore",
+    "Pairing",
+    "Perturbation",
+    "PredictionRole",
+    "Prompt",
+    "PromptGrounding",
+    "Prompts",
+    "QueryCells",
+    "Refinement",
+    "RowSelection",
+    "Strategy",
+    "StructuredQuery",
+    "TaskType",
+    "TerminationReason",
+    "explain",
+    "read_cells",
+    "read_json",
+    "read_predictions",
+    "read_table",
+    "to_json",
+    "write_cells",
+    "write_json",
+    "write_predictions",
+    "write_table",
+]

@@ -1,0 +1,113 @@
+"""AnnData contracts: `cells.h5ad` (into the GPU job) and `predictions.h5ad` (out of it)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from haystack.errors import ContractError
+from haystack.files import whole_file
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+
+class CellRole(StrEnum):
+    """`obs.role` of `cells.h5ad`. Query cells have a missing prompt_id when all prompts share them."""
+
+    PROMPT = "prompt"
+    CONTROL_PROMPT = "control_prompt"
+    QUERY = "query"
+
+
+class PredictionRole(StrEnum):
+    """`obs.role` of `predictions.h5ad`.
+
+    `perturbed` and `control` always exist for every prompt. `reconstruction` exists under query_as_control only: query
+    cells generated from a prompt of the query's own cells, which shows the model's reconstruction error.
+    """
+
+    PERTURBED = "perturbed"
+    CONTROL = "control"
+    RECONSTRUCTION = "reconstruction"
+
+
+CELLS_OBS = ("role", "prompt_id")
+PREDICTIONS_OBS = ("role", "prompt_id", "query_cell_id", "gen_logit")
+
+
+def write_cells(path: str | Path, cells: ad.AnnData) -> None:
+    """Write `cells.h5ad`: X raw integer counts (CSR), var_names gene symbols, obs `role` and `prompt_id`."""
+    _check(cells, CELLS_OBS, {role.value for role in CellRole}, path)
+    _check_counts(cells, path)
+    _write(path, cells)
+
+
+def read_cells(path: str | Path) -> ad.AnnData:
+    """Read and check `cells.h5ad`."""
+    cells = _read(path)
+    _check(cells, CELLS_OBS, {role.value for role in CellRole}, path)
+    _check_counts(cells, path)
+    return cells
+
+
+def write_predictions(path: str | Path, predictions: ad.AnnData) -> None:
+    """Write `predictions.h5ad`: X sampled integer counts (CSR), layers["mean"] negative-binomial means (float32)."""
+    _check_predictions(predictions, path)
+    _write(path, predictions)
+
+
+def read_predictions(path: str | Path) -> ad.AnnData:
+    """Read and check `predictions.h5ad`."""
+    predictions = _read(path)
+    _check_predictions(predictions, path)
+    return predictions
+
+
+def _check_predictions(predictions: ad.AnnData, path: str | Path) -> None:
+    _check(predictions, PREDICTIONS_OBS, {role.value for role in PredictionRole}, path)
+    if "mean" not in predictions.layers:
+        raise ContractError(f"{path}: layers['mean'] (negative-binomial means) is missing")
+    obs = predictions.obs
+    for prompt_id, roles in obs.groupby("prompt_id", observed=True)["role"].unique().items():
+        for role in (PredictionRole.PERTURBED, PredictionRole.CONTROL):
+            if role.value not in set(roles):
+                raise ContractError(f"{path}: prompt {prompt_id} has no cells with role={role.value}")
+
+
+def _check(data: ad.AnnData, columns: tuple[str, ...], roles: set[str], path: str | Path) -> None:
+    missing = [name for name in columns if name not in data.obs]
+    if missing:
+        raise ContractError(f"{path}: obs lacks {', '.join(missing)}; found {', '.join(data.obs.columns)}")
+    unknown = set(data.obs["role"].astype(str)) - roles
+    if unknown:
+        raise ContractError(f"{path}: obs.role holds {sorted(unknown)}; expected {sorted(roles)}")
+    if not data.var_names.is_unique:
+        raise ContractError(f"{path}: gene symbols in var_names are not unique")
+
+
+def _check_counts(data: ad.AnnData, path: str | Path) -> None:
+    import numpy as np
+    from scipy import sparse
+
+    values = data.X.data if sparse.issparse(data.X) else np.asarray(data.X)
+    if values.size and (not np.isfinite(values).all() or values.min() < 0 or (values % 1 != 0).any()):
+        raise ContractError(f"{path}: X must hold raw counts (finite whole numbers, none negative)")
+
+
+def _read(path: str | Path) -> ad.AnnData:
+    import anndata as ad
+
+    path = Path(path)
+    if not path.exists():
+        raise ContractError(f"{path}: no such file")
+    try:
+        return ad.read_h5ad(path)
+    except Exception as error:
+        raise ContractError(f"{path}: not a whole h5ad file ({error}); delete it and run again") from error
+
+
+def _write(path: str | Path, data: ad.AnnData) -> None:
+    with whole_file(path) as temporary:
+        data.write_h5ad(temporary, compression="gzip")

@@ -1,0 +1,102 @@
+"""`grounding.json` and `decision.json`: how good a prediction is, and what to do next."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from haystack.contracts.base import Contract
+from haystack.contracts.query import ControlStrategy
+from haystack.contracts.retrieval import Refinement
+
+
+class Component(Contract):
+    """One kind of evidence. Tested and absent scores 1; what cannot be tested is null."""
+
+    score: float | None = Field(default=None, ge=1, le=10)
+    value: float | None = Field(default=None, description="raw statistic; its formula is in docs/grounding.md")
+    null_value: float | None = Field(default=None, description="the same statistic expected by chance")
+    p_value: float | None = Field(default=None, ge=0, le=1)
+    evaluated: bool
+    reason: str | None = Field(default=None, description="why it was not evaluated")
+    details: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Component:
+        if self.evaluated != (self.score is not None):
+            raise ValueError("a component has a score if and only if it was evaluated")
+        if not self.evaluated and not self.reason:
+            raise ValueError("a component that was not evaluated must say why")
+        return self
+
+
+class PromptGrounding(Contract):
+    """The evidence for the prediction of one prompt."""
+
+    prompt_id: str
+    components: dict[str, Component]
+    weights: dict[str, float] = Field(description="those used, renormalised over evaluated components; sum 1 or empty")
+    composite_value: float | None = Field(default=None, ge=1, le=10)
+    composite_score: int | None = Field(default=None, ge=1, le=10)
+    percentile: float | None = Field(default=None, ge=0, le=100, description="of composite_value among its nulls")
+    nulls: dict[str, float | None] = Field(
+        default={}, description="composite of no_change, permuted_labels, random_expectation"
+    )
+    ceiling: float | None = Field(default=None, description="composite of the held-out truth, where known")
+    control_strategy: ControlStrategy
+    n_de: int = Field(ge=0)
+    n_up: int = Field(ge=0)
+    n_down: int = Field(ge=0)
+    notes: list[str] = []
+
+
+class Grounding(Contract):
+    """`grounding.json`: all prompts of an iteration; the best one stands for it."""
+
+    run_id: str
+    iteration: int = Field(ge=1)
+    prompts: list[PromptGrounding]
+    best_prompt_id: str | None
+    composite_value: float | None
+    composite_score: int | None
+    refinement: Refinement
+
+
+class TerminationReason(StrEnum):
+    """Why a loop ended."""
+
+    THRESHOLD_REACHED = "threshold_reached"
+    PLATEAU = "plateau"
+    MAX_ITERATIONS = "max_iterations"
+    CANDIDATES_EXHAUSTED = "candidates_exhausted"
+    CANCELLED = "cancelled"
+
+
+class IterationScore(Contract):
+    """The best prompt of one iteration."""
+
+    iteration: int = Field(ge=1)
+    prompt_id: str | None
+    composite_value: float | None
+    composite_score: int | None
+
+
+class Decision(Contract):
+    """`decision.json`."""
+
+    run_id: str
+    iteration: int = Field(ge=1)
+    continue_: bool = Field(alias="continue")
+    reason: TerminationReason | None = Field(description="null while the loop goes on")
+    best_iteration: int | None
+    best_prompt_id: str | None
+    scores: list[IterationScore]
+    refinement: Refinement | None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Decision:
+        if self.continue_ == (self.reason is not None):
+            raise ValueError("a decision either continues or names a termination reason")
+        return self

@@ -1,0 +1,125 @@
+"""`candidates.json` and `prompts.json`: the cells that are found, and those that are chosen."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from haystack.contracts.base import Contract
+from haystack.contracts.query import ControlStrategy
+
+
+class Strategy(StrEnum):
+    """The ways to find cell sets."""
+
+    DIRECT = "direct"
+    MECHANISTIC = "mechanistic"
+    SEMANTIC = "semantic"
+    ONTOLOGY = "ontology"
+    DONOR_CONTEXT = "donor_context"
+    TISSUE_ATLAS = "tissue_atlas"
+
+
+class CellSet(Contract):
+    """All cells that share these keys: the unit of retrieval (a row of `cell_sets.parquet`)."""
+
+    cell_set_id: str
+    atlas: str
+    perturbation_name: str | None = Field(description="null where nothing was done to the cells")
+    cell_type_cl_id: str | None
+    cell_type_name: str | None
+    donor_id: str | None
+    tissue_uberon_id: str | None
+    disease_mondo_id: str | None
+    sample_condition: str | None
+    is_control: bool
+    n_cells: int = Field(ge=1)
+
+
+class Pairing(Contract):
+    """The control cells of a cell set, and how far they had to be looked for."""
+
+    control_set: CellSet
+    steps: list[str] = Field(description="constraints given up, in order; empty for an exact match")
+    penalty: float = Field(ge=0, le=1)
+
+
+class Candidate(Contract):
+    """A cell set that a strategy proposes."""
+
+    cell_set: CellSet
+    strategy: Strategy
+    relevance_score: float = Field(ge=0, le=1)
+    rationale: str
+    control: Pairing | None = None
+
+
+class Refinement(Contract):
+    """What the next iteration does differently, as data, with one plain sentence that says it."""
+
+    sentence: str
+    reasons: list[str] = Field(default=[], description="the weak components that led here")
+    strategy_weights: dict[str, float] = Field(default={}, description="strategy -> factor on relevance, 1 = as before")
+    prefer_perturbations: dict[str, float] = Field(default={}, description="perturbation name -> added relevance")
+    prefer_cell_types: dict[str, float] = Field(default={}, description="CL id -> added relevance")
+    prefer_cell_sets: dict[str, float] = Field(default={}, description="cell_set_id -> added relevance")
+    max_hops: int | None = Field(default=None, description="ontology hops; null = as configured")
+    prompt_cells: int | None = Field(default=None, description="cells per prompt; null = as configured")
+
+
+class Candidates(Contract):
+    """`candidates.json`."""
+
+    run_id: str
+    iteration: int = Field(ge=1)
+    candidates: list[Candidate] = Field(description="best first, over all strategies; tried sets left out")
+    n_untried: int = Field(ge=0, description="cell sets that some strategy can still propose, these included")
+    counts: dict[str, int] = Field(default={}, description="strategy -> cell sets proposed")
+    refinement: Refinement | None = Field(default=None, description="what was applied, from the last iteration")
+
+
+class RowSelection(Contract):
+    """Rows of one cell set."""
+
+    cell_set_id: str
+    atlas: str
+    rows: list[int] = Field(description="positions in the atlas's matrix, ascending")
+
+
+class Prompt(Contract):
+    """Chosen prompt cells with their paired controls."""
+
+    prompt_id: str
+    strategies: list[Strategy]
+    cell_sets: list[CellSet]
+    prompt_rows: list[RowSelection]
+    control_rows: list[RowSelection] = Field(description="empty under query_as_control")
+    pairing_steps: list[str] = []
+    pairing_penalty: float = Field(default=0, ge=0, le=1)
+    control_strategy: ControlStrategy = Field(description="effective, after fallback")
+    relevance: float
+    diversity: float
+    quality: float
+    score: float
+    rationale: str
+
+
+class QueryCells(Contract):
+    """The cells whose future is predicted; all prompts of an iteration share them."""
+
+    rows: list[RowSelection]
+    cell_sets: list[CellSet]
+    rationale: str
+
+
+class Prompts(Contract):
+    """`prompts.json`: the K chosen prompts."""
+
+    run_id: str
+    iteration: int = Field(ge=1)
+    seed: int
+    control_strategy_asked: ControlStrategy
+    prompts: list[Prompt]
+    query_cells: QueryCells
+    n_untried_after: int = Field(ge=0, description="cell sets left for later iterations")

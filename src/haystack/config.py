@@ -280,7 +280,7 @@ SectionT = TypeVar("SectionT", bound=Section)
 SECRET_KEY = re.compile(r"(^|_)(api_?key|password|secret|token|credentials?)$", re.IGNORECASE)
 
 
-def load_settings(config: dict[str, Any]) -> Settings:
+def load_settings(config: dict[str, Any], where: str = "config") -> Settings:
     """Validate Snakemake's config (or a parsed YAML file).
 
     Raises
@@ -289,7 +289,7 @@ def load_settings(config: dict[str, Any]) -> Settings:
         for an unknown key (the nearest known one is suggested), a wrong value, or a secret.
     """
     _refuse_secrets(config)
-    return validate(Settings, config, "config")
+    return validate(Settings, config, where)
 
 
 def load_atlases(settings: Settings) -> dict[str, AtlasEntry]:
@@ -348,11 +348,11 @@ def validate(model: type[SectionT], data: Any, where: str) -> SectionT:
             if item["type"] == "extra_forbidden":
                 *parents, key = [str(part) for part in item["loc"]]
                 prefix = "".join(f"{part}." for part in parents)
-                raise ConfigError(f"{where}: unknown key '{prefix}{key}'.{suggest(key, _known(model, parents))}") from None
+                raise ConfigError(f"{where}: unknown key '{prefix}{key}'.{suggest(key, known_keys(model, parents))}") from None
         raise ConfigError(f"{where}: {explain(error)}") from None
 
 
-def _known(model: type[Section], parents: list[str]) -> list[str]:
+def known_keys(model: type[Section], parents: list[str]) -> list[str]:
     """Keys of the (nested) section that `parents` leads to; list positions and dictionary keys are stepped over."""
     section: type[Section] = model
     for part in parents:

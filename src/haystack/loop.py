@@ -1,0 +1,84 @@
+"""Decide after each iteration whether another one is worth its price."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from haystack.config import Settings
+from haystack.contracts import (
+    Decision,
+    Grounding,
+    IterationScore,
+    Prompts,
+    TerminationReason,
+    read_json,
+    write_json,
+)
+
+
+def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings) -> Decision:
+    """Decide from the groundings of iterations 1..i.
+
+    Parameters
+    ----------
+    groundings
+        one per iteration, in order.
+    n_untried
+        cell sets that no prompt has used yet.
+    settings
+        `score_threshold` reads composite_score; `plateau_*` read composite_value: a plateau is when the best of the
+        last `plateau_window` iterations is less than `plateau_min_improvement` above the best before them, the
+        window's first iteration counted as before.
+
+    Returns
+    -------
+    Decision
+        best_iteration has the highest composite_value, the earliest of equals; null where nothing was evaluated.
+        Reasons are looked at in the order threshold, maximum, plateau, exhausted.
+    """
+    last = groundings[-1]
+    scores = [
+        IterationScore(
+            iteration=grounding.iteration,
+            prompt_id=grounding.best_prompt_id,
+            composite_value=grounding.composite_value,
+            composite_score=grounding.composite_score,
+        )
+        for grounding in groundings
+    ]
+    rated = [(score.composite_value, -score.iteration, score) for score in scores if score.composite_value is not None]
+    best = max(rated, key=lambda item: item[:2])[2] if rated else None
+    reason = _reason(scores, n_untried, settings)
+    return Decision(
+        run_id=last.run_id,
+        iteration=last.iteration,
+        continue_=reason is None,
+        reason=reason,
+        best_iteration=best.iteration if best else None,
+        best_prompt_id=best.prompt_id if best else None,
+        scores=scores,
+        refinement=last.refinement,
+    )
+
+
+def _reason(scores: Sequence[IterationScore], n_untried: int, settings: Settings) -> TerminationReason | None:
+    if any(s.composite_score is not None and s.composite_score >= settings.score_threshold for s in scores):
+        return TerminationReason.THRESHOLD_REACHED
+    if len(scores) >= settings.max_iterations:
+        return TerminationReason.MAX_ITERATIONS
+    if len(scores) >= settings.plateau_window:
+        # An iteration that could not be scored counts as the lowest composite.
+        values = [1.0 if score.composite_value is None else score.composite_value for score in scores]
+        before = max(values[: len(values) - settings.plateau_window + 1])
+        if max(values) - before < settings.plateau_min_improvement:
+            return TerminationReason.PLATEAU
+    if n_untried == 0:
+        return TerminationReason.CANDIDATES_EXHAUSTED
+    return None
+
+
+def write_decision(groundings: Sequence[str | Path], prompts: str | Path, out: str | Path, settings: Settings) -> None:
+    """Read `grounding.json` of iterations 1..i and `prompts.json` of i; write `decision.json`."""
+    read = [read_json(path, Grounding) for path in groundings]
+    write_json(out, decide(read, read_json(prompts, Prompts).n_untried_after, settings))

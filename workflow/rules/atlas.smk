@@ -1,0 +1,39 @@
+rule harmonize_atlas:
+    input:
+        plan.atlas_file,
+    output:
+        cells="results/index/{atlas}/cells.parquet",
+        mapping="results/index/{atlas}/mapping.tsv",
+    log:
+        "logs/index/{atlas}/harmonize_atlas.log",
+    benchmark:
+        "results/benchmarks/harmonize_atlas/{atlas}.tsv"
+    params:
+        entry=plan.atlas_entry,
+        code=plan.code("atlas"),
+    conda:
+        "haystack"
+    message:
+        "Reading the labels of atlas {wildcards.atlas} and mapping them to ontologies"
+    script:
+        "../scripts/harmonize_atlas.py"
+
+
+rule index_cell_sets:
+    input:
+        cells=plan.cells_tables,
+    output:
+        cell_sets="results/index/cell_sets.parquet",
+    log:
+        "logs/index/index_cell_sets.log",
+    benchmark:
+        "results/benchmarks/index_cell_sets.tsv"
+    params:
+        atlases=list(plan.atlases),
+        code=plan.code("atlas"),
+    conda:
+        "haystack"
+    message:
+        "Grouping cells into cell sets by perturbation, cell type, donor, tissue and disease"
+    script:
+        "../scripts/index_cell_sets.py"

@@ -1,0 +1,137 @@
+rule retrieve_cells:
+    input:
+        query="results/runs/{run_id}/query.json",
+        cell_sets="results/index/cell_sets.parquet",
+        cells=plan.cells_tables,
+        prompts=plan.previous_prompts,
+        grounding=plan.previous_grounding,
+    output:
+        candidates="results/runs/{run_id}/iter_{iteration}/candidates.json",
+    log:
+        "logs/runs/{run_id}/iter_{iteration}/retrieve_cells.log",
+    params:
+        settings=plan.get("retrieval"),
+        code=plan.code("retrieval"),
+    conda:
+        "haystack"
+    message:
+        "Run {wildcards.run_id}, iteration {wildcards.iteration}: finding cells that show the condition"
+    script:
+        "../scripts/retrieve_cells.py"
+
+
+rule generate_prompts:
+    input:
+        query="results/runs/{run_id}/query.json",
+        candidates="results/runs/{run_id}/iter_{iteration}/candidates.json",
+        cell_sets="results/index/cell_sets.parquet",
+        cells=plan.cells_tables,
+        atlases=plan.atlas_files,
+    output:
+        prompts="results/runs/{run_id}/iter_{iteration}/prompts.json",
+        cells="results/runs/{run_id}/iter_{iteration}/cells.h5ad",
+    log:
+        "logs/runs/{run_id}/iter_{iteration}/generate_prompts.log",
+    params:
+        settings=plan.get("retrieval", "prompting", "prompts_per_iteration", "control_strategy", "seed"),
+        entries=plan.atlas_entries(),
+        code=plan.code("prompting"),
+    conda:
+        "haystack"
+    message:
+        "Run {wildcards.run_id}, iteration {wildcards.iteration}: choosing prompt, control and query cells"
+    script:
+        "../scripts/generate_prompts.py"
+
+
+rule stack_inference:
+    input:
+        cells="results/runs/{run_id}/iter_{iteration}/cells.h5ad",
+        model=plan.model_files,
+    output:
+        predictions="results/runs/{run_id}/iter_{iteration}/predictions.h5ad",
+    log:
+        "logs/runs/{run_id}/iter_{iteration}/stack_inference.log",
+    benchmark:
+        "results/benchmarks/stack_inference/{run_id}.iter_{iteration}.tsv"
+    params:
+        settings=plan.get("model", "seed"),
+        model_dir=plan.model_dir(),
+        code=plan.code("inference"),
+    threads: 2
+    conda:
+        "haystack"
+    message:
+        "Run {wildcards.run_id}, iteration {wildcards.iteration}: predicting with all prompts in one job"
+    script:
+        "../scripts/stack_inference.py"
+
+
+rule enrich_predictions:
+    input:
+        query="results/runs/{run_id}/query.json",
+        predictions="results/runs/{run_id}/iter_{iteration}/predictions.h5ad",
+        libraries=plan.library_files,
+    output:
+        de="results/runs/{run_id}/iter_{iteration}/de.parquet",
+        enrichment="results/runs/{run_id}/iter_{iteration}/enrichment.parquet",
+    log:
+        "logs/runs/{run_id}/iter_{iteration}/enrich_predictions.log",
+    benchmark:
+        "results/benchmarks/enrich_predictions/{run_id}.iter_{iteration}.tsv"
+    params:
+        settings=plan.get("de", "enrichment", "seed"),
+        code=plan.code("grounding"),
+    conda:
+        "haystack"
+    message:
+        "Run {wildcards.run_id}, iteration {wildcards.iteration}: differential expression, gene sets, TF activity"
+    script:
+        "../scripts/enrich_predictions.py"
+
+
+rule ground_predictions:
+    input:
+        query="results/runs/{run_id}/query.json",
+        candidates="results/runs/{run_id}/iter_{iteration}/candidates.json",
+        prompts="results/runs/{run_id}/iter_{iteration}/prompts.json",
+        predictions="results/runs/{run_id}/iter_{iteration}/predictions.h5ad",
+        de="results/runs/{run_id}/iter_{iteration}/de.parquet",
+        enrichment="results/runs/{run_id}/iter_{iteration}/enrichment.parquet",
+        libraries=plan.library_files,
+    output:
+        grounding="results/runs/{run_id}/iter_{iteration}/grounding.json",
+    log:
+        "logs/runs/{run_id}/iter_{iteration}/ground_predictions.log",
+    benchmark:
+        "results/benchmarks/ground_predictions/{run_id}.iter_{iteration}.tsv"
+    params:
+        settings=plan.get("de", "enrichment", "grounding", "seed"),
+        code=plan.code("grounding"),
+    conda:
+        "haystack"
+    message:
+        "Run {wildcards.run_id}, iteration {wildcards.iteration}: checking the prediction against biology"
+    script:
+        "../scripts/ground_predictions.py"
+
+
+# The loop: the next iteration is asked for only where this one says continue. It does not read the decision (the refinement
+# comes with grounding.json), so a changed threshold decides anew without predicting anew.
+checkpoint decide:
+    input:
+        groundings=plan.groundings,
+        prompts="results/runs/{run_id}/iter_{iteration}/prompts.json",
+    output:
+        decision="results/runs/{run_id}/iter_{iteration}/decision.json",
+    log:
+        "logs/runs/{run_id}/iter_{iteration}/decide.log",
+    params:
+        settings=plan.get("score_threshold", "max_iterations", "plateau_window", "plateau_min_improvement"),
+        code=plan.code("loop"),
+    conda:
+        "haystack"
+    message:
+        "Run {wildcards.run_id}, iteration {wildcards.iteration}: deciding whether to go on"
+    script:
+        "../scripts/decide.py"

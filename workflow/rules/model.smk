@@ -1,0 +1,26 @@
+rule train_model:
+    input:
+        atlases=plan.training_files,
+        cells=plan.training_tables,
+    output:
+        weights="results/model/{model}/model.safetensors",
+        config="results/model/{model}/config.json",
+        genes="results/model/{model}/genes.txt",
+        provenance="results/model/{model}/provenance.json",
+    log:
+        "logs/model/{model}/train_model.log",
+    benchmark:
+        "results/benchmarks/train_model/{model}.tsv"
+    params:
+        train=plan.training,
+        entries=plan.atlas_entries(),
+        exclude=plan.holdouts,
+        seed=plan.settings.seed,
+        code=plan.code("inference"),
+    threads: 2
+    conda:
+        "haystack"
+    message:
+        "Training the small STACK model {wildcards.model}; held-out cells are never seen"
+    script:
+        "../scripts/train_model.py"

@@ -1,0 +1,83 @@
+rule collect_outputs:
+    input:
+        query="results/runs/{run_id}/query.json",
+        decisions=plan.every_iteration(checkpoints, "decision.json"),
+        groundings=plan.every_iteration(checkpoints, "grounding.json"),
+        candidates=plan.every_iteration(checkpoints, "candidates.json"),
+        prompts=plan.every_iteration(checkpoints, "prompts.json"),
+        de=plan.every_iteration(checkpoints, "de.parquet"),
+        enrichment=plan.every_iteration(checkpoints, "enrichment.parquet"),
+        predictions=plan.best_iteration(checkpoints, "predictions.h5ad"),
+        model=plan.model_files,
+        cell_sets="results/index/cell_sets.parquet",
+    output:
+        predictions="results/runs/{run_id}/{run_id}_predictions.h5ad",
+        log="results/runs/{run_id}/{run_id}_log.json",
+        de="results/runs/{run_id}/{run_id}_de.csv",
+        enrichment="results/runs/{run_id}/{run_id}_enrichment.csv",
+    log:
+        "logs/runs/{run_id}/collect_outputs.log",
+    params:
+        settings=plan.effective,
+        code=plan.code("report"),
+    conda:
+        "haystack"
+    message:
+        "Run {wildcards.run_id}: collecting the best prediction, its tables and the run log"
+    script:
+        "../scripts/collect_outputs.py"
+
+
+rule render_report:
+    input:
+        query="results/runs/{run_id}/query.json",
+        predictions="results/runs/{run_id}/{run_id}_predictions.h5ad",
+        log="results/runs/{run_id}/{run_id}_log.json",
+        cells=plan.best_iteration(checkpoints, "cells.h5ad"),
+    output:
+        report=report(
+            "results/runs/{run_id}/{run_id}_report.html",
+            caption="../report/run_report.rst",
+            category="Runs",
+            labels={"run": "{run_id}", "content": "report"},
+        ),
+    log:
+        "logs/runs/{run_id}/render_report.log",
+    params:
+        code=plan.code("report"),
+    conda:
+        "haystack"
+    message:
+        "Run {wildcards.run_id}: writing the report"
+    script:
+        "../scripts/render_report.py"
+
+
+rule summarize_runs:
+    input:
+        reports=expand("results/runs/{run_id}/{run_id}_report.html", run_id=plan.run_ids),
+        logs=expand("results/runs/{run_id}/{run_id}_log.json", run_id=plan.run_ids),
+    output:
+        tsv=report(
+            "results/summary.tsv",
+            caption="../report/summary.rst",
+            category="Summary",
+            labels={"content": "all runs, table"},
+        ),
+        html=report(
+            "results/summary.html",
+            caption="../report/summary.rst",
+            category="Summary",
+            labels={"content": "all runs, page"},
+        ),
+    log:
+        "logs/summarize_runs.log",
+    params:
+        runs=plan.questions(),
+        code=plan.code("report"),
+    conda:
+        "haystack"
+    message:
+        "Summarising all runs"
+    script:
+        "../scripts/summarize_runs.py"

@@ -280,6 +280,11 @@ SectionT = TypeVar("SectionT", bound=Section)
 SECRET_KEY = re.compile(r"(^|_)(api_?key|password|secret|token|credentials?)$", re.IGNORECASE)
 
 
+def settings_schema() -> dict[str, Any]:
+    """JSON Schema of `config/config.yaml`, for editors and tests."""
+    return Settings.model_json_schema()
+
+
 def load_settings(config: dict[str, Any], where: str = "config") -> Settings:
     """Validate Snakemake's config (or a parsed YAML file).
 

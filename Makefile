@@ -1,0 +1,38 @@
+# Two commands for everybody: `make run` (the demo) and `make test`. Each sets up what it needs in .venv first; a second call
+# is quick. `make check` is what CI adds: format, lint, types, workflow lint.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Set up anew only when what is to be installed has changed.
+STAMP := $(VENV)/.installed
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+PROFILE ?= profiles/local
+
+.PHONY: run test check setup
+
+run: $(STAMP)
+	$(BIN)/snakemake --profile $(PROFILE)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check workflow
+	$(BIN)/snakemake --lint
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "HAYSTACK needs Python 3.11 or newer; say which with: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@# Without a GPU the small CPU build of torch, wherever the package index offers one; the usual build otherwise.
+	@if ! command -v nvidia-smi >/dev/null 2>&1 && $(BIN)/pip install -q "torch==$(TORCH)+cpu" 2>/dev/null; \
+	    then echo "torch: CPU build"; \
+	    else $(BIN)/pip install -q "torch==$(TORCH)"; fi
+	$(BIN)/pip install -q --constraint constraints.txt --editable ".[stack,gcp,dev]"
+	@touch $(STAMP)

@@ -1,0 +1,96 @@
+"""Settings: unknown keys, secrets, atlases, and the schema that editors read."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from haystack.config import Settings, load_atlases, load_settings, settings_schema
+from haystack.errors import ConfigError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("config", "wrong", "near"),
+    [
+        ({"score_treshold": 3}, "score_treshold", "score_threshold"),
+        ({"retrieval": {"max_hop": 2}}, "retrieval.max_hop", "max_hops"),
+        ({"retrieval": {"exclude": [{"cell_typ": ["B cell"]}]}}, "cell_typ", "cell_type"),
+        ({"model": {"train": {"atlases": ["a"], "n_gene": 5}}}, "n_gene", "n_genes"),
+    ],
+)
+def test_unknown_key_suggests_the_nearest(config, wrong, near):
+    with pytest.raises(ConfigError) as error:
+        load_settings(config)
+    assert wrong in str(error.value)
+    assert f"'{near}'" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ({"score_threshold": 11}, "score_threshold"),
+        ({"max_iterations": 0}, "max_iterations"),
+        ({"control_strategy": "none"}, "control_strategy"),
+        ({"model": {"path": None}}, "model"),
+        ({"de": {"padj": float("nan")}}, "de.padj"),
+    ],
+)
+def test_wrong_value_names_the_field(config, field):
+    with pytest.raises(ConfigError, match=field):
+        load_settings(config)
+
+
+@pytest.mark.parametrize("key", ["api_key", "openai_api_key", "PASSWORD", "hf_token"])
+def test_secret_is_refused_wherever_it_stands(key):
+    with pytest.raises(ConfigError, match="environment"):
+        load_settings({"literature": {key: "abc"}})
+
+
+def test_a_setting_whose_name_holds_the_word_token_is_no_secret():
+    settings = load_settings({"model": {"path": None, "train": {"atlases": ["a"], "token_dim": 4}}})
+    assert settings.model.train.token_dim == 4
+
+
+def test_tracked_config_says_the_defaults_and_comments_every_key():
+    text = (REPOSITORY / "config/config.yaml").read_text()
+    given = yaml.safe_load(text)
+    assert load_settings(given) == Settings()
+    assert set(given) == set(Settings.model_fields)
+    previous = ""
+    for line in text.splitlines():
+        if line and not line.startswith(("#", " ")):
+            assert previous.startswith("#") or line.startswith("plateau_"), f"no comment above: {line}"
+        previous = line
+
+
+def test_schema_is_up_to_date():
+    tracked = (REPOSITORY / "workflow/schemas/config.schema.json").read_text()
+    assert json.loads(tracked) == settings_schema(), "run: python -m haystack.schemas"
+
+
+def test_data_dir_is_filled_in():
+    entry = {"path": "{data_dir}/a.h5ad", "obs": {"cell_type": "cell_type"}}
+    atlases = load_atlases(Settings(atlases={"kang": entry}, data_dir="/data"))
+    assert atlases["kang"].path == "/data/a.h5ad"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"atlases": "nowhere.yaml"}, "nowhere.yaml: no such file"),
+        ({"atlases": {"a": {"path": "x", "obs": {"cell_type": "c"}}}, "use_atlases": ["b"]}, "unknown atlas 'b'"),
+        ({"atlases": {"../a": {"path": "x", "obs": {"cell_type": "c"}}}}, "may hold only letters"),
+        ({"atlases": {}}, "no atlas is listed"),
+    ],
+)
+def test_wrong_atlases_are_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        load_atlases(Settings(**settings))
+
+
+def test_perturbation_column_needs_control_labels():
+    with pytest.raises(ConfigError, match="control_labels"):
+        load_settings({"atlases": {"a": {"path": "x", "obs": {"cell_type": "c", "perturbation": "p"}}}})

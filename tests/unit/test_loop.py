@@ -1,0 +1,64 @@
+"""The decision: when to stop, why, and which iteration is the answer."""
+
+import pytest
+
+from haystack.config import Settings
+from haystack.contracts import Grounding, Refinement
+from haystack.loop import decide
+
+
+def grounding(iteration, value, score="round"):
+    return Grounding(
+        run_id="r",
+        iteration=iteration,
+        prompts=[],
+        best_prompt_id=f"p{iteration}",
+        composite_value=value,
+        composite_score=(None if value is None else round(value)) if score == "round" else score,
+        refinement=Refinement(sentence=f"after {iteration}"),
+    )
+
+
+def after(*values, n_untried=5, **settings):
+    return decide([grounding(i, v) for i, v in enumerate(values, 1)], n_untried, Settings(**settings))
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "reason"),
+    [
+        ((7.2,), {}, "threshold_reached"),
+        ((6.4,), {}, None),
+        ((3.0, 3.5), {}, None),
+        ((3.0, 3.5, 3.9), {}, "plateau"),
+        ((3.0, 3.5, 4.0), {}, None),
+        ((3.0, 5.0, 5.1, 5.2), {}, "plateau"),
+        ((3.0, 4.5, 3.0, 5.0), {}, "plateau"),
+        ((3.0, 4.5, 3.0, 5.5), {}, None),
+        ((2.0, 3.5, 5.0, 6.0, 6.2), {"score_threshold": 9}, "max_iterations"),
+        ((2.0,), {"max_iterations": 1}, "max_iterations"),
+        ((7.0,), {"max_iterations": 1}, "threshold_reached"),
+        ((2.0, 2.0), {"plateau_window": 2}, "plateau"),
+        ((None, None, None), {}, "plateau"),
+        ((None,), {}, None),
+    ],
+)
+def test_reason(values, settings, reason):
+    decision = after(*values, **settings)
+    assert decision.reason == reason
+    assert decision.continue_ is (reason is None)
+
+
+def test_no_cells_left_ends_the_loop():
+    assert after(3.0, n_untried=0).reason == "candidates_exhausted"
+
+
+def test_answer_is_the_best_iteration_not_the_last_and_the_first_of_equals():
+    decision = after(4.0, 6.0, 6.0, 5.0, score_threshold=10)
+    assert (decision.best_iteration, decision.best_prompt_id) == (2, "p2")
+    assert decision.refinement.sentence == "after 4"
+
+
+def test_threshold_reads_the_integer_score_and_a_missing_score_never_reaches_it():
+    settings = Settings(score_threshold=7)
+    assert decide([grounding(1, 6.9, score=6)], 5, settings).reason is None
+    assert decide([grounding(1, None)], 5, settings).best_iteration is None

@@ -1,0 +1,20 @@
+"""Score the predictions of one iteration against what biology knows, and say what to do better next."""
+
+if "snakemake" in globals():
+    from haystack.config import Settings
+    from haystack.grounding import ground_predictions
+    from haystack.workflow import script_logging
+
+    with script_logging(snakemake):
+        ground_predictions(
+            query=snakemake.input.query,
+            predictions=snakemake.input.predictions,
+            prompts=snakemake.input.prompts,
+            candidates=snakemake.input.candidates,
+            de=snakemake.input.de,
+            enrichment=snakemake.input.enrichment,
+            out=snakemake.output.grounding,
+            settings=Settings.model_validate(snakemake.params.settings),
+            run_id=snakemake.wildcards.run_id,
+            iteration=int(snakemake.wildcards.iteration),
+        )

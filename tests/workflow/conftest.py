@@ -1,0 +1,108 @@
+"""A copy of the pipeline's folder in which the real Snakemake runs, on small simulated atlases."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+
+QUESTIONS = {
+    "monocytes_ifng": "Predict the effect of IFN-gamma on CD14+ monocytes",
+    "nk_ibrutinib": "What genes would be differentially expressed if I treated NK cells with ibrutinib?",
+}
+SMALL = {
+    "max_iterations": 2,
+    "prompts_per_iteration": 2,
+    "score_threshold": 10,
+    "prompting": {"prompt_cells": 40, "query_cells": 60},
+    "grounding": {"permutations": 50},
+    "demo": {"cells_per_set": 20},
+}
+ADDITIVE = {"model": {"kind": "additive", "name": "additive", "path": None}}
+"""the cheapest model that moves genes: what these tests are about is the workflow"""
+
+
+class Pipeline:
+    """The folder, its settings, and Snakemake in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("workflow", "config", "profiles", "resources"):
+            shutil.copytree(REPOSITORY / name, folder / name)
+        self.settings: dict = {}
+        self.set(**SMALL, **ADDITIVE)
+        self.ask(monocytes_ifng=QUESTIONS["monocytes_ifng"])
+
+    def set(self, **settings) -> None:
+        """Lay settings over those of the test so far."""
+        self.settings.update(settings)
+        (self.folder / "test.yaml").write_text(yaml.safe_dump(self.settings))
+
+    def ask(self, **questions: str) -> None:
+        """Replace the table of runs."""
+        lines = ["run_id\tquery", *(f"{run_id}\t{question}" for run_id, question in questions.items())]
+        (self.folder / "config/runs.tsv").write_text("\n".join(lines) + "\n")
+
+    def command(self, *arguments: str) -> list[str]:
+        return [
+            *(sys.executable, "-m", "snakemake"),
+            *("--profile", "profiles/local", "--configfile", "test.yaml"),
+            *arguments,
+        ]
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """Start Snakemake in a process group of its own."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, ok: bool = True) -> str:
+        """Run Snakemake to its end; what it printed."""
+        with self.start(*arguments) as process:
+            output, _ = process.communicate(timeout=600)
+        assert (process.returncode == 0) is ok, output
+        return output
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+
+def environment() -> dict[str, str]:
+    """Two threads at most, whatever runs beside; no colours."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONHASHSEED": "random"}
+
+
+@pytest.fixture
+def pipeline(tmp_path) -> Pipeline:
+    """A fresh folder."""
+    return Pipeline(tmp_path / "pipeline")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Pipeline:
+    """A folder whose one run has finished. Tests copy it before they change anything."""
+    pipeline = Pipeline(tmp_path_factory.mktemp("finished") / "pipeline")
+    pipeline.first_output = pipeline.run()
+    return pipeline
+
+
+@pytest.fixture
+def copy(finished, tmp_path) -> Pipeline:
+    """A copy of the finished folder, with Snakemake's records and all times."""
+    folder = tmp_path / "pipeline"
+    shutil.copytree(finished.folder, folder, symlinks=True)
+    pipeline = Pipeline.__new__(Pipeline)
+    pipeline.folder = folder
+    pipeline.settings = dict(finished.settings)
+    return pipeline

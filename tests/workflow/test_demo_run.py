@@ -1,0 +1,94 @@
+"""The pipeline end to end on simulated cells, and what reruns when something changes."""
+
+import json
+import re
+
+import pytest
+
+RUN = "results/runs/monocytes_ifng"
+pytestmark = pytest.mark.slow
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Rule -> number of jobs, from Snakemake's job statistics."""
+    block = output.split("Job stats:")[1] if "Job stats:" in output else ""
+    found = re.findall(r"^(\w+) +(\d+)$", block.split("total")[0], flags=re.MULTILINE)
+    return {rule: int(count) for rule, count in found}
+
+
+def decision(pipeline, iteration: int) -> dict:
+    return json.loads(pipeline.path(f"{RUN}/iter_{iteration}/decision.json").read_text())
+
+
+def test_all_files_of_the_design_are_there(finished):
+    for name in ("candidates.json", "prompts.json", "cells.h5ad", "predictions.h5ad", "de.parquet"):
+        assert finished.path(f"{RUN}/iter_1/{name}").stat().st_size > 0
+    for name in ("report.html", "predictions.h5ad", "log.json", "de.csv", "enrichment.csv"):
+        assert finished.path(f"{RUN}/monocytes_ifng_{name}").stat().st_size > 0
+    assert decision(finished, 1)["continue"] is True
+    assert decision(finished, 2) | {"reason": "max_iterations", "continue": False} == decision(finished, 2)
+    assert not finished.path(f"{RUN}/iter_3").exists()
+    assert "completed" in finished.path("results/summary.tsv").read_text()
+
+
+def test_second_iteration_tries_other_cells(finished):
+    tried = []
+    for iteration in (1, 2):
+        prompts = json.loads(finished.path(f"{RUN}/iter_{iteration}/prompts.json").read_text())["prompts"]
+        sets = {cells["cell_set_id"] for prompt in prompts for cells in prompt["cell_sets"]}
+        assert sets
+        tried.append(sets)
+    assert not tried[0] & tried[1]
+
+
+def test_nothing_to_do_after_a_run(finished):
+    assert "Nothing to be done" in finished.run("-n")
+
+
+def test_changed_threshold_decides_anew_without_predicting_anew(copy):
+    reached = decision(copy, 1)["scores"][0]["composite_score"]
+    assert reached is not None
+    output = copy.run("--config", f"score_threshold={reached}")
+    ran = jobs(output)
+    assert ran.get("decide")
+    assert not {"retrieve_cells", "generate_prompts", "stack_inference", "enrich_predictions"} & set(ran)
+    assert decision(copy, 1)["reason"] == "threshold_reached"
+    log = json.loads(copy.path(f"{RUN}/monocytes_ifng_log.json").read_text())
+    assert "threshold_reached" in json.dumps(log)
+
+
+def test_changed_de_setting_keeps_cells_and_predictions(copy):
+    planned = jobs(copy.run("-n", "--config", "de={log2fc: 1.0}"))
+    assert planned["enrich_predictions"]
+    assert not {"parse_query", "harmonize_atlas", "stack_inference", "simulate_atlas"} & set(planned)
+
+
+def test_edited_science_reruns_what_uses_it(copy):
+    # The hash is a parameter: another hash must do what another setting does.
+    rules = copy.path("workflow/rules/loop.smk")
+    rules.write_text(rules.read_text().replace('code=plan.code("grounding")', 'code="edited"'))
+    planned = jobs(copy.run("-n"))
+    assert planned["enrich_predictions"]
+    assert "stack_inference" not in planned
+
+
+def test_new_question_reuses_the_index(copy):
+    copy.ask(monocytes_ifng="Predict the effect of IFN-gamma on CD14+ monocytes", b="How would B cells respond to IL-4?")
+    planned = jobs(copy.run("-n"))
+    assert planned["parse_query"] == 1
+    assert not {"harmonize_atlas", "index_cell_sets", "simulate_atlas"} & set(planned)
+
+
+def test_same_seed_gives_the_same_bytes_in_another_folder(finished, pipeline):
+    pipeline.run()
+    for iteration in (1, 2):
+        for name in ("candidates.json", "prompts.json", "de.parquet", "enrichment.parquet", "grounding.json", "decision.json"):
+            path = f"{RUN}/iter_{iteration}/{name}"
+            assert pipeline.path(path).read_bytes() == finished.path(path).read_bytes(), path
+
+
+def test_snakemake_report_is_written_with_its_captions(finished):
+    finished.run("--report", "report.html")
+    text = finished.path("report.html").read_text()
+    assert "monocytes_ifng" in text
+    assert "Summary" in text

@@ -1,0 +1,104 @@
+"""`haystack resolve` and `haystack resolve-file`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from haystack.errors import OntologyError
+
+KINDS = ("cell-type", "tissue", "disease", "chemical", "perturbation")
+
+
+def add_commands(subparsers: argparse._SubParsersAction) -> None:
+    """Add both commands."""
+    one = subparsers.add_parser("resolve", help="free text -> ontology terms or perturbations, best first")
+    one.add_argument("kind", choices=KINDS)
+    one.add_argument("text")
+    _options(one)
+    one.set_defaults(run=_resolve)
+    many = subparsers.add_parser("resolve-file", help="a table of labels -> ontology terms")
+    many.add_argument("file", type=Path, help="tab-separated, with a column `label`")
+    many.add_argument("--kind", choices=KINDS, default="cell-type")
+    _options(many)
+    many.set_defaults(run=_resolve_file)
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="at most N candidates (default 5)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _resolve(args: argparse.Namespace) -> int:
+    found = _candidates(args.kind, args.text, args.top)
+    if args.json:
+        _print_json(found)
+    else:
+        for item in found:
+            print("\t".join(str(item[name]) for name in ("id", "name", "score", "method")))
+        if not found:
+            print(f"nothing is claimed for '{args.text}'", file=sys.stderr)
+    return 0
+
+
+def _resolve_file(args: argparse.Namespace) -> int:
+    rows = []
+    seen: dict[str, list[dict[str, Any]]] = {}
+    for label in _labels(args.file):
+        if label not in seen:
+            seen[label] = _candidates(args.kind, label, args.top)
+        candidates = seen[label]
+        best = candidates[0] if candidates else {"id": None, "name": None, "score": None, "method": None}
+        rows.append({"label": label, **best, "candidates": candidates})
+    if args.json:
+        _print_json(rows)
+    else:
+        for row in rows:
+            print("\t".join("" if row[k] is None else str(row[k]) for k in ("label", "id", "name", "score", "method")))
+    return 0
+
+
+def _labels(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise OntologyError(f"{path}: no such file") from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise OntologyError(f"{path}: not a text file in UTF-8 ({error})") from None
+    lines = text.splitlines()
+    header = next(csv.reader(lines[:1], delimiter="\t"), [])
+    if "label" not in header:
+        raise OntologyError(f"{path}: no column 'label'; found {', '.join(header) or 'an empty file'} (tab-separated)")
+    return [row["label"] or "" for row in csv.DictReader(lines, delimiter="\t")]
+
+
+def _candidates(kind: str, text: str, top: int) -> list[dict[str, Any]]:
+    if top < 1:
+        raise OntologyError(f"--top {top}: must be at least 1")
+    if kind == "perturbation":
+        return _perturbations(text, top)
+    from haystack.ontology.resolve import resolve
+
+    return [match.as_dict() for match in resolve(kind, text, top)]
+
+
+def _perturbations(text: str, top: int) -> list[dict[str, Any]]:
+    # Knowledge stands above ontology in the house: only this command, at run time, reaches up to it.
+    from importlib import import_module
+
+    found = import_module("haystack.knowledge").resolve_perturbation(text)
+    if found is None:
+        return []
+    preferred = ("HGNC", "ChEBI", "CHEBI", "UniProt")
+    ids = found.external_ids
+    first = next((ids[name] for name in preferred if name in ids), next(iter(ids.values()), found.name))
+    exact = text.strip().casefold() == found.name.casefold()
+    return [{"id": first, "name": found.name, "score": 1.0 if exact else 0.98, "method": "label" if exact else "synonym"}][:top]
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2))

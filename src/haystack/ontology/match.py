@@ -1,0 +1,19 @@
+"""What the resolver claims."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One claim. `score` in [0, 1]; `method`: id, label, synonym, normalised, similarity, correction, ols."""
+
+    id: str
+    name: str
+    score: float
+    method: str
+
+    def as_dict(self) -> dict[str, str | float]:
+        """For JSON."""
+        return asdict(self)

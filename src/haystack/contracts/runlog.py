@@ -1,0 +1,130 @@
+"""`{run_id}_log.json`: everything that another person needs to repeat a run and to compare the outcome."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from haystack.contracts.base import Contract
+from haystack.contracts.grounding import Decision, Grounding
+from haystack.contracts.query import ControlStrategy, StructuredQuery
+from haystack.contracts.retrieval import CellSet, Refinement, Strategy
+
+Confidence = Literal["high", "medium", "low", "not scored"]
+
+
+class FileChecksum(Contract):
+    """What a file held when the run used it."""
+
+    path: str = Field(description="as the run named it")
+    n_bytes: int | None = Field(default=None, ge=0)
+    sha256: str | None = Field(default=None, description="hexadecimal; null where the file was not read")
+    method: Literal["whole", "sampled", "none"] = Field(
+        default="whole", description="sampled: 64 evenly spaced MiB and the size, for files over 4 GiB"
+    )
+    note: str | None = Field(default=None, description="why there is no checksum")
+
+
+class AtlasLog(Contract):
+    """An atlas that the run could draw on."""
+
+    name: str
+    path: str
+    description: str = ""
+    simulated: bool
+    used: bool = Field(description="true: the best prediction's prompt, control or query cells come from it")
+
+
+class PromptLog(Contract):
+    """A prompt, without the row numbers (those are in prompts.json)."""
+
+    prompt_id: str
+    strategies: list[Strategy]
+    cell_sets: list[CellSet]
+    n_prompt_cells: int = Field(ge=0)
+    n_control_cells: int = Field(ge=0)
+    control_strategy: ControlStrategy
+    pairing_steps: list[str]
+    relevance: float
+    rationale: str
+
+
+class IterationLog(Contract):
+    """One turn of the loop."""
+
+    iteration: int = Field(ge=1)
+    seed: int
+    n_candidates: int = Field(ge=0)
+    candidate_counts: dict[str, int] = Field(description="strategy -> cell sets proposed")
+    refinement_applied: Refinement | None
+    prompts: list[PromptLog]
+    n_query_cells: int = Field(ge=0)
+    query_cell_sets: list[CellSet]
+    grounding: Grounding
+    decision: Decision
+
+
+class PathwayHit(Contract):
+    """A gene set that passes the config's threshold in the best prompt."""
+
+    term: str
+    library: str
+    direction: Literal["up", "down"]
+    statistic: float | None = Field(description="odds ratio; null where it is infinite")
+    padj: float
+
+
+class Answer(Contract):
+    """The best prompt of the best iteration, in numbers. All null or empty where nothing could be predicted."""
+
+    best_iteration: int | None
+    best_prompt_id: str | None
+    composite_value: float | None = None
+    composite_score: int | None = None
+    percentile: float | None = None
+    weight_evaluated: float = Field(default=0, ge=0, le=1, description="share of the configured weights with a score")
+    confidence: Confidence
+    confidence_reasons: list[str] = Field(description="the conditions of the rule that decided the class")
+    n_de: int = Field(default=0, ge=0)
+    n_up: int = Field(default=0, ge=0)
+    n_down: int = Field(default=0, ge=0)
+    top_up: list[str] = Field(default=[], description="gene symbols, at most 20, largest log2fc first")
+    top_down: list[str] = Field(default=[], description="gene symbols, at most 20, smallest log2fc first")
+    pathways: list[PathwayHit] = Field(default=[], description="over-represented gene sets, at most 200, best first")
+
+
+class StageTime(Contract):
+    """One line of a Snakemake benchmark file."""
+
+    stage: str
+    iteration: int | None
+    seconds: float = Field(ge=0)
+    max_rss_mib: float | None = None
+
+
+class Timing(Contract):
+    """All that differs between two runs of the same question: set it aside when comparing logs."""
+
+    written_at: str = Field(description="UTC, ISO 8601")
+    stages: list[StageTime]
+
+
+class RunLog(Contract):
+    """`{run_id}_log.json`."""
+
+    format: Literal["haystack-run-log/1"] = "haystack-run-log/1"
+    run_id: str
+    simulated: bool = Field(description="true: cells of the best prediction come from a simulated atlas")
+    query: StructuredQuery
+    answer: Answer
+    iterations: list[IterationLog]
+    settings: dict[str, Any] = Field(description="the effective settings of the run, all of them")
+    seeds: dict[str, int]
+    versions: dict[str, str] = Field(description="python, platform and package -> version")
+    inference: dict[str, Any] = Field(default={}, description="what the inference job said: device, precision, ...")
+    atlases: list[AtlasLog]
+    inputs: dict[str, FileChecksum] = Field(description="name -> atlas, index, model, reference files")
+    outputs: dict[str, str] = Field(description="path within the run's folder -> SHA-256")
+    licences: list[str]
+    timing: Timing

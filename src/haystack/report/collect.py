@@ -1,0 +1,241 @@
+"""The files that a person takes home: predictions, log, and two tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from haystack.config import AtlasEntry, Settings
+from haystack.contracts import DE, ENRICHMENT, Decision, StructuredQuery, read_json, read_table, write_json
+from haystack.contracts.runlog import Answer, AtlasLog, IterationLog, PathwayHit, PromptLog, RunLog
+from haystack.files import sha256, whole_file
+from haystack.report.confidence import classify, weight_share
+from haystack.report.predictions import build_predictions, inference_facts
+from haystack.report.provenance import LICENCES, checksum, package_versions, read_timing
+from haystack.report.read import Best, Iteration, find_best, read_iterations
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOP_GENES = 20
+TOP_PATHWAYS = 200
+COMPARED = ("candidates.json", "prompts.json", "de.parquet", "enrichment.parquet", "grounding.json", "decision.json")
+"""files of an iteration whose checksums the log keeps"""
+
+
+def collect_outputs(
+    run_id: str,
+    run_dir: Path,
+    decision: Path,
+    settings: Settings,
+    atlases: Mapping[str, AtlasEntry],
+    inputs: Mapping[str, str | Path],
+    benchmarks: Path,
+    out_predictions: Path,
+    out_log: Path,
+    out_de: Path,
+    out_enrichment: Path,
+) -> None:
+    """Write what stands for a finished run.
+
+    Parameters
+    ----------
+    run_dir
+        `results/runs/{run_id}` with `query.json` and `iter_1` to `iter_n`.
+    decision
+        the last `decision.json`, the one that stops.
+    settings
+        the effective settings of the run.
+    atlases
+        those that the run could draw on.
+    inputs
+        name -> file or folder whose checksum the log keeps (atlases, index, model, gene sets).
+    benchmarks
+        folder with Snakemake's `{stage}/{run_id}.iter_{iteration}.tsv`; what is absent is left out.
+
+    Raises
+    ------
+    ContractError
+        if a file of the run is missing, broken or of another run.
+    """
+    run_dir = Path(run_dir)
+    last = read_json(decision, Decision)
+    query = read_json(run_dir / "query.json", StructuredQuery)
+    iterations = read_iterations(run_id, run_dir, last)
+    best = find_best(iterations, last)
+    de = _table(best, "de.parquet", DE)
+    enrichment = _table(best, "enrichment.parquet", ENRICHMENT)
+    _write_csv(out_de, rank_de(de, best))
+    _write_csv(out_enrichment, rank_enrichment(enrichment, best))
+
+    history = [_iteration_log(iteration) for iteration in iterations]
+    predictions = build_predictions(run_id, query, settings, best, de, enrichment, history)
+    facts = inference_facts(predictions)
+    with whole_file(out_predictions) as temporary:
+        predictions.write_h5ad(temporary, compression="gzip")
+
+    used = _atlases_used(best)
+    log = RunLog(
+        run_id=run_id,
+        simulated=any(name in used and entry.simulated for name, entry in atlases.items()),
+        query=query,
+        answer=_answer(best, de, enrichment, settings),
+        iterations=history,
+        settings=settings.model_dump(mode="json"),
+        seeds={"settings": settings.seed} | {f"iteration_{item.number}": item.prompts.seed for item in iterations},
+        versions=package_versions(),
+        inference=facts,
+        atlases=[
+            AtlasLog(
+                name=name,
+                path=entry.path,
+                description=entry.description,
+                simulated=entry.simulated,
+                used=name in used,
+            )
+            for name, entry in atlases.items()
+        ],
+        inputs={name: checksum(path) for name, path in inputs.items()},
+        outputs=_output_checksums(run_dir, iterations, {out_de, out_enrichment, out_predictions}),
+        licences=LICENCES,
+        timing=read_timing(Path(benchmarks), run_id),
+    )
+    write_json(out_log, log)
+
+
+def rank_de(de: pd.DataFrame, best: Best) -> pd.DataFrame:
+    """Rows of all prompts, the best prompt's first; within a prompt by padj, then absolute log2fc, then gene."""
+    ranked = _mark(de, best)
+    ranked["size"] = -ranked["log2fc"].abs()
+    order = ["is_best_prompt", "prompt_id", "padj", "size", "gene"]
+    ranked = ranked.sort_values(order, ascending=[False, True, True, True, True], na_position="last", kind="stable")
+    return ranked.drop(columns="size").reset_index(drop=True)
+
+
+def rank_enrichment(enrichment: pd.DataFrame, best: Best) -> pd.DataFrame:
+    """Rows of all prompts, the best prompt's first; within prompt and method by padj, then term and direction."""
+    order = ["is_best_prompt", "prompt_id", "method", "padj", "pval", "library", "term", "direction"]
+    ranked = _mark(enrichment, best)
+    ascending = [False] + [True] * (len(order) - 1)
+    return ranked.sort_values(order, ascending=ascending, na_position="last", kind="stable").reset_index(drop=True)
+
+
+def _mark(frame: pd.DataFrame, best: Best) -> pd.DataFrame:
+    frame = frame.copy()
+    frame.insert(0, "iteration", best.iteration.number)
+    frame.insert(2, "is_best_prompt", frame["prompt_id"] == (best.prompt.prompt_id if best.prompt else ""))
+    return frame
+
+
+def _table(best: Best, name: str, table: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    if best.prompt is None:
+        return pd.DataFrame(columns=table.names)
+    return read_table(best.iteration.file(name), table)
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    with whole_file(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _iteration_log(iteration: Iteration) -> IterationLog:
+    prompts = [
+        PromptLog(
+            prompt_id=prompt.prompt_id,
+            strategies=prompt.strategies,
+            cell_sets=prompt.cell_sets,
+            n_prompt_cells=sum(len(part.rows) for part in prompt.prompt_rows),
+            n_control_cells=sum(len(part.rows) for part in prompt.control_rows),
+            control_strategy=prompt.control_strategy,
+            pairing_steps=prompt.pairing_steps,
+            relevance=prompt.relevance,
+            rationale=prompt.rationale,
+        )
+        for prompt in iteration.prompts.prompts
+    ]
+    return IterationLog(
+        iteration=iteration.number,
+        seed=iteration.prompts.seed,
+        n_candidates=len(iteration.candidates.candidates),
+        candidate_counts=iteration.candidates.counts,
+        refinement_applied=iteration.candidates.refinement,
+        prompts=prompts,
+        n_query_cells=sum(len(part.rows) for part in iteration.prompts.query_cells.rows),
+        query_cell_sets=iteration.prompts.query_cells.cell_sets,
+        grounding=iteration.grounding,
+        decision=iteration.decision,
+    )
+
+
+def _answer(best: Best, de: pd.DataFrame, enrichment: pd.DataFrame, settings: Settings) -> Answer:
+    scores = best.grounding
+    weights = settings.grounding.weights | settings.grounding.observational_weights
+    share = weight_share(scores, weights)
+    confidence, reasons = classify(scores, share)
+    if best.prompt is None:
+        return Answer(best_iteration=None, best_prompt_id=None, confidence=confidence, confidence_reasons=reasons)
+    hits = de[(de["prompt_id"] == best.prompt.prompt_id) & de["is_de"]]
+    hits = hits.sort_values(["log2fc", "gene"], ascending=[False, True])
+    up = hits.loc[hits["log2fc"] > 0, "gene"].astype(str).tolist()
+    down = hits.loc[hits["log2fc"] < 0, "gene"].astype(str).tolist()[::-1]
+    return Answer(
+        best_iteration=best.iteration.number,
+        best_prompt_id=best.prompt.prompt_id,
+        composite_value=scores.composite_value if scores else None,
+        composite_score=scores.composite_score if scores else None,
+        percentile=scores.percentile if scores else None,
+        weight_evaluated=share,
+        confidence=confidence,
+        confidence_reasons=reasons,
+        n_de=len(up) + len(down),
+        n_up=len(up),
+        n_down=len(down),
+        top_up=up[:TOP_GENES],
+        top_down=down[:TOP_GENES],
+        pathways=_pathways(enrichment, best.prompt.prompt_id, settings.enrichment.padj),
+    )
+
+
+def _pathways(enrichment: pd.DataFrame, prompt_id: str, threshold: float) -> list[PathwayHit]:
+    hits = enrichment[
+        (enrichment["prompt_id"] == prompt_id) & (enrichment["method"] == "ora") & (enrichment["padj"] <= threshold)
+    ]
+    hits = hits.sort_values(["padj", "library", "term", "direction"]).head(TOP_PATHWAYS)
+    return [
+        PathwayHit(
+            term=str(row.term),
+            library=str(row.library),
+            direction=str(row.direction),  # type: ignore[arg-type]
+            statistic=_finite(row.statistic),
+            padj=float(row.padj),
+        )
+        for row in hits.itertuples(index=False)
+    ]
+
+
+def _finite(value: Any) -> float | None:
+    import math
+
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _atlases_used(best: Best) -> set[str]:
+    rows = list(best.iteration.prompts.query_cells.rows)
+    if best.prompt is not None:
+        rows += best.prompt.prompt_rows + best.prompt.control_rows
+    return {part.atlas for part in rows}
+
+
+def _output_checksums(run_dir: Path, iterations: list[Iteration], taken_home: set[Path]) -> dict[str, str]:
+    files = [run_dir / "query.json"]
+    files += [item.file(name) for item in iterations for name in COMPARED if item.file(name).exists()]
+    files += sorted(taken_home)
+    return {_within(path, run_dir): sha256(path) for path in files}
+
+
+def _within(path: Path, run_dir: Path) -> str:
+    path = Path(path)
+    return path.relative_to(run_dir).as_posix() if path.is_relative_to(run_dir) else path.name

@@ -1,0 +1,88 @@
+"""How much a prediction deserves: high, medium or low, by one rule that fits on a card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from haystack.contracts import PromptGrounding
+from haystack.contracts.runlog import Confidence
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a class asks for, all of it."""
+
+    score: int
+    percentile: float
+    weight_evaluated: float
+
+
+BARS: dict[Confidence, Bar] = {
+    "high": Bar(score=7, percentile=95, weight_evaluated=0.75),
+    "medium": Bar(score=5, percentile=80, weight_evaluated=0.5),
+}
+
+RULE = (
+    "High: composite score of at least 7, above 95 % of its nulls, with at least three quarters of the evidence "
+    "evaluated. Medium: at least 5, above 80 %, at least half. Low: anything less. Not scored: less than half of the "
+    "evidence could be evaluated."
+)
+
+
+def classify(grounding: PromptGrounding | None, weight_evaluated: float) -> tuple[Confidence, list[str]]:
+    """The class and, in plain words, the conditions that decided it.
+
+    Parameters
+    ----------
+    grounding
+        of the best prompt; None where no prompt was made.
+    weight_evaluated
+        share of the configured weights whose components have a score, 0 to 1.
+    """
+    if grounding is None:
+        return "not scored", ["no prediction was made"]
+    if grounding.composite_score is None:
+        return "not scored", [f"only {weight_evaluated:.0%} of the evidence could be evaluated"]
+    missed: list[str] = []
+    for name, bar in BARS.items():
+        failed = _failed(grounding, weight_evaluated, bar, name)
+        if not failed:
+            return name, missed or _met(grounding, weight_evaluated)
+        missed = failed
+    return "low", missed
+
+
+def weight_share(grounding: PromptGrounding | None, weights: dict[str, float]) -> float:
+    """Share of the weights of `grounding`'s components that were evaluated; `weights` as configured."""
+    if grounding is None:
+        return 0.0
+    known = {name: weights.get(name, 0.0) for name in grounding.components}
+    total = sum(known.values())
+    if total <= 0:
+        return 0.0
+    return min(1.0, sum(known[name] for name, part in grounding.components.items() if part.evaluated) / total)
+
+
+def _failed(grounding: PromptGrounding, weight_evaluated: float, bar: Bar, name: str) -> list[str]:
+    failed = []
+    if (grounding.composite_score or 0) < bar.score:
+        failed.append(f"composite score {grounding.composite_score}; {name} confidence needs {bar.score}")
+    if grounding.percentile is None:
+        failed.append(f"the score could not be compared with nulls; {name} confidence needs that")
+    elif grounding.percentile < bar.percentile:
+        failed.append(
+            f"above {grounding.percentile:.0f} % of its nulls; {name} confidence needs {bar.percentile:.0f} %"
+        )
+    if weight_evaluated < bar.weight_evaluated - 1e-9:
+        failed.append(
+            f"{weight_evaluated:.0%} of the evidence evaluated; {name} confidence needs {bar.weight_evaluated:.0%}"
+        )
+    return failed
+
+
+def _met(grounding: PromptGrounding, weight_evaluated: float) -> list[str]:
+    return [
+        f"composite score {grounding.composite_score}",
+        f"above {grounding.percentile:.0f} % of its nulls",
+        f"{weight_evaluated:.0%} of the evidence evaluated",
+    ]

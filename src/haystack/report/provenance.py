@@ -1,0 +1,113 @@
+"""What a run was made of: versions, checksums, seconds."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import platform
+import re
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from haystack.contracts.runlog import FileChecksum, StageTime, Timing
+from haystack.errors import ContractError
+from haystack.files import sha256
+
+WHOLE_LIMIT = 4 * 2**30
+"""bytes up to which a file is hashed whole"""
+SAMPLES = 64
+SAMPLE_BYTES = 2**20
+
+LICENCES = [
+    "STACK code (arc-stack): CC BY-NC-SA 4.0, for non-commercial use.",
+    "STACK weights and what they generate, this prediction included: Arc Research Institute Stack Model Non-Commercial "
+    "License.",
+    "HAYSTACK itself: MIT.",
+]
+
+
+def package_versions() -> dict[str, str]:
+    """Python, platform, haystack and each of its direct dependencies that is installed, name -> version."""
+    found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    names = {"haystack"} | {re.split(r"[^A-Za-z0-9._-]", item, maxsplit=1)[0] for item in requires("haystack") or []}
+    for name in sorted(names, key=str.lower):
+        try:
+            found[name.lower()] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def checksum(path: str | Path) -> FileChecksum:
+    """SHA-256 of a file, or of a folder's files by relative path; large files are sampled, remote ones only named."""
+    text = str(path)
+    if "://" in text:
+        return FileChecksum(path=text, method="none", note="remote: not read again for a checksum")
+    local = Path(path)
+    if not local.exists():
+        return FileChecksum(path=text, method="none", note="not there any more when the log was written")
+    if local.is_dir():
+        parts = sorted(item for item in local.rglob("*") if item.is_file())
+        digest = hashlib.sha256()
+        for item in parts:
+            digest.update(f"{item.relative_to(local).as_posix()}\0{_digest(item)[0]}\n".encode())
+        method = "sampled" if any(item.stat().st_size > WHOLE_LIMIT for item in parts) else "whole"
+        size = sum(item.stat().st_size for item in parts)
+        return FileChecksum(
+            path=text, n_bytes=size, sha256=digest.hexdigest(), method=method, note="folder: hash of paths and hashes"
+        )
+    value, method = _digest(local)
+    return FileChecksum(path=text, n_bytes=local.stat().st_size, sha256=value, method=method)
+
+
+def _digest(path: Path) -> tuple[str, str]:
+    size = path.stat().st_size
+    if size <= WHOLE_LIMIT:
+        return sha256(path), "whole"
+    digest = hashlib.sha256(str(size).encode())
+    step = (size - SAMPLE_BYTES) // (SAMPLES - 1)
+    with path.open("rb") as handle:
+        for index in range(SAMPLES):
+            handle.seek(index * step)
+            digest.update(handle.read(SAMPLE_BYTES))
+    return digest.hexdigest(), "sampled"
+
+
+def read_timing(folder: Path, run_id: str) -> Timing:
+    """Seconds of each stage of a run, from Snakemake's benchmark files.
+
+    Parameters
+    ----------
+    folder
+        holds `{stage}/{run_id}.tsv` and `{stage}/{run_id}.iter_{iteration}.tsv`; what is absent is left out.
+
+    Raises
+    ------
+    ContractError
+        if a file there is not a benchmark.
+    """
+    pattern = re.compile(re.escape(run_id) + r"(?:\.iter_(\d+))?\.tsv")
+    found = []
+    for path in sorted(Path(folder).glob("*/*.tsv")):
+        match = pattern.fullmatch(path.name)
+        if match:
+            found.append(_stage_time(path, int(match[1]) if match[1] else None))
+    stages = sorted(found, key=lambda item: (item.iteration or 0, item.stage))
+    return Timing(written_at=datetime.now(UTC).replace(microsecond=0).isoformat(), stages=stages)
+
+
+def _stage_time(path: Path, iteration: int | None) -> StageTime:
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle, delimiter="\t"))
+    try:
+        last = rows[-1]
+        memory = last["max_rss"]
+        return StageTime(
+            stage=path.parent.name,
+            iteration=iteration,
+            seconds=float(last["s"]),
+            max_rss_mib=float(memory) if re.fullmatch(r"[0-9.]+", memory) else None,
+        )
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise ContractError(f"{path}: not a whole Snakemake benchmark ({error!r}); delete it and run again") from None

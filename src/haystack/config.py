@@ -13,7 +13,6 @@ from haystack.contracts.query import ControlStrategy, PerturbationType
 from haystack.contracts.retrieval import Strategy
 from haystack.errors import ConfigError, suggest
 
-
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -37,6 +36,10 @@ class ObsColumns(Section):
     """dose, time, batch or other condition of the sample"""
     age: str | None = None
     sex: str | None = None
+    n_genes: str | None = None
+    """genes with a count per cell, for ranking by depth; see also read_counts"""
+    total_counts: str | None = None
+    """counts per cell"""
 
 
 class AtlasEntry(Section):
@@ -56,6 +59,8 @@ class AtlasEntry(Section):
     """var column with gene symbols; null: var_names are symbols"""
     counts_layer: str = "X"
     """where raw counts are: X, raw, or the name of a layer"""
+    read_counts: bool = False
+    """true: count genes and counts of every cell from the matrix, once, in blocks (a full read of the matrix)"""
     mapping: str | None = None
     """TSV with corrected labels (kind, label, id); rows win over the resolver"""
     simulated: bool = False
@@ -353,7 +358,9 @@ def validate(model: type[SectionT], data: Any, where: str) -> SectionT:
             if item["type"] == "extra_forbidden":
                 *parents, key = [str(part) for part in item["loc"]]
                 prefix = "".join(f"{part}." for part in parents)
-                raise ConfigError(f"{where}: unknown key '{prefix}{key}'.{suggest(key, known_keys(model, parents))}") from None
+                raise ConfigError(
+                    f"{where}: unknown key '{prefix}{key}'.{suggest(key, known_keys(model, parents))}"
+                ) from None
         raise ConfigError(f"{where}: {explain(error)}") from None
 
 

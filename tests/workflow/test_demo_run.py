@@ -73,7 +73,9 @@ def test_edited_science_reruns_what_uses_it(copy):
 
 
 def test_new_question_reuses_the_index(copy):
-    copy.ask(monocytes_ifng="Predict the effect of IFN-gamma on CD14+ monocytes", b="How would B cells respond to IL-4?")
+    copy.ask(
+        monocytes_ifng="Predict the effect of IFN-gamma on CD14+ monocytes", b="How would B cells respond to IL-4?"
+    )
     planned = jobs(copy.run("-n"))
     assert planned["parse_query"] == 1
     assert not {"harmonize_atlas", "index_cell_sets", "simulate_atlas"} & set(planned)
@@ -82,7 +84,14 @@ def test_new_question_reuses_the_index(copy):
 def test_same_seed_gives_the_same_bytes_in_another_folder(finished, pipeline):
     pipeline.run()
     for iteration in (1, 2):
-        for name in ("candidates.json", "prompts.json", "de.parquet", "enrichment.parquet", "grounding.json", "decision.json"):
+        for name in (
+            "candidates.json",
+            "prompts.json",
+            "de.parquet",
+            "enrichment.parquet",
+            "grounding.json",
+            "decision.json",
+        ):
             path = f"{RUN}/iter_{iteration}/{name}"
             assert pipeline.path(path).read_bytes() == finished.path(path).read_bytes(), path
 

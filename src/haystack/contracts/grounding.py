@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from haystack.contracts.base import Contract
 from haystack.contracts.query import ControlStrategy
@@ -88,7 +88,7 @@ class Decision(Contract):
 
     run_id: str
     iteration: int = Field(ge=1)
-    continue_: bool = Field(alias="continue")
+    continue_: bool = Field(validation_alias=AliasChoices("continue", "continue_"), serialization_alias="continue")
     reason: TerminationReason | None = Field(description="null while the loop goes on")
     best_iteration: int | None
     best_prompt_id: str | None

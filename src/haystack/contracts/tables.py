@@ -147,7 +147,9 @@ def check_table(frame: pd.DataFrame, table: Table, path: str | Path) -> pd.DataF
 
     missing = [name for name in table.names if name not in frame.columns]
     if missing:
-        raise ContractError(f"{path}: {table.name} lacks {', '.join(missing)}; found {', '.join(map(str, frame.columns))}")
+        raise ContractError(
+            f"{path}: {table.name} lacks {', '.join(missing)}; found {', '.join(map(str, frame.columns))}"
+        )
     for column in table.columns:
         values = frame[column.name]
         if not column.nullable and bool(values.isna().any()):

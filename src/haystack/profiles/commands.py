@@ -11,7 +11,9 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("profile", help="make our Snakemake profiles known by name")
     actions = parser.add_subparsers(metavar="action", required=True)
     install = actions.add_parser("install", help="link profiles/* into Snakemake's user folder, for `--profile gcp`")
-    install.add_argument("--source", type=Path, default=Path("profiles"), help="folder with profiles (default: profiles)")
+    install.add_argument(
+        "--source", type=Path, default=Path("profiles"), help="folder with profiles (default: profiles)"
+    )
     install.set_defaults(run=_install)
 
 

@@ -27,7 +27,9 @@ def install_profiles(source: Path, target: Path | None = None) -> dict[str, Path
     """
     profiles = {path.parent.name: path.parent.resolve() for path in sorted(source.glob("*/config*.yaml"))}
     if not profiles:
-        raise ConfigError(f"{source}: no profile found (a folder with config.yaml). Run this from the pipeline's folder")
+        raise ConfigError(
+            f"{source}: no profile found (a folder with config.yaml). Run this from the pipeline's folder"
+        )
     folder = target or user_folder()
     links = {name: folder / name for name in profiles}
     for name, link in links.items():

@@ -60,7 +60,9 @@ def read_runs(config: dict[str, Any], settings: Settings) -> list[Run]:
         where = f"{path}, line {line}"
         query = (row.pop("query") or "").strip()
         if not query:
-            raise ConfigError(f"{where}: the query is empty. Write a question, for example: How would B cells respond to IL-4?")
+            raise ConfigError(
+                f"{where}: the query is empty. Write a question, such as: How would B cells respond to IL-4?"
+            )
         if len(query) > MAX_QUERY:
             raise ConfigError(f"{where}: the query has {len(query)} characters, at most {MAX_QUERY} are read")
         given = (row.pop("run_id", "") or "").strip()
@@ -68,7 +70,7 @@ def read_runs(config: dict[str, Any], settings: Settings) -> list[Run]:
         run_id = given or run_identifier(query, overrides)
         if not RUN_ID.fullmatch(run_id):
             raise ConfigError(
-                f"{where}: run_id '{run_id}' becomes a folder name: use letters, digits, '_' and '-', at most 63, no path"
+                f"{where}: run_id '{run_id}' becomes a folder name: use letters, digits, '_', '-', at most 63, no path"
             )
         effective = load_settings(_overlay(config, overrides, where), where=where) if overrides else settings
         runs.append(Run(run_id, query, effective))

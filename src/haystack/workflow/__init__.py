@@ -1,0 +1,10 @@
+"""What the Snakefile and the scripts of its rules need.
+
+Everything here is light (standard library and pydantic) until a check or a job really runs.
+"""
+
+from haystack.workflow.plan import Plan, entries
+from haystack.workflow.scripts import script_logging
+from haystack.workflow.start import open_plan, write_summary_of_failures
+
+__all__ = ["Plan", "entries", "open_plan", "script_logging", "write_summary_of_failures"]

@@ -1,0 +1,203 @@
+"""The validated config, turned into what rules ask for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from haystack.config import AtlasEntry, Settings, load_atlases, load_settings
+from haystack.contracts import Decision, read_json
+from haystack.errors import ConfigError
+from haystack.runs import Run, read_runs
+from haystack.workflow.code import code_hash
+
+MODEL_FILES = ("model.safetensors", "config.json", "genes.txt", "provenance.json")
+
+
+class Wildcards(Protocol):
+    """Snakemake's wildcards, or a SimpleNamespace in tests."""
+
+    run_id: str
+    iteration: str
+
+
+class Plan:
+    """The validated config, turned into what rules ask for. `plan` in the Snakefile."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.settings = load_settings(config)
+        self.atlases = load_atlases(self.settings)
+        self.runs: dict[str, Run] = {run.run_id: run for run in read_runs(config, self.settings)}
+
+    # -- wildcards ---------------------------------------------------------------------------------------------------
+
+    @property
+    def run_ids(self) -> list[str]:
+        """Ids in the order of the table."""
+        return list(self.runs)
+
+    @property
+    def run_pattern(self) -> str:
+        """Regular expression for the wildcard run_id: the listed runs and nothing else."""
+        return "|".join(re.escape(run_id) for run_id in self.runs)
+
+    @property
+    def atlas_pattern(self) -> str:
+        """Regular expression for the wildcard atlas."""
+        return "|".join(re.escape(name) for name in self.atlases)
+
+    # -- params ------------------------------------------------------------------------------------------------------
+
+    def query(self, wildcards: Wildcards) -> str:
+        """The question of a run."""
+        return self.runs[wildcards.run_id].query
+
+    def get(self, *sections: str) -> Callable[[Wildcards], dict[str, Any]]:
+        """A params function: the run's effective settings, only the named top-level ones, as plain values."""
+
+        def settings_of_run(wildcards: Wildcards) -> dict[str, Any]:
+            effective = self.runs[wildcards.run_id].settings
+            return effective.model_dump(mode="json", include=set(sections))
+
+        return settings_of_run
+
+    def effective(self, wildcards: Wildcards) -> dict[str, Any]:
+        """All effective settings of a run, for its log."""
+        return self.runs[wildcards.run_id].settings.model_dump(mode="json")
+
+    def questions(self) -> dict[str, str]:
+        """run_id -> question, in the order of the table."""
+        return {run.run_id: run.query for run in self.runs.values()}
+
+    def training(self, wildcards: Any = None) -> dict[str, Any] | None:
+        """How the model is trained."""
+        train = self.settings.model.train
+        return train.model_dump(mode="json") if train else None
+
+    def holdouts(self, wildcards: Any = None) -> list[dict[str, Any]]:
+        """Cells that neither training nor retrieval may see."""
+        train = self.settings.model.train
+        filters = [*self.settings.retrieval.exclude, *(train.exclude if train else [])]
+        return [item.model_dump(mode="json") for item in filters]
+
+    def atlas_entry(self, wildcards: Any) -> dict[str, Any]:
+        """The entry of one atlas as plain values."""
+        return self.atlases[wildcards.atlas].model_dump(mode="json")
+
+    def atlas_entries(self) -> dict[str, dict[str, Any]]:
+        """All entries as plain values, by name."""
+        return {name: entry.model_dump(mode="json") for name, entry in self.atlases.items()}
+
+    def code(self, *packages: str) -> str:
+        """Hash of the modules (and their tables) that a rule runs, so that editing the science reruns it."""
+        return code_hash(*packages)
+
+    # -- inputs ------------------------------------------------------------------------------------------------------
+
+    def atlas_file(self, wildcards: Any) -> list[str]:
+        """The atlas itself, and the corrected labels where a person wrote some; nothing for a remote atlas."""
+        entry = self.atlases[wildcards.atlas]
+        return _local(entry.path) + ([entry.mapping] if entry.mapping else [])
+
+    def atlas_files(self, wildcards: Any = None) -> list[str]:
+        """All local atlases in use."""
+        return [path for entry in self.atlases.values() for path in _local(entry.path)]
+
+    def cells_tables(self, wildcards: Any = None) -> list[str]:
+        """Harmonised cells of all atlases in use."""
+        return [f"results/index/{name}/cells.parquet" for name in self.atlases]
+
+    def model_dir(self) -> Path | None:
+        """Folder of the model; null for a baseline."""
+        model = self.settings.model
+        if model.kind != "stack":
+            return None
+        return Path(model.path) if model.path else Path("results/model") / model.name
+
+    def model_files(self, wildcards: Any = None) -> list[str]:
+        """The model's files; none for a baseline."""
+        folder = self.model_dir()
+        return [(folder / name).as_posix() for name in MODEL_FILES] if folder else []
+
+    def training_tables(self, wildcards: Any = None) -> list[str]:
+        """Harmonised cells of the atlases that the model is trained on."""
+        return [f"results/index/{name}/cells.parquet" for name in self.training_atlases()]
+
+    def training_files(self, wildcards: Any = None) -> list[str]:
+        """Local atlases that the model is trained on."""
+        return [path for name in self.training_atlases() for path in _local(self.atlases[name].path)]
+
+    def training_atlases(self) -> list[str]:
+        """Names of the atlases that the model is trained on."""
+        train = self.settings.model.train
+        if train is None:
+            return []
+        unknown = [name for name in train.atlases if name not in self.atlases]
+        if unknown:
+            raise ConfigError(
+                f"config: model.train.atlases: unknown atlas '{unknown[0]}'; in use: {', '.join(self.atlases)}"
+            )
+        return train.atlases
+
+    def library_files(self, wildcards: Wildcards) -> list[str]:
+        """Gene set libraries, and the regulon and network tables where given."""
+        return tables(self.runs[wildcards.run_id].settings)
+
+    def previous_prompts(self, wildcards: Wildcards) -> list[str]:
+        """`prompts.json` of every earlier iteration: what has been tried."""
+        return [f"results/runs/{wildcards.run_id}/iter_{i}/prompts.json" for i in range(1, int(wildcards.iteration))]
+
+    def previous_grounding(self, wildcards: Wildcards) -> list[str]:
+        """`grounding.json` of the last iteration, which carries the refinement; nothing for the first."""
+        i = int(wildcards.iteration)
+        return [f"results/runs/{wildcards.run_id}/iter_{i - 1}/grounding.json"] if i > 1 else []
+
+    def groundings(self, wildcards: Wildcards) -> list[str]:
+        """`grounding.json` of iterations 1..i."""
+        return [
+            f"results/runs/{wildcards.run_id}/iter_{i}/grounding.json" for i in range(1, int(wildcards.iteration) + 1)
+        ]
+
+    def every_iteration(self, checkpoints: Any, name: str) -> Callable[[Wildcards], list[str]]:
+        """An input function: the file `name` of every iteration, until a checkpoint says stop."""
+
+        def files(wildcards: Wildcards) -> list[str]:
+            return [f"{path.parent.as_posix()}/{name}" for path in _decisions(checkpoints, wildcards)]
+
+        return files
+
+    def best_iteration(self, checkpoints: Any, name: str) -> Callable[[Wildcards], str]:
+        """An input function: the file `name` of the best iteration (the first, where none could be scored)."""
+
+        def file(wildcards: Wildcards) -> str:
+            last = _decisions(checkpoints, wildcards)[-1]
+            best = read_json(last, Decision).best_iteration or 1
+            return f"results/runs/{wildcards.run_id}/iter_{best}/{name}"
+
+        return file
+
+
+def _decisions(checkpoints: Any, wildcards: Wildcards) -> list[Path]:
+    """Walk the checkpoints of a run until one says stop."""
+    found: list[Path] = []
+    while not found or read_json(found[-1], Decision).continue_:
+        job = checkpoints.decide.get(run_id=wildcards.run_id, iteration=len(found) + 1)
+        found.append(Path(str(job.output.decision)))
+    return found
+
+
+def tables(settings: Settings) -> list[str]:
+    """Gene set libraries, and the regulon and network tables where given."""
+    optional = [settings.enrichment.regulons, settings.grounding.network]
+    return [*settings.enrichment.libraries.values(), *(path for path in optional if path)]
+
+
+def _local(path: str) -> list[str]:
+    return [] if "://" in path else [path]
+
+
+def entries(plain: dict[str, dict[str, Any]]) -> dict[str, AtlasEntry]:
+    """Atlas entries from a rule's params."""
+    return {name: AtlasEntry.model_validate(entry) for name, entry in plain.items()}

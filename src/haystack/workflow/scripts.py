@@ -1,0 +1,76 @@
+"""What the scripts of rules call."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from haystack.errors import HaystackError
+
+
+@contextmanager
+def script_logging(snakemake: Any) -> Iterator[logging.Logger]:
+    """Log to the rule's log file; a failure is written there and to the run's `failure.json`.
+
+    A HaystackError is one message without a traceback; anything else keeps its traceback, for a bug report.
+    """
+    logger = logging.getLogger("haystack")
+    handler = logging.FileHandler(snakemake.log[0], mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield logger
+    except HaystackError as error:
+        logger.error("%s", error)
+        _record_failure(snakemake, type(error).__name__, str(error))
+        sys.exit(1)
+    except Exception as error:
+        logger.error("%s", traceback.format_exc())
+        _record_failure(snakemake, type(error).__name__, f"unexpected {type(error).__name__}: {error}")
+        raise
+    else:
+        _clear_failure(snakemake)
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def _failure_path(snakemake: Any) -> Path | None:
+    run_id = getattr(snakemake.wildcards, "run_id", None)
+    return Path("results/runs") / run_id / "failure.json" if run_id else None
+
+
+def _record_failure(snakemake: Any, error_type: str, message: str) -> None:
+    from haystack.contracts import write_json
+    from haystack.contracts.failure import Failure
+
+    path = _failure_path(snakemake)
+    if path is None:
+        return
+    iteration = getattr(snakemake.wildcards, "iteration", None)
+    write_json(
+        path,
+        Failure(
+            run_id=snakemake.wildcards.run_id,
+            rule=snakemake.rule,
+            iteration=int(iteration) if iteration else None,
+            error_type=error_type,
+            message=message,
+            log=str(snakemake.log[0]),
+        ),
+    )
+
+
+def _clear_failure(snakemake: Any) -> None:
+    path = _failure_path(snakemake)
+    if path and path.exists() and json.loads(path.read_text(encoding="utf-8")).get("rule") == snakemake.rule:
+        path.unlink()

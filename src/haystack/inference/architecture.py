@@ -1,0 +1,91 @@
+"""The network: arc-stack's own modules, with the two parts that its fine-tuned class adds.
+
+`import stack.models` takes six seconds, because its packages import lightning, scvi and geomloss. The class that holds
+the architecture needs none of them, so its module is loaded by itself.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from haystack.contracts import Contract
+from haystack.errors import MissingExtraError, ModelError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import torch
+
+BASE_MODULE = "stack.models.core.base"
+
+
+class Architecture(Contract):
+    """Shape of a STACK model: `config.json` of the model folder. Names are those of arc-stack."""
+
+    n_genes: int = Field(ge=1)
+    n_hidden: int = Field(ge=1, description="gene tokens per cell")
+    token_dim: int = Field(ge=1, description="width of a token")
+    n_cells: int = Field(ge=2, description="positions of the window")
+    n_layers: int = Field(ge=1)
+    n_heads: int = Field(ge=1, description="heads of the attention between cells")
+    mlp_ratio: int = Field(default=4, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @property
+    def width(self) -> int:
+        """Numbers that describe one cell: tokens times their width."""
+        return self.n_hidden * self.token_dim
+
+
+def build(architecture: Architecture) -> torch.nn.Module:
+    """A network with fresh weights from torch's global generator (or none at all under `torch.device("meta")`)."""
+    if architecture.width % architecture.n_heads:
+        raise ModelError(
+            f"n_hidden x token_dim = {architecture.width} cannot be split over n_heads = {architecture.n_heads}"
+        )
+    network_class = _network_class()
+    return network_class(**architecture.model_dump())
+
+
+@cache
+def _network_class() -> type[torch.nn.Module]:
+    from torch import empty, nn
+
+    base = _base_module().StateICLModelBase
+
+    class StackNetwork(base):  # type: ignore[misc, valid-type]
+        """arc-stack's base model plus the query embedding and the confidence classifier of its fine-tuned class.
+
+        The state dict has the same names and shapes as `stack.models.finetune.ICL_FinetunedModel` (a test compares).
+        """
+
+        def __init__(self, **shape: Any) -> None:
+            super().__init__(**shape)
+            width = self.n_hidden * self.token_dim
+            self.query_pos_embedding = nn.Parameter(nn.init.normal_(empty(self.n_hidden, self.token_dim), std=0.02))
+            self.cls = nn.Sequential(nn.Linear(2 * width, self.n_hidden), nn.GELU(), nn.Linear(self.n_hidden, 1))
+
+    return StackNetwork
+
+
+def _base_module() -> ModuleType:
+    """`stack/models/core/base.py` without the packages around it."""
+    if BASE_MODULE in sys.modules:
+        return sys.modules[BASE_MODULE]
+    try:
+        import stack.modules
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("stack", "Running STACK") from error
+    path = Path(stack.modules.__file__).parent.parent / "models" / "core" / "base.py"
+    spec = importlib.util.spec_from_file_location(BASE_MODULE, path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise ModelError(f"{path}: not found; this arc-stack is not the pinned one. Install haystack[stack] again")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,147 @@
+"""The forward pass: arc-stack's modules, with scaled-dot-product attention in place of materialised scores.
+
+A window holds kept prompt cells, which attend only to each other, and the rest (context and query cells), which attend
+to all. So the kept cells are run first, and their keys and values serve any number of windows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention, softplus
+
+CELLS_AT_ONCE = 64
+"""cells per call of the attention within cells: its scores stay in the processor's cache"""
+
+
+@dataclass
+class Kept:
+    """What the other cells need of kept prompt cells: per layer keys and values (P, heads, K, d), and final states."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    final: Tensor
+    """(P, K, width)"""
+
+
+def tokenize(network: Any, counts: Tensor) -> Tensor:
+    """Raw counts (n, genes) -> tokens (n, n_hidden, token_dim)."""
+    features = torch.log1p(counts).to(network.gene_pos_embedding.dtype)
+    return network.gene_reduction(features).reshape(len(counts), network.n_hidden, network.token_dim)
+
+
+def run_kept(network: Any, tokens: Tensor) -> Kept:
+    """Run P groups of kept prompt cells, tokens (P, K, n_hidden, token_dim)."""
+    keys, values = [], []
+    x = tokens
+    for layer in network.layers:
+        x = _within_cells(network, layer, x)
+        q, k, v = _project(layer.gene_attn, x.flatten(2))
+        keys.append(k)
+        values.append(v)
+        x = _after_attention(network, layer, x, _attend(layer.gene_attn, q, k, v))
+    return Kept(keys, values, x.flatten(2))
+
+
+def run_rest(network: Any, kept: Kept, owner: Tensor, tokens: Tensor) -> Tensor:
+    """Run the other cells of B windows.
+
+    Parameters
+    ----------
+    kept
+        results of `run_kept` for P groups
+    owner
+        (B,) which group each window holds
+    tokens
+        (B, M, n_hidden, token_dim), the query embedding already added where it belongs
+
+    Returns
+    -------
+    Tensor
+        final states (B, M, width)
+    """
+    x = tokens
+    for layer, kept_keys, kept_values in zip(network.layers, kept.keys, kept.values, strict=True):
+        x = _within_cells(network, layer, x)
+        q, k, v = _project(layer.gene_attn, x.flatten(2))
+        k = torch.cat([kept_keys[owner], k], dim=2)
+        v = torch.cat([kept_values[owner], v], dim=2)
+        x = _after_attention(network, layer, x, _attend(layer.gene_attn, q, k, v))
+    return x.flatten(2)
+
+
+def confidence(network: Any, context_mean: Tensor, states: Tensor) -> Tensor:
+    """Logits (B, M) that a cell is not yet finished, from the mean state of the window's prompt cells (B, width)."""
+    context = context_mean.unsqueeze(1).expand(-1, states.shape[1], -1)
+    return network.cls(torch.cat([context, states], dim=-1)).squeeze(-1).float()
+
+
+def hidden(network: Any, states: Tensor) -> Tensor:
+    """All of the head but its last layer: (..., width) -> (..., 2 x width)."""
+    return network.output_mlp[:-1](states)
+
+
+def means(network: Any, hidden_states: Tensor, library: Tensor) -> Tensor:
+    """Negative-binomial means (n, genes), float32, which sum to `library` (n,). Half of the last layer."""
+    return torch.softmax(mean_logits(network, hidden_states), dim=-1) * library.unsqueeze(-1)
+
+
+def mean_logits(network: Any, hidden_states: Tensor) -> Tensor:
+    """Logits whose softmax over the genes gives each gene's share, float32."""
+    last = network.output_mlp[-1]
+    return linear(hidden_states, last.weight[0::2], last.bias[0::2]).float()
+
+
+def dispersions(network: Any, hidden_states: Tensor) -> Tensor:
+    """Negative-binomial inverse dispersions theta (..., genes), float32. The other half of the last layer."""
+    last = network.output_mlp[-1]
+    return softplus(linear(hidden_states, last.weight[1::2], last.bias[1::2]).float())
+
+
+def median_dispersion(network: Any, states: Tensor) -> Tensor:
+    """Median theta (genes,) over the prompt cells (n, width) of one window: the lower one for even numbers."""
+    last = network.output_mlp[-1]
+    by_gene = last.weight[1::2] @ hidden(network, states).T
+    return softplus(by_gene.median(dim=1).values.float() + last.bias[1::2].float())
+
+
+def _within_cells(network: Any, layer: Any, x: Tensor) -> Tensor:
+    """Attention among the tokens of each cell."""
+    shape = x.shape
+    x = x.reshape(-1, *shape[-2:])
+    if x.device.type != "cpu" or len(x) <= CELLS_AT_ONCE or torch.is_grad_enabled():
+        return _within_cells_once(network, layer, x).reshape(shape)
+    out = torch.empty_like(x)
+    for start in range(0, len(x), CELLS_AT_ONCE):
+        part = slice(start, start + CELLS_AT_ONCE)
+        out[part] = _within_cells_once(network, layer, x[part])
+    return out.reshape(shape)
+
+
+def _within_cells_once(network: Any, layer: Any, x: Tensor) -> Tensor:
+    q, k, v = _project(layer.cell_attn, x + network.gene_pos_embedding)
+    return layer.cell_norm(x + _attend(layer.cell_attn, q, k, v))
+
+
+def _after_attention(network: Any, layer: Any, x: Tensor, attended: Tensor) -> Tensor:
+    """Residual and norm of the attention between cells, then the token-wise perceptron."""
+    x = layer.gene_norm(x.flatten(2) + attended).reshape(x.shape)
+    return layer.mlp_norm(x + layer.mlp(x))
+
+
+def _project(attention: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    batch, length, _ = x.shape
+    qkv = attention.qkv(x).reshape(batch, length, 3, attention.n_heads, attention.head_dim)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    return q, k, v
+
+
+def _attend(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    dropout: nn.Dropout = attention.dropout
+    mixed = scaled_dot_product_attention(
+        q, k, v, dropout_p=dropout.p if dropout.training else 0.0, scale=attention.scale
+    )
+    return attention.proj(mixed.transpose(1, 2).reshape(q.shape[0], q.shape[2], attention.d_model))

@@ -97,7 +97,9 @@ def _perturbations(text: str, top: int) -> list[dict[str, Any]]:
     ids = found.external_ids
     first = next((ids[name] for name in preferred if name in ids), next(iter(ids.values()), found.name))
     exact = text.strip().casefold() == found.name.casefold()
-    return [{"id": first, "name": found.name, "score": 1.0 if exact else 0.98, "method": "label" if exact else "synonym"}][:top]
+    return [
+        {"id": first, "name": found.name, "score": 1.0 if exact else 0.98, "method": "label" if exact else "synonym"}
+    ][:top]
 
 
 def _print_json(value: Any) -> None:

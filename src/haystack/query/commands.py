@@ -1,0 +1,62 @@
+"""`haystack parse`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from haystack.errors import HaystackError, QueryParsingError
+
+
+def add_commands(subparsers: argparse._SubParsersAction) -> None:
+    """Add `parse`."""
+    parser = subparsers.add_parser("parse", help="a question in plain words -> exact entities")
+    parser.add_argument("question", nargs="?")
+    parser.add_argument("--file", type=Path, help="a text file with one question per line")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_parse)
+
+
+def _parse(args: argparse.Namespace) -> int:
+    from haystack.query.parse import parse_question
+
+    if (args.question is None) == (args.file is None):
+        raise QueryParsingError("give either a question or --file with one question per line")
+    if args.file is None:
+        query = parse_question(args.question).model_dump(mode="json")
+        print(json.dumps(query, ensure_ascii=False, indent=2, allow_nan=False) if args.json else _readable(query))
+        return 0
+    answers: list[dict[str, Any]] = []
+    for question in _lines(args.file):
+        try:
+            answers.append(parse_question(question).model_dump(mode="json"))
+        except HaystackError as error:
+            answers.append({"query": question, "error": {"type": type(error).__name__, "message": str(error)}})
+    if args.json:
+        print(json.dumps(answers, ensure_ascii=False, indent=2, allow_nan=False))
+    else:
+        for answer in answers:
+            print(
+                _readable(answer)
+                if "error" not in answer
+                else f"{answer['query']}\n  error: {answer['error']['message']}"
+            )
+    return 0
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise QueryParsingError(f"{path}: no such file") from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise QueryParsingError(f"{path}: not a text file in UTF-8 ({error})") from None
+
+
+def _readable(query: dict[str, Any]) -> str:
+    skip = {"raw_query", "evidence", "perturbations", "provenance"}
+    lines = [query["raw_query"]]
+    lines += [f"  {name}: {value}" for name, value in query.items() if name not in skip and value not in (None, [], {})]
+    return "\n".join(lines)

@@ -389,7 +389,7 @@ def _refuse_secrets(config: Any, path: str = "") -> None:
         for key, value in config.items():
             if SECRET_KEY.search(str(key)) and value:
                 raise ConfigError(
-                    f"config: '{path}{key}' looks like a secret. Secrets come from environment variables, never from files"
+                    f"config: '{path}{key}' looks like a secret. Secrets come from the environment, never from files"
                 )
             _refuse_secrets(value, f"{path}{key}.")
     elif isinstance(config, list):

@@ -49,8 +49,10 @@ class Candidate(Contract):
     """A cell set that a strategy proposes."""
 
     cell_set: CellSet
-    strategy: Strategy
+    strategy: Strategy = Field(description="the one that finds it most relevant")
+    strategies: list[Strategy] = Field(default=[], description="all that propose it")
     relevance_score: float = Field(ge=0, le=1)
+    quality: float | None = Field(default=None, ge=0, le=1, description="of cell count, depth and control; null: not rated")
     rationale: str
     control: Pairing | None = None
 
@@ -76,6 +78,7 @@ class Candidates(Contract):
     candidates: list[Candidate] = Field(description="best first, over all strategies; tried sets left out")
     n_untried: int = Field(ge=0, description="cell sets that some strategy can still propose, these included")
     counts: dict[str, int] = Field(default={}, description="strategy -> cell sets proposed")
+    tried: list[str] = Field(default=[], description="cell sets that prompts of earlier iterations used, left out here")
     refinement: Refinement | None = Field(default=None, description="what was applied, from the last iteration")
 
 

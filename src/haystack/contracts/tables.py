@@ -49,6 +49,8 @@ _LABELS = (
     Column("disease_mondo_id", "str", "MONDO id, PATO:0000461 for healthy", nullable=True),
     Column("disease_name", "str", "label of disease_mondo_id, or the original label where unmapped", nullable=True),
     Column("sample_condition", "str", "dose, time or other condition of the sample, as in the atlas", nullable=True),
+    Column("age_category", "str", "age group, as in the atlas", nullable=True),
+    Column("sex", "str", "as in the atlas", nullable=True),
 )
 
 CELLS = Table(
@@ -58,8 +60,6 @@ CELLS = Table(
         Column("cell_type_original", "str", "label of the atlas", nullable=True),
         Column("perturbation_original", "str", "label of the atlas", nullable=True),
         *_LABELS,
-        Column("age_category", "str", "age group, as in the atlas", nullable=True),
-        Column("sex", "str", "as in the atlas", nullable=True),
         Column("n_genes", "int", "genes with a count; null where counts were not read", nullable=True),
         Column("total_counts", "float", "sum of counts; null where counts were not read", nullable=True),
     ),

@@ -53,6 +53,8 @@ class AtlasEntry(Section):
     """labels that hold for every cell, for what obs does not say (for example tissue: blood)"""
     control_labels: list[str] = []
     """values of obs.perturbation that mean: nothing was done (PBS, DMSO, ctrl)"""
+    perturbation_names: dict[str, str] = {}
+    """what labels of obs.perturbation mean, where they do not say it themselves (stim: IFN-beta)"""
     perturbation_type: PerturbationType | None = None
     """what kind of thing obs.perturbation names; null for an atlas without perturbations"""
     gene_symbols: str | None = None
@@ -241,9 +243,10 @@ class LiteratureSettings(Section):
 class DemoSettings(Section):
     """The simulated atlases."""
 
-    seed: int = 7
-    cells_per_set: int = Field(default=60, ge=10)
-    """cells per cell type, donor and condition"""
+    seed: int = Field(default=7, ge=0)
+    """decides which cells are sampled; the simulated world itself is fixed"""
+    cells_per_set: int = Field(default=24, ge=10)
+    """cells per cell type, donor and condition (controls twice as many, common kinds of cells more)"""
 
 
 class Settings(Section):

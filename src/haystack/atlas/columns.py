@@ -1,0 +1,242 @@
+"""obs columns as codes and categories, read in chunks: memory holds the distinct labels, not the cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from haystack.errors import suggest
+
+if TYPE_CHECKING:
+    from haystack.atlas.store import Store
+
+CHUNK = 1_000_000
+MAX_LABELS = 200_000
+_MISSING = {"", "nan", "na", "n/a", "none", "null", "<na>", "unknown"}
+
+
+def is_missing(label: str) -> bool:
+    """True for the texts that stand for a missing label (empty, nan, NA, none, null, unknown)."""
+    return label.strip().casefold() in _MISSING
+
+
+class LabelColumn(Protocol):
+    """A column of labels. Code -1 is a missing label."""
+
+    categories: list[str]
+
+    def codes(self, start: int, stop: int) -> np.ndarray:
+        """Codes of cells start..stop: (stop - start,) integers."""
+        ...
+
+
+@dataclass
+class StoredCodes:
+    """A categorical column; its codes stay in the file until they are asked for."""
+
+    categories: list[str]
+    array: Any
+    lookup: np.ndarray | None = None
+    """file's code -> code, where some categories stand for missing labels; its last entry is that of -1"""
+
+    def codes(self, start: int, stop: int) -> np.ndarray:
+        """See LabelColumn."""
+        codes = np.asarray(self.array[start:stop])
+        return codes if self.lookup is None else self.lookup[codes]
+
+
+@dataclass
+class HeldCodes:
+    """A column of strings or numbers, factorised while it was read; codes are held in the smallest integers."""
+
+    categories: list[str]
+    array: np.ndarray
+
+    def codes(self, start: int, stop: int) -> np.ndarray:
+        """See LabelColumn."""
+        return self.array[start:stop]
+
+
+@dataclass
+class SameLabel:
+    """One label for all cells (a constant of the entry), or none at all."""
+
+    categories: list[str]
+
+    def codes(self, start: int, stop: int) -> np.ndarray:
+        """See LabelColumn."""
+        return np.full(stop - start, 0 if self.categories else -1, dtype=np.int8)
+
+
+def obs_columns(store: Store) -> list[str]:
+    """Names of the obs columns, without the index."""
+    _require_frame(store, "obs")
+    hidden = {index_name(store, "obs"), "__categories"}
+    return [key for key in store.keys("obs") if key not in hidden]
+
+
+def index_name(store: Store, frame: str) -> str:
+    """Name of the array that holds the row names of `obs`, `var` or `raw/var`."""
+    name = store.attribute(frame, "_index")
+    return str(name) if name is not None else "_index"
+
+
+def n_rows(store: Store, frame: str) -> int:
+    """Rows of `obs`, `var` or `raw/var`."""
+    _require_frame(store, frame)
+    key = f"{frame}/{index_name(store, frame)}"
+    if key not in store.root:
+        raise store.error(f"{frame} has no index array '{index_name(store, frame)}'")
+    if store.is_group(key):  # nullable strings or a categorical index
+        key = f"{key}/{'values' if f'{key}/values' in store.root else 'codes'}"
+    return int(store.root[key].shape[0])
+
+
+def require_column(store: Store, frame: str, column: str, field: str) -> None:
+    """Raise an AtlasError that lists the columns and suggests the nearest one when `column` is absent.
+
+    `field` is the key of the atlas's entry that named it (for example `obs.cell_type`).
+    """
+    known = obs_columns(store) if frame == "obs" else [k for k in store.keys(frame) if k != index_name(store, frame)]
+    if column not in known:
+        listed = f" Its {frame} columns: {', '.join(known)}." if known else f" Its {frame} has no columns."
+        near = suggest(column, known)
+        near = near if near.startswith(" Did you mean") else ""
+        raise store.error(f"{frame} has no column '{column}', which {field} of its entry names.{near}{listed}")
+
+
+def read_labels(
+    store: Store, column: str, field: str, frame: str = "obs", keep: frozenset[str] = frozenset()
+) -> LabelColumn:
+    """A column as codes and text categories, in any form that anndata has written it.
+
+    Parameters
+    ----------
+    store : Store
+        open atlas.
+    column : str
+        name of the column.
+    field : str
+        key of the entry that named it, for messages.
+    frame : str
+        `obs`, `var` or `raw/var`.
+    keep : frozenset of str
+        case-folded labels that are real though they look missing (a control label "none").
+
+    Raises
+    ------
+    AtlasError
+        when the column is absent, or holds more than 200,000 distinct labels (it then names cells, not groups).
+    """
+    require_column(store, frame, column, field)
+    key = f"{frame}/{column}"
+    node = store.root[key]
+    if store.is_group(key):
+        if "codes" in node:
+            return _categorical(store, column, field, node["categories"], node["codes"], keep)
+        return _factorised(store, column, field, node["values"], node["mask"], keep)
+    legacy = f"{frame}/__categories/{column}"
+    if legacy in store.root:
+        return _categorical(store, column, field, store.root[legacy], node, keep)
+    return _factorised(store, column, field, node, None, keep)
+
+
+def read_names(store: Store, frame: str, start: int, stop: int) -> np.ndarray:
+    """Row names start..stop of `obs`, `var` or `raw/var`: array of str."""
+    key = f"{frame}/{index_name(store, frame)}"
+    node = store.root[key]
+    if store.is_group(key):
+        if "codes" in node:
+            categories = np.array(texts(node["categories"][:]), dtype=object)
+            return categories[np.asarray(node["codes"][start:stop])]
+        node = node["values"]
+    return np.array(texts(node[start:stop]), dtype=object)
+
+
+def texts(values: Iterable[Any]) -> list[str]:
+    """Labels of any type as str; numbers that are whole lose their decimals (1015.0 -> '1015')."""
+    return [_text(value) for value in (values.tolist() if isinstance(values, np.ndarray) else values)]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def chunks(n: int, size: int = CHUNK) -> Iterator[tuple[int, int]]:
+    """(start, stop) pairs that cover 0..n."""
+    for start in range(0, n, size):
+        yield start, min(start + size, n)
+
+
+def count_labels(column: LabelColumn, n: int) -> np.ndarray:
+    """Cells per category, (n_categories,), and one more at the end: cells without a label."""
+    total = np.zeros(len(column.categories) + 1, dtype=np.int64)
+    for start, stop in chunks(n):
+        codes = column.codes(start, stop)
+        total += np.bincount(np.where(codes < 0, len(column.categories), codes), minlength=len(total))
+    return total
+
+
+def _require_frame(store: Store, frame: str) -> None:
+    if frame not in store.root:
+        raise store.error(f"has no {frame}; it is no AnnData file (found {', '.join(sorted(store.root)) or 'nothing'})")
+    if not store.is_group(frame):
+        raise store.error(
+            f"{frame} is a compound table, as anndata before 0.7 wrote it. "
+            "Open it with anndata 0.12 or older and write it again: anndata.read_h5ad(old).write_h5ad(new)"
+        )
+
+
+def _categorical(
+    store: Store, column: str, field: str, categories: Any, codes: Any, keep: frozenset[str]
+) -> LabelColumn:
+    _limit(store, column, field, categories.shape[0])
+    kept, lookup = _without_missing(texts(categories[:]), keep)
+    return StoredCodes(kept, codes, None if len(kept) == categories.shape[0] else lookup)
+
+
+def _without_missing(labels: list[str], keep: frozenset[str]) -> tuple[list[str], np.ndarray]:
+    """Distinct real labels, and a look-up from old to new codes, whose last entry (that of -1) is -1."""
+    position: dict[str, int] = {}
+    for label in labels:
+        if label.strip().casefold() in keep or not is_missing(label):
+            position.setdefault(label, len(position))
+    lookup = np.array([position.get(label, -1) for label in labels] + [-1], dtype=np.int32)
+    return list(position), _smallest(lookup, len(position))
+
+
+def _factorised(store: Store, column: str, field: str, values: Any, mask: Any, keep: frozenset[str]) -> LabelColumn:
+    import pandas as pd
+
+    position: dict[Any, int] = {}
+    parts = [np.empty(0, dtype=np.int32)]
+    for start, stop in chunks(int(values.shape[0])):
+        codes, uniques = pd.factorize(np.asarray(values[start:stop]), use_na_sentinel=True)
+        for value in uniques:
+            position.setdefault(value, len(position))
+        _limit(store, column, field, len(position))
+        part = np.array([position[value] for value in uniques] + [-1], dtype=np.int32)[codes]
+        if mask is not None:
+            part[np.asarray(mask[start:stop], dtype=bool)] = -1
+        parts.append(part)
+    kept, lookup = _without_missing(texts(list(position)), keep)
+    return HeldCodes(kept, lookup[np.concatenate(parts)])
+
+
+def _smallest(codes: np.ndarray, n_categories: int) -> np.ndarray:
+    return codes.astype(np.int8 if n_categories < 127 else np.int16 if n_categories < 32_000 else np.int32)
+
+
+def _limit(store: Store, column: str, field: str, n_labels: int) -> None:
+    if n_labels > MAX_LABELS:
+        raise store.error(
+            f"column '{column}' ({field}) holds more than {MAX_LABELS:,} distinct labels; "
+            "it seems to name single cells rather than groups. Choose another column"
+        )

@@ -1,0 +1,102 @@
+"""Hold-out filters: which cells they mean."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from haystack.config import CellFilter
+
+_COLUMNS = {
+    "cell_type": ("cell_type_original", "cell_type_cl_id", "cell_type_name"),
+    "perturbation": ("perturbation_original", "perturbation_name"),
+    "donor": ("donor_id",),
+    "tissue": ("tissue_uberon_id", "tissue_name"),
+    "disease": ("disease_mondo_id", "disease_name"),
+}
+
+
+def matches(filter: CellFilter, frame: pd.DataFrame, atlas: str) -> pd.Series:
+    """Cells that match every key that the filter gives.
+
+    Values compare without regard to case or outer blanks, with original labels, names and ids. `cell_type` includes
+    the Cell Ontology subtypes of the terms that its values name; tissues and diseases include theirs. A perturbation
+    also matches by its canonical name (`IFNb` finds cells of `IFN-beta`), a donor with or without the atlas prefix. A
+    cell without a label never matches.
+
+    Parameters
+    ----------
+    filter : CellFilter
+        from the config.
+    frame : DataFrame
+        columns of CELLS; of CELL_SETS too, where original labels then cannot match.
+    atlas : str
+        atlas of the cells.
+
+    Returns
+    -------
+    Series of bool, indexed as `frame`.
+    """
+    import pandas as pd
+
+    result = pd.Series(True, index=frame.index)
+    if filter.atlas is not None and filter.atlas.casefold() != atlas.casefold():
+        return ~result
+    for key, columns in _COLUMNS.items():
+        asked = getattr(filter, key)
+        if not asked:
+            continue
+        wanted = frozenset().union(*(_spellings(key, value) for value in asked))
+        if key == "donor":
+            wanted |= {f"{atlas.casefold()}:{value}" for value in wanted}
+        hit = pd.Series(False, index=frame.index)
+        for column in columns:
+            if column in frame:
+                hit |= _holds(frame[column], wanted)
+        result &= hit
+    return result
+
+
+def _holds(values: pd.Series, wanted: frozenset[str]) -> pd.Series:
+    """True where the value, case-folded, is wanted; distinct values are looked at once each."""
+    labels = values.astype("category")
+    found = [label for label in labels.cat.categories if str(label).strip().casefold() in wanted]
+    return labels.isin(found)
+
+
+@lru_cache(maxsize=4096)
+def _spellings(key: str, value: str) -> frozenset[str]:
+    """Everything, case-folded, that a filter's value may be written as in a table of cells."""
+    words = {value.strip()}
+    if key == "perturbation":
+        try:
+            from haystack.knowledge import resolve_perturbation
+        except ModuleNotFoundError:  # until the knowledge room has it
+            return frozenset({value.strip().casefold()})
+
+        known = resolve_perturbation(value)
+        words |= {known.name} if known else set()
+    elif key != "donor":
+        words |= _terms(key, value.strip())
+    return frozenset(word.casefold() for word in words)
+
+
+def _terms(key: str, value: str) -> set[str]:
+    """Ids and names of the term that the value names, and of its descendants."""
+    from haystack import ontology
+    from haystack.atlas.labels import ONTOLOGY_ID
+    from haystack.ontology.resolve import resolve
+
+    match = ONTOLOGY_ID.match(value)
+    if match:
+        term = f"{match.group(1)}:{match.group(2)}"
+    else:
+        found = resolve(key.replace("_", "-"), value, top=1)
+        if not found:
+            return set()
+        term = found[0].id
+    ids = {term, *ontology.descendants(term)}
+    return ids | {ontology.label(item) for item in ids}

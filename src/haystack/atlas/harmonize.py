@@ -1,0 +1,259 @@
+"""One atlas's obs, in its own words, into `cells.parquet`, in everyone's: column by column, chunk by chunk."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from haystack.atlas.check import check_atlas, control_codes
+from haystack.atlas.columns import CHUNK, LabelColumn, SameLabel, chunks, count_labels, n_rows, read_labels
+from haystack.atlas.labels import mean_perturbations, mean_terms
+from haystack.atlas.store import Store, open_atlas
+from haystack.contracts.tables import CELLS
+from haystack.files import whole_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from haystack.config import AtlasEntry
+
+log = logging.getLogger(__name__)
+
+ROW_GROUP = 262_144
+_TERMS = {
+    "cell_type": ("cell-type", "cell_type_cl_id", "cell_type_name"),
+    "tissue": ("tissue", "tissue_uberon_id", "tissue_name"),
+    "disease": ("disease", "disease_mondo_id", "disease_name"),
+}
+_PLAIN = {"condition": "sample_condition", "age": "age_category", "sex": "sex"}
+
+
+@dataclass
+class _Recode:
+    """An output column: a source column, and the new word of each of its categories (null: missing)."""
+
+    source: LabelColumn
+    words: list[str | None]
+
+
+@dataclass
+class _Plan:
+    """All that the second pass needs; the first pass read categories and counts only."""
+
+    n_cells: int
+    columns: dict[str, _Recode] = field(default_factory=dict)
+    perturbation: LabelColumn | None = None
+    controls: set[str] = field(default_factory=set)
+    depth: dict[str, np.ndarray] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def harmonize_atlas(name: str, entry: AtlasEntry, out_cells: Path, out_mapping: Path) -> None:
+    """Write `cells.parquet` (contract CELLS, rows in the order of the matrix) and the mapping of labels of one atlas.
+
+    Two passes over the named obs columns: distinct labels with their counts, which are resolved once each; then chunks
+    of a million cells, recoded and appended. X is read only for `read_counts: true`, in blocks. Cells of a perturbation
+    atlas without a perturbation label are left out (what was done to them is unknown); cells without another label
+    keep a null. Warnings (missing labels, repeated obs names) are logged and kept in the file's metadata.
+
+    Parameters
+    ----------
+    name, entry
+        the atlas.
+    out_cells, out_mapping : Path
+        files to write, whole or not at all.
+
+    Raises
+    ------
+    AtlasError
+        for whatever check_atlas finds, no cell with a label, or no cell left.
+    """
+    check_atlas(name, entry)
+    with open_atlas(name, entry) as store:
+        plan = _read_plan(store, entry, Path(out_mapping))
+        for warning in plan.warnings:
+            log.warning("atlas '%s' (%s): %s", name, entry.path, warning)
+        with whole_file(out_cells) as temporary:
+            written = _write_cells(plan, temporary)
+            if not written:
+                raise store.error(f"no cell is left: column '{entry.obs.perturbation}' labels none")
+    log.info("atlas '%s': %s of %s cells indexed", name, f"{written:,}", f"{plan.n_cells:,}")
+
+
+def read_warnings(cells: Path) -> list[str]:
+    """The warnings that harmonize_atlas left in the metadata of a `cells.parquet`."""
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_schema(cells).metadata or {}
+    return json.loads(metadata.get(b"haystack.warnings", b"[]"))
+
+
+def _read_plan(store: Store, entry: AtlasEntry, out_mapping: Path) -> _Plan:
+    plan = _Plan(n_rows(store, "obs"))
+    for key, (kind, id_column, name_column) in _TERMS.items():
+        source, cells = _source(store, entry, key, plan)
+        terms = mean_terms(kind, cells, entry.mapping, out_mapping)
+        if key == "cell_type":
+            plan.columns["cell_type_original"] = _Recode(source, list(source.categories))
+        plan.columns[id_column] = _Recode(source, [terms[label].id for label in source.categories])
+        plan.columns[name_column] = _Recode(source, [terms[label].name for label in source.categories])
+        unmapped = [label for label in source.categories if terms[label].id is None]
+        if unmapped:
+            total = sum(cells[label] for label in unmapped)
+            plan.warnings.append(f"{len(unmapped)} {kind} labels ({total:,} cells) are not mapped: {_few(unmapped)}")
+    if entry.obs.perturbation:
+        _plan_perturbation(store, entry, plan, out_mapping)
+    source, _ = _source(store, entry, "donor", plan)
+    plan.columns["donor_id"] = _Recode(source, [f"{store.name}:{label}" for label in source.categories])
+    for key, column in _PLAIN.items():
+        source, _ = _source(store, entry, key, plan)
+        plan.columns[column] = _Recode(source, list(source.categories))
+    _plan_depth(store, entry, plan)
+    _warn_repeated_names(store, plan)
+    return plan
+
+
+def _source(store: Store, entry: AtlasEntry, key: str, plan: _Plan) -> tuple[LabelColumn, dict[str, int]]:
+    """The column behind a key of the entry, or its constant, and the cells of each label."""
+    column = getattr(entry.obs, key)
+    if column is None:
+        constant = entry.constants.get(key)  # type: ignore[call-overload]
+        return SameLabel([constant] if constant else []), {constant: plan.n_cells} if constant else {}
+    keep = frozenset({"none"}) if key == "disease" else frozenset()  # none: healthy
+    source = read_labels(store, column, f"obs.{key}", keep=keep)
+    counts = count_labels(source, plan.n_cells)
+    missing = int(counts[-1])
+    if missing == plan.n_cells and key == "cell_type":
+        raise store.error(f"column '{column}' (obs.{key}) has no label for any of its {plan.n_cells:,} cells")
+    if missing:
+        plan.warnings.append(f"{missing:,} of {plan.n_cells:,} cells have no label in '{column}' (obs.{key})")
+    return source, dict(zip(source.categories, counts.tolist(), strict=False))
+
+
+def _plan_perturbation(store: Store, entry: AtlasEntry, plan: _Plan, out_mapping: Path) -> None:
+    column = str(entry.obs.perturbation)
+    keep = frozenset(label.strip().casefold() for label in entry.control_labels)
+    source = read_labels(store, column, "obs.perturbation", keep=keep)
+    counts = count_labels(source, plan.n_cells)
+    plan.perturbation = source
+    plan.controls = control_codes(store, entry, source.categories)
+    cells = dict(zip(source.categories, counts.tolist(), strict=False))
+    done = {label: n for label, n in cells.items() if label not in plan.controls}
+    terms = mean_perturbations(done, entry, out_mapping)
+    plan.columns["perturbation_original"] = _Recode(source, list(source.categories))
+    words = [terms.get(label) for label in source.categories]
+    plan.columns["perturbation_name"] = _Recode(source, [word.name if word else None for word in words])
+    plan.columns["perturbation_type"] = _Recode(source, [word.type if word else None for word in words])
+    missing = int(counts[-1])
+    if missing:
+        plan.warnings.append(
+            f"{missing:,} of {plan.n_cells:,} cells have no label in '{column}' (obs.perturbation); they are left out"
+        )
+    if not any(cells[label] for label in plan.controls):
+        plan.warnings.append(f"no cell has a control label ({', '.join(entry.control_labels)})")
+
+
+def _plan_depth(store: Store, entry: AtlasEntry, plan: _Plan) -> None:
+    from haystack.atlas.depth import counted_depth, depth_column
+
+    if entry.read_counts:
+        plan.depth = counted_depth(store, entry.counts_layer)
+        return
+    for key in ("n_genes", "total_counts"):
+        column = getattr(entry.obs, key)
+        if column is not None:
+            plan.depth[key] = depth_column(store, column, f"obs.{key}")
+
+
+def _warn_repeated_names(store: Store, plan: _Plan) -> None:
+    from haystack.atlas.depth import repeated_name
+
+    found = repeated_name(store, plan.n_cells)
+    if found:
+        count, example = found
+        plan.warnings.append(
+            f"{count:,} obs names are repeated (such as '{example}'); cells are known by their row, not their name"
+        )
+
+
+def _write_cells(plan: _Plan, path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    schema = _schema(plan.warnings)
+    dictionaries = {column: _dictionary(recode.words) for column, recode in plan.columns.items()}
+    written = 0
+    with pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        use_dictionary=[c.name for c in CELLS.columns if c.kind == "str"],
+        column_encoding={"row": "DELTA_BINARY_PACKED"},
+    ) as writer:
+        for start, stop in chunks(plan.n_cells, CHUNK):
+            table = _chunk(plan, dictionaries, schema, start, stop)
+            written += table.num_rows
+            writer.write_table(table, row_group_size=ROW_GROUP)
+    return written
+
+
+def _chunk(plan: _Plan, dictionaries: dict[str, Any], schema: pa.Schema, start: int, stop: int) -> pa.Table:
+    import pyarrow as pa
+
+    size = stop - start
+    codes: dict[int, np.ndarray] = {}
+    arrays: dict[str, Any] = {"row": pa.array(np.arange(start, stop, dtype=np.int64))}
+    for column, recode in plan.columns.items():
+        if id(recode.source) not in codes:
+            codes[id(recode.source)] = recode.source.codes(start, stop)
+        lookup, words = dictionaries[column]
+        recoded = lookup[codes[id(recode.source)]]
+        arrays[column] = pa.DictionaryArray.from_arrays(pa.array(recoded, mask=recoded < 0), words)
+    kept = None
+    if plan.perturbation is None:
+        arrays["is_control"] = pa.array(np.ones(size, dtype=bool))
+    else:
+        treated = codes[id(plan.perturbation)]
+        control = np.array([label in plan.controls for label in plan.perturbation.categories] + [False])
+        arrays["is_control"] = pa.array(control[treated])
+        kept = treated >= 0
+    for column, values in plan.depth.items():
+        part = values[start:stop]
+        arrays[column] = pa.array(part, from_pandas=True).cast(schema.field(column).type)
+    columns = [
+        arrays[item.name] if item.name in arrays else pa.nulls(size, schema.field(item.name).type)
+        for item in CELLS.columns
+    ]
+    table = pa.Table.from_arrays(columns, schema=schema)
+    return table if kept is None or kept.all() else table.filter(pa.array(kept))
+
+
+def _schema(warnings: list[str]) -> pa.Schema:
+    import pyarrow as pa
+
+    types = {
+        "str": pa.dictionary(pa.int32(), pa.string()),
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "bool": pa.bool_(),
+    }
+    fields = [pa.field(c.name, types[c.kind], nullable=c.nullable) for c in CELLS.columns]
+    return pa.schema(fields, metadata={"haystack.warnings": json.dumps(warnings)})
+
+
+def _dictionary(words: list[str | None]) -> tuple[np.ndarray, pa.Array]:
+    """Look-up from source code to code of the distinct words (null and -1 become -1), and those words."""
+    import pyarrow as pa
+
+    distinct = {word: i for i, word in enumerate(dict.fromkeys(word for word in words if word is not None))}
+    lookup = np.array([distinct.get(word, -1) if word is not None else -1 for word in words] + [-1], dtype=np.int32)
+    return lookup, pa.array(list(distinct), type=pa.string())
+
+
+def _few(labels: list[str], limit: int = 5) -> str:
+    shown = ", ".join(f"'{label}'" for label in labels[:limit])
+    return shown + (f" and {len(labels) - limit} more" if len(labels) > limit else "")

@@ -1,0 +1,144 @@
+"""What an atlas's labels mean: ontology terms, perturbations; and the mapping file that a person may correct."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from haystack.errors import AtlasError
+from haystack.files import write_text
+
+if TYPE_CHECKING:
+    from haystack.config import AtlasEntry
+    from haystack.contracts.query import PerturbationType
+
+ONTOLOGY_ID = re.compile(r"^(CL|UBERON|MONDO|PATO)[:_](\d+)$", re.IGNORECASE)
+COLUMNS = ("kind", "label", "id", "name", "score", "method", "n_cells")
+BY_HAND = "correction"
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a label means: an id (null where unmapped) and a name (the label itself where unmapped)."""
+
+    id: str | None
+    name: str
+    type: PerturbationType | None = None
+    """of a perturbation"""
+    method: str = ""
+
+
+def mean_terms(kind: str, labels: Mapping[str, int], corrections: str | None, out_mapping: Path) -> dict[str, Meaning]:
+    """Ontology terms of labels; `out_mapping` gets (or renews) the rows of this kind.
+
+    Parameters
+    ----------
+    kind : str
+        cell-type, tissue or disease.
+    labels : mapping
+        label -> cells. A label may be an ontology id; of several ids between `||`, as CELLxGENE writes them, the
+        first counts.
+    corrections : str, optional
+        mapping file of the entry; its rows win.
+    out_mapping : Path
+        the mapping file that this pipeline writes.
+
+    Returns
+    -------
+    dict
+        label -> Meaning, for every label.
+    """
+    from haystack.ontology import map_labels
+
+    short = {label: _first_id(label) for label in labels}
+    cells: dict[str, int] = {}
+    for label, count in labels.items():
+        cells[short[label]] = cells.get(short[label], 0) + count
+    if not cells:
+        return {}
+    found = map_labels(cells, kind, Path(corrections) if corrections else None, out_mapping)
+    meanings = {}
+    for label, word in short.items():
+        match = found[word]
+        meanings[label] = Meaning(None, label) if match is None else Meaning(match.id, match.name, method=match.method)
+    return meanings
+
+
+def mean_perturbations(labels: Mapping[str, int], entry: AtlasEntry, out_mapping: Path) -> dict[str, Meaning]:
+    """Canonical perturbations of labels; one that is not known keeps its label as name.
+
+    `perturbation_names` of the entry says what a label stands for. In a mapping file, the id of a row of kind
+    `perturbation` does: any name that the resolver knows; the entry's file wins over all.
+    """
+    try:
+        from haystack.knowledge import resolve_perturbation
+    except ModuleNotFoundError:  # until the knowledge room has it
+
+        def resolve_perturbation(text: str, hint: str | None = None) -> None:
+            return None
+
+    fixed = {row["label"]: row["id"] for row in _rows(out_mapping) if row["method"] == BY_HAND}
+    fixed |= entry.perturbation_names
+    fixed |= {row["label"]: row["id"] for row in (_rows(Path(entry.mapping), required=True) if entry.mapping else [])}
+    hint = entry.perturbation_type
+    meanings = {}
+    for label in labels:
+        text = fixed.get(label) or label
+        known = resolve_perturbation(text, hint)
+        if known is None:
+            meanings[label] = Meaning(None, text, hint or "unknown", BY_HAND if label in fixed else "")
+            continue
+        ids = [term if ":" in term else f"{database}:{term}" for database, term in known.external_ids.items()]
+        kind = hint if hint and known.type == "unknown" else known.type
+        method = BY_HAND if label in fixed else "perturbation"
+        meanings[label] = Meaning(ids[0] if ids else None, known.name, kind, method)
+    _append(out_mapping, labels, meanings, fixed)
+    return meanings
+
+
+def _append(path: Path, labels: Mapping[str, int], meanings: dict[str, Meaning], fixed: dict[str, str]) -> None:
+    """Renew the perturbation rows of a mapping file; rows of other kinds stay."""
+    rows = [row for row in _rows(path, kind=None) if row["kind"] != "perturbation"]
+    for label in sorted(labels, key=lambda word: (-labels[word], word)):
+        term = meanings[label]
+        rows.append(
+            {
+                "kind": "perturbation",
+                "label": label,
+                "id": fixed.get(label) or term.id or "",
+                "name": term.name,
+                "score": "1" if term.method else "",
+                "method": term.method,
+                "n_cells": str(labels[label]),
+            }
+        )
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, delimiter="\t", lineterminator="\n", extrasaction="ignore", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, out.getvalue())
+
+
+def _rows(path: Path, *, kind: str | None = "perturbation", required: bool = False) -> list[dict[str, str]]:
+    """Rows of a mapping file (of one kind); none for an absent one that is not required."""
+    if not path.exists() and not required:
+        return []
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), delimiter="\t")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AtlasError(f"{path}: the mapping of labels cannot be read ({error})") from None
+    missing = {"kind", "label", "id"} - set(reader.fieldnames or [])
+    if missing:
+        raise AtlasError(f"{path}: lacks the columns {', '.join(sorted(missing))}; expected {', '.join(COLUMNS)}")
+    rows = [{column: (row.get(column) or "").strip() for column in COLUMNS} for row in reader]
+    return [row for row in rows if kind is None or row["kind"] == kind]
+
+
+def _first_id(label: str) -> str:
+    first = label.split("||")[0].strip()
+    return first if ONTOLOGY_ID.match(first) else label

@@ -1,0 +1,220 @@
+"""Rows of a stored matrix (CSR, CSC, dense; h5ad or zarr), read in runs of neighbouring rows, never as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+    from haystack.atlas.store import Store
+
+RUN_GAP = 8_192
+BLOCK = 8_000_000
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Where a cells x genes matrix lies in a store, and in which form (`csr`, `csc`, `dense`)."""
+
+    key: str
+    form: str
+    n_cells: int
+    n_genes: int
+    var: str
+    """group with its genes: `var`, or `raw/var`"""
+
+
+def find_matrix(store: Store, counts_layer: str) -> Matrix:
+    """The matrix that `counts_layer` of the entry names: `X`, `raw`, or a layer.
+
+    Raises
+    ------
+    AtlasError
+        when it is absent (the layers are listed) or its shape does not fit obs and var.
+    """
+    from haystack.atlas.columns import n_rows
+
+    key = {"X": "X", "raw": "raw/X"}.get(counts_layer, f"layers/{counts_layer}")
+    var = "raw/var" if counts_layer == "raw" else "var"
+    if key not in store.root:
+        raise store.error(
+            f"has no {key}, which counts_layer of its entry names. It has {', '.join(matrices(store)) or 'none'}"
+        )
+    form, shape = _form(store, key)
+    n_cells, n_genes = n_rows(store, "obs"), n_rows(store, var)
+    if shape != (n_cells, n_genes):
+        raise store.error(f"{key} is {shape[0]:,} x {shape[1]:,}, but obs has {n_cells:,} rows and {var} {n_genes:,}")
+    if not n_cells or not n_genes:
+        raise store.error(f"is empty: {n_cells:,} cells x {n_genes:,} genes")
+    if form != "dense":
+        ends = store.root[f"{key}/indptr"]
+        expected = (n_cells if form == "csr" else n_genes) + 1
+        stored = store.root[f"{key}/data"].shape[0]
+        if ends.shape[0] != expected or store.root[f"{key}/indices"].shape[0] != stored or int(ends[-1]) > stored:
+            raise store.error(f"{key} is damaged: indptr, indices and data do not fit each other")
+    return Matrix(key, form, n_cells, n_genes, var)
+
+
+def matrices(store: Store) -> list[str]:
+    """The words that `counts_layer` could be, for this file."""
+    found = ["X"] if "X" in store.root else []
+    found += ["raw"] if "raw/X" in store.root else []
+    return found + store.keys("layers")
+
+
+def read_stored_rows(store: Store, matrix: Matrix, rows: np.ndarray) -> sparse.csr_matrix:
+    """Read rows.
+
+    Parameters
+    ----------
+    store : Store
+        open atlas.
+    matrix : Matrix
+        from find_matrix.
+    rows : ndarray of int, (n,)
+        ascending, without repeats.
+
+    Returns
+    -------
+    csr_matrix, (n, n_genes)
+        indices sorted, repeated entries summed. From CSC, the whole matrix passes through memory block by block.
+
+    Raises
+    ------
+    AtlasError
+        for a row outside the matrix, a gene index outside it, or a broken indptr.
+    """
+    if rows.size and (rows[0] < 0 or rows[-1] >= matrix.n_cells):
+        wrong = int(rows[0] if rows[0] < 0 else rows[-1])
+        raise store.error(f"row {wrong:,} was asked for, but it has {matrix.n_cells:,} cells; build the index again")
+    reader = {"csr": _rows_of_csr, "csc": _rows_of_csc, "dense": _rows_of_dense}[matrix.form]
+    found = reader(store, matrix, rows)
+    found.sum_duplicates()
+    return found
+
+
+def neighbours(starts: np.ndarray, stops: np.ndarray, gap: int) -> Iterator[tuple[int, int]]:
+    """Group ascending ranges starts..stops whose gaps are at most `gap`: (first, last + 1) positions of each group."""
+    if not len(starts):
+        return
+    breaks = np.flatnonzero(starts[1:] - stops[:-1] > gap) + 1
+    edges = np.concatenate([[0], breaks, [len(starts)]])
+    yield from zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+
+
+def read_ranges(array: Any, starts: np.ndarray, stops: np.ndarray, *, is_zarr: bool) -> np.ndarray:
+    """The elements of ascending ranges starts..stops of a one-dimensional array, end to end."""
+    sizes = stops - starts
+    out = np.empty(int(sizes.sum()), dtype=array.dtype)
+    if is_zarr and len(starts) > 1 and int(stops[-1] - starts[0]) > 2 * len(out):
+        wanted = np.repeat(starts - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) + np.arange(len(out))
+        return np.asarray(array.oindex[wanted]) if len(out) else out
+    at = 0
+    for first, last in neighbours(starts, stops, RUN_GAP):
+        low = int(starts[first])
+        block = np.asarray(array[low : int(stops[last - 1])])
+        for start, stop in zip((starts[first:last] - low).tolist(), (stops[first:last] - low).tolist(), strict=True):
+            out[at : at + stop - start] = block[start:stop]
+            at += stop - start
+    return out
+
+
+def _form(store: Store, key: str) -> tuple[str, tuple[int, int]]:
+    if not store.is_group(key):
+        shape = store.root[key].shape
+        if len(shape) != 2:
+            raise store.error(f"{key} has {len(shape)} dimensions; a matrix of cells x genes has 2")
+        return "dense", (int(shape[0]), int(shape[1]))
+    encoding = store.attribute(key, "encoding-type") or f"{store.attribute(key, 'h5sparse_format')}_matrix"
+    if encoding not in {"csr_matrix", "csc_matrix"}:
+        raise store.error(f"{key} is stored as '{encoding}'; known: dense array, csr_matrix, csc_matrix")
+    shape = store.attribute(key, "shape")
+    shape = store.attribute(key, "h5sparse_shape") if shape is None else shape
+    return encoding[:3], (int(shape[0]), int(shape[1]))
+
+
+def _rows_of_csr(store: Store, matrix: Matrix, rows: np.ndarray) -> sparse.csr_matrix:
+    from scipy import sparse
+
+    group = store.root[matrix.key]
+    edges = _edges(group["indptr"], rows)
+    starts, stops = edges[:, 0], edges[:, 1]
+    stored = group["data"].shape[0]
+    if rows.size and ((starts < 0) | (stops < starts) | (stops > stored)).any():
+        wrong = int(rows[np.flatnonzero((starts < 0) | (stops < starts) | (stops > stored))[0]])
+        raise store.error(f"{matrix.key}/indptr is damaged at row {wrong:,}")
+    data = read_ranges(group["data"], starts, stops, is_zarr=store.is_zarr)
+    indices = read_ranges(group["indices"], starts, stops, is_zarr=store.is_zarr)
+    indptr = np.concatenate([[0], np.cumsum(stops - starts)])
+    _check_indices(store, matrix, indices, rows, indptr)
+    return sparse.csr_matrix((data, indices.astype(np.int32), indptr), shape=(len(rows), matrix.n_genes))
+
+
+def _edges(indptr: Any, rows: np.ndarray) -> np.ndarray:
+    """indptr[row], indptr[row + 1] of each row, (n, 2)."""
+    out = np.empty((len(rows), 2), dtype=np.int64)
+    for first, last in neighbours(rows, rows + 1, RUN_GAP):
+        low = int(rows[first])
+        block = np.asarray(indptr[low : int(rows[last - 1]) + 2]).astype(np.int64)
+        at = rows[first:last] - low
+        out[first:last, 0], out[first:last, 1] = block[at], block[at + 1]
+    return out
+
+
+def _check_indices(store: Store, matrix: Matrix, indices: np.ndarray, rows: np.ndarray, indptr: np.ndarray) -> None:
+    wrong = np.flatnonzero((indices < 0) | (indices >= matrix.n_genes))
+    if wrong.size:
+        row = int(rows[np.searchsorted(indptr, wrong[0], side="right") - 1])
+        raise store.error(
+            f"{matrix.key}/indices holds gene {int(indices[wrong[0]]):,} in row {row:,}, but there are "
+            f"{matrix.n_genes:,} genes; the file is damaged or its var was cut: write it again from its source"
+        )
+
+
+def _rows_of_csc(store: Store, matrix: Matrix, rows: np.ndarray) -> sparse.csr_matrix:
+    from scipy import sparse
+
+    place = np.full(matrix.n_cells, -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    found = [(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, store.root[f"{matrix.key}/data"].dtype))]
+    for at, genes, values in entries_of_csc(store, matrix):
+        here = place[at]
+        kept = here >= 0
+        found.append((here[kept], genes[kept], values[kept]))
+    row, column, data = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return sparse.csr_matrix((data, (row, column)), shape=(len(rows), matrix.n_genes))
+
+
+def entries_of_csc(store: Store, matrix: Matrix) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Stream a CSC matrix: (rows, genes, values) of blocks of entries."""
+    group = store.root[matrix.key]
+    indptr = np.asarray(group["indptr"][:]).astype(np.int64)
+    if (np.diff(indptr) < 0).any():
+        raise store.error(f"{matrix.key}/indptr is damaged at gene {int(np.flatnonzero(np.diff(indptr) < 0)[0]):,}")
+    for start in range(0, int(indptr[-1]), BLOCK):
+        stop = min(start + BLOCK, int(indptr[-1]))
+        rows = np.asarray(group["indices"][start:stop])
+        if rows.size and (rows.min() < 0 or rows.max() >= matrix.n_cells):
+            raise store.error(
+                f"{matrix.key}/indices holds rows outside its {matrix.n_cells:,} cells; the file is damaged"
+            )
+        genes = np.searchsorted(indptr, np.arange(start, stop), side="right").astype(np.int32) - 1
+        yield rows, genes, np.asarray(group["data"][start:stop])
+
+
+def _rows_of_dense(store: Store, matrix: Matrix, rows: np.ndarray) -> sparse.csr_matrix:
+    from scipy import sparse
+
+    array = store.root[matrix.key]
+    if store.is_zarr and len(rows):
+        return sparse.csr_matrix(np.asarray(array.oindex[rows, :]))
+    parts = [np.empty((0, matrix.n_genes), dtype=array.dtype)]
+    for first, last in neighbours(rows, rows + 1, 4):
+        low = int(rows[first])
+        parts.append(np.asarray(array[low : int(rows[last - 1]) + 1])[rows[first:last] - low])
+    return sparse.vstack([sparse.csr_matrix(part) for part in parts], format="csr")

@@ -1,0 +1,124 @@
+"""One way into h5ad and zarr, local or remote: open a store, name its parts, turn every failure into an AtlasError."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from haystack.config import AtlasEntry
+from haystack.errors import AtlasError, HaystackError, MissingExtraError, suggest
+
+_BUCKETS = {"gs": "gcp", "gcs": "gcp"}
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open atlas. `root` is an h5py.File or a zarr.Group; both take `root["obs/cell_type"]`, slices and `.attrs`."""
+
+    name: str
+    path: str
+    root: Any
+    is_zarr: bool
+
+    def error(self, message: str) -> AtlasError:
+        """An AtlasError that names the atlas and its file."""
+        return AtlasError(f"atlas '{self.name}' ({self.path}): {message}", atlas=self.name)
+
+    def keys(self, group: str) -> list[str]:
+        """Names in a group, sorted; empty when the group is absent."""
+        return sorted(self.root[group]) if group in self.root else []
+
+    def attribute(self, key: str, attribute: str) -> Any:
+        """An attribute as text where it is text, else as it is; None when absent."""
+        value = self.root[key].attrs.get(attribute)
+        return value.decode() if isinstance(value, bytes) else value
+
+    def is_group(self, key: str) -> bool:
+        """True for a group, false for an array."""
+        return not hasattr(self.root[key], "shape")
+
+
+@contextmanager
+def open_atlas(name: str, entry: AtlasEntry) -> Iterator[Store]:
+    """Open an atlas for reading; whatever fails while it is open and is not a HaystackError becomes an AtlasError.
+
+    Parameters
+    ----------
+    name : str
+        name of the atlas, for messages.
+    entry : AtlasEntry
+        its entry; `path` is an h5ad file, a zarr folder, or a URI (gs://, https://) of either.
+
+    Raises
+    ------
+    AtlasError
+        for a missing, truncated or damaged file.
+    MissingExtraError
+        for a gs:// URI without the extra `gcp`.
+    """
+    path = entry.path
+    where = Store(name, path, None, is_zarr=False)
+    root: Any = None
+    try:
+        root, is_zarr = _open_remote(path) if "://" in path else _open_local(where)
+        yield Store(name, path, root, is_zarr)
+    except HaystackError:
+        raise
+    except (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, UnicodeDecodeError) as error:
+        raise where.error(f"cannot be read: {_reason(error)}") from error
+    finally:
+        if root is not None and hasattr(root, "close"):
+            root.close()
+
+
+def _open_local(where: Store) -> tuple[Any, bool]:
+    path = Path(where.path)
+    if path.is_dir():
+        import zarr
+
+        if not any((path / mark).exists() for mark in (".zgroup", "zarr.json", ".zmetadata")):
+            raise where.error("is a folder but no zarr store (no .zgroup or zarr.json in it)")
+        return zarr.open_group(str(path), mode="r"), True
+    if not path.exists():
+        beside = path.parent
+        found = [file.name for file in beside.iterdir()] if beside.is_dir() else []
+        hint = suggest(path.name, found) if beside.is_dir() else f" The folder {beside} does not exist either."
+        raise where.error(f"no such file.{hint} Correct `path` of its entry, or download it")
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        size = path.stat().st_size
+        raise where.error(f"is not an HDF5 (h5ad) file ({size:,} bytes); it may be a broken download: fetch it again")
+    return h5py.File(path, "r"), False
+
+
+def _open_remote(path: str) -> tuple[Any, bool]:
+    scheme = path.split("://", 1)[0]
+    try:
+        import fsspec
+
+        if path.rstrip("/").endswith(".zarr"):
+            import zarr
+
+            return zarr.open_group(path, mode="r"), True
+        import h5py
+
+        return h5py.File(fsspec.open(path, "rb").open(), "r"), False
+    except ImportError as error:
+        if scheme in _BUCKETS:
+            raise MissingExtraError(_BUCKETS[scheme], f"Reading {path}") from error
+        raise
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in words; HDF5's own words for a file that ends too early are explained."""
+    text = str(error)
+    truncated = re.search(r"eof = (\d+).*stored_eof = (\d+)", text)
+    if truncated:
+        have, want = (int(number) for number in truncated.groups())
+        return f"truncated file: it holds {have:,} of {want:,} bytes. Copy or download it again"
+    return f"damaged or of unknown form ({type(error).__name__}: {text}). Copy or download it again"

@@ -109,8 +109,11 @@ class RetrievalSettings(Section):
     min_cells: int = Field(default=20, ge=1)
     """cell sets with fewer cells are not proposed"""
     weight_relevance: float = Field(default=0.5, ge=0, le=1)
+    """share of relevance to the question in a prompt's rank"""
     weight_diversity: float = Field(default=0.3, ge=0, le=1)
+    """share of difference from the prompts chosen before it"""
     weight_quality: float = Field(default=0.2, ge=0, le=1)
+    """share of cell count, depth and matched control"""
     exclude: list[CellFilter] = []
     """hold-outs: cells that match any of these are never prompt, control or query cells, nor used in training"""
 
@@ -261,11 +264,13 @@ class Settings(Section):
     data_dir: str = "../shared/data"
     """what `{data_dir}` stands for in paths"""
     seed: int = Field(default=0, ge=0)
+    """seed of every random choice; the same seed gives the same bytes"""
     offline: bool = True
     """true: no network at all; false: web services are asked, answers cached beside the run"""
     score_threshold: int = Field(default=7, ge=1, le=10)
     """composite_score from which the loop stops"""
     max_iterations: int = Field(default=5, ge=1, le=10)
+    """iterations at most"""
     plateau_window: int = Field(default=3, ge=2)
     """iterations looked at for a plateau"""
     plateau_min_improvement: float = Field(default=1.0, ge=0)
@@ -273,6 +278,8 @@ class Settings(Section):
     prompts_per_iteration: int = Field(default=3, ge=1, le=20)
     """K, prompts per iteration, all in one inference job"""
     control_strategy: ControlStrategy = ControlStrategy.SYNTHETIC_CONTROL
+    """synthetic_control: matched control cells are prompted too, generated is compared with generated;
+    query_as_control: generated cells are compared with the original query cells"""
     query: QuerySettings = QuerySettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     prompting: PromptingSettings = PromptingSettings()

@@ -1,0 +1,174 @@
+"""The simulated world: what every kind of cell expresses, and what perturbations, diseases and donors change.
+
+The world is fixed: it follows from the tracked files `genes.tsv`, `programmes.yaml` and `layouts.yaml` and from names,
+never from a seed. Seeds only decide which cells are sampled from it. All profiles are log2 of counts per 10,000, before
+they are scaled to sum to 10,000.
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from haystack.config import read_yaml
+from haystack.errors import AtlasError, suggest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+HERE = Path(__file__).parent
+RECEPTOR_SPAN = 4.0
+"""log2 difference between a kind without a receptor and one that is full of it"""
+KIND_SPREAD = 0.22
+"""sd of ln of the factor by which a gene's response differs between kinds of cells"""
+DONOR_SPREAD = 0.22
+"""sd of a donor's log2 offset per gene, shared by all cells of the donor"""
+DONOR_KIND_SPREAD = 0.08
+ATLAS_SPREAD = 0.25
+"""sd of the log2 offset per gene that a laboratory and a protocol add"""
+FEMALE_GENES = ("XIST", "TSIX")
+MALE_GENES = ("RPS4Y1", "DDX3Y", "KDM5D", "EIF1AY", "UTY", "USP9Y")
+
+
+@dataclass(frozen=True)
+class World:
+    """Genes (order of every vector), their basal level, and the parsed programmes and layouts."""
+
+    genes: tuple[str, ...]
+    base: np.ndarray
+    programmes: dict[str, Any]
+    layouts: dict[str, Any]
+
+    @functools.cached_property
+    def position(self) -> dict[str, int]:
+        """Gene to its position."""
+        return {gene: i for i, gene in enumerate(self.genes)}
+
+    def tags(self, kind: str) -> list[str]:
+        """Lineage words of a kind of cell, general to specific."""
+        return list(self.layouts["kinds"][kind])
+
+    def module(self, section: str, name: str) -> np.ndarray:
+        """Log2 fold changes of a full response of one module, over all genes."""
+        import numpy as np
+
+        entry = self.programmes[section][name]
+        effect = np.zeros(len(self.genes))
+        places = [self.position[gene] for gene in entry["genes"]]
+        effect[places] = entry["strength"] * np.linspace(1.3, 0.7, len(places))
+        return effect
+
+
+@functools.cache
+def load_world() -> World:
+    """Read the tracked files of the simulator."""
+    import numpy as np
+
+    rows = [
+        line.split("\t") for line in (HERE / "genes.tsv").read_text(encoding="utf-8").splitlines() if line[0] != "#"
+    ]
+    genes, _, levels = zip(*rows[1:], strict=True)
+    return World(
+        genes=tuple(genes),
+        base=np.array([float(level) for level in levels]),
+        programmes=read_yaml(HERE / "programmes.yaml"),
+        layouts=read_yaml(HERE / "layouts.yaml"),
+    )
+
+
+def named_rng(*names: str) -> np.random.Generator:
+    """A generator that depends on names alone: facts of the world."""
+    import numpy as np
+
+    return np.random.default_rng(zlib.crc32("\x1f".join(names).encode()))
+
+
+def by_tag(values: float | dict[str, float], tags: list[str]) -> float:
+    """The value for the most specific tag that is listed; 0 when none is."""
+    if not isinstance(values, dict):
+        return float(values)
+    for tag in reversed(tags):
+        if tag in values:
+            return float(values[tag])
+    return 0.0
+
+
+def basal_profile(kind: str) -> np.ndarray:
+    """Log2 CP10k of an unperturbed cell of a kind, without donor, disease or atlas."""
+    import numpy as np
+
+    world = load_world()
+    tags = world.tags(kind)
+    lift = np.zeros(len(world.genes))
+    for tag in tags:
+        if tag in world.programmes["lineages"]:
+            lift = np.maximum(lift, world.module("lineages", tag))
+    profile = world.base + lift
+    for receptor, levels in world.programmes["receptors"].items():
+        profile[world.position[receptor]] += RECEPTOR_SPAN * by_tag(levels, tags)
+    return profile + named_rng("kind", kind).normal(0, 0.25, len(world.genes))
+
+
+def activity(perturbation: str, kind: str) -> float:
+    """How fully a kind of cell can respond: the scarcest of the receptors needed, of the best alternative; 0 to 1."""
+    world = load_world()
+    tags = world.tags(kind)
+    receptors = world.programmes["receptors"]
+    ways = find(perturbation, world.programmes["perturbations"], "perturbation")["via"]
+    return max(min(by_tag(receptors[receptor], tags) for receptor in way) for way in ways)
+
+
+def perturbation_effect(perturbation: str, kind: str) -> np.ndarray:
+    """Log2 fold change of every gene in a cell of a kind with average responsiveness."""
+    entry = find(perturbation, load_world().programmes["perturbations"], "perturbation")
+    return activity(perturbation, kind) * _effect(entry["modules"], kind, perturbation)
+
+
+def disease_effect(disease: str, kind: str) -> np.ndarray:
+    """Log2 fold change of every gene in a cell of a kind under a disease of severity 1."""
+    return _effect(find(disease, load_world().programmes["diseases"], "disease"), kind, disease)
+
+
+def donor_effect(donor: str, kind: str, sex: str) -> np.ndarray:
+    """Log2 offset of every gene for a donor: mostly shared by all kinds of cells, and the genes of the sex."""
+    world = load_world()
+    n = len(world.genes)
+    shared = named_rng("donor", donor).normal(0, DONOR_SPREAD, n)
+    own = named_rng("donor", donor, kind).normal(0, DONOR_KIND_SPREAD, n)
+    effect = shared + own
+    for gene in FEMALE_GENES if sex == "female" else MALE_GENES:
+        effect[world.position[gene]] += 7.0
+    return effect
+
+
+def donor_response(donor: str, perturbation: str) -> float:
+    """Factor by which a donor responds more or less than others."""
+    return float(named_rng("responds", donor, perturbation).uniform(0.85, 1.15))
+
+
+def atlas_effect(atlas: str) -> np.ndarray:
+    """Log2 offset of every gene that an atlas's laboratory adds to all its cells."""
+    return named_rng("atlas", atlas).normal(0, ATLAS_SPREAD, len(load_world().genes))
+
+
+def _effect(modules: dict[str, Any], kind: str, name: str) -> np.ndarray:
+    import numpy as np
+
+    world = load_world()
+    tags = world.tags(kind)
+    total = np.zeros(len(world.genes))
+    for module, factors in modules.items():
+        factor = by_tag(factors, tags)
+        if factor:
+            total += factor * world.module("modules", module)
+    return total * np.exp(named_rng("response", name, kind).normal(0, KIND_SPREAD, len(world.genes)))
+
+
+def find(name: str, known: dict[str, Any], what: str) -> Any:
+    """`known[name]`, or an error that suggests the nearest."""
+    if name not in known:
+        raise AtlasError(f"the simulation has no {what} '{name}'.{suggest(name, known)}")
+    return known[name]

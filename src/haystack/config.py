@@ -133,7 +133,7 @@ class TrainSettings(Section):
     """How a small STACK is trained on harmonised atlases (`haystack model train`, rule train_model)."""
 
     atlases: list[str]
-    """names of atlases with perturbations"""
+    """names of the atlases; at least one with perturbations, the others teach their cell types"""
     n_genes: int = Field(default=2000, ge=50)
     """most variable genes kept (Pearson residuals of training cells), besides always_genes"""
     always_genes: list[str] = []
@@ -147,7 +147,19 @@ class TrainSettings(Section):
     steps: int = Field(default=900, ge=1)
     """optimiser steps"""
     batch_size: int = Field(default=2, ge=1)
+    """windows per step"""
     learning_rate: float = Field(default=1e-3, gt=0)
+    """peak of the cosine schedule, reached after 20 steps"""
+    patience: int = Field(default=3, ge=1)
+    """validations (every 100 steps) without a better loss, after which training stops"""
+    control_windows: float = Field(default=0.25, ge=0, le=1)
+    """share of windows with control prompts, which teach that nothing changes"""
+    synthetic_windows: float = Field(default=0.25, ge=0, le=1)
+    """share of windows with a made-up perturbation, which teach to copy a change never seen"""
+    cells_per_set: int = Field(default=100, ge=10)
+    """cells read per perturbation, cell type and donor of each atlas"""
+    start: str | None = None
+    """model folder to fine-tune from; its genes and shape replace those given here"""
     exclude: list[CellFilter] = []
     """further hold-outs of training, besides retrieval.exclude"""
 

@@ -1,4 +1,4 @@
-"""Write the JSON Schemas of the config and of every JSON contract to `workflow/schemas/`.
+"""Write what is derived from the models: JSON Schemas, the default config with its comments, the table of settings.
 
 Run `python -m haystack.schemas` after changing a model; a test fails until it is done.
 """
@@ -6,12 +6,18 @@ Run `python -m haystack.schemas` after changing a model; a test fails until it i
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+import yaml
+from pydantic_core import to_jsonable_python
 
 from haystack import contracts
-from haystack.config import settings_schema
+from haystack.config import Section, Settings, settings_schema
 from haystack.contracts import Contract
+from haystack.contracts.failure import Failure
+from haystack.contracts.runlog import RunLog
 
 FILES: dict[str, type[Contract]] = {
     "query": contracts.StructuredQuery,
@@ -19,7 +25,14 @@ FILES: dict[str, type[Contract]] = {
     "prompts": contracts.Prompts,
     "grounding": contracts.Grounding,
     "decision": contracts.Decision,
+    "failure": Failure,
+    "log": RunLog,
 }
+HEADER = """\
+# HAYSTACK's settings: biology and method. Machines are in profiles/. What stands here are the defaults, and every key may
+# be left out. A key that does not exist is refused. `python -m haystack.schemas` writes this file anew.
+"""
+BEGIN, END = "<!-- settings -->", "<!-- end of settings -->"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
@@ -28,11 +41,72 @@ def schemas() -> dict[str, dict[str, Any]]:
     return {"config.schema.json": settings_schema(), **found}
 
 
-def main(folder: Path = Path("workflow/schemas")) -> None:
-    """Write all schemas."""
+def default_config() -> str:
+    """`config/config.yaml`: every key with its default, under a comment that says what it is."""
+    return HEADER + "\n".join(_yaml_lines(Settings, Settings().model_dump(mode="json"), "")) + "\n"
+
+
+def settings_table() -> str:
+    """Markdown table of all settings."""
+    rows = ["| setting | default | what it is |", "|---|---|---|", *_table_rows(Settings, Settings(), "")]
+    return "\n".join(rows)
+
+
+def _yaml_lines(section: type[Section], values: dict[str, Any], indent: str) -> list[str]:
+    lines: list[str] = []
+    for name, field in section.model_fields.items():
+        inner = _section(field.annotation)
+        said = field.description or (inner.__doc__ if inner else None) or ""
+        comment = said.strip().replace("\n", " ")
+        wrapped = textwrap.wrap(comment, 118 - len(indent))
+        if inner and values[name] is not None:
+            lines += ["", *(f"{indent}# {line}" for line in wrapped), f"{indent}{name}:"]
+            lines += _yaml_lines(inner, values[name], indent + "  ")
+        else:
+            lines += [f"{indent}# {line}" for line in wrapped]
+            dumped = yaml.safe_dump({name: values[name]}, sort_keys=False, width=110, default_flow_style=False)
+            lines += [indent + line for line in dumped.rstrip().splitlines()]
+    return lines
+
+
+def _table_rows(section: type[Section], values: Section, prefix: str) -> list[str]:
+    rows = []
+    for name, field in section.model_fields.items():
+        value = getattr(values, name)
+        inner = _section(field.annotation)
+        if inner and isinstance(value, Section):
+            rows += _table_rows(inner, value, f"{prefix}{name}.")
+        else:
+            said = (field.description or (inner.__doc__ if inner else None) or "").strip()
+            default = json.dumps(to_jsonable_python(value), ensure_ascii=False)
+            shown = " ".join(said.split()).replace("|", "\\|")
+            rows.append(f"| `{prefix}{name}` | `{default}` | {shown} |")
+    return rows
+
+
+def _section(annotation: Any) -> type[Section] | None:
+    """The section that a field holds directly (not in a list or mapping)."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    found = [part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, Section)]
+    return found[0] if found and type(None) in get_args(annotation) else None
+
+
+def with_settings(text: str) -> str:
+    """`config/README.md` with its table made anew."""
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n{settings_table()}\n{END}{rest.split(END)[1]}"
+
+
+def main(root: Path = Path()) -> None:
+    """Write all of it."""
+    folder = root / "workflow/schemas"
     folder.mkdir(parents=True, exist_ok=True)
     for name, schema in schemas().items():
         (folder / name).write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (root / "config/config.yaml").write_text(default_config(), encoding="utf-8")
+    readme = root / "config/README.md"
+    readme.write_text(with_settings(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

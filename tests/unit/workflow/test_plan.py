@@ -1,0 +1,112 @@
+"""What rules ask of the plan, with plain wildcards."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from haystack.contracts import Decision, TerminationReason, write_json
+from haystack.errors import ConfigError
+from haystack.workflow import Plan
+from haystack.workflow.checks import check_plan
+
+ATLAS = {"path": "a.h5ad", "obs": {"cell_type": "label"}}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs.tsv").write_text(
+        "run_id\tquery\tmax_iterations\nr1\tHow would B cells respond to IL-4?\t2\nr.1\tx\t\n".replace("r.1", "r-2")
+    )
+    return tmp_path
+
+
+def plan(**config):
+    return Plan({"runs": "runs.tsv", "atlases": {"a": ATLAS, "b": {**ATLAS, "path": "gs://bucket/b.zarr"}}, **config})
+
+
+def test_params_hold_the_runs_own_settings_and_only_those_asked_for(folder):
+    wildcards = SimpleNamespace(run_id="r1", iteration="1")
+    given = plan(score_threshold=6).get("max_iterations", "score_threshold")(wildcards)
+    assert given == {"max_iterations": 2, "score_threshold": 6}
+
+
+def test_wildcard_admits_the_listed_runs_only(folder):
+    pattern = plan().run_pattern
+    assert re.fullmatch(pattern, "r1")
+    assert not re.fullmatch(pattern, "rx2")
+
+
+def test_remote_atlases_are_no_inputs(folder):
+    assert plan().atlas_files() == ["a.h5ad"]
+    assert plan().atlas_file(SimpleNamespace(atlas="b")) == []
+
+
+def test_third_iteration_reads_what_was_tried_and_the_last_grounding(folder):
+    wildcards = SimpleNamespace(run_id="r1", iteration="3")
+    assert plan().previous_prompts(wildcards) == [f"results/runs/r1/iter_{i}/prompts.json" for i in (1, 2)]
+    assert plan().previous_grounding(wildcards) == ["results/runs/r1/iter_2/grounding.json"]
+    assert len(plan().groundings(wildcards)) == 3
+    assert plan().previous_grounding(SimpleNamespace(run_id="r1", iteration="1")) == []
+
+
+def test_walk_ends_at_the_first_stop_and_the_best_iteration_is_the_answer(folder):
+    for i, reason in enumerate([None, None, TerminationReason.PLATEAU], 1):
+        path = Path(f"results/runs/r1/iter_{i}/decision.json")
+        decision = Decision(
+            run_id="r1", iteration=i, continue_=reason is None, reason=reason, best_iteration=2, best_prompt_id="p",
+            scores=[], refinement=None,
+        )  # fmt: skip
+        write_json(path, decision)
+
+    def get(run_id, iteration):
+        assert iteration <= 3, "asked for an iteration after the last"
+        output = SimpleNamespace(decision=f"results/runs/{run_id}/iter_{iteration}/decision.json")
+        return SimpleNamespace(output=output)
+
+    checkpoints = SimpleNamespace(decide=SimpleNamespace(get=get))
+    wildcards = SimpleNamespace(run_id="r1")
+    assert plan().every_iteration(checkpoints, "de.parquet")(wildcards) == [
+        f"results/runs/r1/iter_{i}/de.parquet" for i in (1, 2, 3)
+    ]
+    assert plan().best_iteration(checkpoints, "cells.h5ad")(wildcards) == "results/runs/r1/iter_2/cells.h5ad"
+
+
+def test_model_files_are_those_given_or_those_to_be_trained_or_none(folder):
+    given = plan(model={"kind": "stack", "name": "m", "path": "models/m"})
+    assert given.model_files()[0] == "models/m/model.safetensors"
+    trained = plan(model={"kind": "stack", "name": "m", "path": None, "train": {"atlases": ["a"]}})
+    assert trained.model_files()[0] == "results/model/m/model.safetensors"
+    assert trained.training_tables() == ["results/index/a/cells.parquet"]
+    assert plan(model={"kind": "additive", "name": "additive", "path": None}).model_files() == []
+
+
+def test_training_on_an_unknown_atlas_is_refused(folder):
+    wrong = plan(model={"kind": "stack", "name": "m", "path": None, "train": {"atlases": ["c"]}})
+    with pytest.raises(ConfigError, match="unknown atlas 'c'"):
+        wrong.training_tables()
+
+
+def test_check_names_all_problems_at_once_and_leaves_bad_questions_to_keep_going(folder):
+    config = {
+        "atlases": {"a": ATLAS},
+        "enrichment": {"libraries": {"mine": "nowhere.gmt"}},
+        "model": {"kind": "additive", "name": "additive", "path": None},
+    }
+    with pytest.raises(ConfigError) as error:
+        check_plan(plan(**config))
+    assert "nowhere.gmt" in str(error.value)
+    assert "a.h5ad" in str(error.value)
+    assert "run r-2" in str(error.value)
+    with pytest.raises(ConfigError) as error:
+        check_plan(plan(**config), keep_going=True)
+    assert "run r-2" not in str(error.value)
+
+
+def test_default_config_is_a_plan(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[3])
+    config = yaml.safe_load(Path("config/config.yaml").read_text())
+    assert Plan(config).run_ids

@@ -1,0 +1,59 @@
+"""Hold-outs counted cell by cell: original labels are known of cells only, not of cell sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from haystack.contracts import CELL_SETS
+from haystack.retrieval.index import ORIGINALS, excluded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from haystack.config import CellFilter
+
+STATISTICS = {"cell_set_id", "n_cells", "mean_n_genes", "mean_total_counts"}
+KEYS = [column.name for column in CELL_SETS.columns if column.name not in {*STATISTICS, "atlas"}]
+"""columns of cells.parquet that cells of one set share"""
+
+
+def apply_holdouts(
+    cell_sets: pd.DataFrame, cells: Mapping[str, str | Path], exclude: Sequence[CellFilter]
+) -> pd.DataFrame:
+    """The cell sets with `n_cells` less the held-out cells; sets that are held out wholly are dropped.
+
+    Parameters
+    ----------
+    cell_sets
+        CELL_SETS.
+    cells
+        atlas -> `cells.parquet`; sets of an atlas that is not listed keep what their own labels leave them.
+    """
+    import pandas as pd
+
+    from haystack.atlas.index import run_sql
+
+    lost: dict[str, int] = {}
+    labels = ", ".join([*KEYS, *ORIGINALS])
+    for atlas in sorted(set(cell_sets["atlas"]) & set(cells)):
+        if not any(one.atlas is None or one.atlas.casefold() == atlas.casefold() for one in exclude):
+            continue
+        sql = f"SELECT {labels}, count(*) AS n FROM cells GROUP BY {labels}"  # noqa: S608  our own column names
+        groups = run_sql(sql, cells=Path(cells[atlas])).assign(atlas=atlas)
+        held = groups[excluded(groups, exclude)]
+        if held.empty:
+            continue
+        here = cell_sets[cell_sets["atlas"] == atlas]
+        ids = pd.Series(here["cell_set_id"].to_numpy(), index=key_of(here))
+        for cell_set_id, n in zip(ids.reindex(key_of(held)), held["n"], strict=True):
+            lost[cell_set_id] = lost.get(cell_set_id, 0) + int(n)
+    left = cell_sets["n_cells"] - cell_sets["cell_set_id"].map(lambda name: lost.get(name, 0))
+    return cell_sets.assign(n_cells=left.astype("int64"))[left > 0]
+
+
+def key_of(frame: pd.DataFrame) -> list[tuple[str, ...]]:
+    """The keys of each row as texts (missing as an empty one), to match cells with their set."""
+    columns = [["" if value is None or value != value else str(value) for value in frame[name]] for name in KEYS]
+    return list(zip(*columns, strict=True))

@@ -1,0 +1,208 @@
+"""Control cells for a cell set: same atlas, donor and cell type; then relaxed step by step, each step at a price."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from haystack.contracts import Pairing
+from haystack.retrieval.celltypes import Relation, relate
+from haystack.retrieval.index import HEALTHY, CellSetIndex
+
+PENALTIES = {
+    "sample condition": 0.05,
+    "tissue": 0.10,
+    "disease": 0.15,
+    "donor": 0.20,
+    "healthy donors": 0.20,
+    "cell type": 0.35,
+    "atlas": 0.35,
+}
+"""price of giving up a constraint, in the order in which they are given up"""
+NEAR_TYPE_HOPS = 2
+"""Cell Ontology steps that a control's cell type may be away"""
+
+COLUMNS = {
+    "sample condition": "sample_condition",
+    "tissue": "tissue_uberon_id",
+    "disease": "disease_mondo_id",
+    "donor": "donor_id",
+    "cell type": "cell_type",
+    "atlas": "atlas",
+}
+PERTURBED_LEVELS: tuple[tuple[str, ...], ...] = (
+    ("atlas", "cell type", "donor", "disease", "tissue", "sample condition"),
+    ("atlas", "cell type", "donor", "disease", "tissue"),
+    ("atlas", "cell type", "donor", "disease"),
+    ("atlas", "cell type", "donor"),
+    ("atlas", "cell type", "disease", "tissue"),
+    ("atlas", "cell type"),
+)
+"""constraints kept, level by level; after these the cell type is given up within the atlas. Another atlas never serves:
+its batch would pass for the effect of the perturbation"""
+UNPERTURBED_LEVELS: tuple[tuple[str, ...], ...] = (
+    ("atlas", "cell type", "tissue", "sample condition"),
+    ("atlas", "cell type", "tissue"),
+    ("atlas", "cell type"),
+)
+"""for observational prompts: another, healthy donor; then one without the prompt's disease; then another atlas"""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A row of controls for a row of prompts."""
+
+    row: int
+    steps: tuple[str, ...]
+    penalty: float
+
+
+class Pairer:
+    """Finds the control set of any row of an index.
+
+    Parameters
+    ----------
+    index
+        all cell sets that may be used.
+    available
+        cells of each row that are free to be controls, (n,); sets with fewer than `min_cells` are passed over.
+    min_cells
+        least number of control cells.
+    """
+
+    def __init__(self, index: CellSetIndex, available: np.ndarray, min_cells: int) -> None:
+        self.index = index
+        self.available = available
+        controls = np.flatnonzero(index.is_control & (available >= max(min_cells, 1)))
+        # Larger sets first, then by id: the first that fits is taken.
+        self.controls = controls[np.lexsort((controls, -available[controls]))]
+        self._tables: dict[tuple[str, ...], tuple[list[int], dict[int, list[int]]]] = {}
+        self._pairs: dict[int, Pair | None] = {}
+
+    def pair(self, row: int) -> Pair | None:
+        """The nearest control set; null when even the last step finds none."""
+        if row not in self._pairs:
+            find = self._of_perturbed if not self.index.is_control[row] else self._of_unperturbed
+            self._pairs[row] = find(row)
+        return self._pairs[row]
+
+    def pairing(self, row: int) -> Pairing | None:
+        """`pair` as a contract."""
+        pair = self.pair(row)
+        if pair is None:
+            return None
+        return Pairing(control_set=self.index.cell_set(pair.row), steps=list(pair.steps), penalty=pair.penalty)
+
+    # -- perturbed prompts -------------------------------------------------------------------------------------------
+
+    def _of_perturbed(self, row: int) -> Pair | None:
+        for level in PERTURBED_LEVELS:
+            found = self._like(level, row)
+            if found:
+                return self._priced(row, found[0])
+        near = self._near_types(row)
+        if not near:
+            return None
+        codes = {name: self._codes(column).tolist() for name, column in COLUMNS.items() if name != "cell type"}
+
+        def distance(item: tuple[int, Relation]) -> tuple[float, float]:
+            other, relation = item
+            lost = sum(PENALTIES[name] for name in codes if codes[name][other] != codes[name][row])
+            return (-relation.closeness, lost)
+
+        other, relation = min(near, key=distance)
+        return self._priced(row, other, relation)
+
+    def _near_types(self, row: int) -> list[tuple[int, Relation]]:
+        relations = self._relations(self.index.cell_type.at(row))
+        found = []
+        for other in self._like(("atlas",), row):
+            relation = relations.get(self.index.cell_type.at(other) or "")
+            if relation is not None and relation.hops <= NEAR_TYPE_HOPS:
+                found.append((other, relation))
+        return found
+
+    def _relations(self, cell_type: str | None) -> dict[str, Relation]:
+        if cell_type not in self._relation_tables:
+            self._relation_tables[cell_type] = relate(cell_type, self.index.cell_type.values)
+        return self._relation_tables[cell_type]
+
+    @cached_property
+    def _relation_tables(self) -> dict[str | None, dict[str, Relation]]:
+        return {}
+
+    # -- unperturbed prompts of observational questions --------------------------------------------------------------
+
+    def _of_unperturbed(self, row: int) -> Pair | None:
+        for same_atlas in (True, False):
+            for healthy in (True, False):
+                for level in UNPERTURBED_LEVELS:
+                    kept = level if same_atlas else level[1:]
+                    for other in self._like(kept, row):
+                        if self._contrasts(row, other, healthy=healthy):
+                            return self._priced(row, other)
+        return None
+
+    def _contrasts(self, row: int, other: int, *, healthy: bool) -> bool:
+        """Another donor; a healthy one, or at least one without the prompt's disease where it has one."""
+        donors, diseases = self._donors, self._diseases
+        if other == row or (donors[row] is not None and donors[row] == donors[other]):
+            return False
+        if healthy:
+            return diseases[other] == HEALTHY
+        sick = diseases[row] not in {None, HEALTHY}
+        return not sick or diseases[other] != diseases[row]
+
+    @cached_property
+    def _donors(self) -> list[str | None]:
+        column = self.index.column("donor_id")
+        return [column.at(row) for row in range(len(self.index))]
+
+    @cached_property
+    def _diseases(self) -> list[str | None]:
+        column = self.index.column("disease_mondo_id")
+        return [column.at(row) for row in range(len(self.index))]
+
+    # -- shared ------------------------------------------------------------------------------------------------------
+
+    def _like(self, kept: Sequence[str], row: int) -> list[int]:
+        """Control rows that equal `row` in the kept constraints, best first."""
+        kept = tuple(kept)
+        if kept not in self._tables:
+            keys = self.index.combine([COLUMNS[name] for name in kept])
+            table: dict[int, list[int]] = {}
+            for control, code in zip(self.controls.tolist(), keys[self.controls].tolist(), strict=True):
+                table.setdefault(code, []).append(control)
+            self._tables[kept] = (keys.tolist(), table)
+        keys_of, table = self._tables[kept]
+        return table.get(keys_of[row], [])
+
+    def _codes(self, column: str) -> np.ndarray:
+        return self.index.cell_type.codes if column == "cell_type" else self.index.column(column).codes
+
+    def _priced(self, row: int, other: int, relation: Relation | None = None) -> Pair:
+        """The pair with what was in fact given up: constraints in which the control differs from the prompt."""
+        lost = [name for name, column in COLUMNS.items() if self._differs(column, row, other)]
+        if self.index.is_control[row]:
+            # Another donor and disease are the contrast itself; a control that is not healthy is the concession.
+            lost = [name for name in lost if name not in {"donor", "disease"}]
+            if self._diseases[other] != HEALTHY:
+                lost.append("healthy donors")
+        lost.sort(key=list(PENALTIES).index)
+        penalty = sum(PENALTIES[name] for name in lost)
+        steps = [
+            f"{name}: {relation.hops} Cell Ontology steps" if relation and name == "cell type" else name
+            for name in lost
+        ]
+        return Pair(other, tuple(steps), round(min(penalty, 1.0), 6))
+
+    def _differs(self, column: str, row: int, other: int) -> bool:
+        codes = self._code_lists[column]
+        return bool(codes[row] != codes[other])
+
+    @cached_property
+    def _code_lists(self) -> dict[str, list[int]]:
+        return {column: self._codes(column).tolist() for column in COLUMNS.values()}

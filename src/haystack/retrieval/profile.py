@@ -1,0 +1,59 @@
+"""What is known about the sample that a question asks about: stated in it, or read from the target donor's cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from haystack.retrieval.question import Question
+
+FIELDS = {"disease_mondo_id": 2.0, "tissue_uberon_id": 2.0, "age_category": 1.0, "sex": 1.0, "sample_condition": 1.0}
+"""weight of each fact when donors are compared"""
+WORDS = {
+    "disease_mondo_id": "disease",
+    "tissue_uberon_id": "tissue",
+    "age_category": "age",
+    "sex": "sex",
+    "sample_condition": "condition",
+}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Known facts, column -> value."""
+
+    values: dict[str, str]
+
+    def likeness(self, question: Question) -> np.ndarray:
+        """Per row: weighted share of the known facts that it fits, in [0, 1]; 0 when nothing is known."""
+        total = np.zeros(len(question.index))
+        for name, value in self.values.items():
+            total += FIELDS[name] * question.index.column(name).equals(value)
+        weight = sum(FIELDS[name] for name in self.values)
+        return total / weight if weight else total
+
+    def shared(self, question: Question, row: int) -> list[str]:
+        """Names of the facts that a row fits."""
+        return [WORDS[name] for name, value in self.values.items() if question.index.label(name, row) == value]
+
+
+def target_profile(question: Question) -> Profile:
+    """Facts of the target donor's cells (the most frequent value of each), overruled by what the question states."""
+    index = question.index
+    values: dict[str, str] = {}
+    rows = question.target_donor_rows
+    for name in FIELDS:
+        column = index.column(name)
+        codes = column.codes[rows & (column.codes >= 0)]
+        if codes.size:
+            counts = np.bincount(codes, weights=index.n_cells[rows & (column.codes >= 0)])
+            values[name] = column.values[int(counts.argmax())]
+    query = question.query
+    if query.target_disease_state:
+        values["disease_mondo_id"] = query.target_disease_state
+    if query.target_tissue:
+        values["tissue_uberon_id"] = query.target_tissue
+    if query.target_condition:
+        values["sample_condition"] = query.target_condition
+    return Profile(values)

@@ -1,0 +1,193 @@
+"""Which cell sets the query cells come from: unperturbed cells of the asked type, from the asked sample if there.
+
+The choice depends on the question, the index and the hold-outs only, so that all iterations of a run share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from haystack.contracts import StructuredQuery, TaskType
+from haystack.errors import RetrievalError, nearest
+from haystack.knowledge.names import key
+from haystack.retrieval.index import HEALTHY
+from haystack.retrieval.profile import target_profile
+from haystack.retrieval.question import Question, related_terms, same_donor
+
+
+@dataclass(frozen=True)
+class QueryChoice:
+    """Rows of the index in tiers, best first: a later tier serves only when those before hold too few cells."""
+
+    tiers: list[list[int]]
+    rationale: str
+
+    def enough(self, n_cells: np.ndarray, least: int) -> list[int]:
+        """Rows of the first tiers that together hold at least `least` cells (all tiers if they never do)."""
+        rows: list[int] = []
+        for tier in self.tiers:
+            rows += tier
+            if n_cells[rows].sum() >= least:
+                break
+        return rows
+
+
+def choose_query_sets(question: Question) -> QueryChoice:
+    """Find the sets that query cells may come from.
+
+    The asked cell type with its subtypes; else the nearest type within `max_hops`. Observational questions leave out
+    the target donor, whose cells are what is asked for. Tiers follow, in this order: asked donor, reference donor,
+    reference dataset, tissue, disease, an atlas that shows the perturbation (observational: healthy donors and the
+    target donor's atlas instead of the last two). No tier mixes atlases.
+
+    Raises
+    ------
+    RetrievalError
+        naming the cell type that was looked for and the nearest that the index holds.
+    """
+    rows, words = _rows_of_type(question)
+    facts = _facts(question)
+    if question.query.task_type is TaskType.CROSS_DATASET_GENERATION:
+        rows = _rows_of_one_atlas(question, rows, facts)
+    scores = {row: tuple(bool(fits[row]) for fits in facts.values()) for row in rows.tolist()}
+    sizes: dict[tuple[tuple[bool, ...], str], int] = {}
+    tiers: dict[tuple[tuple[bool, ...], str], list[int]] = {}
+    for row, score in scores.items():
+        group = (score, question.index.label("atlas", row) or "")
+        sizes[group] = sizes.get(group, 0) + int(question.index.n_cells[row])
+        tiers.setdefault(group, []).append(row)
+    order = sorted(tiers, key=lambda group: (tuple(not fit for fit in group[0]), -sizes[group], group[1]))
+    best = order[0][0]
+    fits = [name for name, fit in zip(facts, best, strict=True) if fit]
+    fails = [name for name, fit in zip(facts, best, strict=True) if not fit]
+    sentence = f"{words}, from {order[0][1]}"
+    if fits:
+        sentence += f"; fits: {', '.join(fits)}"
+    if fails:
+        sentence += f"; the index has none that also fits: {', '.join(fails)}"
+    return QueryChoice([tiers[group] for group in order], sentence)
+
+
+def _rows_of_type(question: Question) -> tuple[np.ndarray, str]:
+    """Unperturbed rows of the asked type, or of the nearest one, and words for them."""
+    index = question.index
+    free = index.is_control & (index.n_cells > 0)
+    if not question.query.task_type.is_perturbational and question.query.target_donor_id:
+        free &= ~question.target_donor_rows
+    if question.asked_type is None:
+        rows = np.flatnonzero(free)
+        if rows.size:
+            return rows, "unperturbed cells of all types"
+        raise RetrievalError("no query cells: the index holds no unperturbed cells" + _beside_donor(question.query))
+    rows = np.flatnonzero(free & question.is_asked_type)
+    if rows.size:
+        return rows, f"unperturbed cells of {question.asked_type_words} and its subtypes"
+    near = free & (question.closeness > 0)
+    if near.any():
+        best = question.closeness[near].max()
+        rows = np.flatnonzero(near & (question.closeness == best))
+        return (
+            rows,
+            f"no unperturbed {question.asked_type_words} in the index; nearest: {question.type_words(int(rows[0]))}",
+        )
+    known = index.column("cell_type_name").values
+    asked = question.asked_type_words
+    raise RetrievalError(
+        f"no query cells: the index holds no unperturbed cells of {asked} "
+        f"({question.query.cell_type_cl_id or 'no CL id'})"
+        f"{_beside_donor(question.query)}, nor of a type within {question.max_hops} Cell Ontology steps. "
+        f"It holds: {', '.join(nearest(asked, known) or known[:12]) or 'no named type'}"
+        f"{', ...' if len(known) > 12 else ''}. Add an atlas with the type, raise retrieval.max_hops, or loosen "
+        "retrieval.exclude"
+    )
+
+
+def _beside_donor(query: StructuredQuery) -> str:
+    observational = not query.task_type.is_perturbational and query.target_donor_id
+    return f" beside those of the target donor {query.target_donor_id}" if observational else ""
+
+
+def _facts(question: Question) -> dict[str, np.ndarray]:
+    """What query cells should fit, most important first; only what the question or the target donor states."""
+    query, index = question.query, question.index
+    facts: dict[str, np.ndarray] = {}
+    perturbational = query.task_type.is_perturbational
+    if perturbational and query.target_donor_id:
+        facts["asked donor"] = question.target_donor_rows
+    if query.reference_donor_id:
+        reference = query.reference_donor_id
+        facts["reference donor"] = _where(index.column("donor_id").spread, lambda d: same_donor(reference, d))
+    if query.reference_dataset:
+        dataset = query.reference_dataset
+        facts["reference dataset"] = _where(index.column("atlas").spread, lambda a: same_dataset(dataset, a))
+    tissue = query.target_tissue or target_profile(question).values.get("tissue_uberon_id")
+    if tissue:
+        within = related_terms(tissue)
+        facts["tissue"] = _where(index.column("tissue_uberon_id").spread, lambda t: t in within)
+    if perturbational and query.target_disease_state:
+        facts["disease"] = question.stated["disease"]
+    if not perturbational:
+        disease = index.column("disease_mondo_id")
+        facts["healthy donors"] = disease.spread(lambda d: float(d == HEALTHY), missing=0.0).astype(bool)
+        homes = {index.label("atlas", int(row)) for row in np.flatnonzero(question.target_donor_rows)}
+        if homes and query.task_type is not TaskType.CROSS_DATASET_GENERATION:
+            facts["the target donor's atlas"] = _where(index.column("atlas").spread, lambda a: a in homes)
+    elif question.asked_perturbations:
+        shows = {
+            index.label("atlas", int(row)) for row in np.flatnonzero(question.pool & (question.perturbation_match > 0))
+        }
+        if shows:
+            facts["an atlas that shows the perturbation"] = _where(index.column("atlas").spread, lambda a: a in shows)
+    return facts
+
+
+def _where(spread: Callable[[Callable[[str], float]], np.ndarray], fits: Callable[[str], bool]) -> np.ndarray:
+    return spread(lambda value: float(fits(value))).astype(bool)
+
+
+def same_dataset(asked: str, atlas: str) -> bool:
+    """Whether words for a dataset name an atlas: equal, or one within the other, ignoring case and punctuation.
+
+    >>> same_dataset("Tabula Sapiens", "tabula_sapiens"), same_dataset("Parse", "parse_10m"), same_dataset("OP", "op2")
+    (True, True, False)
+    """
+    ours, theirs = key(asked), key(atlas)
+    if len(ours) < 3:
+        return ours == theirs
+    return ours in theirs or (len(theirs) >= 3 and theirs in ours)
+
+
+def _rows_of_one_atlas(question: Question, rows: np.ndarray, facts: dict[str, np.ndarray]) -> np.ndarray:
+    """Hybrid questions: query cells of one atlas, the best by the facts that leaves prompts in another one.
+
+    Raises
+    ------
+    RetrievalError
+        when no other atlas could give prompts, or the named dataset has no such cells.
+    """
+    index = question.index
+    atlases = [index.label("atlas", int(row)) or "" for row in rows]
+    dataset = question.query.reference_dataset
+    if dataset and not any(facts["reference dataset"][rows]):
+        raise RetrievalError(
+            f"no query cells: reference dataset '{dataset}' has no unperturbed {question.asked_type_words}; atlases "
+            f"that have: {', '.join(sorted(set(atlases)))}. Name one of them, or add the dataset to the atlases"
+        )
+    ranks: dict[str, tuple[tuple[bool, ...], int]] = {}
+    for row, atlas in zip(rows.tolist(), atlases, strict=True):
+        misfit = tuple(not bool(fits[row]) for fits in facts.values())
+        cells = -int(index.n_cells[row])
+        old = ranks.get(atlas)
+        ranks[atlas] = min(old, (misfit, cells)) if old else (misfit, cells)
+    prompts = question.pool & (question.perturbation_match > 0) if question.wants_perturbed else question.pool
+    for atlas in sorted(ranks, key=lambda name: (ranks[name], name)):
+        if (prompts & ~index.column("atlas").equals(atlas)).any():
+            return rows[[name == atlas for name in atlases]]
+    raise RetrievalError(
+        f"a cross-dataset question needs prompts of one atlas and query cells of another; query cells are in "
+        f"{', '.join(sorted(ranks))}, and no other atlas holds prompts"
+        f"{' of ' + question.asked_perturbations[0] if question.asked_perturbations else ''}. Add an atlas"
+    )

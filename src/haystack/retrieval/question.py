@@ -1,0 +1,292 @@
+"""A question seen against an index: which rows may be prompts, how near their cell types are, how well they fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from haystack.config import RetrievalSettings
+from haystack.contracts import StructuredQuery, TaskType
+from haystack.knowledge.names import key
+from haystack.retrieval.celltypes import Relation, relate
+from haystack.retrieval.index import HEALTHY, CellSetIndex
+
+MatchKind = Literal["exact", "synonym", "partial"]
+MATCH_QUALITY: dict[MatchKind, float] = {"exact": 1.0, "synonym": 0.97, "partial": 0.75}
+SECONDARY = 0.8
+"""factor on the match of a perturbation that the question names beside its main one"""
+CONTEXT_SHARE = 0.04
+"""how much a wrong tissue, donor, disease or dose takes from a perturbational relevance: less than one ontology step"""
+
+
+@dataclass(frozen=True)
+class PerturbationMatch:
+    """How a perturbation of the index fits the asked one."""
+
+    kind: MatchKind
+    quality: float
+    asked: str
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """What a strategy proposes: rows of the index, their relevance in [0, 1], and the reason for any of them."""
+
+    rows: np.ndarray
+    relevance: np.ndarray
+    explain: Callable[[int], str]
+
+    @classmethod
+    def where(cls, relevance: np.ndarray, pool: np.ndarray, explain: Callable[[int], str]) -> Proposals:
+        """Rows of `pool` with relevance above 0. `relevance` and `pool`: one entry per row of the index."""
+        rows = np.flatnonzero(pool & (relevance > 0))
+        return cls(rows, np.clip(relevance[rows], 0, 1), explain)
+
+
+class Question:
+    """A query and the index it is asked of."""
+
+    def __init__(
+        self,
+        query: StructuredQuery,
+        index: CellSetIndex,
+        settings: RetrievalSettings,
+        max_hops: int | None = None,
+        query_atlas: str | None = None,
+    ) -> None:
+        self.query = query
+        self.index = index
+        self.settings = settings
+        self.max_hops = settings.max_hops if max_hops is None else max_hops
+        self.query_atlas = query_atlas
+        """hybrid questions: the atlas of the query cells, from which no prompt may come"""
+
+    @property
+    def wants_perturbed(self) -> bool:
+        """True when prompt cells must be perturbed: perturbational questions, and hybrid ones with a perturbation."""
+        if self.query.task_type.is_perturbational:
+            return True
+        return self.query.task_type is TaskType.CROSS_DATASET_GENERATION and bool(self.asked_perturbations)
+
+    @cached_property
+    def asked_type(self) -> str | None:
+        """CL id, or the label in lower case where it has none."""
+        label = self.query.cell_type_name or self.query.cell_type_query
+        return self.query.cell_type_cl_id or (label.lower() if label else None)
+
+    @property
+    def asked_type_words(self) -> str:
+        """The asked cell type for sentences."""
+        return self.query.cell_type_name or self.query.cell_type_query or self.query.cell_type_cl_id or "any cell type"
+
+    @cached_property
+    def asked_perturbations(self) -> list[str]:
+        """Canonical names, the main one first."""
+        names = [self.query.perturbation_resolved or self.query.perturbation_query]
+        names += [perturbation.name for perturbation in self.query.perturbations]
+        return list(dict.fromkeys(name for name in names if name))
+
+    @cached_property
+    def pool(self) -> np.ndarray:
+        """Rows that may give prompt cells, whatever their relevance."""
+        index = self.index
+        pool = (index.n_cells >= self.settings.min_cells) & ~index.column("atlas").equals(self.query_atlas)
+        if self.wants_perturbed:
+            return pool & index.perturbed
+        pool = pool & index.is_control
+        if self.asked_type is not None:
+            # Cells of the asked type from the target donor would be the answer itself.
+            pool &= ~(self.target_donor_rows & self.is_asked_type)
+        return pool
+
+    # -- cell types --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def relations(self) -> dict[str, Relation]:
+        """Cell type of the index -> its relation to the asked one; unrelated ones are absent."""
+        return relate(self.asked_type, self.index.cell_type.values)
+
+    @cached_property
+    def closeness(self) -> np.ndarray:
+        """Per row: 1 for the asked type, less for each hop, 0 beyond max_hops; 1 everywhere when none was asked."""
+        if self.asked_type is None:
+            return np.ones(len(self.index))
+        return self.index.cell_type.spread(self._closeness_of)
+
+    def _closeness_of(self, cell_type: str) -> float:
+        relation = self.relations.get(cell_type)
+        return relation.closeness if relation and relation.hops <= self.max_hops else 0.0
+
+    @cached_property
+    def is_asked_type(self) -> np.ndarray:
+        """Rows of the asked type or one of its subtypes."""
+        kinds = {"same", "descendant"}
+        return self.index.cell_type.spread(
+            lambda value: float(value in self.relations and self.relations[value].kind in kinds)
+        ).astype(bool)
+
+    def type_words(self, row: int) -> str:
+        """How a row's cell type relates to the asked one."""
+        name = self.index.label("cell_type_name", row) or "an unnamed cell type"
+        if self.asked_type is None:
+            return f"{name} (no cell type was asked for)"
+        relation = self.relations.get(self.index.cell_type.at(row) or "")
+        if relation is None or relation.hops > self.max_hops:
+            return f"{name} is another cell type than {self.asked_type_words}"
+        return relation.words(name, self.asked_type_words)
+
+    # -- perturbations -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def perturbation_matches(self) -> dict[str, PerturbationMatch]:
+        """Perturbation of the index -> how it matches an asked one by name; those that do not are absent."""
+        found: dict[str, PerturbationMatch] = {}
+        for rank, asked in enumerate(self.asked_perturbations):
+            synonyms = self._synonyms(asked, main=rank == 0)
+            for name in self.index.column("perturbation_name").values:
+                kind = match_names(asked, synonyms, name)
+                if kind is None:
+                    continue
+                quality = MATCH_QUALITY[kind] * (1.0 if rank == 0 else SECONDARY)
+                if name not in found or quality > found[name].quality:
+                    found[name] = PerturbationMatch(kind, quality, asked)
+        return found
+
+    def _synonyms(self, asked: str, *, main: bool) -> list[str]:
+        words = [w for p in self.query.perturbations if p.name == asked for w in (*p.synonyms, p.query)]
+        if main:
+            words += [*self.query.perturbation_synonyms, self.query.perturbation_query or ""]
+        return [word for word in words if word]
+
+    @cached_property
+    def perturbation_match(self) -> np.ndarray:
+        """Per row: quality of the name match in [0, 1]."""
+        matches = self.perturbation_matches
+        return self.index.column("perturbation_name").spread(lambda v: matches[v].quality if v in matches else 0.0)
+
+    # -- context of the sample ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def target_donor_rows(self) -> np.ndarray:
+        """Rows of the asked donor."""
+        asked = self.query.target_donor_id
+        if not asked:
+            return np.zeros(len(self.index), dtype=bool)
+        return self.index.column("donor_id").spread(lambda donor: float(same_donor(asked, donor))).astype(bool)
+
+    @cached_property
+    def stated(self) -> dict[str, np.ndarray]:
+        """What the question says about the sample -> rows that fit it."""
+        query, index = self.query, self.index
+        out: dict[str, np.ndarray] = {}
+        if query.target_donor_id:
+            out["donor"] = self.target_donor_rows
+        if query.target_tissue:
+            out["tissue"] = self._in_tissue(query.target_tissue)
+        if query.target_disease_state:
+            out["disease"] = self._with_disease(query.target_disease_state)
+        for text in (query.perturbation_dose, query.perturbation_time, query.target_condition):
+            if text:
+                out.setdefault("condition", np.ones(len(index), dtype=bool))
+                out["condition"] &= self._in_condition(text)
+        return out
+
+    @cached_property
+    def context(self) -> np.ndarray:
+        """Per row: share of the stated facts about the sample that it fits; 1 when nothing was stated."""
+        if not self.stated:
+            return np.ones(len(self.index))
+        return np.mean(list(self.stated.values()), axis=0)
+
+    @cached_property
+    def context_factor(self) -> np.ndarray:
+        """Factor on perturbational relevance, from 1 - CONTEXT_SHARE to 1."""
+        return 1 - CONTEXT_SHARE * (1 - self.context)
+
+    def context_words(self, row: int) -> str:
+        """Which stated facts a row fits and which it does not; empty when nothing was stated."""
+        fits = [name for name, rows in self.stated.items() if rows[row]]
+        fails = [name for name, rows in self.stated.items() if not rows[row]]
+        parts = [f"same {' and '.join(fits)} as asked" if fits else "", f"other {' and '.join(fails)}" if fails else ""]
+        return "; ".join(part for part in parts if part)
+
+    def _in_condition(self, asked: str) -> np.ndarray:
+        wanted = _amounts(asked)
+        return self.index.column("sample_condition").spread(lambda c: float(wanted <= _amounts(c))).astype(bool)
+
+    def _in_tissue(self, tissue: str) -> np.ndarray:
+        relations = related_terms(tissue)
+        return self.index.column("tissue_uberon_id").spread(lambda t: float(t in relations)).astype(bool)
+
+    def _with_disease(self, disease: str) -> np.ndarray:
+        relations = related_terms(disease)
+        return self.index.column("disease_mondo_id").spread(lambda d: float(d in relations)).astype(bool)
+
+    @property
+    def is_healthy_asked(self) -> bool:
+        """True when the question is about a healthy state, or names no disease."""
+        return self.query.target_disease_state in {None, HEALTHY}
+
+
+def related_terms(term_id: str) -> set[str]:
+    """A term with its subclasses (a part of a tissue, a form of a disease); an unknown id stands for itself."""
+    from haystack import ontology
+    from haystack.errors import OntologyError
+
+    try:
+        return {term_id, *ontology.descendants(term_id)}
+    except OntologyError:
+        return {term_id}
+
+
+def match_names(asked: str, synonyms: list[str], name: str) -> MatchKind | None:
+    """How the index's `name` matches: the same name, a synonym, or one name's words within the other's.
+
+    >>> match_names("interferon", [], "interferon beta")
+    'partial'
+    >>> match_names("IL-1", [], "IL-10") is None
+    True
+    """
+    if key(asked) == key(name):
+        return "exact"
+    if any(key(word) == key(name) for word in synonyms):
+        return "synonym"
+    ours, theirs = _words(asked), _words(name)
+    if ours and theirs and (ours <= theirs or theirs <= ours) and max(map(len, ours & theirs)) >= 3:
+        return "partial"
+    return None
+
+
+def same_donor(asked: str, donor_id: str) -> bool:
+    """Whether words for a donor mean `donor_id`, with or without its atlas prefix and a word such as donor.
+
+    >>> same_donor("donor 101", "kang:101"), same_donor("10", "kang:101")
+    (True, False)
+    """
+    ours, theirs = _donor_key(asked), _donor_key(donor_id)
+    if ":" in asked:
+        return key(asked) == key(donor_id)
+    return bool(ours) and ours == theirs
+
+
+def _donor_key(text: str) -> str:
+    label = text.rsplit(":", 1)[-1]
+    short = re.sub(r"^(donor|patient|sample|subject|individual|participant)[\s_#-]*", "", label.strip(), flags=re.I)
+    return key(short or label)
+
+
+def _amounts(text: str) -> set[str]:
+    """Numbers with the first letter of their unit, or the words where there is no number: `24 hours` -> {24h}."""
+    text = text.lower().replace("µ", "u").replace("μ", "u")
+    numbers = {f"{number}{unit}" for number, unit in re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]?)", text)}
+    return numbers or set(re.findall(r"[a-z]+", text))
+
+
+def _words(text: str) -> set[str]:
+    words = re.findall(r"[a-z]+\d*|\d+", re.sub(r"(?<=[a-z])-(?=\d)", "", text.lower()))
+    return {word for word in words if word not in {"alone", "and", "with", "the", "treatment", "human", "recombinant"}}

@@ -1,0 +1,130 @@
+"""Ranking: relevance, diversity and quality, greedy, with deterministic ties."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from haystack.config import RetrievalSettings
+from haystack.contracts import CellSet
+from haystack.errors import ConfigError
+
+FEATURES = {
+    "perturbation_name": 0.30,
+    "cell_type_cl_id": 0.30,
+    "donor_id": 0.15,
+    "atlas": 0.10,
+    "tissue_uberon_id": 0.05,
+    "disease_mondo_id": 0.05,
+    "sample_condition": 0.05,
+}
+"""what makes two cell sets alike: the sum over equal fields (missing equals missing) is their likeness in [0, 1]"""
+FULL_COUNT, FULL_GENES = 500, 2000
+"""cells per set and mean genes per cell from which more is not better"""
+QUALITY_SHARES = {"cells": 0.4, "depth": 0.2, "control": 0.4}
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One step of the greedy choice."""
+
+    position: int
+    diversity: float
+    score: float
+
+
+class Ranker:
+    """Chooses one item after the other: weighted relevance, unlikeness to those chosen before, and quality.
+
+    Parameters
+    ----------
+    relevance, quality
+        in [0, 1], (n,).
+    features
+        integer codes of FEATURES, (n, 7); equal codes mean equal fields.
+    ids
+        cell set ids, for ties: of equal scores the more relevant wins, then the smaller id.
+    settings
+        `weight_*`; only their proportions matter.
+
+    Raises
+    ------
+    ConfigError
+        when all weights are 0.
+    """
+
+    def __init__(
+        self,
+        relevance: np.ndarray,
+        quality: np.ndarray,
+        features: np.ndarray,
+        ids: Sequence[str],
+        settings: RetrievalSettings,
+    ) -> None:
+        weights = np.array([settings.weight_relevance, settings.weight_diversity, settings.weight_quality])
+        if weights.sum() == 0:
+            raise ConfigError("config: retrieval.weight_relevance, weight_diversity and weight_quality are all 0")
+        self.weights = weights / weights.sum()
+        self.relevance, self.quality, self.features = relevance, quality, features
+        self.shares = np.array(list(FEATURES.values()))
+        self.likeness = np.zeros(len(relevance))
+        self.order = np.lexsort((np.asarray(ids, dtype=str), -np.round(relevance, 9)))
+
+    def saw(self, features: np.ndarray) -> None:
+        """Something with these features, (7,), was chosen: what is like it becomes less attractive."""
+        alike = (self.features == features) @ self.shares
+        np.maximum(self.likeness, alike, out=self.likeness)
+
+    def best(self, open_: np.ndarray) -> Pick | None:
+        """The best of the positions that are still open, (n,) bool; null when none is."""
+        order = self.order[open_[self.order]]
+        if not order.size:
+            return None
+        scores = np.round(self.score(self.relevance, 1 - self.likeness, self.quality)[order], 9)
+        position = int(order[int(scores.argmax())])
+        diversity = float(1 - self.likeness[position])
+        return Pick(position, round(diversity, 9), float(scores.max()))
+
+    def score(self, relevance: np.ndarray, diversity: np.ndarray, quality: np.ndarray) -> np.ndarray:
+        """The weighted mean, in [0, 1]."""
+        out: np.ndarray = self.weights[0] * relevance + self.weights[1] * diversity + self.weights[2] * quality
+        return out
+
+    def greedy(self, limit: int) -> list[Pick]:
+        """The first `limit` picks."""
+        open_ = np.ones(len(self.relevance), dtype=bool)
+        picks: list[Pick] = []
+        while len(picks) < limit and (pick := self.best(open_)) is not None:
+            picks.append(pick)
+            open_[pick.position] = False
+            self.saw(self.features[pick.position])
+        return picks
+
+
+def features_of(cell_sets: Iterable[CellSet], vocabulary: dict[tuple[str, str | None], int]) -> np.ndarray:
+    """Integer codes of FEATURES, (n, 7); `vocabulary` is filled, so that codes agree between calls."""
+    rows = []
+    for cell_set in cell_sets:
+        values = [(name, getattr(cell_set, name)) for name in FEATURES]
+        # A type without a CL id is told apart by its label.
+        values = [(n, cell_set.cell_type_name) if n == "cell_type_cl_id" and v is None else (n, v) for n, v in values]
+        rows.append([vocabulary.setdefault(value, len(vocabulary)) for value in values])
+    return np.array(rows, dtype=np.int64).reshape(-1, len(FEATURES))
+
+
+def quality(n_cells: np.ndarray, genes: np.ndarray, control: np.ndarray) -> np.ndarray:
+    """How good cell sets are as prompts, in [0, 1], (n,).
+
+    The weighted mean of cells (ln(1 + n) up to 500 cells), depth (mean genes per cell up to 2,000; left out where the
+    atlas does not say) and control (1 - pairing penalty; 0 without controls), weights 0.4, 0.2, 0.4.
+    """
+    cells = np.minimum(np.log1p(n_cells) / np.log1p(FULL_COUNT), 1.0)
+    known = np.isfinite(genes)
+    depth = np.where(known, np.minimum(np.where(known, genes, 0.0) / FULL_GENES, 1.0), 0.0)
+    shares = QUALITY_SHARES
+    total = shares["cells"] + shares["control"] + np.where(known, shares["depth"], 0.0)
+    weighted = shares["cells"] * cells + shares["depth"] * depth + shares["control"] * control
+    out: np.ndarray = weighted / total
+    return out

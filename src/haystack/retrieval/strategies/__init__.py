@@ -1,0 +1,1 @@
+"""One module per strategy; each has `propose(question) -> Proposals`."""

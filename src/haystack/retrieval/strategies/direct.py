@@ -1,0 +1,29 @@
+"""The asked perturbation itself, in the asked cell type (relevance 1) or in any other (0.5)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from haystack.retrieval.question import Proposals, Question
+
+OTHER_TYPE = 0.5
+_HOW = {"exact": "is the asked perturbation", "synonym": "is a synonym of", "partial": "shares part of its name with"}
+
+
+def propose(question: Question) -> Proposals:
+    """Rows with the asked perturbation by exact name (1), synonym (0.97) or part of the name (0.75)."""
+    same = question.closeness >= 1
+    relevance = question.perturbation_match * np.where(same, 1.0, OTHER_TYPE) * question.context_factor
+
+    def explain(row: int) -> str:
+        context = question.context_words(row)
+        return f"{perturbation_words(question, row)}; {question.type_words(row)}" + (f"; {context}" if context else "")
+
+    return Proposals.where(relevance, question.pool, explain)
+
+
+def perturbation_words(question: Question, row: int) -> str:
+    """How a row's perturbation matches the asked one by name."""
+    name = question.index.label("perturbation_name", row) or ""
+    match = question.perturbation_matches[name]
+    return f"{name} {_HOW[match.kind]}" + ("" if match.kind == "exact" else f" {match.asked}")

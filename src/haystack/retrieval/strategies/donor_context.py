@@ -1,0 +1,35 @@
+"""Other cell types of the asked donor, and donors alike in disease, tissue, age and sex."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from haystack.retrieval.profile import target_profile
+from haystack.retrieval.question import Proposals, Question
+
+OTHER_DONOR = 0.85
+LEAST = 0.5
+"""likeness below which a donor is not alike"""
+
+
+def propose(question: Question) -> Proposals:
+    """The donor's own cells: 0.8 + 0.2 x closeness of type. Donors alike: 0.85 x likeness x (0.7 + 0.3 x closeness).
+
+    Likeness is the weighted share of known facts (disease 2, tissue 2, age 1, sex 1, condition 1) that a donor shares.
+    A disease that the question states must be shared.
+    """
+    profile = target_profile(question)
+    likeness = profile.likeness(question)
+    if not question.is_healthy_asked:
+        likeness = np.where(question.stated["disease"], np.maximum(likeness, LEAST), 0.0)
+    alike = OTHER_DONOR * np.where(likeness >= LEAST, likeness, 0.0) * (0.7 + 0.3 * question.closeness)
+    own = 0.8 + 0.2 * question.closeness
+
+    def explain(row: int) -> str:
+        if question.target_donor_rows[row]:
+            return f"another cell type of the asked donor {question.query.target_donor_id}: {question.type_words(row)}"
+        shared = profile.shared(question, row)
+        donor = question.index.label("donor_id", row) or "a donor without a name"
+        return f"{donor} is alike in {', '.join(shared) or 'a form of the disease'}; {question.type_words(row)}"
+
+    return Proposals.where(np.where(question.target_donor_rows, own, alike), question.pool, explain)

@@ -1,0 +1,84 @@
+"""Similar words: perturbation, cell type and sample texts compared as character n-grams of names and synonyms."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from haystack.retrieval.question import Proposals, Question
+from haystack.retrieval.similarity import similarities
+from haystack.retrieval.strategies.mechanistic import known
+
+WEIGHTS = {"perturbation": 0.5, "cell type": 0.3, "sample": 0.2}
+SHARE = 0.7
+"""relevance of identical texts"""
+LEAST = 0.25
+"""similarity of the perturbation (else of the whole) below which nothing is proposed"""
+_CONTEXT = ("tissue_name", "disease_name", "sample_condition")
+
+
+def propose(question: Question) -> Proposals:
+    """Rows whose texts are like the question's: 0.7 x the weighted mean over the texts that the question has."""
+    parts = {
+        "perturbation": _perturbation(question),
+        "cell type": _cell_type(question),
+        "sample": _sample(question),
+    }
+    given = {name: part for name, part in parts.items() if part is not None}
+    if not given:
+        return Proposals.where(np.zeros(len(question.index)), question.pool, lambda row: "")
+    total = sum(WEIGHTS[name] for name in given)
+    score = sum((WEIGHTS[name] / total * part for name, part in given.items()), np.zeros(len(question.index)))
+    gate = given["perturbation"] if question.wants_perturbed and "perturbation" in given else score
+
+    def explain(row: int) -> str:
+        likeness = ", ".join(f"{name} {part[row]:.2f}" for name, part in given.items())
+        index = question.index
+        names = [index.label(name, row) for name in ("perturbation_name", "cell_type_name", *_CONTEXT)]
+        return f"similar words ({likeness}): {', '.join(name for name in names if name)}"
+
+    return Proposals.where(np.where(gate >= LEAST, SHARE * score, 0.0), question.pool, explain)
+
+
+def _perturbation(question: Question) -> np.ndarray | None:
+    if not question.asked_perturbations:
+        return None
+    main = question.asked_perturbations[0]
+    asked = " ".join([main, *question.query.perturbation_synonyms])
+    column = question.index.column("perturbation_name")
+    scores = similarities(asked, [_with_synonyms(name) for name in column.values])
+    by_name = dict(zip(column.values, scores, strict=True))
+    matches = question.perturbation_matches
+    return column.spread(lambda name: 1.0 if name in matches and matches[name].kind != "partial" else by_name[name])
+
+
+def _with_synonyms(name: str) -> str:
+    perturbation = known(name)
+    return " ".join([name, *(perturbation.synonyms if perturbation else [])])
+
+
+def _cell_type(question: Question) -> np.ndarray | None:
+    if question.asked_type is None:
+        return None
+    asked = " ".join(dict.fromkeys([question.asked_type_words, *question.query.cell_type_synonyms]))
+    column = question.index.column("cell_type_name")
+    by_name = dict(zip(column.values, similarities(asked, column.values), strict=True))
+    return np.where(question.closeness >= 1, 1.0, column.spread(lambda name: by_name[name]))
+
+
+def _sample(question: Question) -> np.ndarray | None:
+    query = question.query
+    words = [
+        query.target_tissue_name,
+        query.target_disease_name,
+        query.target_condition,
+        query.perturbation_dose,
+        query.perturbation_time,
+    ]
+    asked = " ".join(word for word in words if word)
+    if not asked:
+        return None
+    index = question.index
+    codes = index.combine(_CONTEXT)
+    _, first = np.unique(codes, return_index=True)
+    texts = [" ".join(index.label(name, row) or "" for name in _CONTEXT) for row in first]
+    return similarities(asked, texts)[codes]

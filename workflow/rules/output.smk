@@ -19,6 +19,8 @@ rule collect_outputs:
         "logs/runs/{run_id}/collect_outputs.log",
     params:
         settings=plan.effective,
+        entries=plan.atlas_entries(),
+        checksums=plan.checksummed,
         code=plan.code("report"),
     conda:
         "haystack"
@@ -33,6 +35,8 @@ rule render_report:
         query="results/runs/{run_id}/query.json",
         predictions="results/runs/{run_id}/{run_id}_predictions.h5ad",
         log="results/runs/{run_id}/{run_id}_log.json",
+        de="results/runs/{run_id}/{run_id}_de.csv",
+        enrichment="results/runs/{run_id}/{run_id}_enrichment.csv",
         cells=plan.best_iteration(checkpoints, "cells.h5ad"),
     output:
         report=report(

@@ -71,6 +71,16 @@ class Plan:
         """run_id -> question, in the order of the table."""
         return {run.run_id: run.query for run in self.runs.values()}
 
+    def checksummed(self, wildcards: Wildcards) -> dict[str, str]:
+        """Name -> file whose checksum a run's log keeps."""
+        libraries = self.runs[wildcards.run_id].settings.enrichment.libraries
+        return {
+            **{f"atlas {name}": entry.path for name, entry in self.atlases.items()},
+            "cell sets": "results/index/cell_sets.parquet",
+            **{f"model {Path(path).name}": path for path in self.model_files()},
+            **{f"gene sets {name}": path for name, path in libraries.items()},
+        }
+
     def training(self, wildcards: Any = None) -> dict[str, Any] | None:
         """How the model is trained."""
         train = self.settings.model.train

@@ -45,6 +45,6 @@ def write_summary_of_failures(plan: Plan) -> None:
     from haystack.report import summarize_runs
 
     paths = [Path("results/summary.tsv"), Path("results/summary.html")]
-    summarize_runs(plan.questions(), Path("results"), *paths)
+    summarize_runs(list(plan.questions().items()), Path("results"), *paths)
     for path in paths:
         os.utime(path, (0, 0))

@@ -49,6 +49,9 @@ class Perturbation(Contract):
     targets: list[str] = Field(default=[], description="gene symbols of the molecules acted on")
     signalling: list[str] = Field(default=[], description="direct signalling, for example JAK/STAT")
     expected_targets: dict[str, Direction] = Field(default={}, description="gene symbol -> expected direction")
+    expected_tfs: dict[str, Direction] = Field(
+        default={}, description="transcription factor -> expected direction of its activity"
+    )
     expected_pathways: dict[str, Direction] = Field(default={}, description="gene set name -> expected direction")
 
 

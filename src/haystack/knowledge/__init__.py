@@ -1,0 +1,46 @@
+"""What is known about perturbations, cell types and gene programmes: tracked tables, and clients of public databases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from haystack.knowledge.genesets import gene_sets
+    from haystack.knowledge.markers import markers, tissue_signature
+    from haystack.knowledge.mechanism import shared_mechanism
+    from haystack.knowledge.resolve import perturbations, resolve_perturbation, suggest_perturbations
+    from haystack.knowledge.spot import find_perturbations
+    from haystack.knowledge.tables import KnowledgeError
+
+__all__ = [
+    "KnowledgeError",
+    "find_perturbations",
+    "gene_sets",
+    "markers",
+    "perturbations",
+    "resolve_perturbation",
+    "shared_mechanism",
+    "suggest_perturbations",
+    "tissue_signature",
+]
+
+_HOME = {
+    "KnowledgeError": "tables",
+    "find_perturbations": "spot",
+    "gene_sets": "genesets",
+    "markers": "markers",
+    "perturbations": "resolve",
+    "resolve_perturbation": "resolve",
+    "shared_mechanism": "mechanism",
+    "suggest_perturbations": "resolve",
+    "tissue_signature": "markers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    import importlib
+
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"haystack.knowledge.{_HOME[name]}"), name)

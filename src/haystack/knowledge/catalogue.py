@@ -1,0 +1,115 @@
+"""The catalogue: every perturbation of the tracked tables, and the index of their names."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from haystack.contracts.query import Perturbation
+from haystack.knowledge.names import bare, key
+from haystack.knowledge.tables import KnowledgeError, items, read_rows
+from haystack.resources import resource
+
+CYTOKINE_COLUMNS = (
+    *("name", "synonyms", "uniprot", "genes", "receptors", "signalling"),
+    *("tfs_up", "tfs_down", "up", "down", "pathways_up", "pathways_down", "source"),
+)
+MECHANISM_COLUMNS = (
+    *("mechanism", "signalling", "tfs_up", "tfs_down"),
+    *("up", "down", "pathways_up", "pathways_down", "source"),
+)
+COMPOUND_COLUMNS = ("name", "synonyms", "chebi", "targets", "mechanism", "source")
+
+
+@cache
+def catalogue() -> dict[str, Perturbation]:
+    """Canonical name -> perturbation, cytokines first, both in the order of their tables."""
+    known: dict[str, Perturbation] = {}
+    for perturbation in (*_cytokines(), *_compounds()):
+        if perturbation.name in known:
+            raise KnowledgeError(f"resources/knowledge: '{perturbation.name}' is listed twice")
+        known[perturbation.name] = perturbation
+    return known
+
+
+@cache
+def index() -> dict[str, str]:
+    """Key of every name and synonym -> canonical name. A canonical name wins over another row's synonym."""
+    found: dict[str, str] = {}
+    for name in catalogue():
+        found.setdefault(key(name), name)
+    for name, perturbation in catalogue().items():
+        for synonym in perturbation.synonyms:
+            found.setdefault(key(synonym), name)
+            found.setdefault(key(bare(synonym)), name)
+    found.pop("", None)
+    return found
+
+
+@cache
+def mechanism_of(name: str) -> str:
+    """The mechanism of a compound of the table, empty for anything else."""
+    return _mechanism_by_compound().get(name, "")
+
+
+@cache
+def _mechanism_by_compound() -> dict[str, str]:
+    rows = read_rows(resource("knowledge/compounds.tsv"), COMPOUND_COLUMNS)
+    return {row["name"]: row["mechanism"] for row in rows}
+
+
+def _cytokines() -> list[Perturbation]:
+    found = []
+    for row in read_rows(resource("knowledge/cytokines.tsv"), CYTOKINE_COLUMNS):
+        genes = items(row["genes"])
+        ids = {"UniProt": ";".join(items(row["uniprot"])), "HGNC": ";".join(genes)}
+        found.append(
+            Perturbation(
+                query=row["name"],
+                name=row["name"],
+                type="cytokine",
+                synonyms=items(row["synonyms"]),
+                external_ids={database: value for database, value in ids.items() if value},
+                receptors=items(row["receptors"]),
+                targets=items(row["receptors"]),
+                **_response(row),
+            )
+        )
+    return found
+
+
+def _compounds() -> list[Perturbation]:
+    path = resource("knowledge/mechanisms.tsv")
+    mechanisms = {row["mechanism"]: row for row in read_rows(path, MECHANISM_COLUMNS)}
+    found = []
+    for row in read_rows(resource("knowledge/compounds.tsv"), COMPOUND_COLUMNS):
+        if row["mechanism"] and row["mechanism"] not in mechanisms:
+            raise KnowledgeError(
+                f"resources/knowledge/compounds.tsv: {row['name']}: '{row['mechanism']}' not in {path}"
+            )
+        found.append(
+            Perturbation(
+                query=row["name"],
+                name=row["name"],
+                type="drug",
+                synonyms=items(row["synonyms"]),
+                external_ids={"ChEBI": row["chebi"]} if row["chebi"] else {},
+                targets=items(row["targets"]),
+                **(_response(mechanisms[row["mechanism"]]) if row["mechanism"] else {}),
+            )
+        )
+    return found
+
+
+def _response(row: dict[str, str]) -> dict:
+    """The fields of a `Perturbation` that say what it does, from the up and down columns."""
+    return {
+        "signalling": items(row["signalling"]),
+        "expected_targets": signed(row["up"], row["down"]),
+        "expected_tfs": signed(row["tfs_up"], row["tfs_down"]),
+        "expected_pathways": signed(row["pathways_up"], row["pathways_down"]),
+    }
+
+
+def signed(up: str, down: str) -> dict[str, int]:
+    """Items of the up cell with +1, then those of the down cell with -1."""
+    return dict.fromkeys(items(up), 1) | dict.fromkeys(items(down), -1)

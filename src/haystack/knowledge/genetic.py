@@ -1,0 +1,147 @@
+"""Genetic perturbations: what was done to which gene, read from words."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from haystack.contracts.query import Perturbation
+from haystack.knowledge.tables import items, read_rows
+from haystack.resources import resource
+
+LOSS = {
+    "knock-out": r"knock(?:ed)?[\s-]?outs?|kos?|crispr(?:[\s/-]?cas9)?(?:[\s-]?(?:ko|knock[\s-]?out))?|deletions?|deleted|null|"
+    r"deficien(?:t|cy)|loss|ablation|disruption|\(?-/-\)?|−/−",
+    "knock-down": r"knock(?:ed)?[\s-]?downs?|kd|crispr[\s-]?i|crispr interference|crispr inhibition|sirna|shrna|rnai|silencing|"
+    r"silenced|depletion|depleted|antisense|aso",
+}
+GAIN = {
+    "overexpression": r"over[\s-]?express(?:ion|ed|ing)|ectopic expression|oe|orf|crispr[\s-]?a|crispr activation|"
+    r"gain[\s-]of[\s-]function|transduction|transfection|induction|forced expression",
+}
+ACTIONS = {
+    **{name: (pattern, -1) for name, pattern in LOSS.items()},
+    **{name: (pattern, 1) for name, pattern in GAIN.items()},
+}
+SYMBOL = r"(?P<gene>[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)?)"
+FILLER = r"(?:[\s-]+(?:of|for|against|targeting|the|gene|in|mediated|guides?|sgrna|grna))*"
+
+
+@cache
+def symbols() -> dict[str, str]:
+    """Upper-case symbol, current or previous -> current HGNC symbol."""
+    known: dict[str, str] = {}
+    previous: dict[str, str] = {}
+    for row in read_rows(resource("knowledge/gene_symbols.tsv"), ("symbol", "previous")):
+        known[row["symbol"].upper()] = row["symbol"]
+        for old in items(row["previous"]):
+            previous.setdefault(old.upper(), row["symbol"])
+    return previous | known
+
+
+def gene_symbol(text: str) -> str | None:
+    """The current HGNC symbol of a gene (any case, previous symbols too), or None.
+
+    >>> gene_symbol("il8"), gene_symbol("stat1"), gene_symbol("UNICORN1")
+    ('CXCL8', 'STAT1', None)
+    """
+    return symbols().get(text.strip().upper())
+
+
+@cache
+def patterns() -> tuple[tuple[re.Pattern[str], str, int], ...]:
+    """Patterns with a group `gene`, the action, and its direction."""
+    found = []
+    for action, (words, direction) in ACTIONS.items():
+        end = r"(?![A-Za-z0-9])"
+        found.append(
+            (re.compile(rf"(?<![A-Za-z0-9]){SYMBOL}[\s_-]*(?:gene[\s_-]+)?(?:{words}){end}", re.I), action, direction)
+        )
+        found.append(
+            (re.compile(rf"(?<![A-Za-z0-9])(?:{words}){FILLER}[\s_:-]+{SYMBOL}{end}", re.I), action, direction)
+        )
+    start = r"(?<![A-Za-z0-9])"
+    found.append((re.compile(rf"{start}(?:si|sh)[-_]?(?P<gene>[A-Z][A-Z0-9]+)(?![A-Za-z0-9])"), "knock-down", -1))
+    found.append(
+        (re.compile(rf"{start}(?:sg|g)[-_]?(?P<gene>[A-Z][A-Z0-9]+)(?:[-_]\d)?(?![A-Za-z0-9])"), "knock-out", -1)
+    )
+    found.append((re.compile(rf"{start}[ΔΔ∆](?P<gene>[A-Z][A-Z0-9]+)(?![A-Za-z0-9])"), "knock-out", -1))
+    return tuple(found)
+
+
+def find_genetic(text: str) -> list[tuple[int, int, Perturbation]]:
+    """Genetic perturbations in a text, as (start, end, perturbation), longest first where they overlap."""
+    found = []
+    for pattern, action, direction in patterns():
+        position = 0
+        while match := pattern.search(text, position):
+            position = match.start() + 1
+            symbol = gene_symbol(match["gene"])
+            if symbol is None or not _written_as_gene(match["gene"]):
+                continue
+            start, end = match.span()
+            found.append((start, end, genetic(symbol, action, direction, text[start:end])))
+            position = end
+    chosen: list[tuple[int, int, Perturbation]] = []
+    for start, end, perturbation in sorted(found, key=lambda item: (item[0] - item[1], item[0])):
+        if all(end <= other[0] or start >= other[1] for other in chosen):
+            chosen.append((start, end, perturbation))
+    return sorted(chosen, key=lambda item: item[0])
+
+
+def _written_as_gene(word: str) -> bool:
+    """False for words such as `was` or `for`, which are symbols only in capitals; mouse style (`Stat1`) counts."""
+    return word.upper() == word or (any(c.isdigit() for c in word)) or (len(word) > 3 and word[0].isupper())
+
+
+def genetic(symbol: str, action: str, direction: int | None, query: str) -> Perturbation:
+    """The perturbation of one gene, with what its loss or gain is expected to do."""
+    known = _programmes().get(symbol)
+    targets: dict[str, int] = {}
+    pathways: dict[str, int] = {}
+    if direction is not None:
+        targets = {symbol: direction} | {
+            gene: sign * direction for gene, sign in _regulon(symbol).items() if gene != symbol
+        }
+        pathways = {name: sign * direction for name, sign in (known or {}).items()}
+    words = {
+        "knock-out": ["KO", "knockout", "CRISPR"],
+        "knock-down": ["knockdown", "CRISPRi", "siRNA", "shRNA"],
+        "overexpression": ["OE", "CRISPRa"],
+    }.get(action, [])
+    return Perturbation(
+        query=query,
+        name=f"{symbol} {action}",
+        type="genetic",
+        synonyms=[f"{symbol} {word}" for word in words],
+        external_ids={"HGNC": symbol},
+        direction=direction,
+        targets=[symbol],
+        expected_targets=targets,
+        expected_tfs={symbol: direction} if direction is not None and _regulon(symbol) else {},
+        expected_pathways=pathways,
+    )
+
+
+@cache
+def _regulons() -> dict[str, dict[str, int]]:
+    import csv
+
+    found: dict[str, dict[str, int]] = {}
+    with resource("knowledge/regulons.csv").open(encoding="utf-8", newline="") as handle:
+        for row in csv.DictReader(handle):
+            found.setdefault(row["source"], {})[row["target"]] = 1 if float(row["weight"]) > 0 else -1
+    return found
+
+
+def _regulon(symbol: str) -> dict[str, int]:
+    return _regulons().get(symbol, {})
+
+
+@cache
+def _programmes() -> dict[str, dict[str, int]]:
+    """Gene -> programmes that it raises (+1) or lowers (-1) when active."""
+    found = {}
+    for row in read_rows(resource("knowledge/regulators.tsv"), ("gene", "raises", "lowers", "source")):
+        found[row["gene"]] = dict.fromkeys(items(row["raises"]), 1) | dict.fromkeys(items(row["lowers"]), -1)
+    return found

@@ -1,0 +1,38 @@
+"""Marker genes of cell types, and signatures of tissues."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from haystack.knowledge.tables import items, read_rows
+from haystack.resources import resource
+
+
+def markers(cl_id: str) -> list[str]:
+    """Marker gene symbols of a cell type, best first; those of the nearest ancestor that has any, else an empty list.
+
+    Ancestors at the same distance: the one whose id sorts first.
+    """
+    known = _table("knowledge/markers.tsv")
+    if cl_id in known:
+        return list(known[cl_id])
+    from haystack.ontology import ancestors
+
+    above = [(distance, name) for name, distance in ancestors(cl_id).items() if name in known]
+    return list(known[min(above)[1]]) if above else []
+
+
+def tissue_signature(uberon_id: str) -> list[str]:
+    """Genes that tell a tissue from others, best first; those of the nearest tissue above it, else an empty list."""
+    known = _table("knowledge/tissues.tsv")
+    if uberon_id in known:
+        return list(known[uberon_id])
+    from haystack.ontology import ancestors
+
+    above = [(distance, name) for name, distance in ancestors(uberon_id).items() if name in known]
+    return list(known[min(above)[1]]) if above else []
+
+
+@cache
+def _table(path: str) -> dict[str, list[str]]:
+    return {row["id"]: items(row["genes"]) for row in read_rows(resource(path), ("id", "name", "genes", "source"))}

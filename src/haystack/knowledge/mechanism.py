@@ -1,0 +1,87 @@
+"""How alike two perturbations are in what they act on and what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from haystack.contracts.query import Perturbation
+
+WEIGHTS = {"receptors": 0.30, "targets": 0.20, "signalling": 0.20, "pathways": 0.15, "genes": 0.15}
+
+
+def shared_mechanism(a: Perturbation, b: Perturbation) -> tuple[float, str]:
+    """How much of their mechanism two perturbations share.
+
+    The score is a weighted mean over the kinds of knowledge that at least one of the two has: receptors (0.30), molecular
+    targets (0.20), signalling (0.20), expected pathways (0.15) and expected genes (0.15). Sets are compared by the
+    overlap coefficient times the square root of Jaccard's index, so that one shared subunit of many counts little.
+    Pathways and genes count with their direction: those that both move, but the opposite way, subtract.
+
+    Returns
+    -------
+    tuple
+        the score in [0, 1] (1 for the same perturbation, 0 for opposed or unrelated ones) and a sentence that says why.
+    """
+    if a.name == b.name:
+        return 1.0, "the same perturbation"
+    parts: dict[str, float] = {}
+    reasons = []
+    for kind, left, right in (
+        ("receptors", set(a.receptors), set(b.receptors)),
+        ("targets", set(a.targets) - set(a.receptors), set(b.targets) - set(b.receptors)),
+        ("signalling", _signalling(a), _signalling(b)),
+    ):
+        if left or right:
+            parts[kind] = _overlap(left, right)
+            if left & right:
+                reasons.append(f"shared {kind}: {', '.join(sorted(left & right))}")
+    for kind, left_signed, right_signed in (
+        ("pathways", a.expected_pathways, b.expected_pathways),
+        ("genes", a.expected_targets, b.expected_targets),
+    ):
+        if left_signed or right_signed:
+            parts[kind], shared = _signed_overlap(left_signed, right_signed)
+            if shared and kind == "pathways":
+                reasons.append(f"shared pathways: {', '.join(shared)}")
+            elif shared:
+                reasons.append(f"{len(shared)} expected target genes in common")
+    if not parts:
+        return 0.0, "nothing is known about the mechanism of one or both"
+    score = sum(WEIGHTS[kind] * value for kind, value in parts.items()) / sum(WEIGHTS[kind] for kind in parts)
+    score = min(max(score, 0.0), 1.0)
+    if not reasons or score == 0:
+        return 0.0, "no shared receptor, target, signalling or pathway"
+    return score, "; ".join(reasons)
+
+
+def _signalling(perturbation: Perturbation) -> set[str]:
+    """Names such as `JAK/STAT` and `JAK/STAT STAT6`: the family alone, and each molecule within it."""
+    found = set()
+    for item in perturbation.signalling:
+        family, _, inside = item.partition("(")
+        family = family.strip()
+        blocked = "inhibited" in inside or "blocked" in inside
+        found.add(f"{family} inhibition" if blocked else family)
+        for word in inside.replace(")", " ").replace(";", ",").replace("(", " ").split(","):
+            if word.strip() and not blocked:
+                found.add(f"{family} {word.strip()}")
+    return found
+
+
+def _overlap(left: set[str], right: set[str]) -> float:
+    both = len(left & right)
+    if not both:
+        return 0.0
+    return both / min(len(left), len(right)) * (both / len(left | right)) ** 0.5
+
+
+def _signed_overlap(left: Mapping[str, int], right: Mapping[str, int]) -> tuple[float, list[str]]:
+    """Overlap of those that move the same way, minus that of those that move the opposite way."""
+    same = [name for name in left if right.get(name) == left[name]]
+    opposed = [name for name in left if right.get(name) == -left[name]]
+    if not same and not opposed:
+        return 0.0, []
+    smaller, union = min(len(left), len(right)), len(set(left) | set(right))
+    same_part = len(same) / smaller * (len(same) / union) ** 0.5
+    opposed_part = len(opposed) / smaller * (len(opposed) / union) ** 0.5
+    return same_part - opposed_part, same

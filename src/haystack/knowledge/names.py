@@ -1,0 +1,90 @@
+"""Names as keys: what differs only in case, hyphens, Greek letters or spelled-out words gets the same key."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+
+GREEK = {
+    "α": "alpha",
+    "β": "beta",
+    "ß": "beta",
+    "γ": "gamma",
+    "δ": "delta",
+    "ε": "epsilon",
+    "ζ": "zeta",
+    "θ": "theta",
+    "κ": "kappa",
+    "λ": "lambda",
+    "τ": "tau",
+    "ω": "omega",
+}
+LETTER = {
+    "alpha": "a",
+    "alfa": "a",
+    "beta": "b",
+    "gamma": "g",
+    "delta": "d",
+    "epsilon": "e",
+    "kappa": "k",
+    "lambda": "l",
+    "omega": "o",
+}
+SPELLED = (
+    ("interleukin", "il"),
+    ("interferon", "ifn"),
+    ("transforminggrowthfactor", "tgf"),
+    ("tumornecrosisfactor", "tnf"),
+    ("fibroblastgrowthfactor", "fgf"),
+    ("plateletderivedgrowthfactor", "pdgf"),
+    ("bonemorphogeneticprotein", "bmp"),
+    ("colonystimulatingfactor", "csf"),
+    ("lymphotoxin", "lt"),
+)
+# A Greek letter is shortened only behind these stems, so that `beta-estradiol` and `gamma-secretase` keep theirs.
+GREEK_STEM = re.compile(
+    r"^(ifn|tgf|tnf|lt|il\d+|il\d+ra?|fgf|groi?)(alpha|alfa|beta|gamma|delta|epsilon|kappa|lambda|omega)(\d*[a-z]?)$"
+)
+# What people put around the name of a substance without changing what it is.
+PREFIX = re.compile(r"^(recombinant|human|rh|rhu|r-?h|soluble|native|purified|exogenous)[\s-]+", re.IGNORECASE)
+SALTS = (
+    "hydrochloride|dihydrochloride|hcl|2hcl|hydrobromide|mesylate|dimesylate|methanesulfonate|maleate|malate|fumarate|"
+    "hemifumarate|tosylate|ditosylate|citrate|phosphate|diphosphate|sulfate|sulphate|hemisulfate|sodium|disodium|potassium|"
+    "calcium|acetate|tartrate|succinate|besylate|lactate|nitrate|bromide|chloride|hydrate|monohydrate|dihydrate|"
+    "trihydrate|hemihydrate|free base|anhydrous|dimethyl sulfoxide|dmso|trifluoroacetate|tfa|salt|"
+    "propionate|valerate|furoate|palmitate|enanthate|pivalate|meglumine|tromethamine|olamine|lysine|"
+    "adipate|oxalate|esylate|camsylate|isethionate|gluconate|stearate|pamoate|embonate"
+)
+SALT = re.compile(rf"[\s,]+(?:\(?(?:mono|di|tri|hemi)?(?:{SALTS})\)?)$", re.IGNORECASE)
+
+
+@cache
+def key(text: str) -> str:
+    """The compact form under which a name is looked up; empty for text without letters or digits.
+
+    >>> key("IFN-γ") == key("interferon gamma") == key("IFNg") == "ifng"
+    True
+    """
+    text = "".join(GREEK.get(letter, letter) for letter in text.lower())
+    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    text = "".join(GREEK.get(letter, letter) for letter in text)
+    text = re.sub(r"tumour", "tumor", text)
+    compact = re.sub(r"[^a-z0-9+]", "", text).rstrip("+")
+    for long, short in SPELLED:
+        if compact.startswith(long):
+            compact = short + compact[len(long) :]
+    match = GREEK_STEM.match(compact)
+    if match:
+        compact = match[1] + LETTER[match[2]] + match[3]
+    return compact
+
+
+def bare(text: str) -> str:
+    """The name without `recombinant human` before it and without salts behind it."""
+    previous = ""
+    while previous != text:
+        previous = text
+        text = PREFIX.sub("", text.strip())
+        text = SALT.sub("", text)
+    return text.strip()

@@ -1,0 +1,142 @@
+"""Words for what is done to cells -> one `Perturbation`, by name, synonym or normalised form; never by guess."""
+
+from __future__ import annotations
+
+import re
+
+from haystack.contracts.query import Perturbation, PerturbationType
+from haystack.errors import nearest
+from haystack.knowledge.catalogue import catalogue, index
+from haystack.knowledge.chebi import chebi_drug
+from haystack.knowledge.genetic import find_genetic, gene_symbol, genetic
+from haystack.knowledge.names import bare, key
+
+MAX_LENGTH = 200
+TREATMENT = re.compile(
+    r"[\s-]+(?:treatment|treated|stimulation|stimulated|exposure|exposed|induced|therapy|challenge|response)$",
+    re.IGNORECASE,
+)
+BLOCKADE = re.compile(r"^(?:anti|α)[\s-]?(?=\S)|[\s-]+(?:blockade|neutrali[sz]ation|blocking antibody)$", re.IGNORECASE)
+
+
+def resolve_perturbation(text: str, hint: PerturbationType | None = None) -> Perturbation | None:
+    """The perturbation that `text` names, or None when nothing known is named.
+
+    Looked up in this order: names and synonyms of the tables (case, hyphens, Greek letters, salts and words such as
+    `recombinant human` or `treatment` do not matter); genetic perturbations (`STAT1 knock-out`); drugs by their ChEBI
+    name. Only with `hint="genetic"` does a bare gene symbol count, without a direction, because the words do not say
+    whether the gene was lost or gained.
+
+    Parameters
+    ----------
+    text
+        the words of a question or the label of an atlas.
+    hint
+        what kind it must be; a find of another kind is not returned. `unknown` is no hint.
+
+    Returns
+    -------
+    Perturbation
+        a fresh copy with `query` set to `text`.
+    """
+    wanted = None if hint == "unknown" else hint
+    stripped = text.strip()
+    if not stripped or len(stripped) > MAX_LENGTH:
+        return None
+    found = _resolve(stripped, wanted)
+    if found is None or (wanted and found.type != wanted):
+        return None
+    return found.model_copy(update={"query": text}, deep=True)
+
+
+def perturbations() -> list[Perturbation]:
+    """All perturbations of the tracked tables, cytokines first. The list may be changed, its items are shared."""
+    return list(catalogue().values())
+
+
+def suggest_perturbations(text: str, n: int = 5) -> list[str]:
+    """Canonical names nearest to `text`, best first, without repeats; for a bare gene symbol, what could be done to it."""
+    symbol = gene_symbol(text)
+    found = [f"{symbol} knock-out", f"{symbol} overexpression"] if symbol else []
+    names = {synonym: p.name for p in catalogue().values() for synonym in (*p.synonyms, p.name)}
+    for near in nearest(bare(text)[:MAX_LENGTH], names, n=4 * n):
+        found.append(names[near])
+    stem = key(text)
+    if len(stem) >= 3:
+        found += [name for k, name in index().items() if k.startswith(stem)]
+    return list(dict.fromkeys(found))[:n]
+
+
+def _resolve(text: str, wanted: PerturbationType | None) -> Perturbation | None:
+    if wanted == "genetic":
+        return _genetic(text) or _bare_gene(text)
+    name = lookup(text)
+    if name:
+        return catalogue()[name]
+    return _blockade(text) or _genetic(text) or _chebi(text)
+
+
+def lookup(text: str) -> str | None:
+    """The canonical name of the table row that `text` names."""
+    forms = [text, bare(text)]
+    forms += [TREATMENT.sub("", form) for form in forms]
+    forms += [bare(form) for form in forms]
+    for form in forms:
+        name = index().get(key(form))
+        if name:
+            return name
+    return None
+
+
+def _blockade(text: str) -> Perturbation | None:
+    """`anti-IL-6`, `TNF blockade`: what the cytokine raises is expected to fall."""
+    rest = BLOCKADE.sub("", text)
+    name = lookup(rest) if rest != text else None
+    if name is None or catalogue()[name].type != "cytokine":
+        return None
+    return blockade(catalogue()[name])
+
+
+def blockade(cytokine: Perturbation) -> Perturbation:
+    """An antibody against a cytokine: type drug, targets the cytokine's genes, expectations turned round."""
+    genes = cytokine.external_ids.get("HGNC", "").split(";")
+    return Perturbation(
+        query=f"anti-{cytokine.name}",
+        name=f"anti-{cytokine.name}",
+        type="drug",
+        synonyms=[f"anti-{synonym}" for synonym in cytokine.synonyms],
+        receptors=cytokine.receptors,
+        targets=[gene for gene in genes if gene],
+        signalling=[f"{item} (blocked)" for item in cytokine.signalling],
+        expected_targets={gene: -sign for gene, sign in cytokine.expected_targets.items()},
+        expected_tfs={gene: -sign for gene, sign in cytokine.expected_tfs.items()},
+        expected_pathways={name: -sign for name, sign in cytokine.expected_pathways.items()},
+    )
+
+
+def _genetic(text: str) -> Perturbation | None:
+    """A genetic perturbation when the text is nothing but one."""
+    found = find_genetic(text)
+    if len(found) != 1:
+        return None
+    start, end, perturbation = found[0]
+    rest = re.sub(r"[^A-Za-z0-9]+", " ", text[:start] + " " + text[end:]).strip().lower()
+    return (
+        perturbation
+        if not set(rest.split()) - {"gene", "cells", "the", "of", "a", "crispr", "cas9", "mediated", "by", "via"}
+        else None
+    )
+
+
+def _bare_gene(text: str) -> Perturbation | None:
+    symbol = gene_symbol(re.sub(r"\+ctrl$|^ctrl\+", "", text.strip()))
+    return genetic(symbol, "perturbation", None, text) if symbol else None
+
+
+def _chebi(text: str) -> Perturbation | None:
+    for form in (text, bare(text), TREATMENT.sub("", text), bare(TREATMENT.sub("", text))):
+        hit = chebi_drug(form)
+        if hit:
+            identifier, name = hit
+            return Perturbation(query=text, name=name, type="drug", external_ids={"ChEBI": identifier})
+    return None

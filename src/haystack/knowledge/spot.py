@@ -1,0 +1,149 @@
+"""Perturbations mentioned in a sentence: the longest names at word boundaries, and nothing that is only a cell type."""
+
+from __future__ import annotations
+
+import re
+
+from haystack.contracts.query import Perturbation
+from haystack.knowledge.catalogue import catalogue, index
+from haystack.knowledge.chebi import chebi_drug
+from haystack.knowledge.genetic import find_genetic
+from haystack.knowledge.names import key
+from haystack.knowledge.resolve import blockade, lookup, resolve_perturbation
+
+TOKEN = re.compile(r"[A-Za-z0-9α-ωΑ-Ωß']+")
+MAX_TOKENS = 9
+# Names that are also common words: only as written here do they mean the molecule.
+CASED = {
+    "april": "APRIL",
+    "light": "LIGHT",
+    "trail": "TRAIL",
+    "tweak": "TWEAK",
+    "dox": "DOX",
+    "dex": "dex",
+    "gas": "GAS",
+    "ran": "RAN",
+    "cat": "CAT",
+}
+# The molecule is part of the name of something else.
+NOT_BEFORE = re.compile(
+    r"^(?:[\s-]*(?:receptors?\b|producing\b|secreting\b|expressing\b|producers?\b|positive\b|negative\b|deficient\b|"
+    r"induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b)|\s?R\b|[+⁺]|-?/-|hi\b|lo\b)",
+    re.IGNORECASE,
+)
+ANTI = re.compile(
+    r"(?:\banti[\s-]?|\bblocking\s+(?:of\s+)?|\bblockade\s+of\s+|\bneutrali[sz]ing\s+(?:anti-?)?)$", re.IGNORECASE
+)
+BLOCKED = re.compile(r"^[\s-]+(?:blockade|neutrali[sz]ation|inhibition|blocking)\b", re.IGNORECASE)
+# Words after which a name is a treatment, so that any substance of ChEBI may be meant.
+CUE = re.compile(
+    r"(?:treat(?:ed|ing|ment|s)?|expos(?:ed|ure|ing)|respon(?:d|ds|se|ses|ded|ding)|stimulat(?:ed|ion|ing)|effects?|"
+    r"cultured?|incubat(?:ed|ion)|perturb(?:ed|ation)|drugs?|compounds?|inhibitors?|under|after|upon|dos(?:ed|e)|"
+    r"administration|given|impact|influence|challenge[d]?)\s+(?:\w+\s+){0,2}?(?:with|to|of|by|in|the|on|after|drug|compound)?\s*$",
+    re.IGNORECASE,
+)
+DRUG_SUFFIX = re.compile(
+    r"(?:tinib|nib|limus|mab|stat|inostat|ciclib|parib|rafenib|zomib|sertib|lisib|degib|clax|tide|olone|asone|sone|onide|"
+    r"prazole|sartan|statin|olol|pril|azepam|mycin|floxacin|cillin|cycline|vir|azole|oxetine|triptan|gliptin|gliflozin|"
+    r"glitazone|fibrate|dipine|setron|taxel|rubicin|platin|trexate|bicin|tecan|poside|blastine|cristine|citabine|profen|"
+    r"coxib|rolimus|caine|thiazide|lukast|tadine|zosin|idone|apine|dronate|imod|stim|cept|kinra)s?$",
+    re.IGNORECASE,
+)
+STOP = set(
+    "acid water salt protein proteins peptide drug drugs vehicle medium control cells cell blood plasma oxygen glucose light "
+    "cytokine cytokines interferon interferons hormone steroid steroids antibiotic antigen gene lead tin iron air "
+    "alcohol carbon nitrogen hydrogen ethanol dimethylsulfoxide globin insulin-like base ion".split()
+)
+
+
+def find_perturbations(text: str) -> list[tuple[int, int, Perturbation]]:
+    """All perturbations that a sentence mentions, in order, as (start, end, perturbation); `end` is exclusive.
+
+    Longest names win and spans never overlap. Cytokines and compounds of the tables are found anywhere; names that are
+    also English words (LIGHT, APRIL) only in capitals; other substances of ChEBI only where the words say treatment or
+    the name ends like a drug's. A cytokine that is part of another name (`IL-2 receptor`, `IFN-gamma-producing`) is
+    left out, and so are gene and marker words (`CD4`) unless something is done to the gene.
+    """
+    found: list[tuple[int, int, Perturbation]] = list(find_genetic(text))
+    found += _named(text, [(start, end) for start, end, _ in found])
+    return sorted(found, key=lambda item: item[0])
+
+
+def _named(text: str, taken: list[tuple[int, int]]) -> list[tuple[int, int, Perturbation]]:
+    tokens = [match.span() for match in TOKEN.finditer(text)]
+    found = []
+    at = 0
+    while at < len(tokens):
+        hit = None
+        for last in range(min(at + MAX_TOKENS, len(tokens)) - 1, at - 1, -1):
+            start, end = tokens[at][0], tokens[last][1]
+            end = _closing(text, start, end)
+            if any(start < other_end and end > other_start for other_start, other_end in taken):
+                continue
+            perturbation = _at(text, start, end)
+            if perturbation:
+                hit = (*_widened(text, start, end, perturbation), last)
+                break
+        if hit is None:
+            at += 1
+            continue
+        start, end, perturbation, last = hit
+        found.append((start, end, perturbation))
+        at = last + 1
+    return found
+
+
+def _closing(text: str, start: int, end: int) -> int:
+    """One further for a bracket that the span opens."""
+    return end + 1 if text[start:end].count("(") > text[start:end].count(")") and text[end : end + 1] == ")" else end
+
+
+def _at(text: str, start: int, end: int) -> Perturbation | None:
+    words = text[start:end]
+    if re.search(r"[,;.?!:]\s", words) or "\n" in words or re.search(r"\s(?:and|or|vs|versus|plus)\s", words):
+        return None
+    compact = key(words)
+    if len(compact) < 2 or NOT_BEFORE.match(text[end:]):
+        return None
+    name = index().get(compact) or (lookup(words) if " " in words else None)
+    if name:
+        return catalogue()[name] if _as_written(words, compact, name) else None
+    return _substance(text, start, end)
+
+
+def _as_written(words: str, compact: str, name: str) -> bool:
+    """Common words and names of up to three letters count only in the case in which they are written as molecules."""
+    if compact in CASED:
+        return words == CASED[compact]
+    if re.search(r"\s(?:treatment|treated|stimulation|stimulated|response|therapy|exposure|exposed|induced)$", words):
+        return False
+    if len(compact) <= 3 and compact.isalpha():
+        return any(words == written for written in (name, *catalogue()[name].synonyms))
+    return True
+
+
+def _substance(text: str, start: int, end: int) -> Perturbation | None:
+    words = text[start:end]
+    if " " in words and words != words.strip():
+        return None
+    if words.lower() in STOP or len(words) < 5:
+        return None
+    first = words.split()[0]
+    if not (DRUG_SUFFIX.search(first) or re.search(r"\d", words) or CUE.search(text[:start])):
+        return None
+    hit = chebi_drug(words)
+    if hit is None:
+        return None
+    return resolve_perturbation(words)
+
+
+def _widened(text: str, start: int, end: int, perturbation: Perturbation) -> tuple[int, int, Perturbation]:
+    """The span with `anti-` before or `blockade` behind it, which turns a cytokine round."""
+    before, behind = ANTI.search(text[:start]), BLOCKED.match(text[end:])
+    if perturbation.type == "cytokine" and (before or behind):
+        if before:
+            start = before.start()
+        if behind:
+            end += behind.end()
+        perturbation = blockade(perturbation)
+    return start, end, perturbation.model_copy(update={"query": text[start:end]}, deep=True)

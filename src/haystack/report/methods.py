@@ -1,0 +1,200 @@
+"""The methods paragraph of a paper, with versions and citations, from the run's log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from haystack.contracts.runlog import RunLog
+from haystack.report.words import count, doi_url, listed, spoken
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A work to cite."""
+
+    key: str
+    text: str
+    doi: str
+
+    @property
+    def url(self) -> str | None:
+        """Resolver address."""
+        return doi_url(self.doi)
+
+
+_WORKS = {
+    item.key: item
+    for item in (
+        Citation(
+            "stack",
+            "Dong M, Adduri A, Gautam D, et al. Stack: In-context learning of single-cell biology. bioRxiv (2026).",
+            "10.64898/2026.01.09.698608",
+        ),
+        Citation(
+            "snakemake",
+            "Mölder F, Jablonski KP, Letcher B, et al. Sustainable data analysis with Snakemake. F1000Research (2021).",
+            "10.12688/f1000research.29032.2",
+        ),
+        Citation(
+            "anndata",
+            "Virshup I, Rybakov S, Theis FJ, et al. anndata: Access and store annotated data matrices. "
+            "Journal of Open Source Software (2024).",
+            "10.21105/joss.04371",
+        ),
+        Citation(
+            "cl",
+            "Diehl AD, Meehan TF, Bradford YM, et al. The Cell Ontology 2016: enhanced content, modularization, and "
+            "ontology interoperability. Journal of Biomedical Semantics (2016).",
+            "10.1186/s13326-016-0088-7",
+        ),
+        Citation(
+            "uberon",
+            "Mungall CJ, Torniai C, Gkoutos GV, et al. Uberon, an integrative multi-species anatomy ontology. "
+            "Genome Biology (2012).",
+            "10.1186/gb-2012-13-1-r5",
+        ),
+        Citation(
+            "bh",
+            "Benjamini Y, Hochberg Y. Controlling the false discovery rate: a practical and powerful approach to "
+            "multiple testing. Journal of the Royal Statistical Society B (1995).",
+            "10.1111/j.2517-6161.1995.tb02031.x",
+        ),
+        Citation(
+            "gseapy",
+            "Fang Z, Liu X, Peltz G. GSEApy: a comprehensive package for performing gene set enrichment analysis in "
+            "Python. Bioinformatics (2023).",
+            "10.1093/bioinformatics/btac757",
+        ),
+        Citation(
+            "gsea",
+            "Subramanian A, Tamayo P, Mootha VK, et al. Gene set enrichment analysis: a knowledge-based approach for "
+            "interpreting genome-wide expression profiles. PNAS (2005).",
+            "10.1073/pnas.0506580102",
+        ),
+        Citation(
+            "decoupler",
+            "Badia-i-Mompel P, Vélez Santiago J, Braunger J, et al. decoupleR: ensemble of computational methods to "
+            "infer biological activities from omics data. Bioinformatics Advances (2022).",
+            "10.1093/bioadv/vbac016",
+        ),
+        Citation(
+            "collectri",
+            "Müller-Dott S, Tsirvouli E, Vazquez M, et al. Expanding the coverage of regulons from high-confidence "
+            "prior knowledge for accurate estimation of transcription factor activities. Nucleic Acids Research (2023).",
+            "10.1093/nar/gkad841",
+        ),
+    )
+}
+
+
+def write_methods(log: RunLog, methods: set[str]) -> tuple[list[str], list[Citation]]:
+    """Paragraphs and the works that they cite as [1], [2], ..., in order of first mention.
+
+    Parameters
+    ----------
+    methods
+        kinds of enrichment that were run: ora, gsea, ulm.
+    """
+    cited: list[str] = []
+
+    def cite(key: str) -> str:
+        if key not in cited:
+            cited.append(key)
+        return f"[{cited.index(key) + 1}]"
+
+    paragraphs = [
+        _data(log, cite),
+        _model(log, cite),
+        _tests(log, methods, cite),
+        _scores(log),
+    ]
+    return paragraphs, [_WORKS[key] for key in cited]
+
+
+def _version(log: RunLog, name: str) -> str:
+    return f"{name} {log.versions[name]}" if name in log.versions else name
+
+
+def _data(log: RunLog, cite: Any) -> str:
+    used = [atlas.name + (" (simulated)" if atlas.simulated else "") for atlas in log.atlases if atlas.used]
+    n = len(log.iterations)
+    reason = log.iterations[-1].decision.reason if log.iterations else None
+    end = f", and ended by the criterion “{spoken(reason.value)}”" if reason else ""
+    return (
+        f"The question was answered with {_version(log, 'haystack')}, a Snakemake workflow "
+        f"({_version(log, 'snakemake')}) {cite('snakemake')}. Cell types and tissues were resolved to the Cell Ontology "
+        f"{cite('cl')} and Uberon {cite('uberon')}; cells were handled with {_version(log, 'anndata')} {cite('anndata')}. "
+        f"Prompt, control and query cells came from {listed(used) or 'no atlas'}. The closed loop took "
+        f"{count(n, 'iteration')}{end}; the iteration with the highest composite stands for the run."
+    )
+
+
+def _model(log: RunLog, cite: Any) -> str:
+    model = log.settings["model"]
+    prompting = log.settings["prompting"]
+    kinds = {
+        "no_change": "the no-change baseline",
+        "prompt_mean": "the prompt-mean baseline",
+        "additive": "the additive baseline (prompt minus paired control, added to the query cells)",
+    }
+    if model["kind"] == "stack":
+        arc = f" (arc-stack {log.versions['arc-stack']})" if "arc-stack" in log.versions else ""
+        who = f"STACK {cite('stack')}{arc}, model “{model['name']}”, with mask-diffusion generation in {model['steps']} steps"
+    else:
+        who = kinds.get(model["kind"], model["kind"])
+    facts = [f"{spoken(key)} {log.inference[key]}" for key in ("device", "precision") if log.inference.get(key)]
+    where = f" ({', '.join(facts)})" if facts else ""
+    strategy = {item.control_strategy.value for item in log.iterations[-1].prompts} if log.iterations else set()
+    control = (
+        "Differential expression compares cells generated from perturbed prompts with cells generated from paired "
+        "control prompts (synthetic control)."
+        if strategy == {"synthetic_control"}
+        else "Where no control prompt could be paired, generated cells are compared with the original query cells, so "
+        "that the difference also holds the model's reconstruction error."
+    )
+    return (
+        f"Cells were generated with {who}{where}, from up to {prompting['prompt_cells']} prompt cells per prompt and up "
+        f"to {prompting['query_cells']} query cells, {count(log.settings['prompts_per_iteration'], 'prompt')} per "
+        f"iteration, seed {log.settings['seed']}. {control}"
+    )
+
+
+def _tests(log: RunLog, methods: set[str], cite: Any) -> str:
+    de, enrichment = log.settings["de"], log.settings["enrichment"]
+    test = "two-sided Wilcoxon rank-sum test" if de["test"] == "wilcoxon" else "two-sided t-test"
+    bh = de["correction"] == "benjamini-hochberg"
+    correction = f"the Benjamini-Hochberg procedure {cite('bh')}" if bh else "the Bonferroni correction"
+    text = (
+        f"Genes were tested by a {test}, p-values adjusted by {correction}; a gene is called changed from an adjusted "
+        f"p-value of {de['padj']:g} and an absolute log2 fold change of {de['log2fc']:g} between mean CP10k with a "
+        f"pseudocount of {de['pseudocount']:g}. Generated cells are not biological replicates: the p-values describe the "
+        "model's sampling, not variation between donors."
+    )
+    if "ora" in methods:
+        text += (
+            f" Over-representation of gene sets ({listed(sorted(enrichment['libraries']))}) among changed genes was "
+            f"tested with {_version(log, 'gseapy')} {cite('gseapy')} against the genes of the model as background."
+        )
+    if "gsea" in methods:
+        text += (
+            f" Shortlisted sets were ranked by pre-ranked GSEA {cite('gsea')} with "
+            f"{enrichment['gsea_permutations']} permutations."
+        )
+    if "ulm" in methods:
+        text += (
+            f" Transcription factor activities were estimated by univariate linear models in "
+            f"{_version(log, 'decoupler')} {cite('decoupler')} with CollecTRI-format regulons {cite('collectri')}."
+        )
+    return text
+
+
+def _scores(log: RunLog) -> str:
+    grounding = log.settings["grounding"]
+    kind = "weights" if log.query.task_type.is_perturbational else "observational_weights"
+    weights = ", ".join(f"{spoken(name)} {weight:g}" for name, weight in grounding[kind].items())
+    return (
+        f"Predictions were scored from 1 to 10 as the weighted mean of evidence components ({weights}); components that "
+        "could not be evaluated were left out and the weights renormalised. The composite was compared with that of an "
+        f"unchanged prediction, of permuted labels and of random genes ({grounding['permutations']} draws)."
+    )

@@ -1,0 +1,123 @@
+"""`{run_id}_report.html`: one file that a biologist can read alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from haystack.contracts import DE, ENRICHMENT, read_json
+from haystack.contracts.runlog import RunLog
+from haystack.contracts.tables import check_table
+from haystack.errors import ContractError
+from haystack.files import write_text
+from haystack.report import view, words
+from haystack.report.confidence import RULE
+from haystack.report.methods import write_methods
+from haystack.report.template import asset, plotly_script, render
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def render_report(
+    run_id: str,
+    predictions: Path,
+    log: Path,
+    de: Path,
+    enrichment: Path,
+    cells: Path | None,
+    out: Path,
+) -> None:
+    """Write the report of a finished run.
+
+    Parameters
+    ----------
+    predictions, log, de, enrichment
+        what `collect_outputs` wrote.
+    cells
+        `cells.h5ad` of the best iteration; None where no prompt was made.
+
+    Raises
+    ------
+    ContractError
+        if a file is missing, broken, or of another run.
+    """
+    story = read_json(log, RunLog)
+    if story.run_id != run_id:
+        raise ContractError(f"{log}: belongs to run '{story.run_id}', expected '{run_id}'")
+    genes = _read_csv(de, DE)
+    terms = _read_csv(enrichment, ENRICHMENT)
+    write_text(out, _page(story, genes, terms, _map(story, predictions, cells)))
+
+
+def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dict[str, Any] | None) -> str:
+    answer = log.answer
+    grounding = view.best_grounding(log)
+    own = de[de["prompt_id"] == answer.best_prompt_id]
+    methods = set(enrichment.loc[enrichment["prompt_id"] == answer.best_prompt_id, "method"].astype(str))
+    paragraphs, citations = write_methods(log, methods)
+    terms, factors = view.term_data(log, enrichment), view.factor_data(log, enrichment)
+    n_tested = int(own["padj"].notna().sum())
+    best = view.best_iteration(log)
+    return render(
+        "report.html.j2",
+        log=log,
+        answer=answer,
+        query=log.query,
+        scripts=[plotly_script(), asset("report.js")],
+        grounding=grounding,
+        best=best,
+        sentences=view.answer_sentences(log, n_tested),
+        n_tested=n_tested,
+        rule=RULE,
+        task=words.TASKS[log.query.task_type.value],
+        question=view.marked_question(log),
+        entities=view.query_rows(log),
+        marks=view.scale_marks(grounding, log.settings["score_threshold"]),
+        components=view.component_rows(grounding),
+        iterations=view.iteration_rows(log),
+        missing=view.not_evaluated(log, own, methods),
+        cards=view.prompt_cards(log),
+        agreement=view.agreement(de, answer.best_prompt_id),
+        dot_cells=view.DOT_CELLS,
+        terms=terms,
+        factors=factors,
+        papers=view.papers(grounding),
+        paragraphs=paragraphs,
+        citations=citations,
+        first_genes=own.head(25).to_dict("records"),
+        data={
+            "run_id": log.run_id,
+            "genes": view.gene_data(log, de),
+            "terms": terms,
+            "factors": factors,
+            "map": cell_map,
+        },
+    )
+
+
+def _map(log: RunLog, predictions: Path, cells: Path | None) -> dict[str, Any] | None:
+    if cells is None or log.answer.best_prompt_id is None:
+        return None
+    from haystack.contracts import read_cells, read_predictions
+    from haystack.report.embedding import map_cells
+
+    return view.map_data(map_cells(read_predictions(predictions), read_cells(cells), log.answer.best_prompt_id))
+
+
+def _read_csv(path: Path, table: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    kinds = {"str": "object", "float": "float64", "int": "int64", "bool": "bool"}
+    try:
+        frame = pd.read_csv(
+            path,
+            dtype={column.name: kinds[column.kind] for column in table.columns},
+            keep_default_na=False,
+            na_values={column.name: [""] for column in table.columns if column.kind == "float"},
+        )
+    except FileNotFoundError:
+        raise ContractError(f"{path}: no such file") from None
+    except (ValueError, pd.errors.ParserError) as error:
+        raise ContractError(f"{path}: not the table that collect_outputs writes ({error}); run it again") from None
+    return check_table(frame, table, path)

@@ -1,0 +1,74 @@
+"""Pages from templates: everything is escaped unless it is our own markup."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from functools import cache
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from haystack.errors import ContractError
+from haystack.report import words
+
+_UNSAFE_IN_SCRIPT = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("haystack.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["asset"] = asset
+    environment.globals["plotly"] = plotly_script
+    environment.globals["policy"] = policy
+    environment.globals["words"] = words
+    environment.filters["script_json"] = script_json
+    return environment
+
+
+def render(name: str, **context: Any) -> str:
+    """Fill a template; a name that the context lacks is an error."""
+    return _environment().get_template(name).render(**context)
+
+
+def asset(name: str) -> Markup:
+    """Our own CSS or JavaScript, to be inlined."""
+    return Markup(files("haystack.report").joinpath("templates", name).read_text(encoding="utf-8"))  # noqa: S704
+
+
+def script_json(value: Any) -> Markup:
+    """JSON that may stand between script tags: no character of it can end the tag or start a comment."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for character, escaped in _UNSAFE_IN_SCRIPT.items():
+        text = text.replace(character, escaped)
+    return Markup(text)  # noqa: S704
+
+
+def policy(scripts: list[str]) -> str:
+    """A content security policy: nothing from the network, and no script but these texts (by their hashes)."""
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
+    return f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src {allowed}; base-uri 'none'"
+
+
+@cache
+def plotly_script() -> Markup:
+    """The plotly.js that ships with the plotly package (found without importing it, which takes a second)."""
+    spec = find_spec("plotly")
+    if spec is None or not spec.submodule_search_locations:
+        raise ContractError("plotly is not installed: pip install plotly")
+    path = Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
+    text = path.read_text(encoding="utf-8")
+    # A closing tag inside a string of the library would end the element that holds it.
+    return Markup(text.replace("</script", "<\\/script"))  # noqa: S704

@@ -1,0 +1,279 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("report-data").textContent);
+  const css = getComputedStyle(document.documentElement);
+  const colour = (name) => css.getPropertyValue(name).trim();
+  const UP = colour("--up"), DOWN = colour("--down"), INK = colour("--ink"), MUTED = colour("--muted"), LINE = colour("--line");
+  const CHANGED = 1, EXPECTED = 2, OUTSIDE = 4;
+  // Plotly reads a little HTML in its texts, so names of genes and gene sets are escaped for it.
+  const safe = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const minus = (text) => text.replace("-", "−");
+  const fixed = (value, digits) => (value === null ? "–" : minus(value.toFixed(digits)));
+  const SUPERSCRIPT = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+  const pValue = (value) => {
+    if (value === null) return "–";
+    if (value === 0) return "below 10⁻³⁰⁰";
+    if (value >= 0.001) return String(Number(value.toPrecision(2)));
+    const [mantissa, exponent] = value.toExponential(1).split("e");
+    return `${mantissa} × 10${[...String(Number(exponent))].map((c) => SUPERSCRIPT[c]).join("")}`;
+  };
+
+  // -- plots ----------------------------------------------------------------------------------------------------------
+
+  const narrow = () => window.innerWidth < 640;
+  const axis = (title, extra) => ({
+    title: { text: title, font: { size: 13, color: MUTED } }, zeroline: false, gridcolor: "#eceae4", linecolor: LINE,
+    tickfont: { size: 12 }, automargin: true, fixedrange: narrow(), ...extra,
+  });
+  const layout = (extra) => ({
+    font: { family: colour("--sans"), size: 13, color: INK }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: 56, r: 16, t: 12, b: 48 }, hoverlabel: { bgcolor: "#fff", bordercolor: LINE, font: { color: INK } },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 } }, dragmode: narrow() ? false : "zoom",
+    ...extra,
+  });
+  const draw = (id, traces, shape) => {
+    const node = document.getElementById(id);
+    if (!node) return;
+    const config = {
+      responsive: true, displaylogo: false, displayModeBar: narrow() ? false : "hover",
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      toImageButtonOptions: { format: "svg", filename: `${data.run_id}_${id}` },
+    };
+    Plotly.newPlot(node, traces, layout(shape), config).then(() => { node.dataset.drawn = "yes"; });
+  };
+  const line = (x0, y0, x1, y1, refs) => ({
+    type: "line", x0, y0, x1, y1, line: { color: "#9aa3ab", width: 1, dash: "dot" }, layer: "below", ...refs,
+  });
+
+  function volcano() {
+    const genes = data.genes, limits = genes.limits;
+    const finite = genes.padj.filter((p) => p !== null && p > 0);
+    const cap = Math.max(5, ...finite.map((p) => -Math.log10(p)).filter((y) => y > 4.9)) * 1.04;
+    const sets = { up: [], down: [], rest: [] };
+    const seen = new Set();
+    genes.gene.forEach((name, index) => {
+      const p = genes.padj[index], x = genes.log2fc[index];
+      if (p === null || x === null) return;
+      const point = { name, x, y: p > 0 ? -Math.log10(p) : cap, p, flag: genes.flag[index] };
+      if (point.flag & CHANGED) { (x > 0 ? sets.up : sets.down).push(point); return; }
+      // Unchanged genes lie on top of each other by the thousand: one per spot is drawn.
+      const spot = `${Math.round(x * 40)}:${Math.round((point.y / cap) * 150)}`;
+      if (!(point.flag & EXPECTED) && seen.has(spot)) return;
+      seen.add(spot);
+      sets.rest.push(point);
+    });
+    const trace = (points, name, color, symbol, size, opacity) => ({
+      type: "scatter", mode: "markers", name: `${name} (${points.length.toLocaleString("en")})`,
+      x: points.map((p) => p.x), y: points.map((p) => p.y),
+      text: points.map((p) => `<b>${safe(p.name)}</b><br>log2 change ${fixed(p.x, 2)}<br>adjusted p ${pValue(p.p)}`),
+      hoverinfo: "text", marker: { color, symbol, size, opacity, line: { width: symbol.endsWith("open") ? 1 : 0 } },
+    });
+    const total = genes.flag.filter((f, i) => !(f & CHANGED) && genes.padj[i] !== null).length;
+    const rest = trace(sets.rest, "unchanged", "#9aa3ab", "circle-open", 5, 0.55);
+    rest.name = `unchanged (${total.toLocaleString("en")})`;
+    const expected = [...sets.up, ...sets.down, ...sets.rest].filter((p) => p.flag & EXPECTED);
+    const traces = [rest, trace(sets.up, "up", UP, "triangle-up", 8, 0.85), trace(sets.down, "down", DOWN, "triangle-down", 8, 0.85)];
+    if (expected.length) {
+      const ring = trace(expected, "expected to respond", INK, "circle-open", 14, 0.9);
+      ring.marker.line.width = 1.6;
+      traces.push(ring);
+    }
+    const reach = Math.max(limits.log2fc * 2, ...[...sets.up, ...sets.down, ...sets.rest].map((p) => Math.abs(p.x))) * 1.12;
+    const annotations = labels(sets, reach, cap).map((p) => ({
+      x: p.x, y: p.y, text: safe(p.name.length > 16 ? `${p.name.slice(0, 15)}…` : p.name), showarrow: false,
+      yshift: 13, font: { size: 11.5, color: p.x > 0 ? UP : DOWN },
+    }));
+    draw("volcano", traces, {
+      xaxis: axis("log2 fold change (predicted / control)", { range: [-reach, reach], zeroline: true, zerolinecolor: LINE }),
+      yaxis: axis("−log10 adjusted p", { range: [-cap * 0.02, cap * 1.1] }), annotations,
+      shapes: [line(-limits.log2fc, 0, -limits.log2fc, 1, { yref: "paper" }), line(limits.log2fc, 0, limits.log2fc, 1, { yref: "paper" }),
+        line(0, -Math.log10(limits.padj), 1, -Math.log10(limits.padj), { xref: "paper" })],
+    });
+  }
+
+  // The strongest genes of each side, left out where a label would cover another.
+  function labels(sets, reach, cap) {
+    const wide = narrow() ? 0.3 : 0.13, high = narrow() ? 0.06 : 0.05, chosen = [];
+    const strongest = (points) => [...points].sort((a, b) => b.y * Math.abs(b.x) - a.y * Math.abs(a.x)).slice(0, 14);
+    for (const point of [...strongest(sets.up), ...strongest(sets.down)]) {
+      const clear = chosen.every((c) => Math.abs(c.x - point.x) / (2 * reach) > wide || Math.abs(c.y - point.y) / (cap * 1.1) > high);
+      if (clear) chosen.push(point);
+    }
+    return chosen;
+  }
+
+  function wrap(text, width, rows) {
+    const lines = [""];
+    for (const word of text.replace(/_/g, " ").split(/\s+/)) {
+      const last = lines[lines.length - 1];
+      if (last && last.length + word.length + 1 > width) lines.push(word);
+      else lines[lines.length - 1] = last ? `${last} ${word}` : word;
+    }
+    const cut = lines.map((item) => (item.length > width + 8 ? `${item.slice(0, width + 7)}…` : item));
+    return cut.slice(0, rows).map(safe).join("<br>") + (cut.length > rows ? " …" : "");
+  }
+
+  function terms() {
+    const rows = [...data.terms].filter((row) => row.neglog !== null).reverse();
+    if (!rows.length) return;
+    const width = narrow() ? 20 : 40;
+    const largest = Math.max(...rows.map((row) => row.n_overlap), 1);
+    const side = (direction, color, symbol, name) => {
+      const own = rows.map((row, y) => ({ ...row, y })).filter((row) => row.direction === direction);
+      return {
+        type: "scatter", mode: "markers", name, x: own.map((row) => row.neglog), y: own.map((row) => row.y), hoverinfo: "text",
+        text: own.map((row) => `<b>${wrap(row.term, 50, 4)}</b><br>${row.n_overlap} changed of ${row.n_set} genes<br>` +
+          `adjusted p ${pValue(row.padj)}<br>${safe(row.genes.slice(0, 8).join(", "))}`),
+        marker: { color, symbol, size: own.map((row) => 8 + 16 * Math.sqrt(row.n_overlap / largest)), opacity: 0.9, line: { width: 2, color } },
+      };
+    };
+    const limit = -Math.log10(Number(document.getElementById("terms").dataset.padj));
+    const node = document.getElementById("terms");
+    node.style.height = `${Math.max(14, 5 + rows.length * (narrow() ? 3 : 1.9))}rem`;
+    draw("terms", [side("up", UP, "circle", "among genes going up"), side("down", DOWN, "circle-open", "among genes going down")].filter((t) => t.x.length), {
+      showlegend: true,
+      xaxis: axis("−log10 adjusted p", { rangemode: "tozero" }),
+      yaxis: axis("", { tickvals: rows.map((_, y) => y), ticktext: rows.map((row) => wrap(row.term, width, 2)), range: [-0.8, rows.length - 0.2],
+        tickfont: { size: narrow() ? 11 : 12.5 } }),
+      shapes: [line(limit, 0, limit, 1, { yref: "paper" })],
+    });
+  }
+
+  function factors() {
+    const rows = data.factors;
+    if (!rows.length) return;
+    document.getElementById("factors").style.height = `${Math.max(14, 6 + rows.length * 1.5)}rem`;
+    draw("factors", [{
+      type: "bar", orientation: "h", x: rows.map((row) => row.statistic), y: rows.map((_, y) => y), hoverinfo: "text",
+      text: rows.map((row) => safe(fixed(row.statistic, 1))), textposition: "outside", cliponaxis: false, textfont: { size: 11.5 },
+      hovertext: rows.map((row) => `<b>${safe(row.term)}</b><br>t ${fixed(row.statistic, 2)}<br>adjusted p ${pValue(row.padj)}<br>${row.n_overlap} targets`),
+      marker: { color: rows.map((row) => (row.statistic > 0 ? UP : DOWN)), pattern: { shape: rows.map((row) => (row.statistic > 0 ? "" : "/")), fgcolor: "#fff", size: 6 } },
+    }], {
+      bargap: 0.35, margin: { l: 56, r: 40, t: 12, b: 48 },
+      xaxis: axis("activity (t of the linear model)", { zeroline: true, zerolinecolor: "#8b959e" }),
+      yaxis: axis("", { tickvals: rows.map((_, y) => y), ticktext: rows.map((row) => safe(row.term)) }),
+    });
+  }
+
+  function cells() {
+    if (!data.map) return;
+    const look = {
+      query: ["query cells (measured)", "#8b959e", "circle-open", 7], prompt: ["prompt cells (measured)", "#8a6d1d", "x-thin", 8],
+      control: ["control (generated)", DOWN, "square-open", 7], predicted: ["predicted (generated)", UP, "triangle-up", 8],
+    };
+    if (data.map.measured_control) { look.control = ["control (the query cells)", DOWN, "square-open", 7]; delete look.query; }
+    const traces = Object.keys(look).filter((name) => data.map.groups[name]).map((name) => {
+      const [title, color, symbol, size] = look[name], group = data.map.groups[name];
+      return { type: "scatter", mode: "markers", name: title, x: group.x, y: group.y, hoverinfo: "name",
+        marker: { color, symbol, size, opacity: 0.75, line: { width: 1.4, color } } };
+    });
+    const share = (i) => `PC${i + 1} (${(data.map.explained[i] * 100).toFixed(0)} % of the variance)`;
+    draw("map", traces, { xaxis: axis(share(0)), yaxis: axis(share(1)) });
+  }
+
+  // -- table ----------------------------------------------------------------------------------------------------------
+
+  function table() {
+    const body = document.querySelector("#genes tbody");
+    if (!body) return;
+    const genes = data.genes, PAGE = 25, n = genes.gene.length;
+    const field = (id) => document.getElementById(id);
+    const state = { key: "padj", ascending: true, page: 0, rows: [] };
+
+    function compare(a, b) {
+      const column = genes[state.key];
+      const [x, y] = [column[a], column[b]];
+      if (x === null || y === null) return x === y ? a - b : x === null ? 1 : -1;
+      const order = typeof x === "string" ? x.localeCompare(y, "en") : x - y;
+      return (state.ascending ? order : -order) || a - b;
+    }
+    function select() {
+      const words = field("find").value.toUpperCase().split(/[\s,;]+/).filter(Boolean);
+      const kind = field("kind").value, change = Math.abs(Number(field("change").value) || 0);
+      const limit = field("limit").value === "" ? null : Number(field("limit").value);
+      state.rows = [];
+      for (let i = 0; i < n; i += 1) {
+        const flag = genes.flag[i], x = genes.log2fc[i];
+        if (words.length && !words.some((word) => genes.gene[i].toUpperCase().includes(word))) continue;
+        if (kind === "changed" && !(flag & CHANGED)) continue;
+        if (kind === "up" && !(flag & CHANGED && x > 0)) continue;
+        if (kind === "down" && !(flag & CHANGED && x < 0)) continue;
+        if (kind === "expected" && !(flag & EXPECTED)) continue;
+        if (change && !(x !== null && Math.abs(x) >= change)) continue;
+        if (limit !== null && !(genes.padj[i] !== null && genes.padj[i] <= limit)) continue;
+        state.rows.push(i);
+      }
+      state.rows.sort(compare);
+      state.page = 0;
+      show();
+    }
+    function notes(flag) {
+      if (flag & OUTSIDE) return flag & EXPECTED ? "expected; not in the model" : "not in the model";
+      return [flag & CHANGED ? "changed" : "", flag & EXPECTED ? "expected" : ""].filter(Boolean).join(", ");
+    }
+    function cell(row, text, name) {
+      const node = row.insertCell();
+      node.textContent = text;
+      if (name) node.className = name;
+      return node;
+    }
+    function show() {
+      const pages = Math.max(1, Math.ceil(state.rows.length / PAGE));
+      body.replaceChildren();
+      for (const i of state.rows.slice(state.page * PAGE, (state.page + 1) * PAGE)) {
+        const row = body.insertRow(), x = genes.log2fc[i];
+        const name = document.createElement("th");
+        name.scope = "row";
+        name.textContent = genes.gene[i];
+        row.append(name);
+        const arrow = x === null || !(genes.flag[i] & CHANGED) ? "" : x > 0 ? "▲ " : "▼ ";
+        cell(row, arrow + fixed(x, 2), `num ${arrow ? (x > 0 ? "up" : "down") : ""}`);
+        cell(row, pValue(genes.padj[i]), "num");
+        cell(row, pValue(genes.pval[i]), "num wide");
+        cell(row, fixed(genes.perturbed[i], 1), "num wide");
+        cell(row, fixed(genes.control[i], 1), "num wide");
+        cell(row, notes(genes.flag[i]));
+      }
+      if (!state.rows.length) cell(body.insertRow(), "No gene fits these filters.").colSpan = 7;
+      field("shown").textContent = `${state.rows.length.toLocaleString("en")} of ${n.toLocaleString("en")} genes; page ${state.page + 1} of ${pages.toLocaleString("en")}`;
+      field("previous").disabled = state.page === 0;
+      field("next").disabled = state.page >= pages - 1;
+    }
+    function download() {
+      const quote = (value) => (value === null ? "" : /[",\n\r]/.test(value) ? `"${String(value).replace(/"/g, '""')}"` : String(value));
+      const keys = ["gene", "log2fc", "padj", "pval", "perturbed", "control"];
+      const head = ["gene", "log2fc", "padj", "pval", "mean_perturbed", "mean_control", "is_de", "expected", "in_model"];
+      const lines = state.rows.map((i) => [...keys.map((key) => quote(genes[key][i])), Boolean(genes.flag[i] & CHANGED),
+        Boolean(genes.flag[i] & EXPECTED), !(genes.flag[i] & OUTSIDE)].join(","));
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([[head.join(","), ...lines].join("\n") + "\n"], { type: "text/csv" }));
+      link.download = `${data.run_id}_genes.csv`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    }
+    for (const button of document.querySelectorAll("#genes th button")) {
+      button.addEventListener("click", () => {
+        const key = button.dataset.key;
+        state.ascending = state.key === key ? !state.ascending : key === "gene" || key === "padj" || key === "pval";
+        state.key = key;
+        for (const other of document.querySelectorAll("#genes th[aria-sort]")) other.setAttribute("aria-sort", "none");
+        button.closest("th").setAttribute("aria-sort", state.ascending ? "ascending" : "descending");
+        state.rows.sort(compare);
+        state.page = 0;
+        show();
+      });
+    }
+    for (const id of ["find", "kind", "change", "limit"]) field(id).addEventListener("input", select);
+    field("previous").addEventListener("click", () => { state.page -= 1; show(); });
+    field("next").addEventListener("click", () => { state.page += 1; show(); });
+    field("download").addEventListener("click", download);
+    select();
+  }
+
+  for (const node of document.querySelectorAll("[data-needs-script]")) node.hidden = false;
+  table();
+  if (document.getElementById("volcano")) volcano();
+  terms();
+  factors();
+  cells();
+})();

@@ -1,0 +1,322 @@
+"""What the report shows, as plain values: from the run's log and tables to words, rows and plot data."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from haystack.contracts import Component, PromptGrounding
+from haystack.contracts.runlog import IterationLog, RunLog
+from haystack.report.predictions import expected_genes
+from haystack.report.words import COMPONENTS, NULLS, REASONS, STRATEGIES, count, listed, spoken
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from haystack.report.embedding import CellMap
+
+TERMS_SHOWN = 16
+FACTORS_SHOWN = 16
+DOT_CELLS = 4
+"""cells per dot of the prompt picture"""
+MIN_NEGLOG = 1e-300
+
+
+def best_iteration(log: RunLog) -> IterationLog | None:
+    """The iteration that stands for the run."""
+    return next((item for item in log.iterations if item.iteration == log.answer.best_iteration), None)
+
+
+def best_grounding(log: RunLog) -> PromptGrounding | None:
+    """The evidence of the prompt that stands for the run."""
+    item = best_iteration(log)
+    prompts = item.grounding.prompts if item else []
+    return next((prompt for prompt in prompts if prompt.prompt_id == log.answer.best_prompt_id), None)
+
+
+def answer_sentences(log: RunLog, n_tested: int) -> list[str]:
+    """The answer in plain words."""
+    query, answer = log.query, log.answer
+    cells = query.cell_type_name or query.cell_type_query or "the query cells"
+    if answer.best_prompt_id is None:
+        return [
+            "No prediction could be made: no prompt cells were left that fit the question.",
+            "What was looked for and why it failed is told below.",
+        ]
+    if query.task_type.is_perturbational:
+        what = query.perturbation_resolved or query.perturbation_query or "the perturbation"
+        subject = f"When {plural(cells)} meet {what}, the model predicts"
+    else:
+        place = [text for text in (query.target_tissue_name, query.target_disease_name, query.target_donor_id) if text]
+        subject = f"For {plural(cells)}{f' ({listed(place)})' if place else ''}, compared with their control, the model predicts"
+    de = log.settings["de"]
+    limits = f"adjusted p below {de['padj']:g} and at least {de['log2fc']:g} log2 units of change"
+    if answer.n_de == 0:
+        return [f"{subject} no gene to change clearly.", f"None of {n_tested:,} tested genes passes {limits}."]
+    sentences = [
+        f"{subject} {count(answer.n_up, 'gene')} to go up and {count(answer.n_down, 'gene')} to go down, "
+        f"of {n_tested:,} tested ({limits})."
+    ]
+    if answer.pathways:
+        terms = [f"“{hit.term}”" for hit in answer.pathways[:3]]
+        sentences.append(f"They belong above all to {listed(terms)}.")
+    else:
+        sentences.append("No gene set stands out among them.")
+    return sentences
+
+
+def plural(cell_type: str) -> str:
+    """`B cell` -> `B cells`; words that are plural already stay."""
+    return cell_type if cell_type.endswith("s") else cell_type + "s"
+
+
+def component_rows(grounding: PromptGrounding | None) -> list[dict[str, Any]]:
+    """One row per component, evaluated ones first, by weight."""
+    if grounding is None:
+        return []
+    rows = []
+    for name, part in grounding.components.items():
+        title, asks = COMPONENTS.get(name, (spoken(name).capitalize(), ""))
+        rows.append(
+            {
+                "name": name,
+                "title": title,
+                "asks": asks,
+                "part": part,
+                "weight": grounding.weights.get(name),
+                "width": _position(part.score),
+            }
+        )
+    return sorted(rows, key=lambda row: (not row["part"].evaluated, -(row["weight"] or 0)))
+
+
+def scale_marks(grounding: PromptGrounding | None, threshold: int) -> list[dict[str, Any]]:
+    """Marks on the composite's scale from 1 to 10: this prediction, its nulls, its ceiling, the threshold."""
+    if grounding is None or grounding.composite_value is None:
+        return []
+    marks = [{"kind": "own", "label": "this prediction", "value": grounding.composite_value}]
+    for name, value in grounding.nulls.items():
+        if value is not None:
+            marks.append({"kind": "null", "label": NULLS.get(name, spoken(name)), "value": value})
+    if grounding.ceiling is not None:
+        marks.append({"kind": "ceiling", "label": "the measured truth (ceiling)", "value": grounding.ceiling})
+    marks.append({"kind": "threshold", "label": "threshold to stop", "value": float(threshold)})
+    return [mark | {"at": _position(mark["value"])} for mark in marks]
+
+
+def _position(score: float | None) -> float:
+    """Per cent of the scale from 1 to 10."""
+    return 0.0 if score is None else round((min(10.0, max(1.0, score)) - 1) / 9 * 100, 2)
+
+
+def iteration_rows(log: RunLog) -> list[dict[str, Any]]:
+    """One row per iteration: score, what it did differently, how it went on."""
+    rows = []
+    for item in log.iterations:
+        decision = item.decision
+        refinement = item.refinement_applied
+        rows.append(
+            {
+                "item": item,
+                "value": item.grounding.composite_value,
+                "score": item.grounding.composite_score,
+                "width": _position(item.grounding.composite_value),
+                "is_best": item.iteration == log.answer.best_iteration,
+                "did": refinement.sentence if refinement else "First try, as the question was understood.",
+                "end": f"Stopped: {REASONS[decision.reason.value]}." if decision.reason else "Went on.",
+            }
+        )
+    return rows
+
+
+def not_evaluated(log: RunLog, de: pd.DataFrame, methods: set[str]) -> list[str]:
+    """What nobody checked, and why, in plain words."""
+    grounding = best_grounding(log)
+    said = []
+    for row in component_rows(grounding):
+        part: Component = row["part"]
+        if not part.evaluated:
+            said.append(f"{row['title']}: {part.reason}.".replace("..", "."))
+    outside = genes_outside_model(log, de)
+    if outside:
+        said.append(
+            f"Expected genes that the model does not hold, so that nothing can be said about them: {listed(outside)}."
+        )
+    if log.answer.best_prompt_id is not None:
+        if "ulm" not in methods:
+            said.append("Transcription factor activities: no table of regulons is configured.")
+        if grounding is not None and grounding.ceiling is None:
+            said.append(
+                "Distance to the truth: nobody measured these cells, so the score has no ceiling to compare with."
+            )
+    return said
+
+
+def genes_outside_model(log: RunLog, de: pd.DataFrame) -> list[str]:
+    """Expected genes that the model does not hold."""
+    absent = set(de.loc[~de["in_model"].astype(bool), "gene"].astype(str))
+    return sorted(expected_genes(log.query) & absent)
+
+
+def query_rows(log: RunLog) -> list[dict[str, Any]]:
+    """How the question was understood: field, words, entity, identifier."""
+    query = log.query
+    rows = [
+        ("Cell type", query.cell_type_query, query.cell_type_name, query.cell_type_cl_id),
+        ("Perturbation", query.perturbation_query, query.perturbation_resolved, None),
+        ("Dose", query.perturbation_dose, query.perturbation_dose, None),
+        ("Time", query.perturbation_time, query.perturbation_time, None),
+        ("Tissue", None, query.target_tissue_name, query.target_tissue),
+        ("Disease", None, query.target_disease_name, query.target_disease_state),
+        ("Donor", query.target_donor_id, query.target_donor_id, None),
+        ("Condition", query.target_condition, query.target_condition, None),
+        ("Reference donor", query.reference_donor_id, query.reference_donor_id, None),
+        ("Reference dataset", query.reference_dataset, query.reference_dataset, None),
+    ]
+    return [
+        {"field": field, "words": words, "name": name, "id": identifier}
+        for field, words, name, identifier in rows
+        if words or name or identifier
+    ]
+
+
+def marked_question(log: RunLog) -> list[tuple[str, str | None]]:
+    """The question in pieces: (text, field that was read from it or None). Overlapping spans keep the first."""
+    text = log.query.raw_query
+    spans = sorted(
+        (item.start, item.end, item.field)
+        for item in log.query.evidence
+        if item.start is not None and item.end is not None and 0 <= item.start < item.end <= len(text)
+    )
+    pieces: list[tuple[str, str | None]] = []
+    position = 0
+    for start, end, field in spans:
+        if start < position:
+            continue
+        pieces += [(text[position:start], None), (text[start:end], spoken(field))]
+        position = end
+    return [piece for piece in [*pieces, (text[position:], None)] if piece[0]]
+
+
+def prompt_cards(log: RunLog) -> list[dict[str, Any]]:
+    """The prompts of the best iteration, the best first."""
+    item = best_iteration(log)
+    if item is None:
+        return []
+    scores = {prompt.prompt_id: prompt for prompt in item.grounding.prompts}
+    cards = []
+    for prompt in item.prompts:
+        grounding = scores.get(prompt.prompt_id)
+        cards.append(
+            {
+                "prompt": prompt,
+                "is_best": prompt.prompt_id == log.answer.best_prompt_id,
+                "score": grounding.composite_value if grounding else None,
+                "n_de": grounding.n_de if grounding else None,
+                "prompt_dots": math.ceil(prompt.n_prompt_cells / DOT_CELLS),
+                "control_dots": math.ceil(prompt.n_control_cells / DOT_CELLS),
+                "why": [STRATEGIES.get(name, spoken(name)) for name in prompt.strategies],
+            }
+        )
+    return sorted(cards, key=lambda card: not card["is_best"])
+
+
+def agreement(de: pd.DataFrame, best_prompt_id: str | None) -> list[dict[str, Any]]:
+    """How the other prompts of the iteration see the best prompt's changed genes."""
+    if best_prompt_id is None:
+        return []
+    own = de[(de["prompt_id"] == best_prompt_id) & de["is_de"]].set_index("gene")["log2fc"]
+    if own.empty:
+        return []
+    rows = []
+    for prompt_id, frame in de[de["prompt_id"] != best_prompt_id].groupby("prompt_id", sort=True):
+        other = frame.set_index("gene")
+        log2fc = other["log2fc"].reindex(own.index)
+        same = (log2fc * own > 0).sum()
+        both = (other["is_de"].reindex(own.index).eq(True) & (log2fc * own > 0)).sum()
+        rows.append({"prompt_id": str(prompt_id), "same": int(same), "both": int(both), "of": len(own)})
+    return rows
+
+
+def gene_data(log: RunLog, de: pd.DataFrame) -> dict[str, Any]:
+    """Columns of the best prompt's genes for table and volcano; numbers with four significant digits."""
+    rows = de[de["prompt_id"] == log.answer.best_prompt_id]
+    targets = expected_genes(log.query)
+    return {
+        "gene": rows["gene"].astype(str).tolist(),
+        "log2fc": _short(rows["log2fc"]),
+        "padj": _short(rows["padj"]),
+        "pval": _short(rows["pval"]),
+        "perturbed": _short(rows["mean_perturbed"]),
+        "control": _short(rows["mean_control"]),
+        # 1: changed, 2: expected by knowledge, 4: not in the model
+        "flag": [
+            int(bool(is_de)) + 2 * (gene in targets) + 4 * (not in_model)
+            for gene, is_de, in_model in zip(rows["gene"], rows["is_de"], rows["in_model"], strict=True)
+        ],
+        "limits": {"log2fc": log.settings["de"]["log2fc"], "padj": log.settings["de"]["padj"]},
+    }
+
+
+def _short(values: Any) -> list[float | None]:
+    return [None if not math.isfinite(value) else float(f"{value:.4g}") for value in values.astype("float64")]
+
+
+def term_data(log: RunLog, enrichment: pd.DataFrame) -> list[dict[str, Any]]:
+    """Over-represented gene sets of the best prompt, at most `TERMS_SHOWN`, by padj."""
+    rows = _of_best(log, enrichment, "ora").sort_values(["padj", "pval", "term", "direction"]).head(TERMS_SHOWN)
+    return [_term(row) for row in rows.itertuples(index=False)]
+
+
+def factor_data(log: RunLog, enrichment: pd.DataFrame) -> list[dict[str, Any]]:
+    """Transcription factors of the best prompt with the largest absolute activity, at most `FACTORS_SHOWN`."""
+    rows = _of_best(log, enrichment, "ulm").dropna(subset="statistic")
+    rows = rows.reindex(rows["statistic"].abs().sort_values(ascending=False, kind="stable").index).head(FACTORS_SHOWN)
+    rows = rows.sort_values(["statistic", "term"])
+    return [_term(row) for row in rows.itertuples(index=False)]
+
+
+def _of_best(log: RunLog, enrichment: pd.DataFrame, method: str) -> pd.DataFrame:
+    return enrichment[(enrichment["prompt_id"] == log.answer.best_prompt_id) & (enrichment["method"] == method)]
+
+
+def _term(row: Any) -> dict[str, Any]:
+    return {
+        "term": str(row.term),
+        "library": str(row.library),
+        "direction": str(row.direction),
+        "statistic": _number(row.statistic),
+        "padj": _number(row.padj),
+        "neglog": None if _number(row.padj) is None else round(-math.log10(max(row.padj, MIN_NEGLOG)), 3),
+        "n_overlap": int(row.n_overlap),
+        "n_set": int(row.n_set),
+        "genes": str(row.genes).split(";") if isinstance(row.genes, str) and row.genes else [],
+    }
+
+
+def _number(value: Any) -> float | None:
+    return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None
+
+
+def map_data(cell_map: CellMap | None) -> dict[str, Any] | None:
+    """Coordinates with three decimals."""
+    if cell_map is None:
+        return None
+    return {
+        "groups": {
+            name: {"x": [round(float(x), 3) for x in points[:, 0]], "y": [round(float(y), 3) for y in points[:, 1]]}
+            for name, points in cell_map.groups.items()
+        },
+        "explained": [round(value, 4) for value in cell_map.explained],
+        "n_genes": cell_map.n_genes,
+    }
+
+
+def papers(grounding: PromptGrounding | None) -> list[dict[str, str]]:
+    """Papers behind the literature component: title, DOI, year where given."""
+    part = grounding.components.get("literature_support") if grounding else None
+    listed_papers = part.details.get("papers", []) if part else []
+    keys = ("title", "doi", "year", "pmid")
+    return [
+        {key: str(paper[key]) for key in keys if paper.get(key)} for paper in listed_papers if isinstance(paper, dict)
+    ]

@@ -1,0 +1,130 @@
+"""Plain words for terms, and numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+import re
+
+REASONS = {
+    "threshold_reached": "the score reached its threshold",
+    "plateau": "further iterations no longer improved the score",
+    "max_iterations": "the largest number of iterations was reached",
+    "candidates_exhausted": "no untried prompt cells were left",
+    "cancelled": "it was cancelled",
+}
+TASKS = {
+    "perturbation_novel_cell_types": "a perturbation in a cell type where it was not measured",
+    "perturbation_novel_samples": "a perturbation in a sample where it was not measured",
+    "cell_type_imputation": "a cell type that was not measured in a donor or tissue",
+    "donor_expression_prediction": "the expression of a donor",
+    "cross_dataset_generation": "cells of one dataset in the condition of another",
+}
+STRATEGIES = {
+    "direct": "same perturbation, measured directly",
+    "mechanistic": "perturbation with the same mechanism",
+    "semantic": "similar words in the description",
+    "ontology": "related cell type in the Cell Ontology",
+    "donor_context": "same or similar donor",
+    "tissue_atlas": "same tissue in a reference atlas",
+}
+COMPONENTS = {
+    "pathway_coherence": ("Pathways", "do the changed genes form the pathways that the perturbation acts on?"),
+    "target_activation": ("Known targets", "do genes known to respond move as they should?"),
+    "literature_support": ("Literature", "do papers report the changes?"),
+    "network_coherence": ("Gene network", "are the changed genes connected with each other?"),
+    "marker_gene_expression": ("Marker genes", "do the cells express the markers of their type?"),
+    "tissue_signature_match": ("Tissue signature", "do the cells look like cells of the tissue?"),
+    "donor_effect_capture": ("Donor effect", "do the cells carry what is particular to the donor?"),
+    "cell_type_coherence": ("Cell type", "do the cells stay nearest to their own type?"),
+}
+NULLS = {
+    "no_change": "a prediction that changes nothing",
+    "permuted_labels": "the same cells with shuffled labels",
+    "random_expectation": "random genes",
+}
+STAGES = {
+    "parse_query": "reading the question",
+    "harmonize_atlas": "harmonising an atlas",
+    "index_cell_sets": "indexing cell sets",
+    "retrieve_cells": "finding prompt cells",
+    "generate_prompts": "building prompts",
+    "stack_inference": "generating cells",
+    "enrich_predictions": "testing genes and gene sets",
+    "ground_predictions": "scoring the evidence",
+    "decide": "deciding whether to go on",
+    "collect_outputs": "collecting the outputs",
+    "render_report": "writing the report",
+    "summarize_runs": "summarising the runs",
+}
+
+
+def spoken(name: str) -> str:
+    """`donor_context` -> `donor context`."""
+    return name.replace("_", " ")
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with `digits` decimals, a true minus sign, and a dash for missing."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def p_value(value: float | None) -> str:
+    """`0.031`, `2.1 × 10⁻⁸`, or `below 10⁻³⁰⁰` where the number is too small to hold."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "below 10⁻³⁰⁰"
+    if value >= 0.001:
+        return f"{value:.2g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa} × 10{_superscript(int(exponent))}"
+
+
+def _superscript(value: int) -> str:
+    return str(value).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def count(n: int, one: str, many: str | None = None) -> str:
+    """`1 gene`, `2 genes`, `12,345 genes`."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def listed(words: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def ontology_url(term_id: str | None) -> str | None:
+    """The term's own page; None where the id has not the form of an OBO id."""
+    if term_id and re.fullmatch(r"(CL|UBERON|MONDO|CHEBI|PATO|GO|NCBITaxon):\d+", term_id):
+        return f"http://purl.obolibrary.org/obo/{term_id.replace(':', '_')}"
+    return None
+
+
+_DATABASES = {
+    "chebi": (r"(?:CHEBI:)?(\d+)", "http://purl.obolibrary.org/obo/CHEBI_{}"),
+    "uniprot": (r"([A-Z0-9]{6,10})", "https://www.uniprot.org/uniprotkb/{}"),
+    "hgnc": (r"(?:HGNC:)?(\d+)", "https://www.genenames.org/data/gene-symbol-report/#!/hgnc_id/HGNC:{}"),
+    "ensembl": (r"(ENSG\d{11})", "https://www.ensembl.org/id/{}"),
+    "ncbigene": (r"(\d+)", "https://www.ncbi.nlm.nih.gov/gene/{}"),
+    "chembl": (r"(CHEMBL\d+)", "https://www.ebi.ac.uk/chembl/explore/compound/{}"),
+    "drugbank": (r"(DB\d{5})", "https://go.drugbank.com/drugs/{}"),
+    "pubchem": (r"(\d+)", "https://pubchem.ncbi.nlm.nih.gov/compound/{}"),
+}
+
+
+def database_url(database: str, identifier: str) -> str | None:
+    """The entry's page in a database that we know; None otherwise (the identifier is then shown as text)."""
+    pattern, url = _DATABASES.get(re.sub(r"[^a-z]", "", database.lower()), (None, None))
+    match = re.fullmatch(pattern, identifier) if pattern else None
+    return url.format(match[1]) if match and url else None
+
+
+def doi_url(doi: str) -> str | None:
+    """Resolver address of a DOI, percent-encoded; None where the text is not a DOI."""
+    from urllib.parse import quote
+
+    bare = re.sub(r"^(https?://(dx\.)?doi\.org/|doi:)", "", doi.strip(), flags=re.IGNORECASE)
+    return f"https://doi.org/{quote(bare, safe='/.()-_;:')}" if re.fullmatch(r"10\.\d{4,9}/\S+", bare) else None

@@ -12,6 +12,7 @@ from haystack.contracts.base import explain
 from haystack.contracts.query import ControlStrategy, PerturbationType
 from haystack.contracts.retrieval import Strategy
 from haystack.errors import ConfigError, suggest
+from haystack.presets import PRESETS, with_preset
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -29,6 +30,8 @@ class ObsColumns(Section):
     """author labels or Cell Ontology ids of the cell types"""
     perturbation: str | None = None
     """what was done to the cells, control labels included"""
+    structure: str | None = None
+    """chemical structure (SMILES) of the perturbation; kept in mapping.tsv for drugs that no name resolves"""
     donor: str | None = None
     tissue: str | None = None
     disease: str | None = None
@@ -47,6 +50,12 @@ class AtlasEntry(Section):
 
     path: str
     """h5ad or zarr, a path or a gs:// URI; `{data_dir}` stands for the setting of that name"""
+    preset: Literal["parse_pbmc", "openproblems", "cellxgene", "tabula_sapiens", "tahoe", "kang"] | None = None
+    """columns, control labels and constants of a public atlas; what the entry says itself wins"""
+    url: str | None = Field(default=None, pattern=r"^https?://")
+    """where the file can be fetched from (rule download_atlas); null: it is there already"""
+    checksum: str | None = Field(default=None, pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")
+    """`md5:` or `sha256:` and the digest of the file, where one is published; checked after the download"""
     description: str = ""
     obs: ObsColumns
     constants: dict[Literal["tissue", "disease", "donor", "condition", "sex", "age"], str] = {}
@@ -68,6 +77,13 @@ class AtlasEntry(Section):
     simulated: bool = False
     """true: made by the demo rules of this pipeline; shown as a simulation everywhere"""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_by_preset(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("preset") in PRESETS:
+            return with_preset(data)
+        return data
+
     @model_validator(mode="after")
     def _controls_are_named(self) -> AtlasEntry:
         if self.obs.perturbation and not self.control_labels:
@@ -84,6 +100,8 @@ class CellFilter(Section):
     donor: list[str] = []
     tissue: list[str] = []
     disease: list[str] = []
+    share: float = Field(default=1.0, gt=0, le=1)
+    """share of the matching cells that is meant, the same ones always (by a hash of their row)"""
 
     @model_validator(mode="after")
     def _not_everything(self) -> CellFilter:
@@ -246,6 +264,15 @@ class GroundingSettings(Section):
     """edge list TSV (gene, gene) for network coherence; null: edges of the gene set libraries"""
 
 
+class ValidationSettings(Section):
+    """Measured cells that show the truth of a prediction. Both are hold-outs like `retrieval.exclude`."""
+
+    perturbed: CellFilter
+    """cells that show the asked condition"""
+    control: CellFilter
+    """their control cells; with a `share`, so that other control cells are left for the query"""
+
+
 class LiteratureSettings(Section):
     """Searching papers. Off by default."""
 
@@ -300,7 +327,15 @@ class Settings(Section):
     enrichment: EnrichmentSettings = EnrichmentSettings()
     grounding: GroundingSettings = GroundingSettings()
     literature: LiteratureSettings = LiteratureSettings()
+    validation: ValidationSettings | None = None
+    """held-out cells that the prediction is compared with; null: the truth is not known"""
     demo: DemoSettings = DemoSettings()
+
+    @property
+    def holdouts(self) -> list[CellFilter]:
+        """Cells that neither retrieval, prompting nor training may touch."""
+        truth = [self.validation.perturbed, self.validation.control] if self.validation else []
+        return [*self.retrieval.exclude, *truth]
 
 
 SectionT = TypeVar("SectionT", bound=Section)

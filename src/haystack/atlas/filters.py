@@ -57,7 +57,15 @@ def matches(filter: CellFilter, frame: pd.DataFrame, atlas: str) -> pd.Series:
             if column in frame:
                 hit |= _holds(frame[column], wanted)
         result &= hit
+    if filter.share < 1:
+        # A share of a set is never the whole set: where cells are not told apart, it matches none.
+        result &= in_share(frame["row"], filter.share) if "row" in frame else False
     return result
+
+
+def in_share(rows: pd.Series, share: float) -> pd.Series:
+    """True for the given share of rows, the same ones always: multiplicative (Fibonacci) hash of the row number."""
+    return (rows.astype("uint64") * 2654435761) % 2**32 < share * 2**32
 
 
 def _holds(values: pd.Series, wanted: frozenset[str]) -> pd.Series:
@@ -72,10 +80,7 @@ def _spellings(key: str, value: str) -> frozenset[str]:
     """Everything, case-folded, that a filter's value may be written as in a table of cells."""
     words = {value.strip()}
     if key == "perturbation":
-        try:
-            from haystack.knowledge import resolve_perturbation
-        except ModuleNotFoundError:  # until the knowledge room has it
-            return frozenset({value.strip().casefold()})
+        from haystack.knowledge import resolve_perturbation
 
         known = resolve_perturbation(value)
         words |= {known.name} if known else set()

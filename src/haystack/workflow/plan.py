@@ -59,7 +59,10 @@ class Plan:
 
         def settings_of_run(wildcards: Wildcards) -> dict[str, Any]:
             effective = self.runs[wildcards.run_id].settings
-            return effective.model_dump(mode="json", include=set(sections))
+            plain = effective.model_dump(mode="json", include=set(sections))
+            if "retrieval" in plain:
+                plain["retrieval"]["exclude"] = [item.model_dump(mode="json") for item in effective.holdouts]
+            return plain
 
         return settings_of_run
 
@@ -89,7 +92,7 @@ class Plan:
     def holdouts(self, wildcards: Any = None) -> list[dict[str, Any]]:
         """Cells that neither training nor retrieval may see."""
         train = self.settings.model.train
-        filters = [*self.settings.retrieval.exclude, *(train.exclude if train else [])]
+        filters = [*self.settings.holdouts, *(train.exclude if train else [])]
         return [item.model_dump(mode="json") for item in filters]
 
     def atlas_entry(self, wildcards: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from haystack.atlas.check import check_atlas, usable_atlases
-    from haystack.atlas.download import download_file
+    from haystack.atlas.download import download_atlas
     from haystack.atlas.harmonize import harmonize_atlas
     from haystack.atlas.index import control_pairs, index_cell_sets, index_statistics
     from haystack.atlas.rows import read_rows
@@ -16,7 +16,7 @@ _HOMES = {
     "check_atlas": "check",
     "usable_atlases": "check",
     "control_pairs": "index",
-    "download_file": "download",
+    "download_atlas": "download",
     "harmonize_atlas": "harmonize",
     "index_cell_sets": "index",
     "index_statistics": "index",
@@ -26,7 +26,7 @@ _HOMES = {
 __all__ = [
     "check_atlas",
     "control_pairs",
-    "download_file",
+    "download_atlas",
     "harmonize_atlas",
     "index_cell_sets",
     "index_statistics",

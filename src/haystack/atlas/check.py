@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from haystack.atlas.columns import n_rows, read_labels, require_column
+from haystack.atlas.columns import n_rows, obs_columns, read_labels, require_column
 from haystack.atlas.counts import check_counts
 from haystack.atlas.genes import read_genes
 from haystack.atlas.matrix import find_matrix
 from haystack.atlas.store import Store, open_atlas
 from haystack.errors import AtlasError, suggest
+from haystack.presets import optional_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +39,7 @@ def check_atlas(name: str, entry: AtlasEntry, model_genes: set[str] | None = Non
     """
     with open_atlas(name, entry) as store:
         n_rows(store, "obs")
+        entry, _ = without_absent(store, entry)
         for field, column in named_columns(entry).items():
             require_column(store, "obs", column, field)
         if entry.mapping is not None and not Path(entry.mapping).exists():
@@ -67,6 +69,21 @@ def usable_atlases(
         except AtlasError as error:
             bad[name] = error
     return good, bad
+
+
+def without_absent(store: Store, entry: AtlasEntry) -> tuple[AtlasEntry, list[str]]:
+    """The entry without those columns of its preset that the file lacks and may lack, and a warning for each."""
+    present = set(obs_columns(store))
+    absent = {
+        field: column
+        for field, column in optional_columns(entry.preset).items()
+        if getattr(entry.obs, field) == column and column not in present
+    }
+    obs = entry.obs.model_copy(update=dict.fromkeys(absent))
+    warnings = [
+        f"has no column '{column}' (obs.{field} of preset {entry.preset}); left out" for field, column in absent.items()
+    ]
+    return entry.model_copy(update={"obs": obs}), warnings
 
 
 def named_columns(entry: AtlasEntry) -> dict[str, str]:

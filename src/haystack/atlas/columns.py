@@ -184,6 +184,21 @@ def count_labels(column: LabelColumn, n: int) -> np.ndarray:
     return total
 
 
+def label_pairs(first: LabelColumn, second: LabelColumn, n: int) -> dict[str, str]:
+    """For each label of `first`, the label of `second` that most of its cells have; ties go to the earlier category."""
+    size = len(second.categories) + 1
+    pairs: dict[int, int] = {}
+    for start, stop in chunks(n):
+        a, b = first.codes(start, stop).astype(np.int64), second.codes(start, stop)
+        found, counts = np.unique((a * size + b)[(a >= 0) & (b >= 0)], return_counts=True)
+        for pair, count in zip(found.tolist(), counts.tolist(), strict=True):
+            pairs[pair] = pairs.get(pair, 0) + count
+    best: dict[str, str] = {}
+    for pair in sorted(pairs, key=lambda item: (-pairs[item], item)):
+        best.setdefault(first.categories[pair // size], second.categories[pair % size])
+    return best
+
+
 def _require_frame(store: Store, frame: str) -> None:
     if frame not in store.root:
         raise store.error(f"has no {frame}; it is no AnnData file (found {', '.join(sorted(store.root)) or 'nothing'})")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from haystack.atlas.check import check_atlas, control_codes
-from haystack.atlas.columns import CHUNK, LabelColumn, SameLabel, chunks, count_labels, n_rows, read_labels
+from haystack.atlas.check import check_atlas, control_codes, without_absent
+from haystack.atlas.columns import CHUNK, LabelColumn, SameLabel, chunks, count_labels, label_pairs, n_rows, read_labels
 from haystack.atlas.labels import mean_perturbations, mean_terms
 from haystack.atlas.store import Store, open_atlas
 from haystack.contracts.tables import CELLS
@@ -95,6 +95,7 @@ def read_warnings(cells: Path) -> list[str]:
 
 def _read_plan(store: Store, entry: AtlasEntry, out_mapping: Path) -> _Plan:
     plan = _Plan(n_rows(store, "obs"))
+    entry, plan.warnings = without_absent(store, entry)
     for key, (kind, id_column, name_column) in _TERMS.items():
         source, cells = _source(store, entry, key, plan)
         terms = mean_terms(kind, cells, entry.mapping, out_mapping)
@@ -144,7 +145,12 @@ def _plan_perturbation(store: Store, entry: AtlasEntry, plan: _Plan, out_mapping
     plan.controls = control_codes(store, entry, source.categories)
     cells = dict(zip(source.categories, counts.tolist(), strict=False))
     done = {label: n for label, n in cells.items() if label not in plan.controls}
-    terms = mean_perturbations(done, entry, out_mapping)
+    structures = (
+        label_pairs(source, read_labels(store, entry.obs.structure, "obs.structure"), plan.n_cells)
+        if entry.obs.structure
+        else {}
+    )
+    terms = mean_perturbations(done, entry, structures, out_mapping)
     plan.columns["perturbation_original"] = _Recode(source, list(source.categories))
     words = [terms.get(label) for label in source.categories]
     plan.columns["perturbation_name"] = _Recode(source, [word.name if word else None for word in words])

@@ -17,6 +17,16 @@ KEYS = [
     c.name for c in CELL_SETS.columns if c.name not in {"cell_set_id", "n_cells", "mean_n_genes", "mean_total_counts"}
 ]
 """columns that cells of one set share; `atlas` first"""
+PAIR_KEYS = [
+    key for key in KEYS if not key.startswith("perturbation") and key not in {"is_control", "sample_condition"}
+]
+"""columns that a perturbed set and its control set share"""
+_STATISTICS = {
+    "atlases": "atlas",
+    "perturbations": "atlas, perturbation_name, perturbation_type",
+    "cell_types": "cell_type_cl_id, cell_type_name",
+    "donors": "atlas, donor_id",
+}
 
 
 def index_cell_sets(cells: dict[str, Path], out: Path) -> None:
@@ -108,3 +118,85 @@ def _identifiers(frame: pd.DataFrame) -> list[str]:
 
 def _plain(value: Any) -> Any:
     return bool(value) if value in (True, False) else value
+
+
+def control_pairs(cell_sets: Path) -> pd.DataFrame:
+    """Which control sets fit which perturbed sets: same atlas, cell type, donor, tissue, disease, age and sex.
+
+    Parameters
+    ----------
+    cell_sets : Path
+        `cell_sets.parquet`.
+
+    Returns
+    -------
+    DataFrame
+        `cell_set_id`, `control_set_id`, `same_condition`; pairs in the order of the file, those with the same condition
+        first. A perturbed set without a row has no control of its own kind.
+    """
+    same = " AND ".join(f"p.{key} IS NOT DISTINCT FROM c.{key}" for key in PAIR_KEYS)
+    return run_sql(
+        f"""SELECT p.cell_set_id, c.cell_set_id AS control_set_id,
+                   p.sample_condition IS NOT DISTINCT FROM c.sample_condition AS same_condition
+            FROM sets p JOIN sets c ON c.is_control AND {same}
+            WHERE NOT p.is_control
+            ORDER BY p.atlas, p.cell_set_id, same_condition DESC, control_set_id""",  # noqa: S608  our own column names
+        sets=cell_sets,
+    )
+
+
+def index_statistics(cell_sets: Path, cells: dict[str, Path] | None = None) -> dict[str, Any]:
+    """What the index holds, as plain values for JSON.
+
+    Parameters
+    ----------
+    cell_sets : Path
+        `cell_sets.parquet`.
+    cells : dict, optional
+        atlas -> its `cells.parquet`, for the warnings that harmonising left there.
+
+    Returns
+    -------
+    dict
+        `totals`; `atlases`, `perturbations`, `cell_types`, `donors`: a list each with cells, sets, and the number of
+        the other things; perturbations with how many of their sets have a control set of the same kind; `pairs`:
+        perturbed cell set -> control sets.
+    """
+    from haystack.atlas.harmonize import read_warnings
+
+    pairs = control_pairs(cell_sets)
+    grouped: dict[str, list[str]] = {}
+    for perturbed, control in zip(pairs["cell_set_id"], pairs["control_set_id"], strict=True):
+        grouped.setdefault(perturbed, []).append(control)
+    statistics: dict[str, Any] = {"totals": _records(cell_sets, "")[0]}
+    for name, keys in _STATISTICS.items():
+        statistics[name] = _records(cell_sets, keys)
+    paired = run_sql("SELECT cell_set_id, atlas, perturbation_name FROM sets WHERE NOT is_control", sets=cell_sets)
+    paired["has_control"] = paired["cell_set_id"].isin(grouped)
+    with_control = paired.groupby(["atlas", "perturbation_name"])["has_control"].sum().to_dict()
+    for item in statistics["perturbations"]:
+        item["n_sets_with_control"] = int(with_control[(item["atlas"], item["perturbation_name"])])
+    for item in statistics["atlases"]:
+        path = (cells or {}).get(item["atlas"])
+        item["warnings"] = read_warnings(path) if path is not None and Path(path).exists() else []
+    statistics["pairs"] = grouped
+    return statistics
+
+
+def _records(cell_sets: Path, keys: str) -> list[dict[str, Any]]:
+    where = "WHERE perturbation_name IS NOT NULL" if "perturbation_name" in keys else ""
+    frame = run_sql(
+        f"""SELECT {keys + "," if keys else ""} CAST(sum(n_cells) AS BIGINT) AS n_cells, count(*) AS n_sets,
+                   CAST(coalesce(sum(n_cells) FILTER (is_control), 0) AS BIGINT) AS n_control_cells,
+                   count(DISTINCT perturbation_name) AS n_perturbations,
+                   count(DISTINCT coalesce(cell_type_cl_id, cell_type_name)) AS n_cell_types,
+                   count(DISTINCT donor_id) AS n_donors
+            FROM sets {where} {"GROUP BY " + keys + " ORDER BY n_cells DESC, " + keys if keys else ""}""",  # noqa: S608
+        sets=cell_sets,
+    )
+    frame = frame.astype(object).where(frame.notna(), None)
+    return [{key: _plain_number(value) for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _plain_number(value: Any) -> Any:
+    return int(value) if hasattr(value, "item") else value

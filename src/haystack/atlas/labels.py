@@ -69,35 +69,35 @@ def mean_terms(kind: str, labels: Mapping[str, int], corrections: str | None, ou
     return meanings
 
 
-def mean_perturbations(labels: Mapping[str, int], entry: AtlasEntry, out_mapping: Path) -> dict[str, Meaning]:
+def mean_perturbations(
+    labels: Mapping[str, int], entry: AtlasEntry, structures: Mapping[str, str], out_mapping: Path
+) -> dict[str, Meaning]:
     """Canonical perturbations of labels; one that is not known keeps its label as name.
 
     `perturbation_names` of the entry says what a label stands for. In a mapping file, the id of a row of kind
-    `perturbation` does: any name that the resolver knows; the entry's file wins over all.
+    `perturbation` does: any name that the resolver knows; the entry's file wins over all. `structures` (label ->
+    SMILES) fills the id of what no name resolves.
     """
-    try:
-        from haystack.knowledge import resolve_perturbation
-    except ModuleNotFoundError:  # until the knowledge room has it
+    from haystack.knowledge import resolve_perturbation
 
-        def resolve_perturbation(text: str, hint: str | None = None) -> None:
-            return None
-
-    fixed = {row["label"]: row["id"] for row in _rows(out_mapping) if row["method"] == BY_HAND}
-    fixed |= entry.perturbation_names
-    fixed |= {row["label"]: row["id"] for row in (_rows(Path(entry.mapping), required=True) if entry.mapping else [])}
+    by_hand = {row["label"]: row["id"] for row in _rows(out_mapping) if row["method"] == BY_HAND}
+    by_hand |= {row["label"]: row["id"] for row in (_rows(Path(entry.mapping), required=True) if entry.mapping else [])}
+    by_hand = {label: text for label, text in by_hand.items() if text}
     hint = entry.perturbation_type
     meanings = {}
     for label in labels:
-        text = fixed.get(label) or label
-        known = resolve_perturbation(text, hint)
+        text = by_hand.get(label) or entry.perturbation_names.get(label, label)
+        said = BY_HAND if label in by_hand else "entry" if label in entry.perturbation_names else ""
+        known = resolve_perturbation(text, hint) or resolve_perturbation(text)
         if known is None:
-            meanings[label] = Meaning(None, text, hint or "unknown", BY_HAND if label in fixed else "")
+            smiles = structures.get(label)
+            method = said or ("structure" if smiles else "")
+            meanings[label] = Meaning(f"SMILES:{smiles}" if smiles else None, text, hint or "unknown", method)
             continue
         ids = [term if ":" in term else f"{database}:{term}" for database, term in known.external_ids.items()]
         kind = hint if hint and known.type == "unknown" else known.type
-        method = BY_HAND if label in fixed else "perturbation"
-        meanings[label] = Meaning(ids[0] if ids else None, known.name, kind, method)
-    _append(out_mapping, labels, meanings, fixed)
+        meanings[label] = Meaning(ids[0] if ids else None, known.name, kind, said or "perturbation")
+    _append(out_mapping, labels, meanings, by_hand)
     return meanings
 
 

@@ -43,7 +43,8 @@ def find_matrix(store: Store, counts_layer: str) -> Matrix:
     var = "raw/var" if counts_layer == "raw" else "var"
     if key not in store.root:
         raise store.error(
-            f"has no {key}, which counts_layer of its entry names. It has {', '.join(matrices(store)) or 'none'}"
+            f"has no {key}, which counts_layer of its entry names. It has {', '.join(matrices(store)) or 'no matrix'}; "
+            "name the one with raw counts"
         )
     form, shape = _form(store, key)
     n_cells, n_genes = n_rows(store, "obs"), n_rows(store, var)

@@ -12,8 +12,6 @@ from typing import Any
 from haystack.config import AtlasEntry
 from haystack.errors import AtlasError, HaystackError, MissingExtraError, suggest
 
-_BUCKETS = {"gs": "gcp", "gcs": "gcp"}
-
 
 @dataclass(frozen=True)
 class Store:
@@ -44,7 +42,7 @@ class Store:
 
 @contextmanager
 def open_atlas(name: str, entry: AtlasEntry) -> Iterator[Store]:
-    """Open an atlas for reading; whatever fails while it is open and is not a HaystackError becomes an AtlasError.
+    """Open an atlas for reading; what the storage libraries raise while it is open becomes an AtlasError.
 
     Parameters
     ----------
@@ -68,7 +66,9 @@ def open_atlas(name: str, entry: AtlasEntry) -> Iterator[Store]:
         yield Store(name, path, root, is_zarr)
     except HaystackError:
         raise
-    except (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, UnicodeDecodeError) as error:
+    except Exception as error:
+        if not _from_storage(error):
+            raise
         raise where.error(f"cannot be read: {_reason(error)}") from error
     finally:
         if root is not None and hasattr(root, "close"):
@@ -97,7 +97,6 @@ def _open_local(where: Store) -> tuple[Any, bool]:
 
 
 def _open_remote(path: str) -> tuple[Any, bool]:
-    scheme = path.split("://", 1)[0]
     try:
         import fsspec
 
@@ -108,10 +107,21 @@ def _open_remote(path: str) -> tuple[Any, bool]:
         import h5py
 
         return h5py.File(fsspec.open(path, "rb").open(), "r"), False
-    except ImportError as error:
-        if scheme in _BUCKETS:
-            raise MissingExtraError(_BUCKETS[scheme], f"Reading {path}") from error
-        raise
+    except ImportError as error:  # gcsfs brings fsspec and its http client with it
+        raise MissingExtraError("gcp", f"Reading {path}") from error
+
+
+def _from_storage(error: Exception) -> bool:
+    """True for what a broken file causes (raised inside h5py, zarr, a file system, a codec), false for our own bugs."""
+    if isinstance(error, OSError | UnicodeDecodeError):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    origin = trace.tb_frame.f_code.co_filename.replace("\\", "/") if trace is not None else ""
+    return any(
+        f"{library}/" in origin for library in ("h5py", "zarr", "numcodecs", "fsspec", "gcsfs", "aiohttp", "json")
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,161 @@
+"""Rows come out as anndata itself reads them, whatever the form of the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from haystack.atlas import read_rows
+from haystack.atlas.matrix import read_ranges
+from haystack.errors import AtlasError
+
+ASKED = [17, 3, 88, 3, 0, 41, 42, 43]
+
+
+def expected(cells: ad.AnnData, rows: list[int]) -> pd.DataFrame:
+    """Independent reference: pandas sums columns of equal upper-case symbols, in order of first appearance."""
+    frame = pd.DataFrame(cells.X[rows].toarray().T)
+    frame.index = [symbol.upper() for symbol in cells.var["symbol"]]
+    return frame.groupby(level=0, sort=False).sum().T
+
+
+def check(found: ad.AnnData, cells: ad.AnnData, rows: list[int]) -> None:
+    wanted = expected(cells, rows)
+    assert list(found.var_names) == list(wanted.columns)
+    assert sparse.isspmatrix_csr(found.X)
+    assert found.X.dtype == np.float32
+    assert found.X.has_sorted_indices
+    np.testing.assert_array_equal(found.X.toarray(), wanted.to_numpy())
+    assert found.obs["row"].tolist() == rows
+    assert found.obs_names.is_unique
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense", "csr_gzip", "int"])
+@pytest.mark.parametrize("store", ["h5ad", "zarr2", "zarr3"])
+def test_every_form_gives_the_same_rows(cells, make_entry, tmp_path: Path, form: str, store: str):
+    data = cells.copy()
+    if form == "csc":
+        data.X = sparse.csc_matrix(data.X)
+    elif form == "dense":
+        data.X = data.X.toarray()
+    elif form == "int":
+        data.X = data.X.astype(np.int64)
+    path = tmp_path / ("a.h5ad" if store == "h5ad" else "a.zarr")
+    if store == "h5ad":
+        data.write_h5ad(path, compression="gzip" if form == "csr_gzip" else None)
+    else:
+        with ad.settings.override(zarr_write_format=int(store[-1])):
+            data.write_zarr(path)
+    check(read_rows(make_entry(path), ASKED), cells, ASKED)
+
+
+def test_names_come_from_the_file_and_are_told_apart_when_repeated(cells, atlas):
+    names = list(cells.obs_names)
+    names[41] = names[3]
+    cells.obs_names = names
+    found = read_rows(atlas(), [0, 3, 41, 3])
+    assert list(found.obs_names) == ["cell_0", "cell_3-3", "cell_3-41", "cell_3-3-1"]
+
+
+def test_no_rows_is_no_cells(cells, atlas):
+    assert read_rows(atlas(), []).shape == (0, 12)
+
+
+@pytest.mark.parametrize("row", [-1, 90])
+def test_row_outside_the_atlas(atlas, row: int):
+    with pytest.raises(AtlasError, match=rf"row {row} was asked for, but it has 90 cells"):
+        read_rows(atlas(), [1, row])
+
+
+def test_counts_in_a_layer_and_in_raw(cells, atlas):
+    data = cells.copy()
+    data.layers["counts"] = data.X.copy()
+    data.raw = data
+    data.X = data.X.multiply(0.37).tocsr()
+    check(read_rows(atlas(data, counts_layer="counts"), ASKED), cells, ASKED)
+    check(read_rows(atlas(data, counts_layer="raw"), ASKED), cells, ASKED)
+
+
+def test_raw_takes_symbols_from_var_when_raw_var_has_none(cells, atlas):
+    data = cells.copy()
+    data.raw = ad.AnnData(cells.X, obs=cells.obs, var=pd.DataFrame(index=cells.var_names))
+    data = data[:, ::-1].copy()
+    check(read_rows(atlas(data, counts_layer="raw"), ASKED), cells, ASKED)
+
+
+def test_symbols_may_be_var_names_or_lack_for_some_genes(cells, atlas):
+    data = cells.copy()
+    symbols = data.var["symbol"].astype(object)
+    symbols.iloc[2] = None
+    symbols.iloc[3] = "LYZ_ENSG00000090382"
+    data.var["symbol"] = pd.Categorical(symbols)
+    found = read_rows(atlas(data), [0])
+    assert list(found.var_names[:4]) == ["CD3D", "MS4A1", "ENSG00000000002", "LYZ"]
+    data.var_names = cells.var["symbol"].astype(str).to_numpy()
+    assert "MX1" in read_rows(atlas(data, gene_symbols=None), [0]).var_names
+
+
+def test_unsorted_and_repeated_entries_are_put_right(cells, atlas):
+    entry = atlas()
+    with h5py.File(entry.path, "r+") as file:
+        indptr = file["X/indptr"][:]
+        for row in range(90):
+            part = slice(indptr[row], indptr[row + 1])
+            file["X/indices"][part] = file["X/indices"][part][::-1]
+            file["X/data"][part] = file["X/data"][part][::-1]
+    check(read_rows(entry, ASKED), cells, ASKED)
+
+
+def test_index_outside_the_genes_is_named(cells, atlas):
+    entry = atlas()
+    with h5py.File(entry.path, "r+") as file:
+        file["X/indices"][file["X/indptr"][41]] = 999
+    check(read_rows(entry, [0, 40, 42]), cells, [0, 40, 42])
+    with pytest.raises(AtlasError, match=r"X/indices holds gene 999 in row 41, but there are 13 genes"):
+        read_rows(entry, [40, 41, 42])
+
+
+def test_broken_indptr_is_named(atlas):
+    entry = atlas()
+    with h5py.File(entry.path, "r+") as file:
+        file["X/indptr"][42] = 5
+    with pytest.raises(AtlasError, match="X/indptr is damaged at row 41"):
+        read_rows(entry, [41])
+
+
+def test_values_that_are_no_counts(cells, atlas):
+    data = cells.copy()
+    data.X = data.X.multiply(0.5).tocsr()
+    with pytest.raises(AtlasError, match=r"atlas 'mine'.*X does not hold raw counts.*not whole numbers"):
+        read_rows(atlas(data), [0, 1, 2, 3], name="mine")
+
+
+@pytest.mark.parametrize("store", ["zarr", "h5ad"])
+def test_remote_atlas(cells, make_entry, tmp_path: Path, web, store: str):
+    path = tmp_path / f"a.{store}"
+    cells.write_zarr(path) if store == "zarr" else cells.write_h5ad(path)
+    check(read_rows(make_entry(f"{web.url}/a.{store}"), ASKED), cells, ASKED)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=0, max_size=12), st.booleans())
+def test_ranges_end_to_end(cuts: list[int], is_zarr: bool):
+    edges = np.sort(np.array(cuts[: len(cuts) // 2 * 2], dtype=np.int64)).reshape(-1, 2)
+
+    class Values(np.ndarray):
+        @property
+        def oindex(self):
+            return np.asarray(self)
+
+    values = np.arange(100, 140).view(Values)
+    wanted = [values[start:stop] for start, stop in edges]
+    found = read_ranges(values, edges[:, 0], edges[:, 1], is_zarr=is_zarr)
+    np.testing.assert_array_equal(found, np.concatenate([np.empty(0, int), *wanted]))

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from haystack.demo.simulate import simulate_atlas
+    from haystack.demo.truth import departing, perturbations, simulate_truth, true_difference, true_response
 
-__all__ = ["simulate_atlas"]
+__all__ = ["departing", "perturbations", "simulate_atlas", "simulate_truth", "true_difference", "true_response"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "simulate_atlas":
-        from haystack.demo import simulate
+    """Import a public name when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(simulate, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"haystack.demo.{'simulate' if name == 'simulate_atlas' else 'truth'}"), name)

@@ -194,15 +194,15 @@ def mean_profile(one: CellSet, responsiveness: float | np.ndarray = 1.0) -> np.n
 
     steady, response = _log_profiles(one)
     log2 = steady + np.atleast_1d(np.asarray(responsiveness, dtype=float))[:, None] * response
-    level = np.exp2(log2 - log2.max(axis=1, keepdims=True))
+    level = 1 / (np.exp2(-log2) + 2.0**-w.CEILING)
     return level / level.sum(axis=1, keepdims=True)
 
 
-def sample_set(one: CellSet, seed: int) -> np.ndarray:
-    """Counts of the cells of a set, cells x genes, negative binomial."""
+def sample_set(one: CellSet, seed: int, stream: str = "atlas") -> np.ndarray:
+    """Counts of the cells of a set, cells x genes, negative binomial. Streams are independent of each other."""
     import numpy as np
 
-    rng = np.random.default_rng([seed, zlib.crc32(one.key.encode())])
+    rng = np.random.default_rng([seed, zlib.crc32(one.key.encode()), zlib.crc32(stream.encode())])
     responsiveness = rng.lognormal(-(RESPONSE_SPREAD**2) / 2, RESPONSE_SPREAD, one.n_cells)
     depth = one.depth * rng.lognormal(0, DEPTH_SPREAD, one.n_cells)
     mean = (mean_profile(one, responsiveness) * depth[:, None]).astype(np.float32)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 HERE = Path(__file__).parent
+CEILING = 7.5
+"""log2 CP10k that no gene can pass: levels saturate softly, so that one gene does not crowd out the others"""
 RECEPTOR_SPAN = 4.0
 """log2 difference between a kind without a receptor and one that is full of it"""
 KIND_SPREAD = 0.22

@@ -12,7 +12,7 @@ rule harmonize_atlas:
         entry=plan.atlas_entry,
         code=plan.code("atlas"),
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     message:
         "Reading the labels of atlas {wildcards.atlas} and mapping them to ontologies"
     script:
@@ -32,7 +32,7 @@ rule index_cell_sets:
         atlases=list(plan.atlases),
         code=plan.code("atlas"),
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     message:
         "Grouping cells into cell sets by perturbation, cell type, donor, tissue and disease"
     script:

@@ -6,7 +6,7 @@ rule simulate_atlas:
     wildcard_constraints:
         atlas="parse_pbmc_demo|openproblems_demo|tabula_demo",
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     params:
         settings=plan.settings.demo.model_dump(mode="json"),
         code=plan.code("demo"),

@@ -11,9 +11,10 @@ rule retrieve_cells:
         "logs/runs/{run_id}/iter_{iteration}/retrieve_cells.log",
     params:
         settings=plan.get("retrieval"),
+        atlases=list(plan.atlases),
         code=plan.code("retrieval"),
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: finding cells that show the condition"
     script:
@@ -37,7 +38,7 @@ rule generate_prompts:
         entries=plan.atlas_entries(),
         code=plan.code("prompting"),
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: choosing prompt, control and query cells"
     script:
@@ -60,7 +61,7 @@ rule stack_inference:
         code=plan.code("inference"),
     threads: 2
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: predicting with all prompts in one job"
     script:
@@ -83,7 +84,7 @@ rule enrich_predictions:
         settings=plan.get("de", "enrichment", "seed"),
         code=plan.code("grounding"),
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: differential expression, gene sets, TF activity"
     script:
@@ -109,7 +110,7 @@ rule ground_predictions:
         settings=plan.get("de", "enrichment", "grounding", "seed"),
         code=plan.code("grounding"),
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: checking the prediction against biology"
     script:
@@ -130,7 +131,7 @@ checkpoint decide:
         settings=plan.get("score_threshold", "max_iterations", "plateau_window", "plateau_min_improvement"),
         code=plan.code("loop"),
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: deciding whether to go on"
     script:

@@ -19,7 +19,7 @@ rule train_model:
         code=plan.code("inference"),
     threads: 2
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     message:
         "Training the small STACK model {wildcards.model}; held-out cells are never seen"
     script:

@@ -23,7 +23,7 @@ rule collect_outputs:
         checksums=plan.checksummed,
         code=plan.code("report"),
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}: collecting the best prediction, its tables and the run log"
     script:
@@ -50,7 +50,7 @@ rule render_report:
     params:
         code=plan.code("report"),
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}: writing the report"
     script:
@@ -80,7 +80,7 @@ rule summarize_runs:
         runs=plan.questions(),
         code=plan.code("report"),
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     message:
         "Summarising all runs"
     script:

@@ -8,7 +8,7 @@ rule parse_query:
         settings=plan.get("query", "offline"),
         code=plan.code("query"),
     conda:
-        "haystack"
+        "../envs/haystack.yaml"
     # A question that cannot be understood should fail before anything else of its run starts.
     priority: 100
     message:

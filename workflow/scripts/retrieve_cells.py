@@ -9,6 +9,7 @@ if "snakemake" in globals():
         retrieve_cells(
             query=snakemake.input.query,
             cell_sets=snakemake.input.cell_sets,
+            cells=dict(zip(snakemake.params.atlases, snakemake.input.cells, strict=True)),
             previous_grounding=next(iter(snakemake.input.grounding), None),
             previous_prompts=list(snakemake.input.prompts),
             out=snakemake.output.candidates,

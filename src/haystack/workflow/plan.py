@@ -90,10 +90,9 @@ class Plan:
         return train.model_dump(mode="json") if train else None
 
     def holdouts(self, wildcards: Any = None) -> list[dict[str, Any]]:
-        """Cells that neither training nor retrieval may see."""
-        train = self.settings.model.train
-        filters = [*self.settings.holdouts, *(train.exclude if train else [])]
-        return [item.model_dump(mode="json") for item in filters]
+        """Cells that the model may not see in training: those that any run holds out."""
+        filters = [item.model_dump(mode="json") for run in self.runs.values() for item in run.settings.holdouts]
+        return [item for i, item in enumerate(filters) if item not in filters[:i]]
 
     def atlas_entry(self, wildcards: Any) -> dict[str, Any]:
         """The entry of one atlas as plain values."""

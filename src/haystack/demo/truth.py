@@ -99,7 +99,7 @@ def simulate_truth(
     Returns
     -------
     AnnData
-        raw counts (CSR); obs: role (`observed`, `control`), donor, cell_type, perturbation, and the atlas's own columns.
+        raw counts (CSR); obs: role (`observed`, `control`), donor, cell_type, perturbation, and the atlas's columns.
 
     Raises
     ------

@@ -24,8 +24,15 @@ CEILING = 7.5
 """log2 CP10k that no gene can pass: levels saturate softly, so that one gene does not crowd out the others"""
 RECEPTOR_SPAN = 4.0
 """log2 difference between a kind without a receptor and one that is full of it"""
-KIND_SPREAD = 0.22
-"""sd of ln of the factor by which a gene's response differs between kinds of cells"""
+CORE_SHARE = 1 / 3
+"""share of a module's genes, from the first on, that answer in every kind of cell that responds at all"""
+CLOSED = (0.3, 0.2)
+"""chance that another gene is closed in a whole branch (myeloid, lymphoid, ...), and in a twig of it (mono, t, b, ...)"""
+BRANCHES = ("myeloid", "lymphoid", "mesenchymal", "endothelial", "epithelial")
+OPEN_SPREAD = 0.3
+"""sd of ln of the factor by which a branch, and again a twig, responds more or less in a gene"""
+KIND_SPREAD = 0.2
+"""sd of ln of the factor by which the response to one perturbation differs between kinds of cells in a gene"""
 DONOR_SPREAD = 0.22
 """sd of a donor's log2 offset per gene, shared by all cells of the donor"""
 DONOR_KIND_SPREAD = 0.08
@@ -63,6 +70,13 @@ class World:
         effect[places] = entry["strength"] * np.linspace(1.3, 0.7, len(places))
         return effect
 
+    def core(self, name: str) -> np.ndarray:
+        """Which genes are the core of a response module."""
+        import numpy as np
+
+        genes = self.programmes["modules"][name]["genes"]
+        return np.isin(self.genes, genes[: round(len(genes) * CORE_SHARE)])
+
 
 @functools.cache
 def load_world() -> World:
@@ -98,6 +112,7 @@ def by_tag(values: float | dict[str, float], tags: list[str]) -> float:
     return 0.0
 
 
+@functools.cache
 def basal_profile(kind: str) -> np.ndarray:
     """Log2 CP10k of an unperturbed cell of a kind, without donor, disease or atlas."""
     import numpy as np
@@ -111,7 +126,7 @@ def basal_profile(kind: str) -> np.ndarray:
     profile = world.base + lift
     for receptor, levels in world.programmes["receptors"].items():
         profile[world.position[receptor]] += RECEPTOR_SPAN * by_tag(levels, tags)
-    return profile + named_rng("kind", kind).normal(0, 0.25, len(world.genes))
+    return _frozen(profile + named_rng("kind", kind).normal(0, 0.25, len(world.genes)))
 
 
 def activity(perturbation: str, kind: str) -> float:
@@ -123,15 +138,17 @@ def activity(perturbation: str, kind: str) -> float:
     return max(min(by_tag(receptors[receptor], tags) for receptor in way) for way in ways)
 
 
+@functools.cache
 def perturbation_effect(perturbation: str, kind: str) -> np.ndarray:
     """Log2 fold change of every gene in a cell of a kind with average responsiveness."""
     entry = find(perturbation, load_world().programmes["perturbations"], "perturbation")
-    return activity(perturbation, kind) * _effect(entry["modules"], kind, perturbation)
+    return _frozen(activity(perturbation, kind) * _effect(entry["modules"], kind, perturbation))
 
 
+@functools.cache
 def disease_effect(disease: str, kind: str) -> np.ndarray:
     """Log2 fold change of every gene in a cell of a kind under a disease of severity 1."""
-    return _effect(find(disease, load_world().programmes["diseases"], "disease"), kind, disease)
+    return _frozen(_effect(find(disease, load_world().programmes["diseases"], "disease"), kind, disease))
 
 
 def donor_effect(donor: str, kind: str, sex: str) -> np.ndarray:
@@ -156,17 +173,44 @@ def atlas_effect(atlas: str) -> np.ndarray:
     return named_rng("atlas", atlas).normal(0, ATLAS_SPREAD, len(load_world().genes))
 
 
+@functools.cache
+def accessibility(kind: str) -> np.ndarray:
+    """Factor by which a gene can respond in a kind of cell, whatever the cause: 0 where it is closed.
+
+    Kinds of one branch of the lineage tree share most of it, so near relatives respond alike and far ones less so.
+    """
+    import numpy as np
+
+    n = len(load_world().genes)
+    openness = np.ones(n)
+    tags = load_world().tags(kind)
+    branch = next(tag for tag in tags if tag in BRANCHES)
+    twig = [*tags, tags[-1]][tags.index(branch) + 1]
+    for tag, closed in zip((branch, twig), CLOSED, strict=True):
+        rng = named_rng("open", tag)
+        openness *= rng.lognormal(0, OPEN_SPREAD, n) * (rng.random(n) >= closed)
+    return _frozen(openness)
+
+
 def _effect(modules: dict[str, Any], kind: str, name: str) -> np.ndarray:
     import numpy as np
 
     world = load_world()
     tags = world.tags(kind)
     total = np.zeros(len(world.genes))
+    openness = accessibility(kind)
     for module, factors in modules.items():
         factor = by_tag(factors, tags)
         if factor:
-            total += factor * world.module("modules", module)
+            core = world.core(module)
+            total += factor * world.module("modules", module) * np.where(core, np.maximum(openness, 0.7), openness)
     return total * np.exp(named_rng("response", name, kind).normal(0, KIND_SPREAD, len(world.genes)))
+
+
+def _frozen(values: np.ndarray) -> np.ndarray:
+    """The same array, read-only, for the caches hand it out again."""
+    values.flags.writeable = False
+    return values
 
 
 def find(name: str, known: dict[str, Any], what: str) -> Any:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from haystack import ontology
 from haystack.errors import OntologyError
 
+ROOT = "CL:0000000"
 Kind = Literal["same", "ancestor", "descendant", "relative"]
 KIND_ORDER: dict[Kind, int] = {"same": 0, "ancestor": 0, "descendant": 1, "relative": 2}
 
@@ -71,3 +74,31 @@ def _through_common_ancestor(own: dict[str, int], other: str) -> int | None:
     except OntologyError:
         return None
     return min((own[shared] + theirs[shared] for shared in own.keys() & theirs.keys()), default=None)
+
+
+def lineage_likeness(asked: str | None, others: Iterable[str]) -> dict[str, float]:
+    """How much lineage each of `others` shares with `asked`, in [0, 1], for types too far apart for hops to mean much.
+
+    Lin's similarity: twice the information content of the most specific common ancestor over the sum of both; the
+    content of a term is -ln of the share of Cell Ontology terms below it (itself included). Source: Lin 1998, An
+    information-theoretic definition of similarity. Types without a CL id are left out.
+    """
+    if asked is None or not asked.startswith("CL:"):
+        return {}
+    found = {}
+    try:
+        ours = {asked, *ontology.ancestors(asked)}
+        for other in others:
+            if other.startswith("CL:"):
+                common = ours & {other, *ontology.ancestors(other)}
+                total = _content(asked) + _content(other)
+                shared = max((_content(term) for term in common), default=0.0)
+                found[other] = 2 * shared / total if total else 1.0
+    except OntologyError:
+        return {}
+    return found
+
+
+@lru_cache(maxsize=5000)
+def _content(term_id: str) -> float:
+    return -math.log((1 + len(ontology.descendants(term_id))) / (1 + len(ontology.descendants(ROOT))))

@@ -40,7 +40,10 @@ def apply_holdouts(
     for atlas in sorted(set(cell_sets["atlas"]) & set(cells)):
         if not any(one.atlas is None or one.atlas.casefold() == atlas.casefold() for one in exclude):
             continue
-        sql = f"SELECT {labels}, count(*) AS n FROM cells GROUP BY {labels}"  # noqa: S608  our own column names
+        if any(one.share < 1 for one in exclude):
+            sql = f"SELECT {labels}, row, 1 AS n FROM cells"  # noqa: S608  our own column names
+        else:
+            sql = f"SELECT {labels}, count(*) AS n FROM cells GROUP BY {labels}"  # noqa: S608
         groups = run_sql(sql, cells=Path(cells[atlas])).assign(atlas=atlas)
         held = groups[excluded(groups, exclude)]
         if held.empty:

@@ -13,7 +13,7 @@ import numpy as np
 from haystack.config import RetrievalSettings
 from haystack.contracts import StructuredQuery, TaskType
 from haystack.knowledge.names import key
-from haystack.retrieval.celltypes import Relation, relate
+from haystack.retrieval.celltypes import Relation, lineage_likeness, relate
 from haystack.retrieval.index import HEALTHY, CellSetIndex
 
 MatchKind = Literal["exact", "synonym", "partial"]
@@ -123,6 +123,12 @@ class Question:
         return relation.closeness if relation and relation.hops <= self.max_hops else 0.0
 
     @cached_property
+    def lineage(self) -> np.ndarray:
+        """Per row: lineage shared with the asked type in [0, 1], however far; 0 where either has no CL id."""
+        likeness = lineage_likeness(self.asked_type, self.index.cell_type.values)
+        return self.index.cell_type.spread(lambda cell_type: likeness.get(cell_type, 0.0))
+
+    @cached_property
     def is_asked_type(self) -> np.ndarray:
         """Rows of the asked type or one of its subtypes."""
         kinds = {"same", "descendant"}
@@ -137,7 +143,9 @@ class Question:
             return f"{name} (no cell type was asked for)"
         relation = self.relations.get(self.index.cell_type.at(row) or "")
         if relation is None or relation.hops > self.max_hops:
-            return f"{name} is another cell type than {self.asked_type_words}"
+            likeness = self.lineage[row]
+            shared = f" (shared lineage {likeness:.2f})" if likeness > 0 else ""
+            return f"{name} is another cell type than {self.asked_type_words}{shared}"
         return relation.words(name, self.asked_type_words)
 
     # -- perturbations -----------------------------------------------------------------------------------------------

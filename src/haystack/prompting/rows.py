@@ -1,0 +1,122 @@
+"""The cells of cell sets: their positions in the atlas and their depth, hold-outs taken out cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from haystack.errors import ContractError
+from haystack.retrieval.holdout import KEYS
+from haystack.retrieval.index import ORIGINALS, excluded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from haystack.config import CellFilter
+
+
+@dataclass(frozen=True)
+class SetRows:
+    """Cells of one set, (n,): positions in the atlas's matrix, ascending, and depth (NaN where not read)."""
+
+    rows: np.ndarray
+    depth: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def without(self, rows: np.ndarray) -> SetRows:
+        """Less the given rows."""
+        keep = ~np.isin(self.rows, rows)
+        return SetRows(self.rows[keep], self.depth[keep])
+
+
+class RowBook:
+    """Looks cells up by cell set, many sets of an atlas at once.
+
+    Parameters
+    ----------
+    cell_sets
+        CELL_SETS.
+    cells
+        atlas -> `cells.parquet`.
+    exclude
+        hold-outs; no cell that matches one is ever handed out.
+
+    Raises
+    ------
+    ContractError
+        when `cells.parquet` of an atlas is missing, broken, or older than the cell sets.
+    """
+
+    def __init__(
+        self, cell_sets: pd.DataFrame, cells: Mapping[str, str | Path], exclude: Sequence[CellFilter] = ()
+    ) -> None:
+        self.cell_sets = cell_sets.set_index("cell_set_id", drop=False)
+        self.cells = {atlas: Path(path) for atlas, path in cells.items()}
+        self.exclude = list(exclude)
+        self._known: dict[str, SetRows] = {}
+
+    def load(self, cell_set_ids: Iterable[str]) -> None:
+        """Look up these sets, one pass over each atlas that they are in."""
+        missing = sorted(set(cell_set_ids) - self._known.keys())
+        if not missing:
+            return
+        wanted = self.cell_sets.loc[missing]
+        for atlas, part in wanted.groupby("atlas", sort=True, observed=True):
+            found = self._read(str(atlas), part)
+            found = found[~excluded(found.assign(atlas=atlas), self.exclude)]
+            groups = dict(iter(found.groupby("cell_set_id", sort=False)))
+            for cell_set_id in part.index:
+                group = groups.get(cell_set_id, found.iloc[:0])
+                depth = group["depth"].to_numpy(dtype=float, na_value=np.nan)
+                self._known[cell_set_id] = SetRows(group["row"].to_numpy(dtype=np.int64), depth)
+
+    def __getitem__(self, cell_set_id: str) -> SetRows:
+        self.load([cell_set_id])
+        return self._known[cell_set_id]
+
+    def _read(self, atlas: str, wanted: pd.DataFrame) -> pd.DataFrame:
+        import duckdb
+
+        path = self.cells.get(atlas)
+        if path is None or not path.exists():
+            raise ContractError(f"{path or atlas}: no cells.parquet for atlas '{atlas}'; build the index again")
+        same = " AND ".join(f"c.{key} IS NOT DISTINCT FROM w.{key}" for key in KEYS)
+        labels = ", ".join(f"c.{name}" for name in [*KEYS, *ORIGINALS]) if self.exclude else "c.row AS row_again"
+        quoted = str(path).replace("'", "''")
+        sql = (
+            f"SELECT w.cell_set_id, c.row, coalesce(c.total_counts, c.n_genes) AS depth, {labels} "  # noqa: S608
+            f"FROM read_parquet('{quoted}') c JOIN wanted w ON {same}{_pruning(wanted)} ORDER BY c.row"
+        )
+        with duckdb.connect() as connection:
+            connection.register("wanted", _as_text(wanted.reset_index(drop=True)[["cell_set_id", *KEYS]]))
+            try:
+                found = connection.execute(sql).df()
+            except duckdb.Error as error:
+                raise ContractError(f"{path}: not a whole cells.parquet ({error}); build the index again") from error
+        return found
+
+
+def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Missing labels as None in columns of texts, so that the join sees null against null even in an empty column."""
+    import pandas as pd
+
+    texts = {name: frame[name].astype("string") for name in frame.columns if name != "is_control"}
+    return pd.DataFrame({**texts, "is_control": frame["is_control"].astype(bool)})[list(frame.columns)]
+
+
+def _pruning(wanted: pd.DataFrame) -> str:
+    """A condition on the columns with few wanted values, so that row groups without them are skipped."""
+    out = ""
+    for name in ("cell_type_cl_id", "perturbation_name", "donor_id"):
+        values = wanted[name]
+        if values.isna().any() or values.nunique() > 20:
+            continue
+        words = ", ".join("'" + str(value).replace("'", "''") + "'" for value in sorted(set(values)))
+        out += f" AND c.{name} IN ({words})"
+    return out

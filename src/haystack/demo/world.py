@@ -27,7 +27,7 @@ RECEPTOR_SPAN = 4.0
 CORE_SHARE = 1 / 3
 """share of a module's genes, from the first on, that answer in every kind of cell that responds at all"""
 CLOSED = (0.3, 0.2)
-"""chance that another gene is closed in a whole branch (myeloid, lymphoid, ...), and in a twig of it (mono, t, b, ...)"""
+"""chance that another gene is closed in a branch (myeloid, lymphoid, ...), and in a twig of it (mono, t, b, ...)"""
 BRANCHES = ("myeloid", "lymphoid", "mesenchymal", "endothelial", "epithelial")
 OPEN_SPREAD = 0.3
 """sd of ln of the factor by which a branch, and again a twig, responds more or less in a gene"""

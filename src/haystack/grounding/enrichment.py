@@ -1,0 +1,281 @@
+"""Enrichment: over-representation over all sets, pre-ranked GSEA over a shortlist, TF activity by a linear model.
+
+- Over-representation: one-sided hypergeometric test of the DE genes that rise, and of those that fall, in every set;
+  background = tested genes (expressed, held by the model). gseapy computes the table; `over_representation` is the
+  same test as arrays, for the nulls.
+- GSEA: gseapy `prerank` on log2fc x -log10 p, weighted, sets on the shortlist only (expected pathways, then the best
+  of the over-representation): 1,000 permutations over a whole library would take minutes and change nothing in the
+  score.
+- TF activity: the t statistic of the slope of a univariate linear model of the ranking on the regulon's weights over
+  all tested genes (decoupler's `ulm`). decoupler compiles for about ten seconds in every fresh process, so the
+  formula is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from haystack.grounding.de import adjust
+from haystack.grounding.genesets import SetMatrix
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from haystack.config import EnrichmentSettings
+    from haystack.grounding.response import Response
+
+Libraries = Mapping[str, Mapping[str, frozenset[str]]]
+Regulons = Mapping[str, Mapping[str, float]]
+MIN_REGULON = 5
+"""measured targets that a TF needs"""
+
+
+def enrich(
+    response: Response,
+    sets: SetMatrix,
+    regulons: Regulons | None,
+    expected: Sequence[str],
+    settings: EnrichmentSettings,
+    seed: int,
+) -> pd.DataFrame:
+    """The rows of the contract `ENRICHMENT` (but for prompt_id) of one prompt.
+
+    Parameters
+    ----------
+    sets
+        libraries within the response's genes.
+    expected
+        gene set names that must be on the GSEA shortlist, best first.
+    """
+    import pandas as pd
+
+    parts = [_ora_table(response, sets)]
+    shortlist = _shortlist(parts[0], sets, expected, settings.gsea_sets)
+    if shortlist and settings.gsea_permutations:
+        parts.append(_gsea_table(response, sets, shortlist, settings, seed))
+    if regulons:
+        parts.append(_ulm_table(response, regulons))
+    table = pd.concat([part for part in parts if len(part)] or [parts[0]], ignore_index=True)
+    return table.sort_values(["method", "library", "direction", "pval", "term"], kind="stable", ignore_index=True)
+
+
+def over_representation(response: Response, sets: SetMatrix) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Per direction (1 up, -1 down): p-value and overlap of every set."""
+    from scipy.stats import hypergeom
+
+    found = {}
+    for direction, chosen in ((1, response.up), (-1, response.down)):
+        overlap = sets.overlap(chosen)
+        pval = (
+            hypergeom.sf(overlap - 1, response.genes.size, sets.sizes, int(chosen.sum())) if sets.names else np.zeros(0)
+        )
+        found[direction] = (np.where(overlap > 0, pval, 1.0), overlap)
+    return found
+
+
+def ulm(ranking: np.ndarray, genes: Sequence[str], regulons: Regulons) -> pd.DataFrame:
+    """TF activity: t of the slope of `ranking` on the regulon's weights, zero for genes that are not targets.
+
+    Returns
+    -------
+    DataFrame
+        tf, statistic (t, n - 2 degrees of freedom), pval (two-sided), n (measured targets), sorted by tf.
+
+    Source: decoupler's `ulm` (Badia-i-Mompel et al. 2022).
+    """
+    import pandas as pd
+    from scipy import sparse, stats
+
+    position = {gene: index for index, gene in enumerate(genes)}
+    tfs: list[str] = []
+    rows: list[int] = []
+    columns: list[int] = []
+    weights: list[float] = []
+    sizes: list[int] = []
+    for tf in sorted(regulons):
+        targets = [(position[gene], weight) for gene, weight in sorted(regulons[tf].items()) if gene in position]
+        if len(targets) >= MIN_REGULON:
+            rows += [at for at, _ in targets]
+            weights += [weight for _, weight in targets]
+            columns += [len(tfs)] * len(targets)
+            tfs.append(tf)
+            sizes.append(len(targets))
+    n = len(position)
+    if not tfs or n < 3:
+        return pd.DataFrame({"tf": pd.Series(dtype=str), "statistic": [], "pval": [], "n": []})
+    matrix = sparse.csc_matrix((weights, (rows, columns)), shape=(n, len(tfs)))
+    y = ranking - ranking.mean()
+    mean = np.asarray(matrix.mean(axis=0)).ravel()
+    spread = np.asarray(matrix.multiply(matrix).sum(axis=0)).ravel() - n * mean**2
+    covariance = matrix.T @ y
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r = np.clip(np.nan_to_num(covariance / np.sqrt(spread * (y @ y))), -1 + 1e-12, 1 - 1e-12)
+    t = r * np.sqrt((n - 2) / (1 - r**2))
+    return pd.DataFrame({"tf": tfs, "statistic": t, "pval": 2 * stats.t.sf(np.abs(t), n - 2), "n": sizes})
+
+
+def _ora_table(response: Response, sets: SetMatrix) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = []
+    for library in sorted(set(sets.libraries)):
+        wanted = {
+            name: response.genes[held].tolist()
+            for name, owner, held in zip(sets.names, sets.libraries, sets.rows, strict=True)
+            if owner == library
+        }
+        for direction, chosen in (("up", response.up), ("down", response.down)):
+            rows.append(_ora_rows(response, wanted, chosen, library, direction))
+    return pd.concat(rows, ignore_index=True) if rows else _empty()
+
+
+def _ora_rows(
+    response: Response, wanted: dict[str, list[str]], chosen: np.ndarray, library: str, direction: str
+) -> pd.DataFrame:
+    """One library, one direction; sets without overlap have p = 1."""
+    import pandas as pd
+
+    found = {}
+    genes = response.genes[chosen].tolist()
+    if genes:
+        import gseapy
+
+        result = gseapy.enrich(
+            gene_list=genes, gene_sets=wanted, background=response.genes.tolist(), outdir=None, no_plot=True, cutoff=1.0
+        ).results
+        if len(result):
+            found = {row["Term"]: row for row in result.to_dict("records")}
+    table = pd.DataFrame(
+        {
+            "method": "ora",
+            "library": library,
+            "term": list(wanted),
+            "direction": direction,
+            "statistic": [_finite(found[name]["Odds Ratio"]) if name in found else 0.0 for name in wanted],
+            "pval": [float(found[name]["P-value"]) if name in found else 1.0 for name in wanted],
+            "n_overlap": [len(found[name]["Genes"].split(";")) if name in found else 0 for name in wanted],
+            "n_set": [len(members) for members in wanted.values()],
+            "genes": [";".join(sorted(found[name]["Genes"].split(";"))) if name in found else "" for name in wanted],
+        }
+    )
+    table["padj"] = adjust(table["pval"].to_numpy(float))
+    return table
+
+
+def _shortlist(ora: pd.DataFrame, sets: SetMatrix, expected: Sequence[str], size: int) -> list[int]:
+    """Columns of `sets` for GSEA: expected ones first, then by over-representation; at most `size`."""
+    columns = [sets.column[name.lower()] for name in expected if name.lower() in sets.column]
+    by_key = {
+        (library, name): index for index, (library, name) in enumerate(zip(sets.libraries, sets.names, strict=True))
+    }
+    best = ora.sort_values(["pval", "library", "term"], kind="stable")
+    columns += [by_key[key] for key in zip(best["library"], best["term"], strict=True)]
+    return list(dict.fromkeys(columns))[:size]
+
+
+def _gsea_table(
+    response: Response, sets: SetMatrix, shortlist: list[int], settings: EnrichmentSettings, seed: int
+) -> pd.DataFrame:
+    import logging
+
+    import gseapy
+    import pandas as pd
+
+    order = np.lexsort((response.genes.astype(str), -response.signed))
+    ranking = pd.DataFrame({"gene": response.genes[order], "signed": response.signed[order]})
+    if not np.any(response.signed):
+        return _empty()
+    wanted = {str(column): response.genes[sets.rows[column]].tolist() for column in shortlist}
+    logger = logging.getLogger("gseapy")
+    before, logger.disabled = logger.disabled, True
+    try:
+        result = gseapy.prerank(
+            rnk=ranking,
+            gene_sets=wanted,
+            min_size=1,
+            max_size=max(settings.max_size, max(map(len, wanted.values()))),
+            permutation_num=settings.gsea_permutations,
+            weight=1.0,
+            seed=seed,
+            threads=1,
+            outdir=None,
+            no_plot=True,
+            verbose=False,
+        ).res2d
+    finally:
+        logger.disabled = before
+    rows = []
+    for row in result.to_dict("records"):
+        column = int(row["Term"])
+        score, pval = _finite(row["NES"]), _finite(row["NOM p-val"])
+        lead = sorted(filter(None, str(row["Lead_genes"]).split(";")))
+        rows.append(
+            {
+                "method": "gsea",
+                "library": sets.libraries[column],
+                "term": sets.names[column],
+                "direction": "up" if (score or 0) >= 0 else "down",
+                "statistic": score,
+                "pval": None if pval is None else max(pval, 1 / (1 + settings.gsea_permutations)),
+                "n_overlap": len(lead),
+                "n_set": int(sets.sizes[column]),
+                "genes": ";".join(lead),
+            }
+        )
+    return _adjusted(pd.DataFrame(rows)) if rows else _empty()
+
+
+def _ulm_table(response: Response, regulons: Regulons) -> pd.DataFrame:
+    import pandas as pd
+
+    activity = ulm(response.signed, response.genes.tolist(), regulons)
+    if not len(activity):
+        return _empty()
+    moved = set(response.genes[response.is_de])
+    known = set(response.genes.tolist())
+    table = pd.DataFrame(
+        {
+            "method": "ulm",
+            "library": "regulons",
+            "term": activity["tf"],
+            "direction": np.where(activity["statistic"] >= 0, "up", "down"),
+            "statistic": activity["statistic"].astype(float),
+            "pval": activity["pval"].astype(float),
+            "n_overlap": activity["n"].astype(int),
+            "n_set": [len(known & set(regulons[tf])) for tf in activity["tf"]],
+            "genes": [";".join(sorted(moved & set(regulons[tf]))) for tf in activity["tf"]],
+        }
+    )
+    return _adjusted(table)
+
+
+def _adjusted(table: pd.DataFrame) -> pd.DataFrame:
+    """Benjamini-Hochberg within method, library and direction."""
+    table["pval"] = table["pval"].astype(float)
+    table["padj"] = np.nan
+    for index in table.groupby(["method", "library", "direction"], sort=True).groups.values():
+        table.loc[index, "padj"] = adjust(table.loc[index, "pval"].to_numpy(float))
+    return table
+
+
+def _finite(value: object) -> float | None:
+    number = float(str(value))
+    return number if np.isfinite(number) else None
+
+
+def _empty() -> pd.DataFrame:
+    import pandas as pd
+
+    from haystack.contracts import ENRICHMENT
+
+    kinds = {"str": "object", "int": "int64", "float": "float64", "bool": "bool"}
+    return pd.DataFrame(
+        {
+            column.name: pd.Series(dtype=kinds[column.kind])
+            for column in ENRICHMENT.columns
+            if column.name != "prompt_id"
+        }
+    )

@@ -1,0 +1,312 @@
+"""Ground predictions: one function for any two sets of cells, one for the files of an iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from haystack.contracts import (
+    DE,
+    ENRICHMENT,
+    Candidates,
+    Component,
+    ControlStrategy,
+    Grounding,
+    Perturbation,
+    PredictionRole,
+    PromptGrounding,
+    Prompts,
+    StructuredQuery,
+    read_json,
+    read_predictions,
+    read_table,
+    write_json,
+    write_table,
+)
+from haystack.errors import GroundingError
+from haystack.grounding.de import differential_expression
+from haystack.grounding.enrichment import enrich
+from haystack.grounding.expectation import Expectation, asked
+from haystack.grounding.genesets import read_edges, read_libraries, read_regulons, set_matrix
+from haystack.grounding.literature import literature_support
+from haystack.grounding.nulls import null_composites, percentile
+from haystack.grounding.observational import observe
+from haystack.grounding.refine import refine
+from haystack.grounding.response import response_of
+from haystack.grounding.score import Composite, Evidence, Judge, composite
+
+if TYPE_CHECKING:
+    import anndata as ad
+    import pandas as pd
+
+    from haystack.config import DESettings, EnrichmentSettings, Settings
+
+
+def load_evidence(settings: Settings, known: Sequence[Perturbation] | None = None) -> Evidence:
+    """Gene sets, regulons, network and known perturbations, as the config names them."""
+    if known is None:
+        from haystack.knowledge import perturbations
+
+        known = perturbations()
+    return Evidence(
+        libraries=read_libraries(settings.enrichment.libraries),
+        regulons=read_regulons(settings.enrichment.regulons) if settings.enrichment.regulons else None,
+        edges=read_edges(settings.grounding.network) if settings.grounding.network else None,
+        known=known,
+        de=settings.de,
+        enrichment=settings.enrichment,
+        grounding=settings.grounding,
+        seed=settings.seed,
+    )
+
+
+def ground_cells(
+    query: StructuredQuery,
+    perturbed: ad.AnnData,
+    control: ad.AnnData,
+    evidence: Evidence,
+    *,
+    prompt_id: str = "cells",
+    control_strategy: ControlStrategy = ControlStrategy.SYNTHETIC_CONTROL,
+    fallback: bool = False,
+    de: pd.DataFrame | None = None,
+    truth: tuple[ad.AnnData, ad.AnnData] | None = None,
+    papers: Sequence[Any] | None = None,
+) -> PromptGrounding:
+    """Score two sets of cells against what a question leads one to expect.
+
+    Parameters
+    ----------
+    perturbed, control
+        cells x genes, raw counts in X; var_names are upper-case gene symbols, the same in both.
+    fallback
+        the control was asked for and could not be made, so the query cells stand in.
+    de
+        their DE table, when it was computed before (contract `DE`).
+    truth
+        observed perturbed and control cells, where they are known: their composite is the ceiling.
+    papers
+        evidence objects of the literature search; None: not searched.
+
+    Returns
+    -------
+    PromptGrounding
+        without NaN or infinity; what could not be tested is null with a reason.
+    """
+    table = _de_of(perturbed, control, evidence.de, query) if de is None else de
+    few = _too_few(perturbed, control, evidence.de.min_cells)
+    response = response_of(table, evidence.de)
+    question = asked(query)
+    if query.task_type.is_perturbational:
+        weights = evidence.grounding.weights
+        judge = None if few else Judge(response, evidence)
+        components = _perturbational(judge, question, few)
+        components["literature_support"] = literature_support(papers)
+        found = composite(components, weights, fallback)
+        nulls, draws = null_composites(perturbed, control, question, evidence, judge, weights)
+        ceiling = _ceiling(truth, query, question, evidence)
+    else:
+        weights = evidence.grounding.observational_weights
+        components, nulls, draws = observe(query, perturbed, control, evidence)
+        found = composite(components, weights, fallback)
+        ceiling = None
+    return PromptGrounding(
+        prompt_id=prompt_id,
+        components={name: components[name] for name in [*weights, *components] if name in components},
+        weights=found.weights,
+        composite_value=found.value,
+        composite_score=found.score,
+        percentile=percentile(found.value, draws),
+        nulls=nulls,
+        ceiling=ceiling,
+        control_strategy=control_strategy,
+        n_de=int(response.is_de.sum()),
+        n_up=int(response.up.sum()),
+        n_down=int(response.down.sum()),
+        notes=[*found.notes, *_notes(table, few)],
+    )
+
+
+def enrich_predictions(
+    predictions: Path,
+    query: Path,
+    out_de: Path,
+    out_enrichment: Path,
+    de: DESettings,
+    enrichment: EnrichmentSettings,
+    seed: int,
+) -> None:
+    """Write the contract tables DE and ENRICHMENT for all prompts of an iteration.
+
+    Under query_as_control, genes that also move between the query cells and their reconstruction are reconstruction
+    error: their `is_de` is false.
+    """
+    import pandas as pd
+
+    cells, question = read_predictions(predictions), read_json(query, StructuredQuery)
+    libraries = read_libraries(enrichment.libraries)
+    regulons = read_regulons(enrichment.regulons) if enrichment.regulons else None
+    expected = sorted(asked(question).pathways)
+    tables, enriched = [], []
+    for prompt_id in prompt_ids(cells):
+        perturbed, control, reconstruction = groups(cells, prompt_id)
+        table = _de_of(perturbed, control, de, question)
+        table.loc[table["gene"].isin(_reconstruction_error(table, reconstruction, control, de)), "is_de"] = False
+        response = response_of(table, de)
+        sets = set_matrix(libraries, response.genes, enrichment.min_size, enrichment.max_size)
+        found = enrich(response, sets, regulons, expected, enrichment, seed)
+        tables.append(table.assign(prompt_id=prompt_id))
+        enriched.append(found.assign(prompt_id=prompt_id))
+    write_table(out_de, pd.concat(tables, ignore_index=True), DE)
+    write_table(out_enrichment, pd.concat(enriched, ignore_index=True), ENRICHMENT)
+
+
+def ground_predictions(
+    query: Path,
+    predictions: Path,
+    prompts: Path,
+    candidates: Path,
+    de: Path,
+    enrichment: Path,
+    out: Path,
+    settings: Settings,
+    run_id: str,
+    iteration: int,
+) -> None:
+    """Score every prompt of an iteration, pick the best, and say what the next iteration should do differently."""
+    question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
+    cells, table = read_predictions(predictions), read_table(de, DE)
+    read_table(enrichment, ENRICHMENT, columns=["prompt_id", "method", "term"])
+    evidence = load_evidence(settings)
+    found = []
+    for prompt in chosen.prompts:
+        if prompt.prompt_id not in set(cells.obs["prompt_id"].astype(str)):
+            raise GroundingError(f"{predictions}: holds no cells of prompt {prompt.prompt_id} ({prompts})")
+        perturbed, control, reconstruction = groups(cells, prompt.prompt_id)
+        own = table[table["prompt_id"] == prompt.prompt_id].drop(columns="prompt_id").reset_index(drop=True)
+        noise = _reconstruction_error(own, reconstruction, control, settings.de)
+        grounding = ground_cells(
+            question,
+            perturbed,
+            control,
+            evidence,
+            prompt_id=prompt.prompt_id,
+            control_strategy=prompt.control_strategy,
+            fallback=_fell_back(prompt.control_strategy, chosen.control_strategy_asked),
+            de=own[~own["gene"].isin(noise)].reset_index(drop=True),
+        )
+        if noise:
+            grounding.notes.append(
+                f"{len(noise)} genes move in the model's reconstruction of the query cells too and do not count: "
+                + ", ".join(sorted(noise)[:10])
+            )
+        found.append(grounding)
+    rated = [(item.composite_value, -index) for index, item in enumerate(found) if item.composite_value is not None]
+    best = found[-max(rated)[1]] if rated else None
+    write_json(
+        out,
+        Grounding(
+            run_id=run_id,
+            iteration=iteration,
+            prompts=found,
+            best_prompt_id=best.prompt_id if best else None,
+            composite_value=best.composite_value if best else None,
+            composite_score=best.composite_score if best else None,
+            refinement=refine(question, chosen, read_json(candidates, Candidates), found, settings),
+        ),
+    )
+
+
+def prompt_ids(cells: ad.AnnData) -> list[str]:
+    """The prompts of predictions, in order."""
+    return sorted(set(cells.obs["prompt_id"].dropna().astype(str)))
+
+
+def groups(cells: ad.AnnData, prompt_id: str) -> tuple[ad.AnnData, ad.AnnData, ad.AnnData | None]:
+    """Perturbed, control and (under query_as_control, where it was generated) reconstruction cells of a prompt."""
+    mine = (cells.obs["prompt_id"].astype(str) == prompt_id).to_numpy()
+    role = cells.obs["role"].astype(str).to_numpy()
+    parts = [cells[mine & (role == part.value)] for part in PredictionRole]
+    return parts[0], parts[1], parts[2] if parts[2].n_obs else None
+
+
+def _de_of(perturbed: ad.AnnData, control: ad.AnnData, settings: DESettings, query: StructuredQuery) -> pd.DataFrame:
+    """DE with one more row for every expected gene that the cells do not carry: `in_model` false."""
+    import pandas as pd
+
+    genes = [str(gene) for gene in perturbed.var_names]
+    if genes != [str(gene) for gene in control.var_names]:
+        raise GroundingError("perturbed and control cells name different genes; align their var_names first")
+    held = perturbed.var["in_model"].to_numpy(bool) if "in_model" in perturbed.var else np.ones(len(genes), dtype=bool)
+    table = differential_expression(
+        perturbed.X, control.X, genes, settings, in_model=[g for g, h in zip(genes, held, strict=True) if h]
+    )
+    absent = sorted((set(asked(query).targets) | {g.upper() for g in query.expected_marker_genes}) - set(genes))
+    if not absent:
+        return table
+    rows = pd.DataFrame({"gene": absent, "in_model": False, "is_de": False})
+    return pd.concat([table, rows.reindex(columns=table.columns)], ignore_index=True).astype(
+        {"in_model": bool, "is_de": bool}
+    )
+
+
+def _perturbational(judge: Judge | None, question: Expectation, few: str | None) -> dict[str, Component]:
+    if judge is None:
+        names = ("pathway_coherence", "target_activation", "network_coherence")
+        return {name: Component(evaluated=False, reason=few) for name in names}
+    if not judge.response.genes.size:
+        reason = "no gene could be tested: the model holds none, or no cell expresses any"
+        names = ("pathway_coherence", "target_activation", "network_coherence")
+        return {name: Component(evaluated=False, reason=reason) for name in names}
+    return judge.components(question, judge.others(question))
+
+
+def _ceiling(
+    truth: tuple[ad.AnnData, ad.AnnData] | None, query: StructuredQuery, question: Expectation, evidence: Evidence
+) -> float | None:
+    """Composite of the observed cells under the same question."""
+    if truth is None or _too_few(*truth, evidence.de.min_cells):
+        return None
+    judge = Judge(response_of(_de_of(*truth, evidence.de, query), evidence.de), evidence)
+    found: Composite = composite(_perturbational(judge, question, None), evidence.grounding.weights)
+    return found.value
+
+
+def _too_few(perturbed: ad.AnnData, control: ad.AnnData, least: int) -> str | None:
+    if min(perturbed.n_obs, control.n_obs) >= least:
+        return None
+    sizes = f"{perturbed.n_obs} perturbed and {control.n_obs} control cells"
+    return f"{sizes}; each group needs {least} (config: de.min_cells)"
+
+
+def _notes(table: pd.DataFrame, few: str | None) -> list[str]:
+    notes = ["p-values describe sampling of cells, not donors"]
+    if few:
+        notes.append(few)
+    outside = table.loc[~table["in_model"], "gene"].tolist()
+    if outside:
+        notes.append(f"not modelled, so not counted: {', '.join(outside[:20])}" + (" ..." if len(outside) > 20 else ""))
+    broken = table.loc[table["in_model"] & table["log2fc"].isna(), "gene"].tolist()
+    if broken:
+        notes.append(f"{len(broken)} genes hold values that are not finite and were left out: {', '.join(broken[:10])}")
+    return notes
+
+
+def _reconstruction_error(
+    table: pd.DataFrame, reconstruction: ad.AnnData | None, control: ad.AnnData, settings: DESettings
+) -> set[str]:
+    """Genes that move as much between the query cells and their own reconstruction, in the same direction."""
+    if reconstruction is None:
+        return set()
+    base = differential_expression(reconstruction.X, control.X, [str(g) for g in control.var_names], settings)
+    moved = base[base["is_de"]].set_index("gene")["log2fc"]
+    change = table.dropna(subset=["log2fc"]).set_index("gene")["log2fc"]
+    shared = moved.index.intersection(change.index)
+    return {gene for gene in shared if moved[gene] * change[gene] > 0 and abs(change[gene]) < 2 * abs(moved[gene])}
+
+
+def _fell_back(used: ControlStrategy, wanted: ControlStrategy) -> bool:
+    return used is ControlStrategy.QUERY_AS_CONTROL and wanted is ControlStrategy.SYNTHETIC_CONTROL

@@ -1,0 +1,100 @@
+"""What the same score gives to nonsense: nothing changes, labels permuted, another perturbation expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from haystack.grounding.de import differential_expression
+from haystack.grounding.expectation import Expectation, alternatives
+from haystack.grounding.response import Response, response_of
+from haystack.grounding.score import Evidence, Judge, composite
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+PERMUTATIONS = 5
+"""times that the labels of the cells are permuted and everything is computed again"""
+
+
+def null_composites(
+    perturbed: ad.AnnData,
+    control: ad.AnnData,
+    question: Expectation,
+    evidence: Evidence,
+    judge: Judge | None,
+    weights: Mapping[str, float],
+) -> tuple[dict[str, float | None], list[float]]:
+    """The nulls of a perturbational grounding: their means by name, and all draws.
+
+    - `no_change`: every gene as in the control;
+    - `permuted_labels`: perturbed and control cells exchanged at random, DE and components computed again;
+    - `random_expectation`: the same DE, asked for every other known perturbation that shares less than half of the
+      expected genes, each against all the others as rivals, the asked one among them.
+    """
+    names = ("no_change", "permuted_labels", "random_expectation")
+    if judge is None or not judge.response.genes.size:
+        return dict.fromkeys(names), []
+    nothing = _value(Judge(_still(judge.response), evidence), question, weights)
+    permuted = [
+        _value(Judge(response, evidence), question, weights) for response in _permuted(perturbed, control, evidence)
+    ]
+    others = [other for other in alternatives(question, evidence.known) if unrelated(question, other)]
+    random = [_value(judge, other, weights, asked=question) for other in others]
+    draws = [value for value in (nothing, *permuted, *random) if value is not None]
+    return dict(zip(names, (nothing, _mean(permuted), _mean(random)), strict=True)), draws
+
+
+def percentile(value: float | None, draws: Sequence[float]) -> float | None:
+    """Share of the null draws below `value`, ties half, in per cent."""
+    if value is None or not draws:
+        return None
+    null = np.asarray(draws)
+    return round(float(100 * (np.mean(null < value) + 0.5 * np.mean(null == value))), 2)
+
+
+def unrelated(question: Expectation, other: Expectation) -> bool:
+    """True unless one shares half of its expected genes, or any receptor-level name, with the other."""
+    shared = {gene for gene, sign in question.targets.items() if other.targets.get(gene) == sign}
+    smaller = min(len(question.targets), len(other.targets))
+    return not smaller or len(shared) < 0.5 * smaller
+
+
+def _value(
+    judge: Judge, expectation: Expectation, weights: Mapping[str, float], asked: Expectation | None = None
+) -> float | None:
+    others = judge.others(expectation, asked)
+    return composite(judge.components(expectation, others), weights).value
+
+
+def _still(response: Response) -> Response:
+    n = response.genes.size
+    return replace(
+        response,
+        log2fc=np.zeros(n),
+        pval=np.ones(n),
+        padj=np.ones(n),
+        is_de=np.zeros(n, dtype=bool),
+    )
+
+
+def _permuted(perturbed: ad.AnnData, control: ad.AnnData, evidence: Evidence) -> list[Response]:
+    from scipy import sparse
+
+    cells = sparse.vstack([sparse.csr_matrix(perturbed.X), sparse.csr_matrix(control.X)], format="csr")
+    rng = np.random.default_rng(evidence.seed)
+    found = []
+    for _ in range(PERMUTATIONS):
+        order = rng.permutation(cells.shape[0])
+        first, second = cells[order[: perturbed.n_obs]], cells[order[perturbed.n_obs :]]
+        table = differential_expression(first, second, [str(gene) for gene in perturbed.var_names], evidence.de)
+        found.append(response_of(table, evidence.de))
+    return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), 4) if known else None

@@ -1,0 +1,279 @@
+"""The components that need an expectation: target activation, pathway coherence, network coherence; and their rivals.
+
+A component's score is 1 + 9 x rise(agreement beyond chance) x confidence(p) x specificity (docs/grounding.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from haystack.contracts import Component
+from haystack.grounding.curves import confidence, rise, score
+from haystack.grounding.enrichment import Regulons, over_representation, ulm
+from haystack.grounding.expectation import Expectation, without
+from haystack.grounding.genesets import SetMatrix
+from haystack.grounding.network import MIN_GENES, Coherence, Network
+from haystack.grounding.response import CONTRADICTION, Response, Support, matched_p_value, support
+
+MIN_DISTINCT = 3
+"""expected genes (half of them at least) that another perturbation lacks, for the two to be told apart"""
+RIVAL_RIGHT = 4
+"""genes a rival must move the right way before it counts"""
+RIVAL_SUPPORT = 0.25
+"""agreement beyond chance that a rival needs"""
+TOLERANCE = 0.6
+"""share of the rival's support from which the asked perturbation is as good an explanation"""
+NETWORK_HALF = 0.1
+"""as curves.HALF, for shares of edges, which stay small even within one module"""
+TF_SHARE = 0.25
+"""weight of expected transcription factors beside expected genes"""
+
+
+@dataclass(frozen=True)
+class Specificity:
+    """How well the asked perturbation explains the response beside its best rival."""
+
+    factor: float
+    """1: no other known perturbation explains the response much better; 0: the asked one adds nothing to the rival"""
+    rival: str | None
+    own: float | None
+    others: float | None
+
+
+@dataclass(frozen=True)
+class SetEvidence:
+    """Over-representation as calls: -1, 0, 1 per set, with the share of its genes that move so."""
+
+    calls: np.ndarray
+    share: np.ndarray
+    pval: np.ndarray
+    """per set and direction: column 0 down, 1 up"""
+
+
+def set_evidence(response: Response, sets: SetMatrix, padj: float) -> SetEvidence:
+    """Call each set up or down by over-representation (Benjamini-Hochberg, or padj / 5 as an a-priori hypothesis)."""
+    from haystack.grounding.de import adjust
+
+    ora = over_representation(response, sets)
+    pval = np.stack([ora[-1][0], ora[1][0]], axis=1)
+    significant = np.stack([adjust(pval[:, 0]) < padj, adjust(pval[:, 1]) < padj], axis=1) | (pval < padj / 5)
+    side = np.argmin(pval, axis=1) if len(pval) else np.zeros(0, dtype=int)
+    picked = np.arange(side.size)
+    calls = np.where(significant[picked, side], np.where(side == 1, 1, -1), 0)
+    overlap = np.stack([ora[-1][1], ora[1][1]], axis=1)
+    share = overlap[picked, side] / np.maximum(sets.sizes, 1)
+    return SetEvidence(calls, share, pval)
+
+
+def specificity(
+    response: Response, sets: SetMatrix, evidence: SetEvidence, question: Expectation, others: Sequence[Expectation]
+) -> Specificity:
+    """Compare what only the asked perturbation expects with what only another one expects.
+
+    Perturbations that share a mechanism share expectations: what both expect counts for neither, and where the asked
+    one expects nothing of its own the two cannot be told apart, so nothing is taken away.
+    """
+    worst = Specificity(1.0, None, None, None)
+    for other in others:
+        rival = support(response, without(other.targets, question.targets))
+        if rival.right < RIVAL_RIGHT or rival.shrunk < RIVAL_SUPPORT:
+            continue
+        own_targets = without(question.targets, other.targets)
+        distinct = support(response, own_targets)
+        if question.targets:
+            if distinct.n < max(MIN_DISTINCT, 0.5 * len(question.targets)):
+                continue
+            own = max(distinct.shrunk, 0.0)
+        else:
+            own_sets = without(question.pathways, other.pathways)
+            if not own_sets:
+                continue
+            own = max(_set_support(sets, evidence, own_sets).shrunk, 0.0)
+        factor = min(own / (TOLERANCE * rival.shrunk), 1.0)
+        if factor < worst.factor:
+            worst = Specificity(factor, other.name, round(own, 4), round(rival.shrunk, 4))
+    return worst
+
+
+def rivals(response: Response, others: Sequence[Expectation]) -> list[Expectation]:
+    """Those of `others` whose expected genes move as they say, often enough to explain the response."""
+    supported = ((other, support(response, other.targets)) for other in others)
+    return [other for other, found in supported if found.right >= RIVAL_RIGHT and found.shrunk >= RIVAL_SUPPORT / 2]
+
+
+def target_activation(
+    response: Response,
+    question: Expectation,
+    regulons: Regulons | None,
+    specific: Specificity,
+    draws: int,
+    seed: int,
+) -> Component:
+    """Expected targets, and transcription factors among them, move the right way."""
+    if not question.targets:
+        return Component(evaluated=False, reason="the question names no expected target genes")
+    outside = sorted(set(question.targets) - response.in_model)
+    found = support(response, question.targets)
+    if found.n == 0:
+        return Component(
+            evaluated=False,
+            reason="the model holds none of the expected target genes",
+            details={"not_modelled": outside},
+        )
+    p_value = matched_p_value(response, question.targets, found.value, draws, seed)
+    factors = _expected_factors(response, question.factors, regulons)
+    agreement = found.corrected
+    if factors:
+        agreement = (1 - TF_SHARE) * agreement + TF_SHARE * float(np.mean(list(factors.values())))
+    moves = {
+        gene: int(response.hits[response.position[gene]]) for gene in question.targets if gene in response.position
+    }
+    return Component(
+        score=score(rise(agreement) * confidence(p_value) * specific.factor),
+        value=round(found.value, 6),
+        null_value=round(found.chance, 6),
+        p_value=p_value,
+        evaluated=True,
+        details={
+            "agreement": round(agreement, 6),
+            "expected": found.n,
+            "right": sorted(g for g, m in moves.items() if m and m == question.targets[g]),
+            "wrong": sorted(g for g, m in moves.items() if m and m != question.targets[g]),
+            "not_moved": sorted(g for g in question.targets if g in response.in_model and not moves.get(g)),
+            "not_modelled": outside,
+            "transcription_factors": {tf: round(value, 4) for tf, value in factors.items()},
+            "specificity": _specificity_details(specific),
+        },
+    )
+
+
+def pathway_coherence(
+    sets: SetMatrix, evidence: SetEvidence, question: Expectation, specific: Specificity, draws: int, seed: int
+) -> Component:
+    """Expected pathways are over-represented among the genes that move the expected way."""
+    if not question.pathways:
+        return Component(evaluated=False, reason="the question names no expected pathways")
+    known = {name: sign for name, sign in question.pathways.items() if name in sets.column}
+    unknown = sorted(set(question.pathways) - set(known))
+    if not known:
+        return Component(
+            evaluated=False,
+            reason="no expected pathway is in the gene set libraries, or none has enough genes in the model",
+            details={"unknown": unknown},
+        )
+    found = _set_support(sets, evidence, known)
+    gains = _set_gains(evidence)
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(0, len(sets.names), (draws, len(known)))
+    signs = np.array([known[name] for name in sorted(known)])
+    random = gains[picks, (signs > 0).astype(int)].mean(axis=1)
+    p_value = float((1 + np.sum(random >= found.value - 1e-12)) / (1 + draws))
+    calls = {sets.names[sets.column[name]]: int(evidence.calls[sets.column[name]]) for name in sorted(known)}
+    return Component(
+        score=score(rise(found.corrected) * _set_confidence(sets, evidence, known, p_value) * specific.factor),
+        value=round(found.value, 6),
+        null_value=round(found.chance, 6),
+        p_value=p_value,
+        evaluated=True,
+        details={
+            "agreement": round(found.corrected, 6),
+            "expected": len(known),
+            "calls": calls,
+            "share_of_genes": {
+                sets.names[sets.column[name]]: round(float(evidence.share[sets.column[name]]), 4)
+                for name in sorted(known)
+            },
+            "unknown": unknown,
+            "specificity": _specificity_details(specific),
+        },
+    )
+
+
+def network_coherence(
+    response: Response, network: Network | None, found: Coherence | None, question: Expectation, specific: Specificity
+) -> Component:
+    """DE genes are neighbours in a gene network, and neighbours of what the perturbation acts through.
+
+    Coherent but not anchored reaches half of the range: novel is not punished, and not taken for an answer either.
+    """
+    if network is None or not network.n_edges:
+        return Component(evaluated=False, reason="no gene network, or it holds none of the tested genes")
+    if found is None:
+        details = {"genes": 0, "note": f"fewer than {MIN_GENES} DE genes in the network"}
+        return Component(score=1.0, value=0.0, null_value=0.0, p_value=1.0, evaluated=True, details=details)
+    anchored = found.anchored(response.where(question.anchors))
+    held = 1.0 if anchored is None else rise(anchored[0], NETWORK_HALF) * confidence(anchored[1])
+    connected = rise(found.agreement, NETWORK_HALF) * confidence(found.p_value)
+    return Component(
+        score=score(connected * (0.5 + 0.5 * held * specific.factor)),
+        value=round(found.value, 6),
+        null_value=round(found.chance, 6),
+        p_value=found.p_value,
+        evaluated=True,
+        details={
+            "agreement": round(found.agreement, 6),
+            "genes": found.n_genes,
+            "anchored": None if anchored is None else round(anchored[0], 6),
+            "anchor_p_value": None if anchored is None else anchored[1],
+            "specificity": _specificity_details(specific),
+        },
+    )
+
+
+def _set_gains(evidence: SetEvidence) -> np.ndarray:
+    """Gain of every set if it is expected down (column 0) or up (column 1): half for the call, half for its share."""
+    size = 0.5 + 0.5 * np.minimum(evidence.share / 0.5, 1.0)
+    gains = np.zeros((evidence.calls.size, 2))
+    for column, sign in enumerate((-1, 1)):
+        moves = evidence.calls * sign
+        gains[:, column] = np.where(moves > 0, size, np.where(moves < 0, -CONTRADICTION * size, 0.0))
+    return gains
+
+
+def _set_support(sets: SetMatrix, evidence: SetEvidence, expected: Mapping[str, int]) -> Support:
+    known = [(sets.column[name], sign) for name, sign in sorted(expected.items()) if name in sets.column]
+    if not known:
+        return Support(0, 0, 0, 0.0, 0.0)
+    gains = _set_gains(evidence)
+    own = [gains[column, int(sign > 0)] for column, sign in known]
+    chance = float(np.mean([gains[:, int(sign > 0)].mean() for _, sign in known]))
+    return Support(
+        n=len(known),
+        right=sum(gain > 0 for gain in own),
+        wrong=sum(gain < 0 for gain in own),
+        value=float(np.mean(own)),
+        chance=max(chance, 0.0),
+    )
+
+
+def _set_confidence(sets: SetMatrix, evidence: SetEvidence, known: Mapping[str, int], p_value: float) -> float:
+    """Random sets are few, so their p-value is coarse; the sets' own tests (Bonferroni) count beside it."""
+    own = min(evidence.pval[sets.column[name], int(sign > 0)] for name, sign in known.items()) * len(known)
+    return max(confidence(p_value), confidence(min(own, 1.0)))
+
+
+def _expected_factors(response: Response, factors: Mapping[str, int], regulons: Regulons | None) -> dict[str, float]:
+    """Expected transcription factors: 1, 0 or -CONTRADICTION by the activity of their regulon."""
+    if not regulons or not response.is_de.any():
+        return {}
+    wanted = {tf: regulons[tf] for tf in sorted(factors) if tf in regulons}
+    activity = ulm(response.signed, response.genes.tolist(), wanted)
+    found = {}
+    for row in activity.itertuples():
+        moved = response.hits[response.where(regulons[row.tf])]
+        strong = row.pval < response.padj_threshold / max(len(activity), 1) and np.count_nonzero(moved) >= MIN_DISTINCT
+        agrees = np.sign(row.statistic) == factors[row.tf]
+        found[row.tf] = (1.0 if agrees else -CONTRADICTION) if strong else 0.0
+    return found
+
+
+def _specificity_details(specific: Specificity) -> dict[str, object]:
+    return {
+        "factor": round(specific.factor, 4),
+        "rival": specific.rival,
+        "own": specific.own,
+        "others": specific.others,
+    }

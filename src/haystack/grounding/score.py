@@ -1,0 +1,133 @@
+"""From one DE table to components, and from components to a composite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from haystack.config import DESettings, EnrichmentSettings, GroundingSettings
+from haystack.contracts import Component, Perturbation
+from haystack.grounding.curves import whole
+from haystack.grounding.enrichment import Libraries, Regulons
+from haystack.grounding.expectation import Expectation, alternatives
+from haystack.grounding.genesets import SetMatrix, set_matrix
+from haystack.grounding.network import Coherence, Network, coherence, from_edges, from_sets
+from haystack.grounding.perturbational import (
+    SetEvidence,
+    network_coherence,
+    pathway_coherence,
+    rivals,
+    set_evidence,
+    specificity,
+    target_activation,
+)
+from haystack.grounding.response import Response
+
+MIN_WEIGHT = 0.5
+"""share of the weight that must be evaluated for a composite"""
+CONTRADICTED = 2.0
+"""points taken from the composite when all expected genes move the wrong way; in proportion below"""
+FALLBACK = 0.5
+"""points taken from the composite when query_as_control stands in for a control that could not be paired"""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What all prompts of an iteration are judged with."""
+
+    libraries: Libraries
+    regulons: Regulons | None
+    edges: set[tuple[str, str]] | None
+    known: Sequence[Perturbation]
+    de: DESettings = field(default_factory=DESettings)
+    enrichment: EnrichmentSettings = field(default_factory=EnrichmentSettings)
+    grounding: GroundingSettings = field(default_factory=GroundingSettings)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Weighted mean of the evaluated components, less the stated penalties."""
+
+    value: float | None
+    weights: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def score(self) -> int | None:
+        """Whole number, or None where the value is."""
+        return None if self.value is None else whole(self.value)
+
+
+class Judge:
+    """One response, prepared so that several expectations can be asked of it."""
+
+    def __init__(self, response: Response, evidence: Evidence) -> None:
+        self.response = response
+        self.evidence = evidence
+        limits = evidence.enrichment
+        self.sets: SetMatrix = set_matrix(evidence.libraries, response.genes, limits.min_size, limits.max_size)
+        self.set_calls: SetEvidence = set_evidence(response, self.sets, limits.padj)
+        self.network: Network = (
+            from_sets(self.sets, evidence.regulons)
+            if evidence.edges is None
+            else from_edges(evidence.edges, response.genes)
+        )
+        self.coherence: Coherence | None = coherence(
+            self.network, response, evidence.grounding.permutations, evidence.seed
+        )
+
+    def components(self, question: Expectation, others: Sequence[Expectation]) -> dict[str, Component]:
+        """Target activation, pathway coherence and network coherence, as asked."""
+        draws, seed = self.evidence.grounding.permutations, self.evidence.seed
+        specific = specificity(self.response, self.sets, self.set_calls, question, others)
+        return {
+            "pathway_coherence": pathway_coherence(self.sets, self.set_calls, question, specific, draws, seed),
+            "target_activation": target_activation(
+                self.response, question, self.evidence.regulons, specific, draws, seed
+            ),
+            "network_coherence": network_coherence(self.response, self.network, self.coherence, question, specific),
+        }
+
+    def others(self, question: Expectation, asked: Expectation | None = None) -> list[Expectation]:
+        """The known perturbations (and `asked`, which may be unknown) that might explain this response instead."""
+        found = [other for other in self._rivals if other.name.lower() != question.name.lower()]
+        if asked is not None and asked.name not in {other.name for other in found}:
+            found += rivals(self.response, [asked])
+        return found
+
+    @cached_property
+    def _rivals(self) -> list[Expectation]:
+        return rivals(self.response, alternatives(None, self.evidence.known))
+
+
+def composite(components: Mapping[str, Component], weights: Mapping[str, float], fallback: bool = False) -> Composite:
+    """Weigh the evaluated components.
+
+    Weights are renormalised over what was evaluated. With less than half of the weight evaluated there is no composite.
+    Contradicted target genes and a fallback to query_as_control cost stated points; the value stays within 1 to 10.
+    """
+    total = sum(weights.values())
+    used = {
+        name: weight for name, weight in weights.items() if name in components and components[name].evaluated and weight
+    }
+    weight = sum(used.values())
+    if total <= 0 or weight < MIN_WEIGHT * total - 1e-9:
+        share = 0 if total <= 0 else 100 * weight / total
+        note = f"only {share:.0f} % of the weight could be evaluated; a composite needs {100 * MIN_WEIGHT:.0f} %"
+        return Composite(
+            None, {name: round(part / weight, 6) for name, part in used.items()} if weight else {}, (note,)
+        )
+    value = sum(part * float(components[name].score or 0) for name, part in used.items()) / weight
+    notes = []
+    agreement = components["target_activation"].details.get("agreement", 0) if "target_activation" in used else 0
+    if agreement < 0:
+        penalty = min(CONTRADICTED * -float(agreement), CONTRADICTED)
+        value -= penalty
+        notes.append(f"expected targets move the wrong way: {penalty:.2f} points less")
+    if fallback:
+        value -= FALLBACK
+        notes.append(f"no control cells could be paired, the query cells stand in: {FALLBACK} points less")
+    value = min(max(value, 1.0), 10.0)
+    return Composite(round(value, 4), {name: round(part / weight, 6) for name, part in used.items()}, tuple(notes))

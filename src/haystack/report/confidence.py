@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from haystack.contracts import PromptGrounding
 from haystack.contracts.runlog import Confidence
+from haystack.report.words import percent
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def classify(grounding: PromptGrounding | None, weight_evaluated: float) -> tupl
     if grounding is None:
         return "not scored", ["no prediction was made"]
     if grounding.composite_score is None:
-        return "not scored", [f"only {weight_evaluated:.0%} of the evidence could be evaluated"]
+        return "not scored", [f"only {percent(weight_evaluated)} of the evidence could be evaluated"]
     missed: list[str] = []
     for name, bar in BARS.items():
         failed = _failed(grounding, weight_evaluated, bar, name)
@@ -71,18 +72,19 @@ def _failed(grounding: PromptGrounding, weight_evaluated: float, bar: Bar, name:
         failed.append(f"the score could not be compared with nulls; {name} confidence needs that")
     elif grounding.percentile < bar.percentile:
         failed.append(
-            f"above {grounding.percentile:.0f} % of its nulls; {name} confidence needs {bar.percentile:.0f} %"
+            f"above {grounding.percentile:.3g} % of its nulls; {name} confidence needs {bar.percentile:.0f} %"
         )
     if weight_evaluated < bar.weight_evaluated - 1e-9:
         failed.append(
-            f"{weight_evaluated:.0%} of the evidence evaluated; {name} confidence needs {bar.weight_evaluated:.0%}"
+            f"{percent(weight_evaluated)} of the evidence evaluated; "
+            f"{name} confidence needs {percent(bar.weight_evaluated)}"
         )
     return failed
 
 
 def _met(grounding: PromptGrounding, weight_evaluated: float) -> list[str]:
     return [
-        f"composite score {grounding.composite_score}",
-        f"above {grounding.percentile:.0f} % of its nulls",
-        f"{weight_evaluated:.0%} of the evidence evaluated",
+        f"composite score {grounding.composite_score} of 10",
+        f"above {grounding.percentile:.3g} % of its nulls",
+        f"{percent(weight_evaluated)} of the evidence evaluated",
     ]

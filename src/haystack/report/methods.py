@@ -81,7 +81,8 @@ _WORKS = {
         Citation(
             "collectri",
             "Müller-Dott S, Tsirvouli E, Vazquez M, et al. Expanding the coverage of regulons from high-confidence "
-            "prior knowledge for accurate estimation of transcription factor activities. Nucleic Acids Research (2023).",
+            "prior knowledge for accurate estimation of transcription factor activities. "
+            "Nucleic Acids Research (2023).",
             "10.1093/nar/gkad841",
         ),
     )
@@ -123,10 +124,10 @@ def _data(log: RunLog, cite: Any) -> str:
     end = f", and ended by the criterion “{spoken(reason.value)}”" if reason else ""
     return (
         f"The question was answered with {_version(log, 'haystack')}, a Snakemake workflow "
-        f"({_version(log, 'snakemake')}) {cite('snakemake')}. Cell types and tissues were resolved to the Cell Ontology "
-        f"{cite('cl')} and Uberon {cite('uberon')}; cells were handled with {_version(log, 'anndata')} {cite('anndata')}. "
-        f"Prompt, control and query cells came from {listed(used) or 'no atlas'}. The closed loop took "
-        f"{count(n, 'iteration')}{end}; the iteration with the highest composite stands for the run."
+        f"({_version(log, 'snakemake')}) {cite('snakemake')}. Cell types and tissues were resolved to the Cell "
+        f"Ontology {cite('cl')} and Uberon {cite('uberon')}; cells were handled with {_version(log, 'anndata')} "
+        f"{cite('anndata')}. Prompt, control and query cells came from {listed(used) or 'no atlas'}. The closed loop "
+        f"took {count(n, 'iteration')}{end}; the iteration with the highest composite stands for the run."
     )
 
 
@@ -140,7 +141,7 @@ def _model(log: RunLog, cite: Any) -> str:
     }
     if model["kind"] == "stack":
         arc = f" (arc-stack {log.versions['arc-stack']})" if "arc-stack" in log.versions else ""
-        who = f"STACK {cite('stack')}{arc}, model “{model['name']}”, with mask-diffusion generation in {model['steps']} steps"
+        who = f"STACK {cite('stack')}{arc}, model “{model['name']}”, by mask diffusion in {model['steps']} steps"
     else:
         who = kinds.get(model["kind"], model["kind"])
     facts = [f"{spoken(key)} {log.inference[key]}" for key in ("device", "precision") if log.inference.get(key)]
@@ -154,8 +155,8 @@ def _model(log: RunLog, cite: Any) -> str:
         "that the difference also holds the model's reconstruction error."
     )
     return (
-        f"Cells were generated with {who}{where}, from up to {prompting['prompt_cells']} prompt cells per prompt and up "
-        f"to {prompting['query_cells']} query cells, {count(log.settings['prompts_per_iteration'], 'prompt')} per "
+        f"Cells were generated with {who}{where}, from up to {prompting['prompt_cells']} prompt cells per prompt and "
+        f"up to {prompting['query_cells']} query cells, {count(log.settings['prompts_per_iteration'], 'prompt')} per "
         f"iteration, seed {log.settings['seed']}. {control}"
     )
 
@@ -168,8 +169,8 @@ def _tests(log: RunLog, methods: set[str], cite: Any) -> str:
     text = (
         f"Genes were tested by a {test}, p-values adjusted by {correction}; a gene is called changed from an adjusted "
         f"p-value of {de['padj']:g} and an absolute log2 fold change of {de['log2fc']:g} between mean CP10k with a "
-        f"pseudocount of {de['pseudocount']:g}. Generated cells are not biological replicates: the p-values describe the "
-        "model's sampling, not variation between donors."
+        f"pseudocount of {de['pseudocount']:g}. Generated cells are not biological replicates: the p-values describe "
+        "the model's sampling, not variation between donors."
     )
     if "ora" in methods:
         text += (
@@ -194,7 +195,7 @@ def _scores(log: RunLog) -> str:
     kind = "weights" if log.query.task_type.is_perturbational else "observational_weights"
     weights = ", ".join(f"{spoken(name)} {weight:g}" for name, weight in grounding[kind].items())
     return (
-        f"Predictions were scored from 1 to 10 as the weighted mean of evidence components ({weights}); components that "
-        "could not be evaluated were left out and the weights renormalised. The composite was compared with that of an "
-        f"unchanged prediction, of permuted labels and of random genes ({grounding['permutations']} draws)."
+        f"Predictions were scored from 1 to 10 as the weighted mean of evidence components ({weights}); components "
+        "that could not be evaluated were left out and the weights renormalised. The composite was compared with that of "
+        f"an unchanged prediction, of permuted labels and of random genes ({grounding['permutations']} draws)."
     )

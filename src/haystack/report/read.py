@@ -70,7 +70,7 @@ def read_iterations(run_id: str, run_dir: Path, last: Decision) -> list[Iteratio
 def find_best(iterations: list[Iteration], last: Decision) -> Best:
     """The best prompt of the best iteration.
 
-    Where nothing could be scored, the first prompt of the first iteration stands in, so that its genes can be looked at.
+    Where nothing could be scored, the first prompt of the first iteration stands in, so that its genes can be seen.
     """
     by_number = {iteration.number: iteration for iteration in iterations}
     if last.best_iteration is not None and last.best_iteration not in by_number:

@@ -15,8 +15,8 @@ from haystack.contracts.runlog import PathwayHit, RunLog
 from haystack.errors import ContractError
 from haystack.files import write_text
 from haystack.report.confidence import RULE
-from haystack.report.words import REASONS, STAGES, number, p_value
 from haystack.report.template import asset, render
+from haystack.report.words import REASONS, STAGES, number, p_value
 
 COLUMNS = (
     "run_id",

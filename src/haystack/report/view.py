@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from haystack.contracts import Component, PromptGrounding
+from haystack.contracts import Component, PromptGrounding, StructuredQuery
 from haystack.contracts.runlog import IterationLog, RunLog
 from haystack.report.predictions import expected_genes
 from haystack.report.words import COMPONENTS, NULLS, REASONS, STRATEGIES, count, listed, spoken
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TERMS_SHOWN = 16
 FACTORS_SHOWN = 16
+DETAILS_SHOWN = 15
 DOT_CELLS = 4
 """cells per dot of the prompt picture"""
 MIN_NEGLOG = 1e-300
@@ -34,8 +35,9 @@ def best_grounding(log: RunLog) -> PromptGrounding | None:
     return next((prompt for prompt in prompts if prompt.prompt_id == log.answer.best_prompt_id), None)
 
 
-def answer_sentences(log: RunLog, n_tested: int) -> list[str]:
-    """The answer in plain words."""
+def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
+    """The answer in plain words; `own` are the genes of the best prompt."""
+    n_tested = int(own["padj"].notna().sum())
     query, answer = log.query, log.answer
     cells = query.cell_type_name or query.cell_type_query or "the query cells"
     if answer.best_prompt_id is None:
@@ -44,15 +46,16 @@ def answer_sentences(log: RunLog, n_tested: int) -> list[str]:
             "What was looked for and why it failed is told below.",
         ]
     if query.task_type.is_perturbational:
-        what = query.perturbation_resolved or query.perturbation_query or "the perturbation"
-        subject = f"When {plural(cells)} meet {what}, the model predicts"
+        subject = f"For {plural(cells)} {_treated(query)}, the model predicts"
     else:
         place = [text for text in (query.target_tissue_name, query.target_disease_name, query.target_donor_id) if text]
-        subject = f"For {plural(cells)}{f' ({listed(place)})' if place else ''}, compared with their control, the model predicts"
+        where = f" ({listed(place)})" if place else ""
+        subject = f"For {plural(cells)}{where}, compared with their control, the model predicts"
     de = log.settings["de"]
     limits = f"adjusted p below {de['padj']:g} and at least {de['log2fc']:g} log2 units of change"
     if answer.n_de == 0:
-        return [f"{subject} no gene to change clearly.", f"None of {n_tested:,} tested genes passes {limits}."]
+        sentences = [f"{subject} no gene to change clearly.", f"None of {n_tested:,} tested genes passes {limits}."]
+        return [*sentences, *_expected_sentence(log, own)]
     sentences = [
         f"{subject} {count(answer.n_up, 'gene')} to go up and {count(answer.n_down, 'gene')} to go down, "
         f"of {n_tested:,} tested ({limits})."
@@ -62,7 +65,32 @@ def answer_sentences(log: RunLog, n_tested: int) -> list[str]:
         sentences.append(f"They belong above all to {listed(terms)}.")
     else:
         sentences.append("No gene set stands out among them.")
-    return sentences
+    return [*sentences, *_expected_sentence(log, own)]
+
+
+def _treated(query: StructuredQuery) -> str:
+    names = [item.name for item in query.perturbations] or [query.perturbation_resolved or query.perturbation_query]
+    what = listed([name for name in names if name]) or "the perturbation"
+    if query.perturbation_type != "genetic":
+        return f"treated with {what}"
+    direction = query.perturbations[0].direction if query.perturbations else None
+    return {-1: f"that lose {what}", 1: f"that gain {what}"}.get(direction or 0, f"with {what} changed")
+
+
+def _expected_sentence(log: RunLog, own: pd.DataFrame) -> list[str]:
+    """How many genes of known direction move as they should; empty where knowledge names none."""
+    expected = log.query.expected_target_directions
+    if not expected or not log.query.task_type.is_perturbational:
+        return []
+    rows = own[own["gene"].isin(list(expected)) & own["in_model"] & own["padj"].notna()]
+    direction = rows["gene"].map(expected)
+    right = int((rows["is_de"] & (rows["log2fc"] * direction > 0)).sum())
+    wrong = int((rows["is_de"] & (rows["log2fc"] * direction < 0)).sum())
+    against = f", {wrong} the other way" if wrong else ""
+    return [
+        f"Of {count(len(expected), 'gene')} known to respond, {len(rows)} could be tested: "
+        f"{right} of them clearly move as expected{against}."
+    ]
 
 
 def plural(cell_type: str) -> str:
@@ -85,9 +113,24 @@ def component_rows(grounding: PromptGrounding | None) -> list[dict[str, Any]]:
                 "part": part,
                 "weight": grounding.weights.get(name),
                 "width": _position(part.score),
+                "details": [(spoken(key), text) for key, value in part.details.items() if (text := detail(value))],
             }
         )
     return sorted(rows, key=lambda row: (not row["part"].evaluated, -(row["weight"] or 0)))
+
+
+def detail(value: Any) -> str:
+    """A detail of a component as a short text; empty for what is empty."""
+    if isinstance(value, dict):
+        items = [f"{spoken(str(key))} {text}" for key, part in value.items() if (text := detail(part))]
+    elif isinstance(value, list):
+        items = [text for part in value if (text := detail(part))]
+    elif isinstance(value, float):
+        return f"{value:.3g}"
+    else:
+        return "" if value is None else str(value)
+    more = f" and {len(items) - DETAILS_SHOWN} more" if len(items) > DETAILS_SHOWN else ""
+    return ", ".join(items[:DETAILS_SHOWN]) + more
 
 
 def scale_marks(grounding: PromptGrounding | None, threshold: int) -> list[dict[str, Any]]:
@@ -144,12 +187,17 @@ def not_evaluated(log: RunLog, de: pd.DataFrame, methods: set[str]) -> list[str]
         )
     if log.answer.best_prompt_id is not None:
         if "ulm" not in methods:
-            said.append("Transcription factor activities: no table of regulons is configured.")
+            said.append(f"Transcription factor activities: {no_factors(log)}.")
         if grounding is not None and grounding.ceiling is None:
-            said.append(
-                "Distance to the truth: nobody measured these cells, so the score has no ceiling to compare with."
-            )
+            said.append("Distance to the truth: no measured cells are named as the truth, so the score has no ceiling.")
     return said
+
+
+def no_factors(log: RunLog) -> str:
+    """Why there are no transcription factor activities."""
+    if log.settings["enrichment"]["regulons"] is None:
+        return "no table of regulons is configured (enrichment.regulons)"
+    return "no factor has enough targets among the tested genes"
 
 
 def genes_outside_model(log: RunLog, de: pd.DataFrame) -> list[str]:
@@ -315,7 +363,9 @@ def map_data(cell_map: CellMap | None) -> dict[str, Any] | None:
 def papers(grounding: PromptGrounding | None) -> list[dict[str, str]]:
     """Papers behind the literature component: title, DOI, year where given."""
     part = grounding.components.get("literature_support") if grounding else None
-    listed_papers = part.details.get("papers", []) if part else []
+    listed_papers = part.details.get("papers") if part else None
+    if not isinstance(listed_papers, list):
+        return []
     keys = ("title", "doi", "year", "pmid")
     return [
         {key: str(paper[key]) for key in keys if paper.get(key)} for paper in listed_papers if isinstance(paper, dict)

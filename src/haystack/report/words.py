@@ -86,6 +86,11 @@ def _superscript(value: int) -> str:
     return str(value).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
+def percent(share: float) -> str:
+    """`75 %` for 0.75."""
+    return f"{share * 100:.0f} %"
+
+
 def count(n: int, one: str, many: str | None = None) -> str:
     """`1 gene`, `2 genes`, `12,345 genes`."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -29,14 +29,15 @@
     font: { family: colour("--sans"), size: 13, color: INK }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     margin: { l: 56, r: 16, t: 12, b: 48 }, hoverlabel: { bgcolor: "#fff", bordercolor: LINE, font: { color: INK } },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 } }, dragmode: narrow() ? false : "zoom",
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: "#9aa3ab", activecolor: INK },
     ...extra,
   });
   const draw = (id, traces, shape) => {
     const node = document.getElementById(id);
     if (!node) return;
     const config = {
-      responsive: true, displaylogo: false, displayModeBar: narrow() ? false : "hover",
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      responsive: true, displaylogo: false, displayModeBar: !narrow(), showSendToCloud: false,
+      modeBarButtons: [["toImage", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
       toImageButtonOptions: { format: "svg", filename: `${data.run_id}_${id}` },
     };
     Plotly.newPlot(node, traces, layout(shape), config).then(() => { node.dataset.drawn = "yes"; });
@@ -142,15 +143,17 @@
   function factors() {
     const rows = data.factors;
     if (!rows.length) return;
+    const limit = Number(document.getElementById("factors").dataset.padj);
     document.getElementById("factors").style.height = `${Math.max(14, 6 + rows.length * 1.5)}rem`;
+    const room = (end) => end(0, ...rows.map((row) => row.statistic)) * 1.25;
     draw("factors", [{
       type: "bar", orientation: "h", x: rows.map((row) => row.statistic), y: rows.map((_, y) => y), hoverinfo: "text",
       text: rows.map((row) => safe(fixed(row.statistic, 1))), textposition: "outside", cliponaxis: false, textfont: { size: 11.5 },
       hovertext: rows.map((row) => `<b>${safe(row.term)}</b><br>t ${fixed(row.statistic, 2)}<br>adjusted p ${pValue(row.padj)}<br>${row.n_overlap} targets`),
-      marker: { color: rows.map((row) => (row.statistic > 0 ? UP : DOWN)), pattern: { shape: rows.map((row) => (row.statistic > 0 ? "" : "/")), fgcolor: "#fff", size: 6 } },
+      marker: { opacity: rows.map((row) => (row.padj !== null && row.padj <= limit ? 0.9 : 0.3)), color: rows.map((row) => (row.statistic > 0 ? UP : DOWN)), pattern: { shape: rows.map((row) => (row.statistic > 0 ? "" : "/")), fgcolor: "#fff", size: 6 } },
     }], {
       bargap: 0.35, margin: { l: 56, r: 40, t: 12, b: 48 },
-      xaxis: axis("activity (t of the linear model)", { zeroline: true, zerolinecolor: "#8b959e" }),
+      xaxis: axis("activity (t of the linear model)", { range: [room(Math.min), room(Math.max)], zeroline: true, zerolinecolor: "#8b959e" }),
       yaxis: axis("", { tickvals: rows.map((_, y) => y), ticktext: rows.map((row) => safe(row.term)) }),
     });
   }
@@ -209,7 +212,7 @@
     }
     function notes(flag) {
       if (flag & OUTSIDE) return flag & EXPECTED ? "expected; not in the model" : "not in the model";
-      return [flag & CHANGED ? "changed" : "", flag & EXPECTED ? "expected" : ""].filter(Boolean).join(", ");
+      return flag & EXPECTED ? "expected" : "";
     }
     function cell(row, text, name) {
       const node = row.insertCell();

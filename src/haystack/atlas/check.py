@@ -41,7 +41,7 @@ def check_atlas(name: str, entry: AtlasEntry, model_genes: set[str] | None = Non
         n_rows(store, "obs")
         entry, _ = without_absent(store, entry)
         for field, column in named_columns(entry).items():
-            require_column(store, "obs", column, field)
+            _check_column(store, column, field)
         if entry.mapping is not None and not Path(entry.mapping).exists():
             raise store.error(
                 f"its mapping {entry.mapping} does not exist. Write it, or remove `mapping` from the entry"
@@ -109,6 +109,21 @@ def control_codes(store: Store, entry: AtlasEntry, categories: Iterable[str]) ->
             f"({', '.join(entry.control_labels)}).{hint} Correct control_labels of its entry"
         )
     return found
+
+
+def _check_column(store: Store, column: str, field: str) -> None:
+    """It is there, as long as obs, and its categories can be read."""
+    require_column(store, "obs", column, field)
+    key = f"obs/{column}"
+    node = store.root[key]
+    if store.is_group(key):
+        node = node["codes"] if "codes" in node else node["values"]
+        if "codes" in store.root[key]:
+            read_labels(store, column, field)
+    if node.shape[0] != n_rows(store, "obs"):
+        raise store.error(
+            f"obs column '{column}' has {node.shape[0]:,} rows, obs {n_rows(store, 'obs'):,}; it is damaged"
+        )
 
 
 def _check_controls(store: Store, entry: AtlasEntry) -> None:

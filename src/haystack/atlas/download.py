@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
+"""bytes; at most this much is fetched again after a cut"""
 _TIMEOUT = (10, 60)
 """seconds to connect, and between two blocks"""
 

@@ -97,7 +97,7 @@ def _terms(key: str, value: str) -> set[str]:
 
     match = ONTOLOGY_ID.match(value)
     if match:
-        term = f"{match.group(1)}:{match.group(2)}"
+        term = f"{match.group(1).upper()}:{match.group(2)}"
     else:
         found = resolve(key.replace("_", "-"), value, top=1)
         if not found:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ONTOLOGY_ID = re.compile(r"^(CL|UBERON|MONDO|PATO)[:_](\d+)$", re.IGNORECASE)
 COLUMNS = ("kind", "label", "id", "name", "score", "method", "n_cells")
 BY_HAND = "correction"
+HEALTHY = "PATO:0000461"
 
 
 @dataclass(frozen=True)
@@ -141,4 +142,6 @@ def _rows(path: Path, *, kind: str | None = "perturbation", required: bool = Fal
 
 def _first_id(label: str) -> str:
     first = label.split("||")[0].strip()
+    if first == HEALTHY:
+        return "normal"  # the resolver of diseases knows it by name
     return first if ONTOLOGY_ID.match(first) else label

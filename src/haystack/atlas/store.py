@@ -62,7 +62,7 @@ def open_atlas(name: str, entry: AtlasEntry) -> Iterator[Store]:
     where = Store(name, path, None, is_zarr=False)
     root: Any = None
     try:
-        root, is_zarr = _open_remote(path) if "://" in path else _open_local(where)
+        root, is_zarr = _open_remote(path) if "://" in path else _open_local(where, entry.url)
         yield Store(name, path, root, is_zarr)
     except HaystackError:
         raise
@@ -75,7 +75,7 @@ def open_atlas(name: str, entry: AtlasEntry) -> Iterator[Store]:
             root.close()
 
 
-def _open_local(where: Store) -> tuple[Any, bool]:
+def _open_local(where: Store, url: str | None) -> tuple[Any, bool]:
     path = Path(where.path)
     if path.is_dir():
         import zarr
@@ -87,7 +87,9 @@ def _open_local(where: Store) -> tuple[Any, bool]:
         beside = path.parent
         found = [file.name for file in beside.iterdir()] if beside.is_dir() else []
         hint = suggest(path.name, found) if beside.is_dir() else f" The folder {beside} does not exist either."
-        raise where.error(f"no such file.{hint} Correct `path` of its entry, or download it")
+        if url:
+            raise where.error(f"no such file. Fetch it from {url} (rule download_atlas, with offline: false)")
+        raise where.error(f"no such file.{hint} Correct `path` of its entry")
     import h5py
 
     if not h5py.is_hdf5(path):

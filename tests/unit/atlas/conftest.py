@@ -103,7 +103,7 @@ class RangeHandler(SimpleHTTPRequestHandler):
             if cut is not None:
                 self.close_connection = True
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815  named by http.server
 
     def log_message(self, *args: object) -> None:
         """Quiet."""

@@ -1,20 +1,47 @@
-"""Cell-type labels -> Cell Ontology terms: a claim as specific as the words allow, never more."""
+"""Cell-type labels -> Cell Ontology terms: a claim as specific as the words allow, never more.
+
+Labels and names are sets of canonical words, each with a weight (rarer in the ontology, heavier). A term is worth the
+share of the label's weight that its name or its ancestors' names hold, less what its name says and the label does not.
+Words that others imply in the ontology (`alpha-beta` beside `CD4`, `henle` beside `loop`) are not missed; opposite signs
+of one marker exclude a name.
+"""
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections import defaultdict
-from dataclasses import dataclass
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
-from haystack.ontology.cellwords import IMPLIED, abbreviations, words
-from haystack.ontology.index import Ontology, ontology
+from haystack.ontology.cellwords import is_abbreviation, words
+from haystack.ontology.graph import ancestors
+from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
+from haystack.ontology.misspelt import completions, corrections
 from haystack.ontology.normalise import key
 
-THRESHOLD = 0.5  # below this score nothing is claimed
-_MISSING = 2.0  # how much worse it is to claim a word that was not said than to leave one out
+THRESHOLD = 0.5  # calibrated score below which nothing is claimed
+MISSING = 1.6  # claiming a word that was not said is so much worse than leaving one out
+INHERITED = 0.9  # worth of a word that only an ancestor's name holds
+UNSAID_MARKER = 1.0  # weight of a marker that a name has and the label has not
+NOTHING = 0.05  # so little unsaid weight that the name says nothing beyond the label: a superclass at worst
+SAFE = 0.45  # what such a name is worth at least
+SURE = 0.6  # share of names from which one word implies another
+UNKNOWN_WORD = 0.5  # weight of a word that no name holds
+UNKNOWN_MARKER = 0.3  # a marker or a number that no name holds says less
+# Words of names that labels leave out as a rule, and words that must be said.
+FREE = {
+    "human": 0.02, "alpha-beta": 0.05, "thymus-derived": 0.05, "regular": 0.1, "lineage": 0.1, "associated": 0.1,
+    "vessel": 0.2, "sensu": 0.05, "vertebrata": 0.05, "tract": 0.2, "cortical": 0.2,
+}  # fmt: skip
+DEAR = {"mouse": 1.2, "mmus": 1.2, "primate": 1.2, "fetal": 0.8, "embryonic": 0.8}  # never to be assumed
+STATES = {"mature": 0.25, "adult": 0.15, "normal": 0.1, "basic": 0.2, "human": 0.05, "primary": 0.2}  # say little in a label
+_IS_MARKER = re.compile(r"cd\d|.*!")
+NO_LABEL = re.compile(
+    r"(?i)\W*(unknown|unassigned|unclassified|undefined|undetermined|doublets?|multiplets?|low[ -]?quality|na|n/a|nan|none|"
+    r"other|others|mix|mixed|ambient|debris|empty|noise|cells?|filtered|remove|contaminat\w+|null|cluster\W*\d*|\W|\d+)*"
+)
 
 
 @dataclass(frozen=True)
@@ -29,24 +56,32 @@ class Name:
 
 @dataclass
 class Vocabulary:
-    """All names of the Cell Ontology, by word, with the weight of each word."""
+    """All names of the Cell Ontology, by word."""
 
     names: list[Name]
     by_word: dict[str, list[int]]
     weight: dict[str, float]
-    depth: dict[str, int]
+    together: dict[str, Counter[str]] = field(repr=False)
+
+    def implied(self, word: str, given: frozenset[str]) -> float:
+        """How surely a name with one of the `given` words also holds `word` (0 to 1, cautious for rare words)."""
+        best = 0.0
+        for other in given:
+            counts = self.together.get(other)
+            if counts and word in counts:
+                best = max(best, counts[word] / (counts[other] + 1))
+        return best if best >= SURE else 0.0
 
 
 @cache
 def vocabulary() -> Vocabulary:
-    """Built once per process from the index (about 0.1 s)."""
+    """Built once per process from the index."""
     cl = ontology("CL")
-    short = {key(row.short) for row in abbreviations().values()}
     names: list[Name] = []
     seen: set[tuple[str, frozenset[str]]] = set()
-    for text_key, hits in sorted(cl.by_key.items()):
+    for normalised, hits in sorted(cl.by_key.items()):
         for term_id, text, method in hits:
-            if method == "synonym" and (text_key in short or len(text_key) < 4):
+            if method == "synonym" and (len(normalised) < 4 or is_abbreviation(text)):
                 continue
             bag = frozenset(words(text, expand=False))
             if bag and (term_id, bag) not in seen:
@@ -54,80 +89,157 @@ def vocabulary() -> Vocabulary:
                 names.append(Name(term_id, text, method, bag))
     by_word: dict[str, list[int]] = defaultdict(list)
     terms_of: dict[str, set[str]] = defaultdict(set)
+    together: dict[str, Counter[str]] = defaultdict(Counter)
     for number, name in enumerate(names):
         for word in name.words:
             by_word[word].append(number)
             terms_of[word].add(name.term_id)
-    total = len(cl.terms)
-    weight = {word: math.log(total / len(found)) / math.log(total) for word, found in terms_of.items()}
-    for word in IMPLIED:
-        weight[word] = 0.05
-    return Vocabulary(names, dict(by_word), weight, {})
+            together[word].update(name.words)
+    total = math.log(len(cl.terms))
+    weight = {word: 1 - math.log(len(found)) / total for word, found in terms_of.items()} | FREE | DEAR
+    return Vocabulary(names, dict(by_word), weight, dict(together))
 
 
 def resolve_cell_type(text: str, top: int = 5) -> list[Match]:
     """The terms that a label may mean, best first; empty when nothing reaches the threshold."""
+    if NO_LABEL.fullmatch(text):
+        return []
+    best: dict[str, Match] = {}
+    for number, reading in enumerate(readings(text)):
+        for match in _read(reading):
+            score = match.score * (1 if number == 0 else 0.9)
+            if match.id not in best or score > best[match.id].score:
+                best[match.id] = Match(match.id, match.name, round(score, 4), match.method)
+    ranked = sorted(best.values(), key=lambda match: (-match.score, match.id))
+    return [match for match in ranked if match.score >= THRESHOLD][:top]
+
+
+def readings(text: str) -> list[str]:
+    """The label itself; of `A/B tail` also `A tail`, which then counts less."""
+    found = [text]
+    left, slash, right = text.partition("/")
+    if slash and not re.search(r"\d$", left) and not is_abbreviation(text):
+        tail = re.split(r"[\s_]+", right.strip(), maxsplit=1)
+        found.append(f"{left.strip()} {tail[1]}" if len(tail) > 1 else left.strip())
+    return found
+
+
+def _read(text: str) -> list[Match]:
     cl = ontology("CL")
-    row = abbreviations().get(" ".join(words(text, expand=False)))
-    exact = [] if row else _exact(cl, text)
-    ranked = _by_words(text, max(top, 5))
-    best = {match.id: match for match in reversed(ranked)}
-    for match in exact:
-        best.pop(match.id, None)
-    merged = exact + sorted(best.values(), key=lambda m: (-m.score, m.id))
-    return [match for match in merged if match.score >= THRESHOLD][:top]
-
-
-def _exact(cl: Ontology, text: str) -> list[Match]:
-    found = cl.by_key.get(key(text), [])
-    if not found and key(text).endswith(" cell"):
-        found = cl.by_key.get(key(text).removesuffix(" cell"), [])
-    out: dict[str, Match] = {}
-    for term_id, _, method in found:
-        score = 1.0 if method == "label" else 0.98
-        out.setdefault(term_id, Match(term_id, cl.terms[term_id].label, score, method))
-    return list(out.values())
+    found: dict[str, Match] = {}
+    if not is_abbreviation(text):
+        normalised = key(text)
+        for name in (normalised, normalised.removesuffix(" cell")):
+            for term_id, _, method in cl.by_key.get(name, []):
+                score = 1.0 if method == "label" else 0.97
+                found.setdefault(term_id, Match(term_id, cl.terms[term_id].label, score, method))
+    for term_id, score in _ranked(tuple(_known(_lineage(words(text))))):
+        method = "normalised" if score > 0.97 else "similarity"
+        match = Match(term_id, cl.terms[term_id].label, 0.96 * score, method)
+        if term_id not in found or found[term_id].score < match.score:
+            found[term_id] = match
+    return list(found.values())
 
 
 @lru_cache(maxsize=50_000)
 def _ranked(bag: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
+    """Terms by worth, best first."""
     vocab = vocabulary()
-    asked = {word: vocab.weight.get(word, 1.0) for word in bag}
-    total = sum(asked.values()) or 1.0
-    numbers = {number for word in bag for number in vocab.by_word.get(word, [])}
-    signs = {word.partition("!")[0]: word for word in bag}
-    best: dict[str, float] = {}
-    for number in numbers:
+    asked = {word: _weight(word, vocab) for word in bag}
+    total = sum(asked.values())
+    given = frozenset(asked)
+    best: dict[str, tuple[float, float]] = {}
+    for number in {number for word in bag for number in vocab.by_word.get(word.partition("!")[0], [])} | {
+        number for word in bag for number in vocab.by_word.get(word, [])
+    }:
         name = vocab.names[number]
-        if any(signs.get(word.partition("!")[0], word) != word for word in name.words):
+        agreed = _agree(given, name.words)
+        if agreed is None:
             continue
-        hit = sum(asked[word] for word in name.words if word in asked)
-        extra = sum(vocab.weight[word] for word in name.words if word not in asked)
-        score = hit / (total + _MISSING * extra)
-        score *= 1.0 if name.method == "label" else 0.995
-        if score > best.get(name.term_id, 0):
-            best[name.term_id] = score
-    return tuple(sorted(best.items(), key=lambda item: (-item[1], item[0]))[:20])
-
-
-def _by_words(text: str, top: int) -> list[Match]:
-    cl = ontology("CL")
-    bag = tuple(_known(word) for word in words(text))
-    return [
-        Match(
-            term_id, cl.terms[term_id].label, round(min(0.96, score), 4), "normalised" if score > 0.97 else "similarity"
+        hit = sum(asked[word] * worth for word, worth in agreed.items())
+        inherited = inherited_words(name.term_id)
+        hit += INHERITED * sum(weight for word, weight in asked.items() if word not in agreed and word in inherited)
+        said = frozenset(agreed)
+        extra = sum(
+            (UNSAID_MARKER if _IS_MARKER.match(word) else vocab.weight[word]) * (1 - vocab.implied(word, said))
+            for word in name.words
+            if word not in said and word.partition("!")[0] not in {w.partition("!")[0] for w in said}
         )
-        for term_id, score in _ranked(bag)[:top]
-    ]
+        score = hit / (total + MISSING * extra) if total else 0.0
+        if extra < NOTHING:
+            score = SAFE + (1 - SAFE) * score
+        rank = (score * (1.0 if name.method == "label" else 0.995), -extra)
+        if rank > best.get(name.term_id, (0.0, 0.0)):
+            best[name.term_id] = rank
+    ordered = sorted(best.items(), key=lambda item: (-round(item[1][0], 6), item[0]))[:20]
+    return tuple((term_id, rank[0]) for term_id, rank in ordered)
 
 
-@lru_cache(maxsize=50_000)
-def _known(word: str) -> str:
-    """A word of the vocabulary: itself, or the one it is a misspelling of."""
-    vocab = vocabulary().weight
-    if word in vocab or len(word) < 5 or "!" in word:
-        return word
-    near = difflib.get_close_matches(
-        word, [w for w in vocab if abs(len(w) - len(word)) <= 2 and w[0] == word[0]], n=1, cutoff=0.84
-    )
-    return near[0] if near else word
+def _weight(word: str, vocab: Vocabulary) -> float:
+    bare, sign, _ = word.partition("!")
+    if word in STATES:
+        return STATES[word]
+    if word in vocab.weight:
+        return vocab.weight[word]
+    if bare in vocab.weight and sign:
+        return vocab.weight[bare]
+    return UNKNOWN_MARKER if sign or re.search(r"\d", word) or len(word) == 1 else UNKNOWN_WORD
+
+
+_COMPATIBLE = {
+    frozenset({"", "high"}): 0.95,
+    frozenset({"neg", "low"}): 0.85,
+    frozenset({"", "low"}): 0.6,
+    frozenset({"", "int"}): 0.8,
+    frozenset({"low", "int"}): 0.8,
+}
+
+
+def _agree(given: frozenset[str], name: frozenset[str]) -> dict[str, float] | None:
+    """Words of the label that the name says too, each with its worth; None when a marker has the opposite sign."""
+    signs = {word.partition("!")[0]: word for word in name}
+    agreed: dict[str, float] = {}
+    for word in given:
+        bare, _, sign = word.partition("!")
+        other = signs.get(bare)
+        if other is None:
+            continue
+        if other == word:
+            agreed[word] = 1.0
+            continue
+        worth = _COMPATIBLE.get(frozenset({sign, other.partition("!")[2]}))
+        if worth is None:
+            return None
+        agreed[word] = worth
+    return agreed
+
+
+@lru_cache(maxsize=5_000)
+def inherited_words(term_id: str) -> frozenset[str]:
+    """Words of the labels and synonyms of all superclasses."""
+    cl = ontology("CL")
+    found: set[str] = set()
+    for ancestor in ancestors(term_id):
+        for name in (cl.terms[ancestor].label, *cl.terms[ancestor].synonyms):
+            found.update(words(name, expand=False))
+    return frozenset(found)
+
+
+def _lineage(bag: tuple[str, ...]) -> tuple[str, ...]:
+    """Memory and naive T cells called helper are CD4 T cells, those called cytotoxic CD8 T cells."""
+    said = set(bag)
+    if "t" in said and said & {"memory", "naive"} and not said & {"cd4", "cd8"}:
+        return tuple({"helper": "cd4", "cytotoxic": "cd8"}.get(word, word) for word in bag)
+    return bag
+
+
+def _known(bag: tuple[str, ...]) -> list[str]:
+    """Words of the vocabulary: misspelt ones corrected, cut-off ones (`neut`) completed."""
+    vocab = vocabulary()
+    out: dict[str, None] = {}
+    for word in bag:
+        if word not in vocab.weight and "!" not in word and not re.search(r"\d", word):
+            counts = {known: len(numbers) for known, numbers in vocab.by_word.items()}
+            word = completions(word, counts) or corrections(word, counts) or word
+        out[word] = None
+    return list(out)

@@ -6,99 +6,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from pathlib import Path
 
+from haystack.errors import OntologyError
 from haystack.ontology.index import resources
 from haystack.ontology.normalise import american, plain, singular
 
-# Adjective or variant -> the word that the others share. Applied to questions and to ontology names alike.
-SAME = {
-    "cardiac": "heart", "myocardial": "heart", "renal": "kidney", "hepatic": "liver", "pulmonary": "lung",
-    "cutaneous": "skin", "gastric": "stomach", "enteric": "intestine", "intestinal": "intestine", "gut": "intestine",
-    "colonic": "colon", "splenic": "spleen", "thymic": "thymus", "pancreatic": "pancreas", "cerebral": "cerebrum",
-    "arterial": "artery", "venous": "vein", "venular": "venule", "arteriolar": "arteriole", "lymphatic": "lymph-vessel",
-    "endothelium": "endothelial", "epithelium": "epithelial", "mesothelium": "mesothelial", "urothelium": "urothelial",
-    "mesenchyme": "mesenchymal", "stroma": "stromal", "proliferating": "cycling", "proliferative": "cycling",
-    "dividing": "cycling", "mitotic": "cycling", "precursor": "progenitor", "lymphoid-tissue": "lymphoid",
-    "hemopoietic": "hematopoietic", "follicle": "follicular", "gammadelta": "gamma-delta", "alphabeta": "alpha-beta",
-    "myocyte": "muscle", "myofiber": "muscle", "muscular": "muscle", "airway": "respiratory", "cytotoxicity": "cytotoxic",
-    "bronchial": "bronchus", "tracheal": "trachea", "nasal": "nose", "esophageal": "esophagus", "uterine": "uterus",
-    "ovarian": "ovary", "testicular": "testis", "prostatic": "prostate", "mammary": "breast", "retinal": "retina",
-    "corneal": "cornea", "placental": "placenta", "decidual": "decidua", "atrial": "atrium", "ventricular": "ventricle",
-    "aortic": "aorta", "coronary": "coronary", "glomerular": "glomerulus", "tubular": "tubule", "medullary": "medulla",
-    "cortical": "cortex", "alveolar": "alveolus", "bronchiolar": "bronchiole", "epidermal": "epidermis", "dermal": "dermis",
-    "adrenal": "adrenal", "hippocampal": "hippocampus", "cerebellar": "cerebellum", "ileal": "ileum", "jejunal": "jejunum",
-    "duodenal": "duodenum", "rectal": "rectum", "tonsillar": "tonsil", "meningeal": "meninges", "neuronal": "neuron",
-    "astrocytic": "astrocyte", "glial": "glia", "microglial": "microglia", "monocytic": "monocyte", "lymphocytic": "lymphocyte",
-    "fibroblastic": "fibroblast", "adipocytic": "adipocyte", "fat": "adipose", "islets": "islet", "lumenal": "luminal",
-    "ii": "2", "iii": "3", "iv": "4", "two": "2", "three": "3", "one": "1", "adventitia": "adventitial", "capillar": "capillary",
-    "fetus": "fetal", "foetal": "fetal", "embryo": "embryonic", "differentiating": "differentiating", "secreting": "secretory",
-    "producing": "secretory", "resting": "resting", "neuroendocrine": "neuroendocrine", "lined": "lining",
-    "ionocytes": "ionocyte", "pneumocyte": "pneumocyte", "respirat": "respiratory", "visceral": "visceral", "ciliate": "ciliated",
-    "vascular": "vascular", "vessel": "vessel", "circulating": "circulating", "homo": "human", "sapiens": "human",
-}  # fmt: skip
-
-STOP = {
-    "cell",
-    "of",
-    "the",
-    "and",
-    "in",
-    "with",
-    "a",
-    "an",
-    "from",
-    "to",
-    "or",
-    "like",
-    "population",
-    "subset",
-    "cluster",
-    "type",
-}
-# Words of ontology names that people leave out: their absence in a label costs little.
-IMPLIED = {
-    "alpha-beta",
-    "human",
-    "thymus-derived",
-    "associated",
-    "regular",
-    "lineage",
-    "lymphocyte",
-    "conventional",
-    "tissue",
-}
+STOP = frozenset(
+    {"cell", "of", "the", "and", "in", "with", "a", "an", "from", "to", "or", "type", "population", "subset", "cluster"}
+)
+KEPT_HYPHENS = {"gamma-delta", "alpha-beta", "thymus-derived"}
 
 _MARKER = re.compile(
     r"(?<![a-z0-9])"
-    r"(cd\d+[a-z]?|cd8-alpha|hla-?dr|ig[adegm]|mhc-?ii|[a-z][a-z0-9]{1,9}\d[a-z0-9]*|[a-z]{2,8}\d*)"
-    r"\s?(\+\+|--|\+|-?(?:positive|negative|pos|neg|bright|dim|high|hi|low|lo|int|intermediate)\b|-(?=[\s,;/)_]|$|cd\d|[a-z0-9]+\+))"
+    r"(cd\d+[a-z]?|hla-?dr|ig[adegm]|mhc-?ii|[a-z][a-z0-9]{0,9}\d[a-z0-9]*|[a-z]{2,9})"
+    r"\s?(\+\+|--|\+|-?(?:positive|negative|pos|neg|bright|dim|high|hi|low|lo|int|intermediate)(?![a-z])"
+    r"|-(?=[\s,;/)_]|$|cd\d|[a-z0-9]+\+))"
 )
-_BARE_MARKER = re.compile(r"(?<![a-z0-9])(cd\d+[a-z]?)(?![a-z0-9!+-])")
+_BARE_MARKER = re.compile(r"(?<![a-z0-9!])(cd\d+[a-z]?)(?![a-z0-9!])")
 _SIGN = {
     "+": "", "++": "!high", "positive": "", "pos": "", "-": "!neg", "--": "!neg", "negative": "!neg", "neg": "!neg",
     "bright": "!high", "high": "!high", "hi": "!high", "dim": "!low", "low": "!low", "lo": "!low",
     "int": "!int", "intermediate": "!int",
 }  # fmt: skip
-_MARKER_SAME = {"fcgr3a": "cd16", "ncam1": "cd56", "il2ra": "cd25", "il7r": "cd127", "itgax": "cd11c", "itgae": "cd103",
-                "thbd": "cd141", "bdca1": "cd1c", "bdca3": "cd141", "bdca2": "cd303", "ms4a1": "cd20", "cd8a": "cd8",
-                "cd3e": "cd3", "kit": "cd117"}  # fmt: skip
-_NOT_MARKERS = {
-    "cell",
-    "type",
-    "low",
-    "high",
-    "double",
-    "triple",
-    "single",
-    "early",
-    "late",
-    "pre",
-    "pro",
-    "non",
-    "type1",
-}
+# What the words before a sign may not be: they make a word with it (`double negative`, `non-`), no marker.
+_NOT_MARKERS = frozenset(
+    "cell type low high double triple single early late pre pro non small large isg class kit tissue very".split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True)
@@ -107,97 +44,118 @@ class Abbreviation:
 
     short: str
     expansion: str
-    scope: str  # word: anywhere in a label; label: only when it is the whole label
+    scope: str
+    """word: anywhere in a label; label: only when it is the whole label"""
     source: str
 
 
 @cache
 def abbreviations() -> dict[str, Abbreviation]:
-    """The tracked table, by key (lower case, words separated by one space)."""
-    table = {}
-    for line in (resources() / "abbreviations.tsv").read_text(encoding="utf-8").splitlines()[1:]:
-        if line and not line.startswith("#"):
-            short, expansion, scope, source = line.split("\t")
-            table[" ".join(_split(plain(short)))] = Abbreviation(short, expansion, scope, source)
-    return table
+    """The tracked table by its short form without blanks and hyphens (`nkcd56!high`, `cd14mono`)."""
+    rows = (Abbreviation(*row) for row in _table("abbreviations.tsv", 4))
+    return {"".join(_split(row.short)): row for row in rows}
+
+
+@cache
+def same_as() -> dict[str, tuple[str, ...]]:
+    """The tracked table of words that mean the same: adjective or variant -> canonical words."""
+    return {row[0]: tuple(row[1].split()) for row in _table("words.tsv", 3)}
+
+
+def _table(name: str, width: int) -> Iterator[list[str]]:
+    path: Path = resources() / name
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:], start=2):
+        cells = line.split("\t")
+        if len(cells) != width or not all(cells):
+            raise OntologyError(f"{path}: line {number}: expected {width} filled columns, found {line!r}")
+        yield cells
 
 
 @lru_cache(maxsize=100_000)
 def words(text: str, *, expand: bool = True) -> tuple[str, ...]:
-    """Canonical words of a label, in order, without repeats. Markers carry their sign: cd16!neg, cd56!high, cd14.
+    """Canonical words of a label, in order, without repeats. Markers carry their sign: cd14, cd16!neg, cd56!high.
 
     `expand=False` leaves abbreviations alone (for the ontology's own names).
     """
-    spelled = _split(_camel(text))
+    spelled = _split(re.sub(r"_\d+$", "", text) if expand else text)
     if expand:
         spelled = _expand(spelled)
     found: dict[str, None] = {}
     for word in spelled:
-        word = SAME.get(word, word)
-        if word not in STOP:
-            found[word] = None
+        for canonical in same_as().get(word, (word,)):
+            if canonical not in STOP:
+                found[canonical] = None
     return tuple(found)
 
 
-def _camel(text: str) -> str:
-    """`ChoroidPlexus` -> `choroid plexus`; short mixed-case words (pDC, gdT, moDC) stay whole."""
-    text = re.sub(r"(?<=[a-z]{3})(?=[A-Z][a-z]{3})", " ", text)
-    return plain(text)
+def is_abbreviation(text: str) -> bool:
+    """True when the tracked table has the whole text, plural or not."""
+    return _row(_split(text)) is not None
 
 
 def _split(text: str) -> list[str]:
-    """Lower-case words, markers joined with their sign."""
-    text = american(text.replace("_", " "))
+    """Lower-case singular words, markers joined with their sign."""
+    text = re.sub(r"(?<=[a-z]{3})(?=[A-Z][a-z]{3})", " ", text.replace("_", " "))  # ChoroidPlexus; pDC stays whole
+    text = american(plain(text)).replace("'s ", "s ").replace("γδ", "gamma-delta")
     text = re.sub(r"\b(gamma|alpha) ?[-/]? ?(delta|beta)\b", r"\1-\2", text)
+    text = re.sub(r"\bcd8[- ](alpha|a)(?![a-z])(?! ?-?beta)", "cd8a", text)
     text = re.sub(r"\bnatural[- ]killers?\b", "nk", text)
-    text = re.sub(r"\bnk[- ]?t\b|\bnkt\b", "nkt", text)
-    text = re.sub(r"\b([tb])[- ](lympho)?cells?\b|\b([tb])[- ]lymphocytes?\b", lambda m: f" {m[1] or m[3]} ", text)
-    text = re.sub(r"\bt[ (-]*(reg|h|fh)\)?(?![a-z])", r"t\1", text)
-    text = re.sub(r"\b(non|un|pre|pro|anti|multi|post|mid|peri|sub|supra|semi)[- ](?=[a-z])", r"\1", text)
+    text = re.sub(r"\b(non|pre|pro)[- ](?=[a-z])", r"\1", text)
+    text = re.sub(r"\b(un|anti|multi|post|mid|peri|sub|supra|semi|inter|intra)-(?=[a-z])", r"\1", text)
     text = _MARKER.sub(_signed, text)
     text = _BARE_MARKER.sub(r" \1 ", text)
-    return [
-        singular(_MARKER_SAME.get(word, word))
-        for word in re.findall(r"[a-z0-9!][a-z0-9!'-]*[a-z0-9!']|[a-z0-9]", text)
-        for word in _hyphens(word)
-    ]
+    text = re.sub(r"\bnk ?[-/]?t\b(?! ?/)", " nk t ", text)
+    text = re.sub(r"\b(pro|pre|non)?([tb])[- ](lympho)?(cell|cyte)s?\b", r" \1\2 ", text)
+    text = re.sub(r"\b(pro|pre|non)?([tb])[- ]lymphocytes?\b", r" \1\2 ", text)
+    text = re.sub(r"\bt ?[(-] ?(reg|h|fh)\)?(?![a-z])", r"t\1", text)
+    found = re.findall(r"[a-z0-9][a-z0-9!'.-]*[a-z0-9!]|[a-z0-9]", text)
+    return [singular(part) for word in found for part in _parts(word)]
 
 
-def _hyphens(word: str) -> list[str]:
-    if word in {"gamma-delta", "alpha-beta", "thymus-derived"}:
+def _parts(word: str) -> list[str]:
+    if word in KEPT_HYPHENS:
         return [word]
-    return [part for part in word.split("-") if part]
+    return [part for part in re.split(r"[-.']", word) if part]
 
 
 def _signed(match: re.Match[str]) -> str:
-    name, sign = match[1], match[2].lstrip("-") or "-"
-    if name in _NOT_MARKERS or (sign not in "+++--" and not re.search(r"\d", name) and len(name) < 3):
+    """A marker with its sign as one word; what is no marker stays as it was."""
+    name, sign = match[1].replace("-", ""), match[2].lstrip("-") or "-"
+    is_word = not re.search(r"\d", name) and len(name) > 2 and match[2] == "-"
+    if name in _NOT_MARKERS or is_word or (sign == "-" and not re.search(r"\d", name)):
         return match[0]
-    name = _MARKER_SAME.get(name.replace("-", ""), name.replace("-", ""))
-    if name == "cd8alpha":
-        name = "cd8-alpha".replace("-", "")
-    return f" {name}{_SIGN[sign]} "
+    return f" {same_as().get(name, (name,))[0]}{_SIGN[sign]} "
 
 
 def _expand(spelled: list[str]) -> list[str]:
-    """Abbreviations spelled out, longest first; cluster numbers glued to a known abbreviation (EC5) are dropped."""
-    table = abbreviations()
-    whole = table.get(" ".join(spelled))
+    """Abbreviations spelled out, longest first."""
+    whole = _row(spelled)
     if whole:
-        return _split(plain(whole.expansion))
+        return _split(whole.expansion)
     out: list[str] = []
     at = 0
     while at < len(spelled):
         for size in range(min(4, len(spelled) - at), 0, -1):
-            row = table.get(" ".join(spelled[at : at + size]))
-            if row is None and size == 1:
-                stem = re.sub(r"\d+$", "", spelled[at])
-                row = table.get(stem) if stem != spelled[at] and len(stem) > 1 else None
+            row = _row(spelled[at : at + size])
             if row and row.scope == "word":
-                out += _split(plain(row.expansion))
+                out += _split(row.expansion)
                 at += size
                 break
         else:
             out.append(spelled[at])
             at += 1
     return out
+
+
+def _row(spelled: list[str]) -> Abbreviation | None:
+    """The row of these words together; a lone word may carry a cluster number (EC5)."""
+    table = abbreviations()
+    joined = "".join(spelled)
+    row = table.get(joined)
+    if row is None and joined.endswith("s"):
+        row = table.get(joined[:-1])
+    if row is None and len(spelled) == 1:
+        stem = joined.rstrip("0123456789")
+        if 1 < len(stem) < len(joined):
+            row = table.get(stem)
+    return row

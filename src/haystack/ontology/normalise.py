@@ -70,6 +70,8 @@ def plain(text: str) -> str:
     >>> plain("IFN‐γ⁺")
     'ifn- gamma +'
     """
+    if text.isascii():
+        return text.lower()
     text = unicodedata.normalize("NFKC", text.translate(_SIGNS)).translate(_SIGNS).translate(_GREEK)
     text = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
     return text.lower()

@@ -12,6 +12,7 @@ from haystack import ontology
 from haystack.errors import OntologyError
 
 ROOT = "CL:0000000"
+LEAST_LINEAGE = 0.25
 Kind = Literal["same", "ancestor", "descendant", "relative"]
 KIND_ORDER: dict[Kind, int] = {"same": 0, "ancestor": 0, "descendant": 1, "relative": 2}
 
@@ -44,7 +45,11 @@ class Relation:
 
 
 def relate(asked: str | None, others: Iterable[str]) -> dict[str, Relation]:
-    """How each of `others` (CL ids; other texts are skipped) relates to `asked`; unrelated ones are left out."""
+    """How each of `others` (CL ids; other texts are skipped) relates to `asked`; unrelated ones are left out.
+
+    Hops through an ancestor such as `cell` or `motile cell` join neurons with leukocytes: relatives count only where
+    they share at least LEAST_LINEAGE of their lineage.
+    """
     others = list(others)
     found: dict[str, Relation] = {other: Relation("same", 0) for other in others if other == asked}
     if asked is None or not asked.startswith("CL:"):
@@ -54,6 +59,7 @@ def relate(asked: str | None, others: Iterable[str]) -> dict[str, Relation]:
     except OntologyError:
         return found
     own = {asked: 0} | up
+    likeness = lineage_likeness(asked, others)
     for other in others:
         if other in found or not other.startswith("CL:"):
             continue
@@ -63,7 +69,7 @@ def relate(asked: str | None, others: Iterable[str]) -> dict[str, Relation]:
             found[other] = Relation("descendant", down[other])
         else:
             hops = _through_common_ancestor(own, other)
-            if hops is not None:
+            if hops is not None and likeness.get(other, 0.0) >= LEAST_LINEAGE:
                 found[other] = Relation("relative", hops)
     return found
 

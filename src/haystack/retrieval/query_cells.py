@@ -17,6 +17,9 @@ from haystack.retrieval.index import HEALTHY
 from haystack.retrieval.profile import target_profile
 from haystack.retrieval.question import Question, related_terms, same_donor
 
+LEAST_LINEAGE = 0.5
+"""shared lineage from which cells of a near type may stand for the asked one"""
+
 
 @dataclass(frozen=True)
 class QueryChoice:
@@ -38,10 +41,10 @@ class QueryChoice:
 def choose_query_sets(question: Question) -> QueryChoice:
     """Find the sets that query cells may come from.
 
-    The asked cell type with its subtypes; else the nearest type within `max_hops`. Observational questions leave out
-    the target donor, whose cells are what is asked for. Tiers follow, in this order: asked donor, reference donor,
-    reference dataset, tissue, disease, an atlas that shows the perturbation (observational: healthy donors and the
-    target donor's atlas instead of the last two). No tier mixes atlases.
+    The asked cell type with its subtypes; else the nearest type within `max_hops` that shares half of its lineage.
+    Observational questions leave out the target donor, whose cells are what is asked for. Tiers follow, in this order:
+    asked donor, reference donor, reference dataset, tissue, disease, an atlas that shows the perturbation
+    (observational: healthy donors and the target donor's atlas instead of the last two). No tier mixes atlases.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def _rows_of_type(question: Question) -> tuple[np.ndarray, str]:
     rows = np.flatnonzero(free & question.is_asked_type)
     if rows.size:
         return rows, f"unperturbed cells of {question.asked_type_words} and its subtypes"
-    near = free & (question.closeness > 0)
+    near = free & (question.closeness > 0) & (question.lineage >= LEAST_LINEAGE)
     if near.any():
         best = question.closeness[near].max()
         rows = np.flatnonzero(near & (question.closeness == best))
@@ -98,7 +101,7 @@ def _rows_of_type(question: Question) -> tuple[np.ndarray, str]:
     raise RetrievalError(
         f"no query cells: the index holds no unperturbed cells of {asked} "
         f"({question.query.cell_type_cl_id or 'no CL id'})"
-        f"{_beside_donor(question.query)}, nor of a type within {question.max_hops} Cell Ontology steps. "
+        f"{_beside_donor(question.query)}, nor of a near type (within {question.max_hops} Cell Ontology steps). "
         f"It holds: {', '.join(nearest(asked, known) or known[:12]) or 'no named type'}"
         f"{', ...' if len(known) > 12 else ''}. Add an atlas with the type, raise retrieval.max_hops, or loosen "
         "retrieval.exclude"

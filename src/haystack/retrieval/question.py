@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
@@ -15,22 +14,10 @@ from haystack.contracts import StructuredQuery, TaskType
 from haystack.knowledge.names import key
 from haystack.retrieval.celltypes import Relation, lineage_likeness, relate
 from haystack.retrieval.index import HEALTHY, CellSetIndex
+from haystack.retrieval.perturbations import MATCH_QUALITY, SECONDARY, PerturbationMatch, match_names, names_of
 
-MatchKind = Literal["exact", "synonym", "partial"]
-MATCH_QUALITY: dict[MatchKind, float] = {"exact": 1.0, "synonym": 0.97, "partial": 0.75}
-SECONDARY = 0.8
-"""factor on the match of a perturbation that the question names beside its main one"""
 CONTEXT_SHARE = 0.04
 """how much a wrong tissue, donor, disease or dose takes from a perturbational relevance: less than one ontology step"""
-
-
-@dataclass(frozen=True)
-class PerturbationMatch:
-    """How a perturbation of the index fits the asked one."""
-
-    kind: MatchKind
-    quality: float
-    asked: str
 
 
 @dataclass(frozen=True)
@@ -129,6 +116,11 @@ class Question:
         return self.index.cell_type.spread(lambda cell_type: likeness.get(cell_type, 0.0))
 
     @cached_property
+    def nearness(self) -> np.ndarray:
+        """Per row: closeness, and a quarter of the shared lineage where the type is beyond max_hops."""
+        return np.where(self.closeness > 0, self.closeness, 0.25 * self.lineage)
+
+    @cached_property
     def is_asked_type(self) -> np.ndarray:
         """Rows of the asked type or one of its subtypes."""
         kinds = {"same", "descendant"}
@@ -157,7 +149,7 @@ class Question:
         for rank, asked in enumerate(self.asked_perturbations):
             synonyms = self._synonyms(asked, main=rank == 0)
             for name in self.index.column("perturbation_name").values:
-                kind = match_names(asked, synonyms, name)
+                kind = match_names(asked, synonyms, names_of(name))
                 if kind is None:
                     continue
                 quality = MATCH_QUALITY[kind] * (1.0 if rank == 0 else SECONDARY)
@@ -252,24 +244,6 @@ def related_terms(term_id: str) -> set[str]:
         return {term_id}
 
 
-def match_names(asked: str, synonyms: list[str], name: str) -> MatchKind | None:
-    """How the index's `name` matches: the same name, a synonym, or one name's words within the other's.
-
-    >>> match_names("interferon", [], "interferon beta")
-    'partial'
-    >>> match_names("IL-1", [], "IL-10") is None
-    True
-    """
-    if key(asked) == key(name):
-        return "exact"
-    if any(key(word) == key(name) for word in synonyms):
-        return "synonym"
-    ours, theirs = _words(asked), _words(name)
-    if ours and theirs and (ours <= theirs or theirs <= ours) and max(map(len, ours & theirs)) >= 3:
-        return "partial"
-    return None
-
-
 def same_donor(asked: str, donor_id: str) -> bool:
     """Whether words for a donor mean `donor_id`, with or without its atlas prefix and a word such as donor.
 
@@ -293,8 +267,3 @@ def _amounts(text: str) -> set[str]:
     text = text.lower().replace("µ", "u").replace("μ", "u")
     numbers = {f"{number}{unit}" for number, unit in re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]?)", text)}
     return numbers or set(re.findall(r"[a-z]+", text))
-
-
-def _words(text: str) -> set[str]:
-    words = re.findall(r"[a-z]+\d*|\d+", re.sub(r"(?<=[a-z])-(?=\d)", "", text.lower()))
-    return {word for word in words if word not in {"alone", "and", "with", "the", "treatment", "human", "recombinant"}}

@@ -9,33 +9,48 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 SIZES = (2, 3, 4)
 
 
-def similarities(question: str, texts: Sequence[str]) -> np.ndarray:
-    """Cosine in [0, 1] of `question` with each text, (n,).
+def similarities(asked: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+    """Cosine in [0, 1] of each asked text with each text, (n asked, n texts).
 
     N-grams of 2 to 4 characters within words (a blank before and after), sublinear term frequency 1 + ln(tf),
-    idf ln((1 + n) / (1 + df)) + 1 over the question and all texts: scikit-learn's `char_wb` with sublinear_tf.
+    idf ln((1 + n) / (1 + df)) + 1 over the texts of the index: scikit-learn's TfidfVectorizer(analyzer="char_wb",
+    ngram_range=(2, 4), sublinear_tf=True), fitted on `texts`.
     """
-    counts = [_ngrams(text) for text in (question, *texts)]
+    counts = [_ngrams(text) for text in texts]
     seen: Counter[str] = Counter()
     for count in counts:
         seen.update(count.keys())
-    total = len(counts)
-    idf = {gram: math.log((1 + total) / (1 + df)) + 1 for gram, df in seen.items()}
-    weighted = [{gram: (1 + math.log(tf)) * idf[gram] for gram, tf in count.items()} for count in counts]
-    norms = [math.sqrt(sum(weight * weight for weight in vector.values())) for vector in weighted]
-    first, norm = weighted[0], norms[0]
-    out = np.zeros(len(texts))
-    for i, vector in enumerate(weighted[1:]):
-        if norm and norms[i + 1]:
-            out[i] = sum(weight * vector[gram] for gram, weight in first.items() if gram in vector)
-            out[i] /= norm * norms[i + 1]
+    idf = {gram: math.log((1 + len(texts)) / (1 + df)) + 1 for gram, df in seen.items()}
+    vectors = [_weighted(count, idf) for count in counts]
+    out = np.zeros((len(asked), len(texts)))
+    for i, question in enumerate(_weighted(_ngrams(text), idf) for text in asked):
+        for j, vector in enumerate(vectors):
+            out[i, j] = sum(weight * vector[gram] for gram, weight in question.items() if gram in vector)
     return np.clip(out, 0, 1)
+
+
+def best_similarities(asked: Sequence[str], names: Sequence[Sequence[str]]) -> np.ndarray:
+    """For things of several names each: the highest similarity between any asked text and any name of it, (n,).
+
+    Joining the names into one text would let a long list of synonyms drown the one that fits.
+    """
+    flat = [name for several in names for name in several]
+    scores = similarities(asked, flat).max(axis=0, initial=0.0)
+    edges = np.cumsum([0, *(len(several) for several in names)])
+    return np.array([scores[a:b].max(initial=0.0) for a, b in pairwise(edges)])
+
+
+def _weighted(count: Counter[str], idf: dict[str, float]) -> dict[str, float]:
+    vector = {gram: (1 + math.log(tf)) * idf[gram] for gram, tf in count.items() if gram in idf}
+    norm = math.sqrt(sum(weight * weight for weight in vector.values()))
+    return {gram: weight / norm for gram, weight in vector.items()}
 
 
 def _ngrams(text: str) -> Counter[str]:

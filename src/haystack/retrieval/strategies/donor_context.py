@@ -13,7 +13,7 @@ LEAST = 0.5
 
 
 def propose(question: Question) -> Proposals:
-    """The donor's own cells: 0.8 + 0.2 x closeness of type. Donors alike: 0.85 x likeness x (0.7 + 0.3 x closeness).
+    """The donor's own cells: 0.8 + 0.2 x nearness of type. Donors alike: 0.85 x likeness x (0.7 + 0.3 x nearness).
 
     Likeness is the weighted share of known facts (disease 2, tissue 2, age 1, sex 1, condition 1) that a donor shares.
     A disease that the question states must be shared.
@@ -22,8 +22,8 @@ def propose(question: Question) -> Proposals:
     likeness = profile.likeness(question)
     if not question.is_healthy_asked:
         likeness = np.where(question.stated["disease"], np.maximum(likeness, LEAST), 0.0)
-    alike = OTHER_DONOR * np.where(likeness >= LEAST, likeness, 0.0) * (0.7 + 0.3 * question.closeness)
-    own = 0.8 + 0.2 * question.closeness
+    alike = OTHER_DONOR * np.where(likeness >= LEAST, likeness, 0.0) * (0.7 + 0.3 * question.nearness)
+    own = 0.8 + 0.2 * question.nearness
 
     def explain(row: int) -> str:
         if question.target_donor_rows[row]:

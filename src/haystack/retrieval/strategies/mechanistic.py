@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-from haystack.contracts import Perturbation
+from haystack.retrieval.perturbations import known
 from haystack.retrieval.question import Proposals, Question
 
 SHARE = 0.85
 """relevance of a perturbation with wholly shared mechanism in the asked cell type"""
+LEAST = 0.1
+"""shared mechanism below which a perturbation is not related: one gene in common is no mechanism"""
 
 
 def propose(question: Question) -> Proposals:
-    """Perturbations with shared mechanism: 0.85 x shared x (0.55 + 0.45 x closeness of the cell type)."""
+    """Perturbations with shared mechanism: 0.85 x shared x (0.55 + 0.45 x nearness of the cell type)."""
     shared = shared_mechanisms(question)
     column = question.index.column("perturbation_name")
     mechanism = column.spread(lambda name: shared[name][0] if name in shared else 0.0)
-    relevance = SHARE * mechanism * (0.55 + 0.45 * question.closeness) * question.context_factor
+    relevance = SHARE * mechanism * (0.55 + 0.45 * question.nearness) * question.context_factor
 
     def explain(row: int) -> str:
         name = column.at(row) or ""
@@ -26,7 +26,7 @@ def propose(question: Question) -> Proposals:
 
 
 def shared_mechanisms(question: Question) -> dict[str, tuple[float, str]]:
-    """Perturbation of the index -> (score in (0, 1], why), for those that are not asked for themselves."""
+    """Perturbation of the index -> (score from LEAST to 1, why), for those that are not asked for themselves."""
     if not question.asked_perturbations:
         return {}
     from haystack.knowledge import shared_mechanism
@@ -42,14 +42,6 @@ def shared_mechanisms(question: Question) -> dict[str, tuple[float, str]]:
         other = known(name)
         if other is not None and other.name != asked.name:
             score, why = shared_mechanism(asked, other)
-            if score > 0:
+            if score >= LEAST:
                 found[name] = (score, why)
     return found
-
-
-@lru_cache(maxsize=10_000)
-def known(name: str) -> Perturbation | None:
-    """What is known about a perturbation of the index; null when nothing is."""
-    from haystack.knowledge import resolve_perturbation
-
-    return resolve_perturbation(name)

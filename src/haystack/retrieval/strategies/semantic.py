@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from haystack.retrieval.perturbations import names_of
 from haystack.retrieval.question import Proposals, Question
-from haystack.retrieval.similarity import similarities
-from haystack.retrieval.strategies.mechanistic import known
+from haystack.retrieval.similarity import best_similarities, similarities
 
 WEIGHTS = {"perturbation": 0.5, "cell type": 0.3, "sample": 0.2}
 SHARE = 0.7
 """relevance of identical texts"""
-LEAST = 0.25
-"""similarity of the perturbation (else of the whole) below which nothing is proposed"""
+LEAST_PERTURBATION, LEAST = 0.5, 0.35
+"""similarity of the perturbation, and of the whole where none was asked for, below which nothing is proposed"""
 _CONTEXT = ("tissue_name", "disease_name", "sample_condition")
 
 
 def propose(question: Question) -> Proposals:
-    """Rows whose texts are like the question's: 0.7 x the weighted mean over the texts that the question has."""
+    """Rows whose texts are like the question's: 0.7 x the weighted mean over the texts that the question has.
+
+    A cell type near in the ontology is at least as alike as it is close there: words alone miss T cell and thymocyte.
+    """
     parts = {
         "perturbation": _perturbation(question),
         "cell type": _cell_type(question),
@@ -28,7 +31,10 @@ def propose(question: Question) -> Proposals:
         return Proposals.where(np.zeros(len(question.index)), question.pool, lambda row: "")
     total = sum(WEIGHTS[name] for name in given)
     score = sum((WEIGHTS[name] / total * part for name, part in given.items()), np.zeros(len(question.index)))
-    gate = given["perturbation"] if question.wants_perturbed and "perturbation" in given else score
+    if question.wants_perturbed and "perturbation" in given:
+        enough = given["perturbation"] >= LEAST_PERTURBATION
+    else:
+        enough = score >= LEAST
 
     def explain(row: int) -> str:
         likeness = ", ".join(f"{name} {part[row]:.2f}" for name, part in given.items())
@@ -36,33 +42,28 @@ def propose(question: Question) -> Proposals:
         names = [index.label(name, row) for name in ("perturbation_name", "cell_type_name", *_CONTEXT)]
         return f"similar words ({likeness}): {', '.join(name for name in names if name)}"
 
-    return Proposals.where(np.where(gate >= LEAST, SHARE * score, 0.0), question.pool, explain)
+    return Proposals.where(np.where(enough, SHARE * score, 0.0), question.pool, explain)
 
 
 def _perturbation(question: Question) -> np.ndarray | None:
     if not question.asked_perturbations:
         return None
     main = question.asked_perturbations[0]
-    asked = " ".join([main, *question.query.perturbation_synonyms])
+    asked = list(dict.fromkeys([main, *question.query.perturbation_synonyms]))
     column = question.index.column("perturbation_name")
-    scores = similarities(asked, [_with_synonyms(name) for name in column.values])
+    scores = best_similarities(asked, [names_of(name) for name in column.values])
     by_name = dict(zip(column.values, scores, strict=True))
     matches = question.perturbation_matches
     return column.spread(lambda name: 1.0 if name in matches and matches[name].kind != "partial" else by_name[name])
 
 
-def _with_synonyms(name: str) -> str:
-    perturbation = known(name)
-    return " ".join([name, *(perturbation.synonyms if perturbation else [])])
-
-
 def _cell_type(question: Question) -> np.ndarray | None:
     if question.asked_type is None:
         return None
-    asked = " ".join(dict.fromkeys([question.asked_type_words, *question.query.cell_type_synonyms]))
+    asked = list(dict.fromkeys([question.asked_type_words, *question.query.cell_type_synonyms]))
     column = question.index.column("cell_type_name")
-    by_name = dict(zip(column.values, similarities(asked, column.values), strict=True))
-    return np.where(question.closeness >= 1, 1.0, column.spread(lambda name: by_name[name]))
+    by_name = dict(zip(column.values, best_similarities(asked, [[name] for name in column.values]), strict=True))
+    return np.maximum(question.closeness, column.spread(lambda name: by_name[name]))
 
 
 def _sample(question: Question) -> np.ndarray | None:
@@ -81,4 +82,4 @@ def _sample(question: Question) -> np.ndarray | None:
     codes = index.combine(_CONTEXT)
     _, first = np.unique(codes, return_index=True)
     texts = [" ".join(index.label(name, row) or "" for name in _CONTEXT) for row in first]
-    return similarities(asked, texts)[codes]
+    return similarities([asked], texts)[0][codes]

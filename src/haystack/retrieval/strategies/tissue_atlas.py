@@ -14,7 +14,7 @@ UNSTATED_TISSUE, UNSTATED_HEALTH = 0.75, 0.85
 
 
 def propose(question: Question) -> Proposals:
-    """Unperturbed healthy sets of the tissue: 0.6 x (0.7 + 0.3 x closeness of type), less where something is unsaid."""
+    """Unperturbed healthy sets of the tissue: 0.6 x (0.7 + 0.3 x nearness of type), less where something is unsaid."""
     index = question.index
     tissue = question.query.target_tissue or target_profile(question).values.get("tissue_uberon_id")
     if tissue:
@@ -23,7 +23,7 @@ def propose(question: Question) -> Proposals:
     else:
         fits = np.where(question.closeness >= 1, UNSTATED_TISSUE, 0.0)
     health = index.column("disease_mondo_id").spread(lambda d: float(d == HEALTHY), missing=UNSTATED_HEALTH)
-    relevance = SHARE * fits * health * (0.7 + 0.3 * question.closeness)
+    relevance = SHARE * fits * health * (0.7 + 0.3 * question.nearness)
 
     def explain(row: int) -> str:
         disease = index.label("disease_mondo_id", row)

@@ -37,8 +37,7 @@ def true_response(
     perturbation
         a name of `perturbations()`.
     cell_type
-        a label of a simulated atlas, a Cell Ontology id of the tissue atlas, or (with `tissue`) a plain word such as
-        fibroblast or macrophage.
+        a label of a simulated atlas, its Cell Ontology id, or (with `tissue`) a plain word such as fibroblast.
     tissue
         lung, liver, kidney or blood; needed where a plain word means several kinds of cells.
     donor
@@ -129,8 +128,10 @@ def departing() -> dict[str, str]:
 
 
 def treat(one: CellSet, perturbation: str) -> CellSet:
-    """The same cells under a perturbation."""
-    w.find(perturbation, w.load_world().programmes["perturbations"], "perturbation")
+    """The same cells under a perturbation, whose name may be in any case."""
+    known = w.load_world().programmes["perturbations"]
+    perturbation = {name.lower(): name for name in known}.get(perturbation.lower(), perturbation)
+    w.find(perturbation, known, "perturbation")
     return dataclasses.replace(one, perturbation=perturbation)
 
 
@@ -155,7 +156,10 @@ def _label(cell_type: str, tissue: str | None, layout: dict[str, Any], words: di
         place = entry[4] if len(entry) > 4 else "blood"
         if wanted in names and tissue in (None, place):
             return str(label)
-    kind = words.get(wanted, {}).get(tissue)
+    places = words.get(wanted, {})
+    if tissue is None and len(places) > 1:
+        raise AtlasError(f"'{cell_type}' means several kinds of cells here: give a tissue ({', '.join(places)})")
+    kind = next(iter(places.values()), None) if tissue is None else places.get(tissue)
     for label, entry in layout["cell_types"].items():
         if kind is not None and entry[0] == kind:
             return str(label)

@@ -146,6 +146,14 @@ def test_every_perturbation_has_an_atlas_and_a_third_departs():
     assert len(departing()) == pytest.approx(len(perturbations()) / 3, abs=1)
 
 
+def test_names_of_other_rooms_are_understood():
+    assert true_response("belinostat", "CL:0000182").equals(true_response("Belinostat", "hepatocyte"))
+    assert true_response("IFN-beta", "CL:0001054").equals(true_response("IFN-beta", "classical monocyte"))
+    assert true_response("TGF-beta1", "CL:0000057", "lung").equals(true_response("TGF-beta1", "fibroblast of lung"))
+    with pytest.raises(AtlasError, match=r"several kinds of cells here: give a tissue \(lung, kidney, liver\)"):
+        true_response("TGF-beta1", "fibroblast")
+
+
 def test_pseudocount_shrinks():
     small, large = (true_response("IFN-beta", "NK", pseudocount=c).abs().max() for c in (0.1, 5.0))
     assert small > large

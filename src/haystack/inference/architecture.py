@@ -44,7 +44,7 @@ class Architecture(Contract):
 
 
 def build(architecture: Architecture) -> torch.nn.Module:
-    """A network with fresh weights from torch's global generator (or none at all under `torch.device("meta")`)."""
+    """Make a network with fresh weights from torch's global generator (or none at all under `torch.device("meta")`)."""
     if architecture.width % architecture.n_heads:
         raise ModelError(
             f"n_hidden x token_dim = {architecture.width} cannot be split over n_heads = {architecture.n_heads}"

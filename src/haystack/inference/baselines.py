@@ -30,7 +30,7 @@ class Predicted:
 
 
 def no_change(query: Counts, prompt: Counts, control: Counts, rng: np.random.Generator) -> Predicted:
-    """The query cells as they are."""
+    """Predict the query cells as they are."""
     return unchanged(query)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +33,7 @@ class PromptCells:
 
 
 def align(cells: ad.AnnData, genes: Sequence[str]) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Counts in the order of the model's genes.
+    """Put counts in the order of the model's genes.
 
     Symbols are compared in upper case; symbols that then coincide are summed; genes that the file lacks are zero.
 
@@ -63,8 +64,8 @@ def align(cells: ad.AnnData, genes: Sequence[str]) -> tuple[sparse.csr_matrix, n
         near = nearest(symbols[0], genes[:5000], n=1) if symbols else []
         hint = f" (nearest to {symbols[0]}: {near[0]})" if near else ""
         raise ModelError(
-            f"no gene of the cells is known to the model: the cells have {example}, ...; the model {', '.join(genes[:3])}, "
-            f"...{hint}. var_names must be gene symbols"
+            f"no gene of the cells is known to the model: the cells have {example}, ...; the model "
+            f"{', '.join(genes[:3])}, ...{hint}. var_names must be gene symbols"
         )
     mapping = sparse.csr_matrix(
         (np.ones(len(known), dtype=np.float32), (known, found[known])), shape=(len(symbols), len(genes))
@@ -73,6 +74,8 @@ def align(cells: ad.AnnData, genes: Sequence[str]) -> tuple[sparse.csr_matrix, n
     aligned.sort_indices()
     measured = np.zeros(len(genes), dtype=bool)
     measured[found[known]] = True
+    if "measured" in cells.var and len(known) == len(genes):
+        measured[found[known]] = cells.var["measured"].to_numpy(dtype=bool)[known]
     if measured.mean() < 0.5:
         log.warning(
             "only %d of the model's %d genes are in the cells; the rest are zero", int(measured.sum()), len(genes)
@@ -113,6 +116,47 @@ def split_prompts(cells: ad.AnnData, counts: sparse.csr_matrix) -> list[PromptCe
         names = cells.obs_names.to_numpy()[query]
         split.append(PromptCells(prompt_id, prompt, control, counts[query], names))
     return split
+
+
+def combine_files(
+    prompt: str | Path, control: str | Path | None, query: str | Path, genes: Sequence[str]
+) -> ad.AnnData:
+    """Put a user's own files together as one prompt: cells as in `cells.h5ad`, var the model's genes.
+
+    Each file is aligned to the genes by itself, so they need not agree on theirs; a gene counts as measured where the
+    query has it (`var.measured`).
+    """
+    import anndata as ad
+    import pandas as pd
+
+    files = {CellRole.PROMPT: prompt, CellRole.CONTROL_PROMPT: control, CellRole.QUERY: query}
+    parts, roles, names = [], [], []
+    measured = np.zeros(len(genes), dtype=bool)
+    for role, path in files.items():
+        if path is None:
+            continue
+        data = _read_file(Path(path))
+        try:
+            counts, measured = align(data, genes)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error.message}") from None
+        parts.append(counts)
+        roles += [role.value] * data.n_obs
+        names += [str(name) if role is CellRole.QUERY else f"{role.value}:{name}" for name in data.obs_names]
+    obs = pd.DataFrame({"role": roles, "prompt_id": "prompt"}, index=names)
+    var = pd.DataFrame({"measured": measured}, index=pd.Index(list(genes)))
+    return ad.AnnData(X=sparse.vstack(parts, format="csr"), obs=obs, var=var)
+
+
+def _read_file(path: Path) -> ad.AnnData:
+    import anndata as ad
+
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    try:
+        return ad.read_h5ad(path)
+    except Exception as error:
+        raise ModelError(f"{path}: not a whole h5ad file ({error})") from error
 
 
 def _counts_of(cells: ad.AnnData) -> tuple[sparse.csr_matrix, Sequence[str]]:

@@ -239,7 +239,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def log_progress(start: float) -> Callable[[int, int], None]:
-    """A progress callback that logs cells per second."""
+    """Make a progress callback that logs cells per second."""
 
     def progress(done: int, total: int) -> None:
         seconds = max(perf_counter() - start, 1e-9)

@@ -17,7 +17,7 @@ import numpy as np
 from haystack.contracts import PredictionRole, read_cells, write_predictions
 from haystack.errors import ModelError
 from haystack.inference.baselines import BASELINES, Predicted, unchanged
-from haystack.inference.cells import PromptCells, align, split_prompts
+from haystack.inference.cells import PromptCells, align, combine_files, split_prompts
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -74,6 +74,30 @@ def run_inference(
     clock = _Clock()
     data = read_cells(cells)
     clock.lap("read")
+    return _run(model_dir, lambda genes: data, out, settings, seed, clock)
+
+
+def run_files(
+    model_dir: str | Path,
+    prompt: str | Path,
+    control: str | Path | None,
+    query: str | Path,
+    out: str | Path,
+    settings: ModelSettings,
+    seed: int,
+) -> dict[str, Any]:
+    """As `run_inference`, for a user's own files of prompt cells, control prompt cells (or none) and query cells."""
+    return _run(model_dir, lambda genes: combine_files(prompt, control, query, genes), out, settings, seed, _Clock())
+
+
+def _run(
+    model_dir: str | Path | None,
+    read: Callable[[list[str]], ad.AnnData],
+    out: str | Path,
+    settings: ModelSettings,
+    seed: int,
+    clock: _Clock,
+) -> dict[str, Any]:
     model = None
     if settings.kind == "stack":
         from haystack.inference.store import load_model
@@ -82,11 +106,13 @@ def run_inference(
             raise ModelError("model.kind is stack, but there is no model folder")
         model = load_model(model_dir, settings.device, settings.precision)
         clock.lap("load")
-        predictions = generate(model, data, settings, seed)
+        predictions = generate(model, read(model.genes), settings, seed)
     else:
         from haystack.inference.store import model_genes
 
-        genes = model_genes(model_dir) if model_dir is not None else [str(name).upper() for name in data.var_names]
+        genes = model_genes(model_dir) if model_dir is not None else []
+        data = read(genes)
+        genes = genes or [str(name).upper() for name in data.var_names]
         predictions = predict_baseline(settings.kind, data, genes, seed)
     clock.lap("generate")
     write_predictions(out, predictions)

@@ -99,7 +99,7 @@ class UpstreamDraws:
 
     def base_rows(self, step: Step, n_prompt: int) -> Iterator[Indices]:
         """Rows of prompt cells, window after window."""
-        order = np.random.RandomState((self.seed + step.number) % 2**32).permutation(n_prompt)  # noqa: NPY002 - upstream's
+        order = np.random.RandomState((self.seed + step.number) % 2**32).permutation(n_prompt)
         start = 0
         while True:
             yield order[np.arange(start, start + step.n_base) % n_prompt]
@@ -132,8 +132,10 @@ class KeptDraws:
 
 
 def make_windows(step: Step, n_prompt: int, n_query: int, draws: Draws) -> list[Window]:
-    """Windows that cover the query cells in order; the last one is filled up with query cells from the start, over and
-    over where there are few (arc-stack raises IndexError there).
+    """Deal the query cells, in order, to windows.
+
+    The last one is filled up with query cells from the start, over and over where there are few (arc-stack raises
+    IndexError there).
     """
     rows = draws.base_rows(step, n_prompt)
     windows = []
@@ -166,8 +168,8 @@ def unmask(masked: Mask, logits: NDArray[np.float32], masked_after: float) -> tu
 
     Notes
     -----
-    The quantile asked for is clipped to 1 (rounding brings arc-stack above it, and it raises), and nothing is taken when
-    fewer cells are masked than the schedule leaves (arc-stack raises there too, always with four cells or fewer).
+    The quantile asked for is clipped to 1 (rounding brings arc-stack above it, and it raises), and nothing is taken
+    when fewer cells are masked than the schedule leaves (arc-stack raises there too, always with four cells or fewer).
     """
     taken = np.zeros_like(masked)
     n_masked = int(masked.sum())

@@ -92,7 +92,7 @@ def load_model(model_dir: str | Path, device: str = "auto", precision: str = "fp
 
 
 def model_genes(model_dir: str | Path) -> list[str]:
-    """The genes that a model knows, upper-case, in order (reads one text file)."""
+    """Read the genes that a model knows, upper-case, in order."""
     path = Path(model_dir) / GENES
     try:
         genes = path.read_text(encoding="utf-8").splitlines()

@@ -18,7 +18,7 @@ from haystack.errors import ModelError
 from haystack.files import whole_file
 from haystack.inference import forward
 from haystack.inference.architecture import Architecture, build
-from haystack.inference.losses import nb_negative_log_likelihood
+from haystack.inference.losses import nb_expected_loss, nb_negative_log_likelihood
 from haystack.inference.store import load_model, save_model
 from haystack.inference.training_cells import CONTROL, TrainingCells, read_training_cells
 from haystack.inference.windows import Mixture, Window, WindowMaker
@@ -31,11 +31,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEPT_SHARE = 0.25
-CONTEXT_WEIGHT, CONFIDENCE_WEIGHT = 0.3, 0.1
+CONTEXT_WEIGHT, CONFIDENCE_WEIGHT, ERROR_WEIGHT = 0.3, 0.1, 1.0
+PROMPT_SCORED, QUERY_SCORED = 12, 12
+"""cells per window whose likelihood is computed: the others of a window would say nearly the same"""
+PER = 1e4
 WEIGHT_DECAY, WARM_UP, CLIP = 0.01, 20, 1.0
 EVERY = 100
 """steps between validations, which are also the points that a killed training resumes from"""
-VALIDATION_WINDOWS = 16
+VALIDATION_BATCHES = 6
 STATE = "training.pt"
 
 
@@ -140,18 +143,14 @@ def _fit(
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _rate(progress.step, settings.steps)
         rng = np.random.default_rng([seed, 3, progress.step])
-        torch.manual_seed(int(rng.integers(2**31)))
         network.train()
-        total = 0.0
         optimizer.zero_grad(set_to_none=True)
-        windows = [maker.draw(rng) for _ in range(settings.batch_size)]
-        for window in windows:
-            loss = window_loss(network, window) / len(windows)
-            loss.backward()
-            total += float(loss.detach())
+        n_base = maker.draw_base_size(rng)
+        loss = batch_loss(network, _draw(maker, rng, n_base, settings.batch_size), n_base)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         optimizer.step()
-        losses.append(total)
+        losses.append(float(loss.detach()))
         progress.step += 1
         if progress.step % EVERY == 0 or progress.step == settings.steps:
             _validate(network, checks, progress, losses)
@@ -165,44 +164,63 @@ def _fit(
     return progress
 
 
-def window_loss(network: Any, window: Window) -> Tensor:
-    """Loss of one window, in nats per gene.
+def batch_loss(network: Any, windows: Sequence[Window], n_base: int) -> Tensor:
+    """Mean loss of windows that have equally many prompt cells, in nats per gene.
 
-    Negative-binomial likelihood of the query's targets, + 0.3 x that of the prompt cells, + 0.1 x the cross-entropy of
-    the confidence classifier, which sees the mean state of the prompt cells as it does in generation.
+    Negative-binomial likelihood of what the query cells should become, + squared error of log(1 + CP10k), + 0.3 x the
+    likelihood of the prompt cells' own counts (which alone teaches the dispersions), + 0.1 x the cross-entropy of the
+    confidence classifier, which sees the mean state of the prompt cells as it does in generation.
     """
-    target = torch.from_numpy(window.target)
-    observed = torch.from_numpy(window.observed)
-    if len(window.hidden_genes):
-        observed = observed.clone()
-        observed[:, torch.from_numpy(window.hidden_genes)] = 0.0
-    n_kept, n_base = int(KEPT_SHARE * len(target)), window.n_base
-    tokens = forward.tokenize(network, observed)
-    rest = torch.cat([tokens[n_kept:n_base], tokens[n_base:] + network.query_pos_embedding])
-    kept = forward.run_kept(network, tokens[:n_kept].unsqueeze(0))
-    final = forward.run_rest(network, kept, torch.zeros(1, dtype=torch.int64), rest.unsqueeze(0))
-    states = torch.cat([kept.final, final], dim=1)[0]
-    hidden = forward.hidden(network, states)
+    observed = torch.from_numpy(np.stack([window.observed for window in windows]))
+    features = observed.clone()
+    for row, window in enumerate(windows):
+        features[row, :, torch.from_numpy(window.hidden_genes)] = 0.0
+    n_windows, n_cells, _ = observed.shape
+    n_kept = int(KEPT_SHARE * n_cells)
+    tokens = forward.tokenize(network, features.flatten(0, 1)).unflatten(0, (n_windows, n_cells))
+    rest = torch.cat([tokens[:, n_kept:n_base], tokens[:, n_base:] + network.query_pos_embedding], dim=1)
+    kept = forward.run_kept(network, tokens[:, :n_kept])
+    states = torch.cat([kept.final, forward.run_rest(network, kept, torch.arange(n_windows), rest)], dim=1)
+
+    scored = torch.from_numpy(np.stack([window.scored for window in windows])) + n_base
+    prompt = torch.linspace(0, n_base - 1, min(PROMPT_SCORED, n_base)).long().expand(n_windows, -1)
+    rows = torch.cat([prompt, scored], dim=1)
+    window_of = torch.arange(n_windows).unsqueeze(1)
+    hidden = forward.hidden(network, states[window_of, rows])
+    n_prompt = prompt.shape[1]
     log_share = torch.log_softmax(forward.mean_logits(network, hidden), dim=-1)
-    theta = forward.dispersions(network, hidden[:n_base]).median(dim=0).values
-    library = target.sum(dim=1, keepdim=True).clamp_min(1.0)
-    likelihood = nb_negative_log_likelihood(target, log_share + library.log(), theta)
-    logits = forward.confidence(network, states[:n_base].mean(dim=0).detach()[None], states[None, n_base:].detach())
-    confidence = torch.nn.functional.binary_cross_entropy_with_logits(logits[0], torch.from_numpy(window.unfinished))
-    return likelihood[n_base:].mean() + CONTEXT_WEIGHT * likelihood[:n_base].mean() + CONFIDENCE_WEIGHT * confidence
+    theta = forward.dispersions(network, hidden[:, :n_prompt]).median(dim=1, keepdim=True).values
+    log_depth = observed[window_of, rows].sum(dim=-1, keepdim=True).clamp_min(1.0).log()
+    log_mean = log_share + log_depth
+    target = torch.from_numpy(np.stack([window.target for window in windows]))
+    query = nb_expected_loss(target * log_depth[:, n_prompt:].exp(), log_mean[:, n_prompt:], theta.detach())
+    context = nb_negative_log_likelihood(observed[window_of, prompt], log_mean[:, :n_prompt], theta)
+    error = torch.log1p(PER * log_share[:, n_prompt:].exp()) - torch.log1p(PER * target)
+    logits = forward.confidence(network, states[:, :n_base].mean(dim=1).detach(), states[:, n_base:].detach())
+    unfinished = torch.from_numpy(np.stack([window.unfinished for window in windows]))
+    confidence = torch.nn.functional.binary_cross_entropy_with_logits(logits, unfinished)
+    return query + ERROR_WEIGHT * error.square().mean() + CONTEXT_WEIGHT * context + CONFIDENCE_WEIGHT * confidence
 
 
-def _validation_windows(data: TrainingCells, n_cells: int, mixture: Mixture, seed: int) -> list[Window]:
+def _draw(maker: WindowMaker, rng: np.random.Generator, n_base: int, n_windows: int) -> list[Window]:
+    n_scored = min(QUERY_SCORED, maker.n_cells - n_base)
+    return [maker.draw(rng, n_base, n_scored) for _ in range(n_windows)]
+
+
+def _validation_windows(
+    data: TrainingCells, n_cells: int, mixture: Mixture, seed: int
+) -> list[tuple[int, list[Window]]]:
     """Windows of cells that training never sees, the same at every validation."""
     maker = WindowMaker(data, n_cells, mixture, data.validation)
     rng = np.random.default_rng([seed, 4])
-    return [maker.draw(rng) for _ in range(VALIDATION_WINDOWS)]
+    sizes = [maker.draw_base_size(rng) for _ in range(VALIDATION_BATCHES)]
+    return [(n_base, _draw(maker, rng, n_base, 8)) for n_base in sizes]
 
 
 @torch.no_grad()
-def _validate(network: Any, checks: list[Window], progress: _Progress, losses: list[float]) -> None:
+def _validate(network: Any, checks: list[tuple[int, list[Window]]], progress: _Progress, losses: list[float]) -> None:
     network.eval()
-    loss = float(np.mean([float(window_loss(network, window)) for window in checks]))
+    loss = float(np.mean([float(batch_loss(network, windows, n_base)) for n_base, windows in checks]))
     if not np.isfinite(loss):
         raise ModelError(f"model.train: the loss is {loss} at step {progress.step}; lower learning_rate")
     progress.curve.append([progress.step, round(float(np.mean(losses)), 5), round(loss, 5)])
@@ -232,6 +250,7 @@ def _shape(settings: TrainSettings, n_genes: int) -> Architecture:
         n_cells=settings.n_cells,
         n_layers=settings.n_layers,
         n_heads=settings.n_heads,
+        dropout=0.0,
     )
 
 

@@ -163,7 +163,9 @@ def _label(frame: pd.DataFrame, atlas: str) -> pd.DataFrame:
     labels = [column for column in frame.columns if column.endswith(("_cl_id", "_name", "_original", "donor_id"))]
     frame = frame.astype(dict.fromkeys(labels, object))
     cell_type = frame["cell_type_cl_id"].fillna(frame["cell_type_name"]).fillna(frame["cell_type_original"])
-    perturbation = frame["perturbation_name"].fillna(frame["perturbation_original"]).where(~frame["is_control"], CONTROL)
+    perturbation = (
+        frame["perturbation_name"].fillna(frame["perturbation_original"]).where(~frame["is_control"], CONTROL)
+    )
     labelled = frame[["row", "held_out"]].assign(
         atlas=atlas, cell_type=cell_type, perturbation=perturbation, donor=frame["donor_id"].fillna("")
     )

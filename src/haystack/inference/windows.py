@@ -1,9 +1,15 @@
 """Training windows: prompt cells of one condition, query cells, and what the query cells should become.
 
-Three kinds. *Perturbed*: prompt cells of some cell types under a perturbation, control cells of another type as query,
-cells of that type under the perturbation as target. *Control*: control prompt cells of any atlas; the query stays what
-it is. *Synthetic*: a made-up perturbation (random genes, random effects) laid over control cells of the prompt and of the
-target; there are as many of these as one likes, on every cell type, which teaches to copy a change that was never seen.
+Kinds of windows:
+
+- *perturbed*: prompt cells of some types under a perturbation; control cells of (mostly) another type as query;
+- *control*: control prompt cells; the query stays what it is;
+- *synthetic*: a made-up perturbation (random genes, random effects) laid over control cells. There are as many of these
+  as one likes, on every cell type and across atlases, which teaches to copy a change that was never seen.
+
+What a query cell should become is an expectation, the mean profile of its type (and donor) under the condition: nobody
+measured the same cell twice, so the likelihood of a random counterpart has the same gradient in the mean, with more noise.
+Where all prompt cells come from one donor, the query becomes that donor's; else each query cell keeps its own.
 """
 
 from __future__ import annotations
@@ -20,31 +26,39 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Rows = NDArray[np.int64]
-    Counts = NDArray[np.float32]
+    Floats = NDArray[np.float32]
+    Effect = tuple[Rows, NDArray[np.float64]]
 
 BASE_SHARE = (0.375, 0.711)
 """prompt cells: share of the window, drawn uniformly; generation uses 0.45 to 0.65"""
 OTHER_TYPES = 0.9
 """windows whose prompt does not hold the query's cell type"""
-ITSELF = 0.3
-"""control windows in which a cell's target is the cell itself, not another one of its kind"""
+ONE_DONOR = 0.5
+"""windows whose prompt cells come from one donor"""
+OWN_SHARE = 0.3
+"""how much of a query cell's own profile its target keeps where nothing changes"""
+SWAPPED = 0.5
+"""windows in which some query cells are finished already, as they are in later steps of generation"""
 MASKED_GENES = (0.1, 0.3)
 """half of the windows lose this share of genes in the input"""
 BACKGROUND = 2e-6
 """share of counts that a silent gene is taken to have when a made-up perturbation raises it"""
+MIN_DONOR_CELLS = 10
+"""fewer cells than this do not make a donor's profile"""
 
 
 @dataclass
 class Window:
-    """Counts as the model sees them and as they should come out, prompt cells first."""
+    """Counts as the model sees them, prompt cells first, and what the scored query cells should become."""
 
-    observed: Counts
+    observed: Floats
     """(n_cells, genes)"""
-    target: Counts
-    """(n_cells, genes)"""
-    n_base: int
-    unfinished: NDArray[np.float32]
-    """(n_cells - n_base,) 1 where a query cell is still to be changed: the label of the confidence classifier"""
+    scored: Rows
+    """(s,) positions of the query cells that are scored, counted from the first query cell"""
+    target: Floats
+    """(s, genes) shares of counts, each row sums to 1"""
+    unfinished: Floats
+    """(n_query,) 1 where a query cell is still to be changed: the label of the confidence classifier"""
     hidden_genes: Rows
     """columns set to zero in the input"""
 
@@ -57,8 +71,24 @@ class Mixture:
     synthetic: float
 
 
+@dataclass
+class _Plan:
+    """Rows of a window before they are counts."""
+
+    base: Rows
+    query: Rows
+    atlas: str
+    perturbation: str
+    cell_type: str
+    donor: str | None
+    """the one donor of the prompt cells, whom the query becomes; null: each query cell its own"""
+    effect: Effect | None = None
+    finished: Rows | None = None
+    """cells that may stand in for query cells that are finished"""
+
+
 class WindowMaker:
-    """Draws windows from training cells. The same random generator state gives the same window."""
+    """Draws windows from the cells of `pool`. The same random generator state gives the same window."""
 
     def __init__(self, cells: TrainingCells, n_cells: int, mixture: Mixture, pool: NDArray[np.bool_]) -> None:
         self.cells = cells
@@ -70,127 +100,135 @@ class WindowMaker:
         for (atlas, perturbation, cell_type), rows in pools.items():
             if perturbation != CONTROL:
                 self.perturbed.setdefault((atlas, perturbation), {})[cell_type] = rows
+        self._pools = pools
         self._depth = cells.depth()
-        self._profiles = {key: self._profile(rows) for key, rows in self.controls.items()}
-        self.questions = [
-            (atlas, perturbation, cell_type)
+        self._profiles: dict[tuple[str, str, str, str], Floats] = {}
+        self._conditions = [
+            (atlas, perturbation)
             for (atlas, perturbation), types in self.perturbed.items()
-            for cell_type in types
-            if (atlas, cell_type) in self.controls
+            if any((atlas, cell_type) in self.controls for cell_type in types)
         ]
-        if not self.questions or not self.controls:
+        if not self._conditions:
             raise ModelError(
                 "model.train: no cell type has both control and perturbed cells left; loosen the hold-outs or add atlases"
             )
-        self._conditions = sorted({(atlas, perturbation) for atlas, perturbation, _ in self.questions})
 
-    def draw(self, rng: np.random.Generator) -> Window:
-        """One window."""
-        n_base = int(rng.integers(int(BASE_SHARE[0] * self.n_cells), int(BASE_SHARE[1] * self.n_cells) + 1))
+    def draw_base_size(self, rng: np.random.Generator) -> int:
+        """Prompt cells per window, for `draw`."""
+        low, high = (int(share * self.n_cells) for share in BASE_SHARE)
+        return int(rng.integers(low, high + 1))
+
+    def draw(self, rng: np.random.Generator, n_base: int, n_scored: int) -> Window:
+        """One window with `n_base` prompt cells, of whose query cells at most `n_scored` are scored."""
         kind = rng.random()
-        if kind < self.mixture.control:
-            parts = self._control(rng, n_base)
-        elif kind < self.mixture.control + self.mixture.synthetic:
-            parts = self._synthetic(rng, n_base)
+        if kind < self.mixture.control + self.mixture.synthetic:
+            plan = self._plan_control(rng, n_base, synthetic=kind >= self.mixture.control)
         else:
-            parts = self._perturbed(rng, n_base)
-        base, query, target, unfinished = parts
+            plan = self._plan_perturbed(rng, n_base)
+        scored = rng.permutation(len(plan.query))[:n_scored]
+        base, query, unfinished = self._observe(rng, plan)
         hidden = np.empty(0, dtype=np.int64)
         if rng.random() < 0.5:
             share = rng.uniform(*MASKED_GENES)
             hidden = rng.permutation(len(self.cells.genes))[: int(share * len(self.cells.genes))]
-        return Window(np.concatenate([base, query]), np.concatenate([base, target]), n_base, unfinished, hidden)
+        target = np.stack([self._target(plan, row) for row in plan.query[scored]])
+        return Window(np.concatenate([base, query]), scored, target, unfinished, hidden)
 
-    def _perturbed(self, rng: np.random.Generator, n_base: int) -> tuple[Counts, Counts, Counts, NDArray[np.float32]]:
+    def _plan_perturbed(self, rng: np.random.Generator, n_base: int) -> _Plan:
         atlas, perturbation = self._conditions[rng.integers(len(self._conditions))]
         types = self.perturbed[atlas, perturbation]
         askable = [cell_type for cell_type in types if (atlas, cell_type) in self.controls]
         asked = askable[rng.integers(len(askable))]
-        base = self._base_rows(rng, types, asked, n_base)
-        n_query = self.n_cells - n_base
-        query = rng.choice(self.controls[atlas, asked], n_query)
-        target = self._same_donor(rng, types[asked], query)
-        unfinished = np.ones(n_query, dtype=np.float32)
-        observed = self._counts(query)
-        if rng.random() < 0.5:
-            swapped = rng.random(n_query) < rng.random()
-            observed[swapped] = self._counts(self._same_donor(rng, types[asked], query))[swapped]
-            unfinished[swapped] = 0.0
-        return self._counts(base), observed, self._counts(target), unfinished
+        base, donor = self._base(rng, types, asked, n_base)
+        query = rng.choice(self.controls[atlas, asked], self.n_cells - n_base)
+        return _Plan(base, query, atlas, perturbation, asked, donor, finished=types[asked])
 
-    def _control(self, rng: np.random.Generator, n_base: int) -> tuple[Counts, Counts, Counts, NDArray[np.float32]]:
-        base, query, target = self._control_rows(rng, n_base)
-        itself = rng.random(len(query)) < ITSELF
-        target[itself] = query[itself]
-        unfinished = np.zeros(len(query), dtype=np.float32)
-        return self._counts(base), self._counts(query), self._counts(target), unfinished
-
-    def _synthetic(self, rng: np.random.Generator, n_base: int) -> tuple[Counts, Counts, Counts, NDArray[np.float32]]:
-        base, query, target = self._control_rows(rng, n_base)
-        effect = self._effect(rng)
-        unfinished = np.ones(len(query), dtype=np.float32)
-        observed = self._counts(query)
-        if rng.random() < 0.5:
-            swapped = rng.random(len(query)) < rng.random()
-            observed[swapped] = self._apply(rng, query, effect)[swapped]
-            unfinished[swapped] = 0.0
-        return self._apply(rng, base, effect), observed, self._apply(rng, target, effect), unfinished
-
-    def _control_rows(self, rng: np.random.Generator, n_base: int) -> tuple[Rows, Rows, Rows]:
-        """Control prompt cells of one atlas; query cells of one type, of the same atlas or another; targets."""
+    def _plan_control(self, rng: np.random.Generator, n_base: int, synthetic: bool) -> _Plan:
+        """Control prompt cells of one atlas; query cells of one type, of that atlas or another."""
         keys = list(self.controls)
         atlas, asked = keys[rng.integers(len(keys))]
         home = atlas if rng.random() < 0.5 else keys[rng.integers(len(keys))][0]
         types = {t: rows for (a, t), rows in self.controls.items() if a == home}
-        base = self._base_rows(rng, types, asked, n_base)
+        base, donor = self._base(rng, types, asked, n_base)
         query = rng.choice(self.controls[atlas, asked], self.n_cells - n_base)
-        return base, query, self._same_donor(rng, self.controls[atlas, asked], query)
+        effect = self._effect(rng) if synthetic else None
+        return _Plan(base, query, atlas, CONTROL, asked, donor if home == atlas else None, effect, query)
 
-    def _base_rows(self, rng: np.random.Generator, types: dict[str, Rows], asked: str, n_base: int) -> Rows:
-        """Prompt cells of one to three types, mostly not the query's own."""
+    def _base(
+        self, rng: np.random.Generator, types: dict[str, Rows], asked: str, n_base: int
+    ) -> tuple[Rows, str | None]:
+        """Prompt cells of one to three types, mostly not the query's own, of one donor or of all."""
         others = [cell_type for cell_type in types if cell_type != asked]
         pool = others if others and rng.random() < OTHER_TYPES else list(types)
         chosen = rng.permutation(len(pool))[: rng.integers(1, 4)]
         rows = np.concatenate([types[pool[index]] for index in chosen])
-        return rng.choice(rows, n_base, replace=len(rows) < n_base)
+        donor = None
+        if rng.random() < ONE_DONOR:
+            donors = np.unique(self.cells.donor[rows])
+            if len(donors) > 1:
+                donor = str(donors[rng.integers(len(donors))])
+                rows = rows[self.cells.donor[rows] == donor]
+        return rng.choice(rows, n_base, replace=len(rows) < n_base), donor
 
-    def _same_donor(self, rng: np.random.Generator, pool: Rows, like: Rows) -> Rows:
-        """For each cell of `like` a random cell of `pool` from the same donor, or from any where there is none."""
-        out = rng.choice(pool, len(like))
-        donors = self.cells.donor
-        for donor in np.unique(donors[like]):
-            own = pool[donors[pool] == donor]
-            if len(own):
-                mine = donors[like] == donor
-                out[mine] = rng.choice(own, int(mine.sum()))
-        return out
+    def _observe(self, rng: np.random.Generator, plan: _Plan) -> tuple[Floats, Floats, Floats]:
+        """Counts of prompt and query cells, and which query cells are unfinished."""
+        base, query = self._counts(plan.base), self._counts(plan.query)
+        changes = plan.effect is not None or plan.perturbation != CONTROL
+        unfinished = np.full(len(query), float(changes), dtype=np.float32)
+        if plan.effect is not None:
+            base = self._apply(rng, plan.base, plan.effect)
+        if changes and plan.finished is not None and rng.random() < SWAPPED:
+            swapped = rng.random(len(query)) < rng.random()
+            rows = plan.query if plan.effect is not None else rng.choice(plan.finished, len(query))
+            ready = self._apply(rng, rows, plan.effect) if plan.effect is not None else self._counts(rows)
+            query[swapped] = ready[swapped]
+            unfinished[swapped] = 0.0
+        return base, query, unfinished
 
-    def _effect(self, rng: np.random.Generator) -> tuple[Rows, NDArray[np.float64]]:
+    def _target(self, plan: _Plan, row: int) -> Floats:
+        """Expected share of counts per gene of one query cell."""
+        donor = plan.donor if plan.donor is not None else str(self.cells.donor[row])
+        profile = self._profile(plan.atlas, plan.perturbation, plan.cell_type, donor)
+        if plan.effect is not None:
+            genes, fold = plan.effect
+            profile = profile.copy()
+            profile[genes] = (profile[genes] + BACKGROUND * (fold > 1)) * fold
+            return profile / profile.sum()
+        if plan.perturbation == CONTROL and plan.donor is None:
+            own = self.cells.counts[row] / max(float(self._depth[row]), 1.0)
+            return ((1 - OWN_SHARE) * profile + OWN_SHARE * own).astype(np.float32)
+        return profile
+
+    def _profile(self, atlas: str, perturbation: str, cell_type: str, donor: str = "") -> Floats:
+        """Mean share of counts per gene, of the donor where there are enough cells."""
+        key = (atlas, perturbation, cell_type, donor)
+        if key not in self._profiles:
+            rows = self._pools[atlas, perturbation, cell_type]
+            own = rows[self.cells.donor[rows] == donor]
+            rows = own if len(own) >= MIN_DONOR_CELLS else rows
+            total = self.cells.counts[rows].sum(axis=0, dtype=np.float64)
+            self._profiles[key] = (total / max(total.sum(), 1.0)).astype(np.float32)
+        return self._profiles[key]
+
+    def _effect(self, rng: np.random.Generator) -> Effect:
         """Genes and fold changes of a made-up perturbation: mostly up, log-normal sizes."""
         n_genes = len(self.cells.genes)
-        size = int(np.clip(np.exp(rng.normal(3.5, 0.7)), 5, n_genes // 4))
+        size = int(np.clip(np.exp(rng.normal(3.7, 0.7)), 5, n_genes // 4))
         genes = rng.permutation(n_genes)[:size]
         log2_fold = np.abs(rng.normal(0, 1, size)) * rng.uniform(1.0, 2.5)
         log2_fold *= np.where(rng.random(size) < 0.7, 1, -1)
         return genes, np.exp2(log2_fold)
 
-    def _apply(self, rng: np.random.Generator, rows: Rows, effect: tuple[Rows, NDArray[np.float64]]) -> Counts:
+    def _apply(self, rng: np.random.Generator, rows: Rows, effect: Effect) -> Floats:
         """Lay a made-up perturbation over cells: raised genes gain Poisson counts, lowered ones are thinned."""
         genes, fold = effect
         counts = self._counts(rows)
         up = fold > 1
-        keys = list(zip(self.cells.atlas[rows].tolist(), self.cells.cell_type[rows].tolist(), strict=True))
-        rate = np.stack([self._profiles[key][genes[up]] for key in keys]) + BACKGROUND
-        gained = rng.poisson(self._depth[rows][:, None] * rate * (fold[up] - 1))
-        counts[:, genes[up]] += gained
-        kept = rng.binomial(counts[:, genes[~up]].astype(np.int64), fold[~up][None, :])
-        counts[:, genes[~up]] = kept
+        atlases, types = self.cells.atlas[rows].tolist(), self.cells.cell_type[rows].tolist()
+        rate = np.stack([self._profile(a, CONTROL, t)[genes[up]] for a, t in zip(atlases, types, strict=True)])
+        counts[:, genes[up]] += rng.poisson(self._depth[rows][:, None] * (rate + BACKGROUND) * (fold[up] - 1))
+        counts[:, genes[~up]] = rng.binomial(counts[:, genes[~up]].astype(np.int64), fold[~up][None, :])
         return counts
 
-    def _counts(self, rows: Rows) -> Counts:
+    def _counts(self, rows: Rows) -> Floats:
         return self.cells.counts[rows].astype(np.float32)
-
-    def _profile(self, rows: Rows) -> NDArray[np.float64]:
-        """Mean share of counts per gene."""
-        total = self.cells.counts[rows].sum(axis=0, dtype=np.float64)
-        return total / max(total.sum(), 1.0)

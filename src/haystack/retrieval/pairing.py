@@ -194,7 +194,9 @@ class Pairer:
         lost.sort(key=list(PENALTIES).index)
         penalty = sum(PENALTIES[name] for name in lost)
         steps = [
-            f"{name}: {relation.hops} Cell Ontology steps" if relation and name == "cell type" else name
+            f"{name}: {relation.hops} Cell Ontology step{'s' if relation.hops > 1 else ''}"
+            if relation and name == "cell type"
+            else name
             for name in lost
         ]
         return Pair(other, tuple(steps), round(min(penalty, 1.0), 6))

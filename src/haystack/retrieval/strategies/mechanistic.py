@@ -7,7 +7,7 @@ from haystack.retrieval.question import Proposals, Question
 
 SHARE = 0.85
 """relevance of a perturbation with wholly shared mechanism in the asked cell type"""
-LEAST = 0.1
+LEAST = 0.05
 """shared mechanism below which a perturbation is not related: one gene in common is no mechanism"""
 
 

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+
+from haystack.retrieval.index import CellSetIndex
+from haystack.retrieval.pairing import Pairer
+
+SICK, OTHER_SICK = "MONDO:0005300", "MONDO:0005155"
+LUNG = "UBERON:0002048"
+PROMPT = {"id": "prompt", "perturbation": "IFN-beta", "donor": "pbmc:d1", "condition": "24h"}
+EXACT = {"id": "exact", "donor": "pbmc:d1", "condition": "24h"}
+NO_CONDITION = {"id": "no_condition", "donor": "pbmc:d1", "condition": "0h"}
+NO_TISSUE = {"id": "no_tissue", "donor": "pbmc:d1", "tissue": LUNG, "n": 500}
+NO_DONOR = {"id": "no_donor", "donor": "pbmc:d2", "condition": "24h", "n": 900}
+NO_DONOR_TISSUE = {"id": "no_donor_tissue", "donor": "pbmc:d2", "tissue": LUNG, "n": 900}
+NEAR_TYPE = {"id": "near_type", "type": "naive B cell", "donor": "pbmc:d1", "condition": "24h"}
+FAR_TYPE = {"id": "far_type", "type": "monocyte", "donor": "pbmc:d1", "condition": "24h", "n": 900}
+OTHER_ATLAS = {"id": "other_atlas", "atlas": "other", "donor": "other:d1", "condition": "24h"}
+LADDER = [
+    (EXACT, []),
+    (NO_CONDITION, ["sample condition"]),
+    (NO_TISSUE, ["sample condition", "tissue"]),
+    (NO_DONOR, ["donor"]),
+    (NO_DONOR_TISSUE, ["sample condition", "tissue", "donor"]),
+]
+
+
+def _pair(frame, prompt: str = "prompt", least: int = 10):
+    index = CellSetIndex(frame)
+    return Pairer(index, index.n_cells, least).pairing(index.positions[prompt])
+
+
+@pytest.mark.parametrize("first", range(len(LADDER)))
+def test_constraints_are_given_up_in_order_and_recorded(sets, first: int) -> None:
+    """With the better controls gone one after the other, the next rung serves."""
+    left = [row for row, _ in LADDER[first:]]
+    found = _pair(sets(PROMPT, FAR_TYPE, OTHER_ATLAS, *reversed(left)))
+    row, steps = LADDER[first]
+    assert found.control_set.cell_set_id == row["id"]
+    assert found.steps == steps
+
+
+def test_prices_rise_along_the_ladder(sets) -> None:
+    prices = [_pair(sets(PROMPT, *(row for row, _ in LADDER[i:]))).penalty for i in range(3)]
+    assert prices[0] == 0
+    assert prices == sorted(set(prices))
+    assert _pair(sets(PROMPT, NO_DONOR_TISSUE)).penalty == pytest.approx(0.05 + 0.1 + 0.2)
+
+
+def test_a_near_cell_type_is_the_last_step_within_the_atlas(sets) -> None:
+    child = {"id": "child", "type": "classical monocyte", "donor": "pbmc:d1", "condition": "24h"}
+    prompt = PROMPT | {"type": "monocyte"}
+    found = _pair(sets(prompt, child, OTHER_ATLAS | {"type": "monocyte"}))
+    assert found.control_set.cell_set_id == "child"
+    assert found.steps == ["cell type: 1 Cell Ontology step"]
+    assert _pair(sets(PROMPT, FAR_TYPE, OTHER_ATLAS)) is None
+
+
+def test_too_few_control_cells_are_passed_over(sets) -> None:
+    frame = sets(PROMPT, EXACT | {"n": 9}, NO_CONDITION)
+    assert _pair(frame).control_set.cell_set_id == "no_condition"
+    assert _pair(frame, least=9).control_set.cell_set_id == "exact"
+
+
+def test_of_equal_controls_the_larger_then_the_smaller_id(sets) -> None:
+    frame = sets(
+        PROMPT, NO_DONOR | {"id": "b", "donor": "pbmc:d3"}, NO_DONOR | {"id": "a"}, NO_DONOR | {"id": "c", "n": 5000}
+    )
+    assert _pair(frame).control_set.cell_set_id == "c"
+    assert _pair(frame[frame["cell_set_id"] != "c"]).control_set.cell_set_id == "a"
+
+
+def test_donors_that_nobody_names_count_as_one(sets) -> None:
+    prompt = PROMPT | {"donor": None}
+    found = _pair(sets(prompt, EXACT | {"donor": None}))
+    assert found.steps == []
+
+
+def test_unperturbed_prompts_are_paired_with_healthy_donors(sets) -> None:
+    prompt = {"id": "prompt", "donor": "pbmc:sick", "disease": SICK}
+    same_donor = {"id": "same_donor", "donor": "pbmc:sick", "disease": "PATO:0000461", "n": 900}
+    healthy = {"id": "healthy", "donor": "pbmc:well"}
+    other_sick = {"id": "other_sick", "donor": "pbmc:d3", "disease": OTHER_SICK, "n": 900}
+    as_sick = {"id": "as_sick", "donor": "pbmc:d4", "disease": SICK, "n": 900}
+    abroad = {"id": "abroad", "atlas": "other", "donor": "other:well"}
+    everyone = [prompt, same_donor, healthy, other_sick, as_sick, abroad]
+    found = _pair(sets(*everyone))
+    assert (found.control_set.cell_set_id, found.steps, found.penalty) == ("healthy", [], 0)
+    found = _pair(sets(*(row for row in everyone if row is not healthy)))
+    assert (found.control_set.cell_set_id, found.steps) == ("other_sick", ["healthy donors"])
+    found = _pair(sets(prompt, same_donor, as_sick, abroad))
+    assert (found.control_set.cell_set_id, found.steps) == ("abroad", ["atlas"])
+    assert _pair(sets(prompt, same_donor, as_sick)) is None

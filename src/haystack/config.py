@@ -356,7 +356,7 @@ def load_settings(config: dict[str, Any], where: str = "config") -> Settings:
         for an unknown key (the nearest known one is suggested), a wrong value, or a secret.
     """
     _refuse_secrets(config)
-    return validate(Settings, config, where)
+    return validate(Settings, _nulls(config), where)
 
 
 def load_atlases(settings: Settings) -> dict[str, AtlasEntry]:
@@ -439,6 +439,15 @@ def _section_of(annotation: Any) -> type[Section] | None:
         if found:
             return found
     return None
+
+
+def _nulls(value: Any) -> Any:
+    """Snakemake reads `--config 'model={path: null}'` with every value as text; this makes null null again."""
+    if isinstance(value, dict):
+        return {key: _nulls(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_nulls(item) for item in value]
+    return None if value == "null" else value
 
 
 def _refuse_secrets(config: Any, path: str = "") -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 UNHASHED = {"config", "errors", "files", "__init__"}
 """modules whose edits change no result: settings arrive as params, the others only carry words and bytes"""
-RESOURCES = {"ontology": ["ontology"], "knowledge": ["knowledge"], "demo": ["demo/genes.tsv"]}
-"""tracked tables that a package reads by itself (those named in the config are inputs of their rules)"""
+RESOURCES = {"ontology", "knowledge"}
+"""packages that read `resources/{package}` by themselves (tables named in the config are inputs of their rules)"""
 
 
 @cache
@@ -21,7 +21,7 @@ def code_hash(*packages: str) -> str:
     wanted = sorted(_closure(packages))
     digest = hashlib.sha256()
     for name in wanted:
-        for path in [*_modules(name), *_resource_files(name)]:
+        for path in [*_modules(name), *_data(name)]:
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 
@@ -59,8 +59,10 @@ def _modules(package: str) -> list[Path]:
     return [module] if module.exists() else []
 
 
-def _resource_files(package: str) -> list[Path]:
-    root = PACKAGE.parents[1] / "resources"
-    paths = [root / name for name in RESOURCES.get(package, [])]
-    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
-    return sorted(path for path in files if path.is_file() and path.suffix != ".md")
+def _data(package: str) -> list[Path]:
+    """Templates and tables inside a package, and the tracked tables that it reads by itself."""
+    folders = [PACKAGE / package]
+    if package in RESOURCES:
+        folders.append(PACKAGE.parents[1] / "resources" / package)
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return sorted(path for path in files if path.suffix not in {".py", ".pyc", ".md"})

@@ -73,7 +73,7 @@ def collect_outputs(
     predictions = build_predictions(run_id, query, settings, best, de, enrichment, history)
     facts = inference_facts(predictions)
     with whole_file(out_predictions) as temporary:
-        predictions.write_h5ad(temporary, compression="gzip")
+        predictions.write_h5ad(temporary, compression="gzip", compression_opts=1)
 
     used = _atlases_used(best)
     log = RunLog(

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from haystack.errors import ContractError
+
 if TYPE_CHECKING:
-    import anndata as ad
+    from pathlib import Path
+
     import numpy as np
 
-MAX_CELLS = 300
+MAX_CELLS = 200
 """cells drawn per group, evenly spaced in file order"""
 N_GENES = 2000
 """genes with the largest variance of log CP10k"""
-
-GROUPS = ("query", "prompt", "control", "predicted")
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,14 @@ class CellMap:
     groups: dict[str, np.ndarray]
     explained: tuple[float, float]
     n_genes: int
+    measured_control: bool
+    """true: the control cells are the query cells themselves, nothing was generated"""
 
 
-def map_cells(predictions: ad.AnnData, cells: ad.AnnData, prompt_id: str) -> CellMap | None:
+def map_cells(predictions: Path, cells: Path, prompt_id: str) -> CellMap | None:
     """PCA on log1p CP10k of the cells behind one prompt; None with fewer than three cells or two shared genes.
+
+    Only the rows that are drawn are read.
 
     Parameters
     ----------
@@ -35,34 +40,75 @@ def map_cells(predictions: ad.AnnData, cells: ad.AnnData, prompt_id: str) -> Cel
         generated cells, obs `role` (perturbed, control) and `prompt_id`.
     cells
         raw counts, obs `role` (prompt, query) and `prompt_id`; query cells without a prompt_id belong to all prompts.
+        Where the control cells are the query cells themselves, the query is not drawn twice.
+
+    Raises
+    ------
+    ContractError
+        if a file is not a whole h5ad file.
     """
     import numpy as np
 
-    shared = [gene for gene in predictions.var_names if gene in set(cells.var_names)]
-    if len(shared) < 2:
+    generated, measured = _Counts(predictions), _Counts(cells)
+    places = measured.genes.get_indexer(generated.genes)
+    here = np.flatnonzero(places >= 0)
+    if len(here) < 2:
         return None
-    own = (predictions.obs["prompt_id"] == prompt_id).to_numpy()
-    role = predictions.obs["role"].astype(str).to_numpy()
-    source_role = cells.obs["role"].astype(str).to_numpy()
-    theirs = (cells.obs["prompt_id"] == prompt_id).to_numpy()
-    anyone = cells.obs["prompt_id"].isna().to_numpy()
-    blocks = {
-        "query": (cells, (source_role == "query") & (theirs | anyone)),
-        "prompt": (cells, (source_role == "prompt") & theirs),
-        "control": (predictions, (role == "control") & own),
-        "predicted": (predictions, (role == "perturbed") & own),
+    own = generated.prompt_id == prompt_id
+    theirs = measured.prompt_id == prompt_id
+    masks = {
+        "query": (measured, (measured.role == "query") & (theirs | measured.shared)),
+        "prompt": (measured, (measured.role == "prompt") & theirs),
+        "control": (generated, (generated.role == "control") & own),
+        "predicted": (generated, (generated.role == "perturbed") & own),
     }
-    picked = {name: (data, _spread(np.flatnonzero(mask))) for name, (data, mask) in blocks.items()}
-    matrices = {name: _log_cp10k(data[:, shared].X[rows]) for name, (data, rows) in picked.items() if len(rows)}
+    measured_control = bool(generated.not_generated[masks["control"][1]].all())
+    if measured_control:
+        del masks["query"]
+    columns = {id(generated): here, id(measured): places[here]}
+    drawn = {name: (data, _spread(np.flatnonzero(mask))) for name, (data, mask) in masks.items()}
+    matrices = {
+        name: _log_cp10k(data.rows(rows)[:, columns[id(data)]]) for name, (data, rows) in drawn.items() if len(rows)
+    }
     if sum(len(matrix) for matrix in matrices.values()) < 3:
         return None
-    stacked = np.vstack(list(matrices.values()))
-    scores, explained = principal_components(stacked)
+    scores, explained = principal_components(np.vstack(list(matrices.values())))
     groups, start = {}, 0
     for name, matrix in matrices.items():
         groups[name] = scores[start : start + len(matrix)]
         start += len(matrix)
-    return CellMap(groups, explained, min(N_GENES, len(shared)))
+    return CellMap(groups, explained, min(N_GENES, len(here)), measured_control)
+
+
+class _Counts:
+    """X, obs and gene names of an h5ad file, without its layers; rows are read when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        import h5py
+        import pandas as pd
+        from anndata.io import read_elem
+
+        self.path = path
+        try:
+            with h5py.File(path, "r") as file:
+                obs = read_elem(file["obs"])
+                self.genes = pd.Index(read_elem(file["var"]).index.astype(str))
+                self.role = obs["role"].astype(str).to_numpy()
+                self.shared = obs["prompt_id"].isna().to_numpy()
+                self.prompt_id = obs["prompt_id"].astype(object).to_numpy()
+                logit = obs["gen_logit"] if "gen_logit" in obs else pd.Series(float("nan"), index=obs.index)
+                self.not_generated = logit.isna().to_numpy()
+        except (OSError, KeyError) as error:
+            raise ContractError(f"{path}: not a whole h5ad file of cells ({error}); delete it and run again") from error
+
+    def rows(self, rows: np.ndarray) -> Any:
+        """Counts of these rows (ascending), sparse or dense as stored."""
+        import h5py
+        from anndata.io import sparse_dataset
+
+        with h5py.File(self.path, "r") as file:
+            stored = file["X"]
+            return stored[rows] if isinstance(stored, h5py.Dataset) else sparse_dataset(stored)[rows]
 
 
 def principal_components(values: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
@@ -71,11 +117,13 @@ def principal_components(values: np.ndarray) -> tuple[np.ndarray, tuple[float, f
     The sign of each axis is fixed (largest absolute score positive), so that equal input gives equal pictures.
     """
     import numpy as np
+    from scipy import linalg
 
     variance = values.var(axis=0)
     keep = np.sort(np.argsort(-variance, kind="stable")[:N_GENES])
     centred = (values[:, keep] - values[:, keep].mean(axis=0)).astype(np.float64)
-    eigenvalues, vectors = np.linalg.eigh(centred @ centred.T)
+    n = len(values)
+    eigenvalues, vectors = linalg.eigh(centred @ centred.T, subset_by_index=[n - 2, n - 1])
     total = float(variance[keep].sum()) * len(values)
     scores = np.zeros((len(values), 2))
     explained = [0.0, 0.0]

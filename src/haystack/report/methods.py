@@ -196,6 +196,6 @@ def _scores(log: RunLog) -> str:
     weights = ", ".join(f"{spoken(name)} {weight:g}" for name, weight in grounding[kind].items())
     return (
         f"Predictions were scored from 1 to 10 as the weighted mean of evidence components ({weights}); components "
-        "that could not be evaluated were left out and the weights renormalised. The composite was compared with that of "
-        f"an unchanged prediction, of permuted labels and of random genes ({grounding['permutations']} draws)."
+        "that could not be evaluated were left out and the weights renormalised. The composite was compared with that "
+        f"of an unchanged prediction, of permuted labels and of random genes ({grounding['permutations']} draws)."
     )

@@ -100,10 +100,9 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
 def _map(log: RunLog, predictions: Path, cells: Path | None) -> dict[str, Any] | None:
     if cells is None or log.answer.best_prompt_id is None:
         return None
-    from haystack.contracts import read_cells, read_predictions
     from haystack.report.embedding import map_cells
 
-    return view.map_data(map_cells(read_predictions(predictions), read_cells(cells), log.answer.best_prompt_id))
+    return view.map_data(map_cells(predictions, cells, log.answer.best_prompt_id))
 
 
 def _read_csv(path: Path, table: Any) -> pd.DataFrame:

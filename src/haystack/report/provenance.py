@@ -9,6 +9,7 @@ import re
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import Literal
 
 from haystack.contracts.runlog import FileChecksum, StageTime, Timing
 from haystack.errors import ContractError
@@ -17,6 +18,7 @@ from haystack.files import sha256
 WHOLE_LIMIT = 4 * 2**30
 """bytes up to which a file is hashed whole"""
 SAMPLES = 64
+Method = Literal["whole", "sampled"]
 SAMPLE_BYTES = 2**20
 
 LICENCES = [
@@ -52,16 +54,16 @@ def checksum(path: str | Path) -> FileChecksum:
         digest = hashlib.sha256()
         for item in parts:
             digest.update(f"{item.relative_to(local).as_posix()}\0{_digest(item)[0]}\n".encode())
-        method = "sampled" if any(item.stat().st_size > WHOLE_LIMIT for item in parts) else "whole"
+        method: Method = "sampled" if any(item.stat().st_size > WHOLE_LIMIT for item in parts) else "whole"
         size = sum(item.stat().st_size for item in parts)
         return FileChecksum(
             path=text, n_bytes=size, sha256=digest.hexdigest(), method=method, note="folder: hash of paths and hashes"
         )
-    value, method = _digest(local)
-    return FileChecksum(path=text, n_bytes=local.stat().st_size, sha256=value, method=method)
+    value, way = _digest(local)
+    return FileChecksum(path=text, n_bytes=local.stat().st_size, sha256=value, method=way)
 
 
-def _digest(path: Path) -> tuple[str, str]:
+def _digest(path: Path) -> tuple[str, Method]:
     size = path.stat().st_size
     if size <= WHOLE_LIMIT:
         return sha256(path), "whole"

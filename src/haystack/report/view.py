@@ -69,8 +69,8 @@ def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
 
 
 def _treated(query: StructuredQuery) -> str:
-    names = [item.name for item in query.perturbations] or [query.perturbation_resolved or query.perturbation_query]
-    what = listed([name for name in names if name]) or "the perturbation"
+    named = query.perturbation_resolved or query.perturbation_query or "the perturbation"
+    what = listed([item.name for item in query.perturbations]) or named
     if query.perturbation_type != "genetic":
         return f"treated with {what}"
     direction = query.perturbations[0].direction if query.perturbations else None
@@ -137,7 +137,7 @@ def scale_marks(grounding: PromptGrounding | None, threshold: int) -> list[dict[
     """Marks on the composite's scale from 1 to 10: this prediction, its nulls, its ceiling, the threshold."""
     if grounding is None or grounding.composite_value is None:
         return []
-    marks = [{"kind": "own", "label": "this prediction", "value": grounding.composite_value}]
+    marks: list[dict[str, Any]] = [{"kind": "own", "label": "this prediction", "value": grounding.composite_value}]
     for name, value in grounding.nulls.items():
         if value is not None:
             marks.append({"kind": "null", "label": NULLS.get(name, spoken(name)), "value": value})
@@ -357,6 +357,7 @@ def map_data(cell_map: CellMap | None) -> dict[str, Any] | None:
         },
         "explained": [round(value, 4) for value in cell_map.explained],
         "n_genes": cell_map.n_genes,
+        "measured_control": cell_map.measured_control,
     }
 
 

@@ -255,7 +255,7 @@ def _prompts(
 
 
 def _counts(rng: np.random.Generator, n_cells: int, options: RunOptions, shift: float) -> np.ndarray:
-    means = 1.5 + rng.random(len(options.genes)) * 0.2
+    means = rng.gamma(0.6, 0.6, len(options.genes)) + 0.2
     means[: options.n_de] *= shift
     return rng.poisson(means, size=(n_cells, len(options.genes))).astype(np.float32)
 

@@ -164,7 +164,7 @@
       query: ["query cells (measured)", "#8b959e", "circle-open", 7], prompt: ["prompt cells (measured)", "#8a6d1d", "x-thin", 8],
       control: ["control (generated)", DOWN, "square-open", 7], predicted: ["predicted (generated)", UP, "triangle-up", 8],
     };
-    if (data.map.measured_control) { look.control = ["control (the query cells)", DOWN, "square-open", 7]; delete look.query; }
+    if (data.map.measured_control) { look.control = ["control (the query cells, measured)", DOWN, "square-open", 7]; }
     const traces = Object.keys(look).filter((name) => data.map.groups[name]).map((name) => {
       const [title, color, symbol, size] = look[name], group = data.map.groups[name];
       return { type: "scatter", mode: "markers", name: title, x: group.x, y: group.y, hoverinfo: "name",

@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 
 DONORS, CONDITIONS = 12, 91
-CELL_TYPES = (
+CELL_TYPES = (  # noqa: SIM905
     "B Intermediate,B Memory,B Naive,CD14 Mono,CD16 Mono,CD4 Memory,CD4 Naive,CD8 Memory,CD8 Naive,HSPC,ILC,MAIT,NK,"
     "NK CD56bright,NKT,Plasmablast,Treg,cDC"
-).split(",")  # noqa: SIM905
+).split(",")
 TARGETS = {10_000_000: (60.0, 1.5), 100_000_000: (float("inf"), 4.0)}
 CHUNK = 2_000_000
 
@@ -109,9 +109,7 @@ def main() -> None:
     atlas = args.folder / "atlas.h5ad"
     began = time.perf_counter()
     write_atlas(atlas, args.cells)
-    print(
-        f"{args.cells:,} cells, {atlas.stat().st_size / 1e9:.1f} GB h5ad, written in {time.perf_counter() - began:.0f} s"
-    )
+    print(f"{args.cells:,} cells, {atlas.stat().st_size / 1e9:.1f} GB, written in {time.perf_counter() - began:.0f} s")
     print("\n| step | seconds | peak GiB |\n|---|---|---|")
     total, peak = 0.0, 0.0
     for step in ("harmonise", "index", "statistics"):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from haystack.atlas import read_rows
+from haystack.atlas.inflate import can_inflate, inflate_ranges
 from haystack.atlas.matrix import read_ranges
 from haystack.errors import AtlasError
 
@@ -143,6 +144,40 @@ def test_remote_atlas(cells, make_entry, tmp_path: Path, web, store: str):
     path = tmp_path / f"a.{store}"
     cells.write_zarr(path) if store == "zarr" else cells.write_h5ad(path)
     check(read_rows(make_entry(f"{web.url}/a.{store}"), ASKED), cells, ASKED)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 1000), max_size=14), st.sampled_from([7, 64, 400]), st.sampled_from(["f4", "i8"]))
+def test_gzip_ranges_are_what_hdf5_reads(cuts: list[int], chunk: int, dtype: str):
+    edges = np.unique(np.array(cuts, dtype=np.int64))
+    edges = edges[: len(edges) // 2 * 2].reshape(-1, 2)
+    with h5py.File("ranges.h5", "w", driver="core", backing_store=False) as file:
+        array = file.create_dataset("a", data=np.arange(1000, dtype=dtype) * 3, chunks=(chunk,), compression="gzip")
+        array.id.write_direct_chunk((0,), np.arange(chunk, dtype=dtype).tobytes(), filter_mask=1)
+        assert can_inflate(array)
+        found = inflate_ranges(array, edges[:, 0], edges[:, 1])
+        wanted = [array[start:stop] for start, stop in edges]
+    np.testing.assert_array_equal(found, np.concatenate([np.empty(0, dtype), *wanted]))
+
+
+def test_other_arrays_are_left_to_hdf5(tmp_path: Path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        assert not can_inflate(file.create_dataset("plain", data=np.arange(9)))
+        assert not can_inflate(file.create_dataset("lzf", data=np.arange(9), chunks=(3,), compression="lzf"))
+        shuffled = file.create_dataset("both", data=np.arange(9), chunks=(3,), compression="gzip", shuffle=True)
+        assert not can_inflate(shuffled)
+        holes = file.create_dataset("holes", (9,), dtype="i4", chunks=(3,), compression="gzip", fillvalue=4)
+        holes[0:3] = 1
+        assert inflate_ranges(holes, np.array([1]), np.array([7])) is None
+        assert read_ranges(holes, np.array([1, 5]), np.array([3, 7]), is_zarr=False).tolist() == [1, 1, 4, 4]
+
+
+def test_a_spoilt_chunk_is_the_file_s_fault(cells, tmp_path: Path, make_entry):
+    cells.write_h5ad(tmp_path / "a.h5ad", compression="gzip")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        file["X/data"].id.write_direct_chunk((0,), b"not gzip at all")
+    with pytest.raises(AtlasError, match="cannot be read"):
+        read_rows(make_entry(tmp_path / "a.h5ad"), [0])
 
 
 @settings(max_examples=60, deadline=None)

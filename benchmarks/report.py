@@ -65,7 +65,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     spec = importlib.util.spec_from_file_location("build_run", BUILDER)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     builder = importlib.util.module_from_spec(spec)
     sys.modules["build_run"] = builder
     spec.loader.exec_module(builder)
@@ -90,10 +91,8 @@ def main() -> None:
         return
     print(f"{args.genes:,} genes, {args.changed:,} changed, {args.cells} cells per role, {args.prompts} prompts")
     for name, values in seconds.items():
-        spread = f"({min(values):.2f} to {max(values):.2f})"
-        print(
-            f"{name:26} median {statistics.median(values):6.2f} s {spread:18} CPU {statistics.median(cpu[name]):6.2f} s"
-        )
+        spread, used = f"({min(values):.2f} to {max(values):.2f})", statistics.median(cpu[name])
+        print(f"{name:26} median {statistics.median(values):6.2f} s {spread:18} CPU {used:6.2f} s")
     print(f"{'report':26} {report / 1e6:6.2f} MB (asked: under 6 MB, under 3 s)")
     print(f"{'summary of 100 runs':26} {summary / 1e6:6.2f} MB")
 

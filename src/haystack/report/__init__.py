@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from haystack.report.collect import collect_outputs
-    from haystack.report.page import render_report
+    from haystack.report.page import render_report, report_failures
     from haystack.report.reproduce import compare_logs
     from haystack.report.summary import summarize_runs
 
-__all__ = ["collect_outputs", "compare_logs", "render_report", "summarize_runs"]
+__all__ = ["collect_outputs", "compare_logs", "render_report", "report_failures", "summarize_runs"]
 
 _MODULES = {
     "collect_outputs": "collect",
     "compare_logs": "reproduce",
     "render_report": "page",
+    "report_failures": "page",
     "summarize_runs": "summary",
 }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from haystack.contracts import DE, ENRICHMENT, read_json
+from haystack.contracts import DE, ENRICHMENT, StructuredQuery, read_json
+from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import RunLog
 from haystack.contracts.tables import check_table
 from haystack.errors import ContractError
@@ -50,6 +52,36 @@ def render_report(
     write_text(out, _page(story, genes, terms, _map(story, predictions, cells)))
 
 
+def report_failures(runs: Sequence[tuple[str, str]], results_dir: Path) -> list[Path]:
+    """Write `runs/{run_id}/{run_id}_failure.html` for every run with a `failure.json`; remove it where there is none.
+
+    Parameters
+    ----------
+    runs
+        (run_id, question).
+    results_dir
+        holds `runs/{run_id}`.
+
+    Returns
+    -------
+    list of Path
+        the pages written.
+    """
+    written = []
+    for run_id, question in runs:
+        folder = Path(results_dir) / "runs" / run_id
+        page = folder / f"{run_id}_failure.html"
+        if not (folder / "failure.json").exists():
+            page.unlink(missing_ok=True)
+            continue
+        failure = read_json(folder / "failure.json", Failure)
+        parsed = folder / "query.json"
+        entities = view.query_rows(read_json(parsed, StructuredQuery)) if parsed.exists() else []
+        write_text(page, render("failure.html.j2", scripts=[], failure=failure, question=question, entities=entities))
+        written.append(page)
+    return written
+
+
 def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dict[str, Any] | None) -> str:
     answer = log.answer
     grounding = view.best_grounding(log)
@@ -72,10 +104,11 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
         rule=RULE,
         task=words.TASKS[log.query.task_type.value],
         question=view.marked_question(log),
-        entities=view.query_rows(log),
+        entities=view.query_rows(log.query),
         marks=view.scale_marks(grounding, log.settings["score_threshold"]),
         components=view.component_rows(grounding),
         iterations=view.iteration_rows(log),
+        history=view.component_history(log),
         missing=view.not_evaluated(log, own, methods),
         cards=view.prompt_cards(log),
         agreement=view.agreement(de, answer.best_prompt_id),

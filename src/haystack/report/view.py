@@ -152,6 +152,23 @@ def _position(score: float | None) -> float:
     return 0.0 if score is None else round((min(10.0, max(1.0, score)) - 1) / 9 * 100, 2)
 
 
+def component_history(log: RunLog) -> list[dict[str, Any]]:
+    """Component scores of the best prompt of every iteration; None where it was not evaluated."""
+    found = []
+    for item in log.iterations:
+        by_id = {prompt.prompt_id: prompt for prompt in item.grounding.prompts}
+        best = by_id.get(item.grounding.best_prompt_id or "")
+        found.append({name: part.score for name, part in best.components.items()} if best else {})
+    names = list(dict.fromkeys(name for scores in found for name in scores))
+    return [
+        {
+            "title": COMPONENTS.get(name, (spoken(name).capitalize(), ""))[0],
+            "scores": [scores.get(name) for scores in found],
+        }
+        for name in names
+    ]
+
+
 def iteration_rows(log: RunLog) -> list[dict[str, Any]]:
     """One row per iteration: score, what it did differently, how it went on."""
     rows = []
@@ -164,12 +181,25 @@ def iteration_rows(log: RunLog) -> list[dict[str, Any]]:
                 "value": item.grounding.composite_value,
                 "score": item.grounding.composite_score,
                 "width": _position(item.grounding.composite_value),
+                "ticks": _ticks(item),
                 "is_best": item.iteration == log.answer.best_iteration,
                 "did": refinement.sentence if refinement else "First try, as the question was understood.",
                 "end": f"Stopped: {REASONS[decision.reason.value]}." if decision.reason else "Went on.",
             }
         )
     return rows
+
+
+def _ticks(item: IterationLog) -> list[tuple[str, float]]:
+    """Where the best null and the ceiling of the iteration's best prompt lie, in per cent."""
+    best = next(
+        (prompt for prompt in item.grounding.prompts if prompt.prompt_id == item.grounding.best_prompt_id), None
+    )
+    if best is None:
+        return []
+    nulls = [value for value in best.nulls.values() if value is not None]
+    ticks = [("null", _position(max(nulls)))] if nulls else []
+    return ticks + ([("ceiling", _position(best.ceiling))] if best.ceiling is not None else [])
 
 
 def not_evaluated(log: RunLog, de: pd.DataFrame, methods: set[str]) -> list[str]:
@@ -206,9 +236,8 @@ def genes_outside_model(log: RunLog, de: pd.DataFrame) -> list[str]:
     return sorted(expected_genes(log.query) & absent)
 
 
-def query_rows(log: RunLog) -> list[dict[str, Any]]:
+def query_rows(query: StructuredQuery) -> list[dict[str, Any]]:
     """How the question was understood: field, words, entity, identifier."""
-    query = log.query
     rows = [
         ("Cell type", query.cell_type_query, query.cell_type_name, query.cell_type_cl_id),
         ("Perturbation", query.perturbation_query, query.perturbation_resolved, None),

@@ -335,7 +335,16 @@ def _write_tables(folder: Path, options: RunOptions, prompt_ids: list[str], rng:
         for rank, name in enumerate(names[: options.n_terms]):
             hits = sorted(options.genes[: min(options.n_de, 6)])
             terms.append(
-                [prompt_id, "ora", "reactome", name, "up", 40.0 / (rank + 1), 10 ** -(9.0 - rank), 10 ** -(8.0 - rank)]
+                [
+                    prompt_id,
+                    "ora",
+                    "reactome",
+                    name,
+                    "up",
+                    40.0 / (rank + 1),
+                    10 ** -(9.0 - min(rank, 9)),
+                    10 ** -(8.0 - min(rank, 8)),
+                ]
             )
             terms[-1] += [len(hits), 60 + rank, ";".join(hits)]
         if options.n_terms:

@@ -70,10 +70,11 @@
       hoverinfo: "text", marker: { color, symbol, size, opacity, line: { width: symbol.endsWith("open") ? 1 : 0 } },
     });
     const total = genes.flag.filter((f, i) => !(f & CHANGED) && genes.padj[i] !== null).length;
+    const size = sets.up.length + sets.down.length > 600 ? 5.5 : 8;
     const rest = trace(sets.rest, "unchanged", "#9aa3ab", "circle-open", 5, 0.55);
     rest.name = `unchanged (${total.toLocaleString("en")})`;
     const expected = [...sets.up, ...sets.down, ...sets.rest].filter((p) => p.flag & EXPECTED);
-    const traces = [rest, trace(sets.up, "up", UP, "triangle-up", 8, 0.85), trace(sets.down, "down", DOWN, "triangle-down", 8, 0.85)];
+    const traces = [rest, trace(sets.up, "up", UP, "triangle-up", size, 0.8), trace(sets.down, "down", DOWN, "triangle-down", size, 0.8)];
     if (expected.length) {
       const ring = trace(expected, "expected to respond", INK, "circle-open", 14, 0.9);
       ring.marker.line.width = 1.6;

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 
 import numpy as np
 
 from haystack.prompting.rows import SetRows
-
-BINS = 10
-"""depth bins in which control cells are matched to prompt cells"""
 
 
 def generator(seed: int, *words: str) -> np.random.Generator:
@@ -39,26 +37,25 @@ def sample(cells: SetRows, n: int, rng: np.random.Generator) -> SetRows:
 def sample_alike(cells: SetRows, like: SetRows, n: int, rng: np.random.Generator) -> SetRows:
     """`n` cells whose depth distribution follows that of `like` as far as the cells allow.
 
-    Depth is cut at deciles of `like`; each bin gives as many cells as `like` has there (scaled to n), and what bins
-    lack is drawn from all the others. Without depth this is `sample`.
+    For each of `n` evenly spaced quantiles of the depth of `like`, in random order, the unused cell nearest in log
+    depth is taken. Without depth this is `sample`.
     """
     if len(cells) <= n:
         return cells
     if not len(like) or not (np.isfinite(cells.depth).all() and np.isfinite(like.depth).all()):
         return sample(cells, n, rng)
-    edges = np.unique(np.quantile(like.depth, np.linspace(0, 1, BINS + 1)[1:-1]))
-    wanted = shares(np.bincount(np.searchsorted(edges, like.depth), minlength=len(edges) + 1), n)
-    place = np.searchsorted(edges, cells.depth)
-    chosen: list[int] = []
-    for place_of_bin, count in enumerate(wanted.tolist()):
-        here = np.flatnonzero(place == place_of_bin)
-        chosen += rng.permutation(here)[:count].tolist()
-    taken = SetRows(cells.rows[chosen], cells.depth[chosen])
-    rest = sample(cells.without(taken.rows), n - len(chosen), rng)
-    rows = np.concatenate([taken.rows, rest.rows])
-    depth = np.concatenate([taken.depth, rest.depth])
-    order = np.argsort(rows)
-    return SetRows(rows[order], depth[order])
+    # Equal depths in random order, so that ties do not favour the first rows of the atlas.
+    order = np.lexsort((rng.random(len(cells)), cells.depth))
+    free = np.log1p(cells.depth[order]).tolist()
+    positions = order.tolist()
+    chosen = []
+    for depth in rng.permutation(np.log1p(np.quantile(like.depth, (np.arange(n) + 0.5) / n))).tolist():
+        right = bisect_left(free, depth)
+        nearest = min((at for at in (right - 1, right) if 0 <= at < len(free)), key=lambda at: abs(free[at] - depth))
+        del free[nearest]
+        chosen.append(positions.pop(nearest))
+    at = np.sort(np.array(chosen))
+    return SetRows(cells.rows[at], cells.depth[at])
 
 
 def shares(sizes: np.ndarray, n: int) -> np.ndarray:

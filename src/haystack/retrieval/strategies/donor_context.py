@@ -7,13 +7,13 @@ import numpy as np
 from haystack.retrieval.profile import target_profile
 from haystack.retrieval.question import Proposals, Question
 
-OTHER_DONOR = 0.85
+OWN_DONOR, OTHER_DONOR = 0.9, 0.85
 LEAST = 0.5
 """likeness below which a donor is not alike"""
 
 
 def propose(question: Question) -> Proposals:
-    """The donor's own cells: 0.8 + 0.2 x nearness of type. Donors alike: 0.85 x likeness x (0.7 + 0.3 x nearness).
+    """The donor's own cells: 0.9 + 0.1 x nearness of type. Donors alike: 0.85 x likeness x (0.7 + 0.3 x nearness).
 
     Likeness is the weighted share of known facts (disease 2, tissue 2, age 1, sex 1, condition 1) that a donor shares.
     A disease that the question states must be shared.
@@ -23,7 +23,7 @@ def propose(question: Question) -> Proposals:
     if not question.is_healthy_asked:
         likeness = np.where(question.stated["disease"], np.maximum(likeness, LEAST), 0.0)
     alike = OTHER_DONOR * np.where(likeness >= LEAST, likeness, 0.0) * (0.7 + 0.3 * question.nearness)
-    own = 0.8 + 0.2 * question.nearness
+    own = OWN_DONOR + (1 - OWN_DONOR) * question.nearness
 
     def explain(row: int) -> str:
         if question.target_donor_rows[row]:

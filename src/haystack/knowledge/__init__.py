@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from haystack.knowledge.genesets import gene_sets
-    from haystack.knowledge.markers import markers, tissue_signature
+    from haystack.knowledge.signatures import markers, tissue_signature
     from haystack.knowledge.mechanism import shared_mechanism
     from haystack.knowledge.resolve import perturbations, resolve_perturbation, suggest_perturbations
     from haystack.knowledge.spot import find_perturbations
@@ -28,12 +28,12 @@ _HOME = {
     "KnowledgeError": "tables",
     "find_perturbations": "spot",
     "gene_sets": "genesets",
-    "markers": "markers",
+    "markers": "signatures",
     "perturbations": "resolve",
     "resolve_perturbation": "resolve",
     "shared_mechanism": "mechanism",
     "suggest_perturbations": "resolve",
-    "tissue_signature": "markers",
+    "tissue_signature": "signatures",
 }
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from haystack.ontology.mapping import map_labels
     from haystack.ontology.match import Match
-    from haystack.ontology.resolve import resolve
+    from haystack.ontology.resolver import resolve
 
 _HOMES = {
     "Match": "match",
@@ -35,7 +35,7 @@ _HOMES = {
     "map_labels": "mapping",
     "neighbours": "graph",
     "parents": "graph",
-    "resolve": "resolve",
+    "resolve": "resolver",
     "siblings": "graph",
 }
 

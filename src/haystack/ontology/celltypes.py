@@ -22,13 +22,13 @@ from haystack.ontology.misspelt import completions, corrections
 from haystack.ontology.normalise import key
 
 THRESHOLD = 0.5  # calibrated score below which nothing is claimed
-MISSING = 1.6  # claiming a word that was not said is so much worse than leaving one out
+MISSING = 1.4  # claiming a word that was not said is so much worse than leaving one out
 INHERITED = 0.9  # worth of a word that only an ancestor's name holds
 UNSAID_MARKER = 1.0  # weight of a marker that a name has and the label has not
 NOTHING = 0.05  # so little unsaid weight that the name says nothing beyond the label: a superclass at worst
-SAFE = 0.45  # what such a name is worth at least
+SAFE = 0.3  # what such a name is worth at least
 SURE = 0.6  # share of names from which one word implies another
-UNKNOWN_WORD = 0.5  # weight of a word that no name holds
+UNKNOWN_WORD = 0.4  # weight of a word that no name holds
 UNKNOWN_MARKER = 0.3  # a marker or a number that no name holds says less
 # Words of names that labels leave out as a rule, and words that must be said.
 FREE = {
@@ -133,7 +133,7 @@ def _read(text: str) -> list[Match]:
             for term_id, _, method in cl.by_key.get(name, []):
                 score = 1.0 if method == "label" else 0.97
                 found.setdefault(term_id, Match(term_id, cl.terms[term_id].label, score, method))
-    for term_id, score in _ranked(tuple(_known(_lineage(words(text))))):
+    for term_id, score in _ranked(known_words(text)):
         method = "normalised" if score > 0.97 else "similarity"
         match = Match(term_id, cl.terms[term_id].label, 0.96 * score, method)
         if term_id not in found or found[term_id].score < match.score:
@@ -225,6 +225,11 @@ def inherited_words(term_id: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def known_words(text: str) -> tuple[str, ...]:
+    """Canonical words of a label as the vocabulary has them: misspelt ones corrected, cut-off ones completed."""
+    return tuple(_known(_lineage(words(text))))
+
+
 def _lineage(bag: tuple[str, ...]) -> tuple[str, ...]:
     """Memory and naive T cells called helper are CD4 T cells, those called cytotoxic CD8 T cells."""
     said = set(bag)
@@ -243,3 +248,10 @@ def _known(bag: tuple[str, ...]) -> list[str]:
             word = completions(word, counts) or corrections(word, counts) or word
         out[word] = None
     return list(out)
+
+
+def nearest_terms(text: str, top: int = 3) -> list[Match]:
+    """The terms that share most of the words, however little: an offer, not a claim."""
+    cl = ontology("CL")
+    ranked = _ranked(known_words(text))[:top]
+    return [Match(term_id, cl.terms[term_id].label, round(score, 4), "similarity") for term_id, score in ranked]

@@ -52,17 +52,18 @@ class Abbreviation:
 @cache
 def abbreviations() -> dict[str, Abbreviation]:
     """The tracked table by its short form without blanks and hyphens (`nkcd56!high`, `cd14mono`)."""
-    rows = (Abbreviation(*row) for row in _table("abbreviations.tsv", 4))
+    rows = (Abbreviation(*row) for row in table_rows("abbreviations.tsv", 4))
     return {"".join(_split(row.short)): row for row in rows}
 
 
 @cache
 def same_as() -> dict[str, tuple[str, ...]]:
     """The tracked table of words that mean the same: adjective or variant -> canonical words."""
-    return {row[0]: tuple(row[1].split()) for row in _table("words.tsv", 3)}
+    return {row[0]: tuple(row[1].split()) for row in table_rows("words.tsv", 3)}
 
 
-def _table(name: str, width: int) -> Iterator[list[str]]:
+def table_rows(name: str, width: int) -> Iterator[list[str]]:
+    """Rows of a tracked table of resources/ontology, every column filled."""
     path: Path = resources() / name
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:], start=2):
         cells = line.split("\t")

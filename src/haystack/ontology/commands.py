@@ -81,7 +81,7 @@ def _candidates(kind: str, text: str, top: int) -> list[dict[str, Any]]:
         raise OntologyError(f"--top {top}: must be at least 1")
     if kind == "perturbation":
         return _perturbations(text, top)
-    from haystack.ontology.resolve import resolve
+    from haystack.ontology.resolver import resolve
 
     return [match.as_dict() for match in resolve(kind, text, top)]
 

@@ -13,7 +13,7 @@ from haystack.errors import OntologyError
 from haystack.files import write_text
 from haystack.ontology.graph import term
 from haystack.ontology.match import Match
-from haystack.ontology.resolve import resolve
+from haystack.ontology.resolver import resolve
 
 COLUMNS = ("kind", "label", "id", "name", "score", "method", "n_cells")
 BY_HAND = "correction"

@@ -5,46 +5,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 from haystack.ontology.cellwords import abbreviations, words
-from haystack.ontology.index import HEALTHY, ontology
+from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
-from haystack.ontology.normalise import key
-from haystack.ontology.resolve import resolve
+from haystack.ontology.misspelt import corrections
+from haystack.ontology.normalise import key, plain
+from haystack.ontology.resolver import resolve
+from haystack.ontology.terms import common_names, exact
+from haystack.query.lexicon import DISEASE_NOT, INSIDE, ORGANS, QUESTION_WORDS, TISSUE_NOT
 from haystack.query.text import Span, Word, span
 
 LONGEST = 9  # words of a name
-
-# Words that end or break a name: never part of a cell type, tissue or disease in a question.
-BREAKS = set(
-    "how would will do does did what which when if is are be to for by on from that who has have had their his her its i we "
-    "you they this these those my our predict predicted prediction simulate simulated generate impute imputed model show "
-    "respond responds responding response responses react reaction effect effects impact influence treat treated treatment "
-    "treating stimulate stimulated stimulation expose exposed exposure look looks looking like appear change changes changed "
-    "upon after before under during given using use with without versus vs than compared between into as at can could should "
-    "happen happens genes gene expression express differentially transcriptional transcriptome profile signature knockout "
-    "knock knocked out down overexpression overexpressing donor donors patient patients individual sample samples subject "
-    "dataset atlas data add added give me tell please the a an or not no".split()
-)
-_INSIDE = {"of", "the", "in", "and", "from"}
+PER_WORD = 0.15  # a reading that explains one word more may score so much less
 _SUFFIX = re.compile(
-    r"(cyte|phage|blast|clast|neuron|cell|glia|glial|lymphocyte|platelet|podocyte|thymocyte|interneuron|pericyte|"
-    r"neutrophil|basophil|eosinophil|megakaryocyte|endothelium|epithelium|mesothelium|erythroid|aerocyte|leukocyte|"
-    r"progenitor|precursor|stem|enterocyte|tanycyte|kc|sperm|oocyte|zygote|melanophore|pbmc|mononuclear|ionocyte)s?$"
+    r"(cyte|phage|blast|clast|neuron|cell|glia|glial|neutrophil|basophil|eosinophil|endothelium|epithelium|mesothelium|"
+    r"progenitor|precursor|photoreceptor|pbmc|hepatoma|treg|sperm)s?$"
 )
-# Names in UBERON and MONDO that are everyday words in a question.
-_TISSUE_NOT = set(
-    "cell tissue body organ system region part side structure left right tissues organs culture line head back process "
-    "wall base surface space group set anatomical entity sample male female adult human population membrane matrix "
-    "material portion trunk zone layer gland duct vessel fiber node band root center body-part network cortex medulla "
-    "limb tract field element organism multicellular fluid compartment junction cap tube sac substance axis".split()
-)
-_DISEASE_NOT = set(
-    "disease disorder syndrome condition response reaction sensitivity deficiency infection is can had as all im who his "
-    "her inflammation injury stress pain sign fever shock death toxicity activation effect human disease pms carrier "
-    "susceptibility resistance characteristic resistant exposure change growth hypoxia cell stimulation loss phenotype".split()
-)
-_HEALTHY = {"healthy", "normal", "disease-free", "unaffected"}
+NEOPLASM = "MONDO:0005070"
+MALIGNANT = Match("CL:0001064", "malignant cell", 0.8, "inferred")
 
 
 @dataclass(frozen=True)
@@ -72,12 +52,11 @@ def find_cell_types(text: str, tokens: list[Word], taken: list[Span]) -> list[En
             if any(where.overlaps(other) for other in taken) or not _could_be_cell(piece, text):
                 continue
             matches = resolve("cell-type", where.text, top=5)
-            if not matches:
-                continue
-            value = matches[0].score * (1 + 0.25 * len(words(where.text)))
-            if best is None or value > best[0] + 1e-9:
-                best = (value, size, Entity(where, matches))
-        if best:
+            if matches and _explained(piece[0].text, matches[0]) and _explained(piece[-1].text, matches[0]):
+                value = matches[0].score + PER_WORD * _explained(where.text, matches[0])
+                if best is None or value > best[0] + 1e-9:
+                    best = (value, size, Entity(where, matches))
+        if best and not _later_is_better(text, tokens, at, best[1], best[0], taken):
             found.append(best[2])
             at += best[1]
         else:
@@ -85,26 +64,55 @@ def find_cell_types(text: str, tokens: list[Word], taken: list[Span]) -> list[En
     return found
 
 
+def _later_is_better(text: str, tokens: list[Word], at: int, size: int, value: float, taken: list[Span]) -> bool:
+    """Would the same stretch without its first word be read with as much trust? Then that word is no part of the name."""
+    if size == 1:
+        return False
+    piece = tokens[at + 1 : at + size]
+    where = span(text, piece[0].start, piece[-1].end)
+    if any(where.overlaps(other) for other in taken) or not _could_be_cell(piece, text):
+        return False
+    matches = resolve("cell-type", where.text, top=1)
+    return bool(matches) and matches[0].score + PER_WORD * _explained(where.text, matches[0]) >= value - 1e-9
+
+
+def _explained(text: str, match: Match) -> int:
+    """How many words of the text the claimed term or its ancestors name (`cell` alone explains itself)."""
+    if re.fullmatch(r"(?i)cells?|types?|populations?|subsets?", text):
+        return 1
+    from haystack.ontology.celltypes import inherited_words
+
+    term = ontology("CL").terms[match.id]
+    said = {word for name in (term.label, *term.synonyms) for word in words(name, expand=False)}
+    said |= inherited_words(match.id)
+    bare = {word.partition("!")[0] for word in said}
+    from haystack.ontology.celltypes import known_words
+
+    return sum(word in said or word.partition("!")[0] in bare for word in known_words(text))
+
+
 def _could_be_cell(piece: list[Word], text: str) -> bool:
     lowered = [word.lower for word in piece]
-    if any(word in BREAKS and word not in _INSIDE for word in lowered):
+    if any(word in QUESTION_WORDS and word not in INSIDE for word in lowered):
         return False
-    if lowered[0] in _INSIDE or lowered[-1] in _INSIDE:
+    if lowered[0] in INSIDE or lowered[-1] in INSIDE:
         return False
-    between = [text[left.end : right.start] for left, right in zip(piece, piece[1:], strict=False)]
+    between = [text[left.end : right.start] for left, right in pairwise(piece)]
     if any(re.search(r"[.;:?!]", gap) for gap in between):
         return False
-    return any(_is_head(word) for word in piece)
+    return any(is_head(word) for word in piece)
 
 
-def _is_head(word: Word) -> bool:
+def is_head(word: Word) -> bool:
     """Does this word name a cell (macrophage, cells, Treg, PBMCs), rather than describe one?"""
-    last = key(word.text).split(" ")[-1] if key(word.text) else ""
-    if _SUFFIX.search(last) or last in _heads():
+    parts = key(word.text).split(" ")
+    if any(_SUFFIX.search(part) or part in _heads() for part in parts if part):
         return True
-    short = word.text.rstrip("s") if word.text[:-1].isupper() or not word.text.islower() else word.text
-    row = abbreviations().get(short.lower()) or abbreviations().get(word.lower)
-    return bool(row) and (not word.text.islower() or len(word.text) > 3)
+    short = "".join(re.findall(r"[a-z0-9]+", plain(word.text)))
+    listed = short in abbreviations() or short.removesuffix("s") in abbreviations()
+    if listed:
+        return not word.text.islower() or len(short) > 3
+    return len(word.text) > 6 and corrections(parts[-1], _head_counts()) is not None
 
 
 @cache
@@ -113,10 +121,18 @@ def _heads() -> frozenset[str]:
     return frozenset(name for name in ontology("CL").by_key if " " not in name and len(name) > 3)
 
 
-def find_terms(kind: str, text: str, tokens: list[Word], taken: list[Span]) -> list[Entity]:
-    """Tissues or diseases by exact or normalised name, longest first at each place, in order of appearance."""
-    home = ontology("UBERON" if kind == "tissue" else "MONDO")
-    banned = _TISSUE_NOT if kind == "tissue" else _DISEASE_NOT
+@cache
+def _head_counts() -> dict[str, int]:
+    return {name: 1 for name in _heads() if len(name) > 6}
+
+
+def find_terms(kind: str, text: str, tokens: list[Word], taken: list[Span], cells: list[Span]) -> list[Entity]:
+    """Tissues or diseases by exact or normalised name, longest first at each place, in order of appearance.
+
+    Inside the name of a cell type (`cells`) only organs count, as in lung fibroblast or cardiac muscle cell.
+    """
+    banned = TISSUE_NOT if kind == "tissue" else DISEASE_NOT
+    known = ontology("UBERON" if kind == "tissue" else "MONDO").by_key
     found: list[Entity] = []
     at = 0
     while at < len(tokens):
@@ -125,27 +141,51 @@ def find_terms(kind: str, text: str, tokens: list[Word], taken: list[Span]) -> l
             piece = tokens[at : at + size]
             where = span(text, piece[0].start, piece[-1].end)
             name = key(where.text)
-            if name in banned or any(where.overlaps(other) for other in taken) or not _worth(piece, name):
+            if name in banned or not (name in known or name in common_names(kind) or name in {"healthy", "normal"}):
                 continue
-            if name in home.by_key or (kind == "disease" and size == 1 and name in _HEALTHY):
-                matches = resolve(kind, where.text)
-                if matches:
-                    found.append(Entity(where, matches))
-                    step = size
-                    break
+            if any(where.overlaps(other) for other in taken) or not _worth(piece, name) or _crosses(where, cells):
+                continue
+            matches = exact(kind, where.text)
+            if matches and not (kind == "tissue" and _in_cell(where, cells) and not _organ(where, matches[0], text)):
+                found.append(Entity(where, matches))
+                step = size
+                break
         at += step
     return found
 
 
+def _crosses(where: Span, cells: list[Span]) -> bool:
+    return any(where.overlaps(cell) and not cell.holds(where) for cell in cells)
+
+
+def _in_cell(where: Span, cells: list[Span]) -> bool:
+    return any(cell.holds(where) for cell in cells)
+
+
+def _organ(where: Span, match: Match, text: str) -> bool:
+    before = text[: where.start].rstrip().rsplit(" ", 1)[-1].lower()
+    return match.name in ORGANS and before not in {"smooth", "red", "white", "striated", "vascular", "cardiac"}
+
+
 def _worth(piece: list[Word], name: str) -> bool:
-    if piece[0].lower in BREAKS | _INSIDE or piece[-1].lower in BREAKS | _INSIDE:
+    edges = {piece[0].lower, piece[-1].lower}
+    if edges & (QUESTION_WORDS | INSIDE):
         return False
-    if len(piece) == 1 and len(name) <= 4:
-        text = piece[0].text
-        return len(name) == 4 and text.isalpha() and text.islower() or (text.isupper() and len(text) >= 2)
-    return True
+    if len(piece) == 1 and len(name) <= 3:
+        return piece[0].text.isupper() or name in {"eye", "fat", "gut"}
+    if len(piece) == 1 and len(name) == 4 and piece[0].text.isupper():
+        return True
+    return len(name) > 3
 
 
-def is_healthy(term_id: str) -> bool:
-    """PATO's normal."""
-    return term_id == HEALTHY
+def tumour_cells(text: str, diseases: list[Entity]) -> list[Entity]:
+    """`breast cancer cells`: the malignant cells of a neoplasm that the question names."""
+    from haystack.ontology.graph import ancestors
+
+    found = []
+    for disease in diseases:
+        after = re.match(r"\s+cells?\b", text[disease.span.end :])
+        if after and disease.best.id.startswith("MONDO:") and NEOPLASM in {disease.best.id, *ancestors(disease.best.id)}:
+            where = span(text, disease.span.start, disease.span.end + after.end())
+            found.append(Entity(where, [MALIGNANT]))
+    return found

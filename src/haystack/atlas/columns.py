@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -151,13 +151,19 @@ def read_names(store: Store, frame: str, start: int, stop: int) -> np.ndarray:
 
 def stored_names(store: Store, frame: str, start: int, stop: int) -> np.ndarray:
     """Row names as they are stored (bytes, str or numbers), not decoded: half the time of read_names."""
+    return name_reader(store, frame)(start, stop)
+
+
+def name_reader(store: Store, frame: str) -> Callable[[int, int], np.ndarray]:
+    """A function of (start, stop) like stored_names, which looks for the names only once."""
     key = f"{frame}/{index_name(store, frame)}"
     node = store.root[key]
     if store.is_group(key):
         if "codes" in node:
-            return np.asarray(node["categories"][:], dtype=object)[np.asarray(node["codes"][start:stop])]
+            categories, codes = np.asarray(node["categories"][:], dtype=object), node["codes"]
+            return lambda start, stop: categories[np.asarray(codes[start:stop])]
         node = node["values"]
-    return np.asarray(node[start:stop], dtype=object)
+    return lambda start, stop: np.asarray(node[start:stop], dtype=object)
 
 
 def texts(values: Iterable[Any]) -> list[str]:

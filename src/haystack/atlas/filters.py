@@ -93,7 +93,7 @@ def _terms(key: str, value: str) -> set[str]:
     """Ids and names of the term that the value names, and of its descendants."""
     from haystack import ontology
     from haystack.atlas.labels import ONTOLOGY_ID
-    from haystack.ontology.resolve import resolve
+    from haystack.ontology.resolver import resolve
 
     match = ONTOLOGY_ID.match(value)
     if match:

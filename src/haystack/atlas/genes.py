@@ -58,7 +58,7 @@ def read_genes(store: Store, entry: AtlasEntry, var: str) -> Genes:
     """
     written = _written_symbols(store, entry, var)
     refuse_other_species(store, written)
-    clean = [_SUFFIX.sub("", _GENOME_PREFIX.sub("", symbol.strip())).upper() for symbol in written]
+    clean = [_bare(symbol.strip()).upper() if "_" in symbol else symbol.strip().upper() for symbol in written]
     place: dict[str, int] = {}
     for symbol in clean:
         place.setdefault(symbol, len(place))
@@ -70,12 +70,14 @@ def refuse_other_species(store: Store, symbols: list[str]) -> None:
 
     Told by genome prefixes (GRCh38_, mm10_), Ensembl ids (ENSMUSG), mouse spelling (Actb) beside human (ACTB).
     """
-    prefixes = {match.group(1) for symbol in symbols if (match := _GENOME_PREFIX.match(symbol))}
+    prefixes = {match.group(1) for symbol in symbols if "_" in symbol and (match := _GENOME_PREFIX.match(symbol))}
     foreign = sorted(prefix for prefix in prefixes if not _HUMAN_PREFIX.match(prefix))
-    species = {match.group(1) or "" for symbol in symbols if (match := ENSEMBL.match(symbol))}
+    species = {
+        match.group(1) or "" for symbol in symbols if symbol.startswith("ENS") and (match := ENSEMBL.match(symbol))
+    }
     other_ids = sorted(f"ENS{word}G" for word in species if word)
-    title = {symbol for symbol in symbols if _TITLE.match(symbol)}
-    upper = {symbol for symbol in symbols if _UPPER.match(symbol)}
+    title = {symbol for symbol in symbols if symbol[1:2].islower() and _TITLE.match(symbol)}
+    upper = {symbol for symbol in symbols if _UPPER.match(symbol)} if title else set()
     twins = sorted(symbol for symbol in title if symbol.upper() in upper)
     advice = "Keep human cells with human genes only (map others to human orthologs first) and write the file again"
     if foreign and len(prefixes) > len(foreign):
@@ -93,6 +95,10 @@ def refuse_other_species(store: Store, symbols: list[str]) -> None:
     if foreign or other_ids or len(title) > 0.5 * len(symbols):
         example = (foreign or other_ids or sorted(title))[0]
         raise store.error(f"does not hold human genes (found {example}); the model knows human genes only. {advice}")
+
+
+def _bare(symbol: str) -> str:
+    return _SUFFIX.sub("", _GENOME_PREFIX.sub("", symbol))
 
 
 def _written_symbols(store: Store, entry: AtlasEntry, var: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from haystack.atlas.columns import name_reader, texts
 from haystack.atlas.counts import fault_of_values
 from haystack.atlas.genes import read_genes
 from haystack.atlas.matrix import find_matrix, neighbours, read_stored_rows
@@ -64,13 +65,12 @@ def read_rows(entry: AtlasEntry, rows: Sequence[int], name: str | None = None) -
 
 
 def _names(store: Store, rows: np.ndarray) -> np.ndarray:
-    from haystack.atlas.columns import read_names
-
+    read = name_reader(store, "obs")
     parts = [np.empty(0, dtype=object)]
-    for first, last in neighbours(rows, rows + 1, 256):
+    for first, last in neighbours(rows, rows + 1, 64):
         low = int(rows[first])
-        parts.append(read_names(store, "obs", low, int(rows[last - 1]) + 1)[rows[first:last] - low])
-    return np.concatenate(parts)
+        parts.append(read(low, int(rows[last - 1]) + 1)[rows[first:last] - low])
+    return np.array(texts(np.concatenate(parts)), dtype=object)
 
 
 def _unique(names: np.ndarray, rows: np.ndarray) -> list[str]:

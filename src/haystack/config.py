@@ -33,12 +33,17 @@ class ObsColumns(Section):
     structure: str | None = None
     """chemical structure (SMILES) of the perturbation; kept in mapping.tsv for drugs that no name resolves"""
     donor: str | None = None
+    """who the cells are from"""
     tissue: str | None = None
+    """where in the body they are from"""
     disease: str | None = None
+    """disease of the donor"""
     condition: str | None = None
     """dose, time, batch or other condition of the sample"""
     age: str | None = None
+    """age or age group of the donor"""
     sex: str | None = None
+    """sex of the donor"""
     n_genes: str | None = None
     """genes with a count per cell, for ranking by depth; see also read_counts"""
     total_counts: str | None = None
@@ -57,6 +62,7 @@ class AtlasEntry(Section):
     checksum: str | None = Field(default=None, pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")
     """`md5:` or `sha256:` and the digest of the file, where one is published; checked after the download"""
     description: str = ""
+    """one sentence for reports"""
     obs: ObsColumns
     constants: dict[Literal["tissue", "disease", "donor", "condition", "sex", "age"], str] = {}
     """labels that hold for every cell, for what obs does not say (for example tissue: blood)"""
@@ -95,11 +101,17 @@ class CellFilter(Section):
     """Cells that match every given key (names, ids, or original labels; `cell_type` includes subtypes)."""
 
     atlas: str | None = None
+    """name of the atlas"""
     cell_type: list[str] = []
+    """labels, names or CL ids; subtypes are meant too"""
     perturbation: list[str] = []
+    """labels or names; a control label means the control cells"""
     donor: list[str] = []
+    """labels of donors"""
     tissue: list[str] = []
+    """labels, names or UBERON ids"""
     disease: list[str] = []
+    """labels, names or MONDO ids"""
     share: float = Field(default=1.0, gt=0, le=1)
     """share of the matching cells that is meant, the same ones always (by a hash of their row)"""
 
@@ -157,9 +169,13 @@ class TrainSettings(Section):
     always_genes: list[str] = []
     """symbols to keep whatever their variance"""
     n_hidden: int = Field(default=16, ge=1)
+    """gene programmes: tokens per cell"""
     token_dim: int = Field(default=8, ge=1)
+    """width of a token"""
     n_layers: int = Field(default=3, ge=1)
+    """attention layers"""
     n_heads: int = Field(default=4, ge=1)
+    """attention heads"""
     n_cells: int = Field(default=128, ge=8)
     """positions of the model's window"""
     steps: int = Field(default=900, ge=1)
@@ -196,9 +212,13 @@ class ModelSettings(Section):
     steps: int = Field(default=5, ge=1, le=50)
     """T, steps of the mask-diffusion schedule"""
     prompt_ratio: float = Field(default=0.25, gt=0, lt=1)
+    """share of the window for prompt cells"""
     context_ratio: float = Field(default=0.4, ge=0, lt=1)
+    """share of the window for further prompt cells in the last step"""
     context_ratio_min: float = Field(default=0.2, ge=0, lt=1)
+    """the same in the first step"""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """fp32, or bf16 where the device is faster with it"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
     batch_size: int = Field(default=8, ge=1)
@@ -217,10 +237,13 @@ class DESettings(Section):
     """Differential expression of generated cells."""
 
     test: Literal["wilcoxon", "t-test"] = "wilcoxon"
+    """wilcoxon (rank sum, tie corrected) or t-test (Welch)"""
     correction: Literal["benjamini-hochberg", "bonferroni"] = "benjamini-hochberg"
+    """for testing many genes: benjamini-hochberg or bonferroni"""
     log2fc: float = Field(default=0.5, ge=0)
     """absolute log2 fold change of CP10k means, from which a gene counts as DE"""
     padj: float = Field(default=0.05, gt=0, le=1)
+    """adjusted p-value, up to which a gene counts as DE"""
     min_cells: int = Field(default=10, ge=2)
     """cells per group, below which nothing is tested"""
     pseudocount: float = Field(default=1.0, gt=0)
@@ -232,14 +255,18 @@ class EnrichmentSettings(Section):
 
     libraries: dict[str, str] = {"haystack": "resources/genesets/haystack.gmt"}
     """name -> GMT file with human symbols"""
-    regulons: str | None = None
+    regulons: str | None = "resources/knowledge/regulons.csv"
     """CollecTRI-format CSV (source, target, weight) for TF activity; null: not evaluated"""
     min_size: int = Field(default=5, ge=1)
+    """genes of a set within the background, at least"""
     max_size: int = Field(default=500, ge=1)
+    """and at most"""
     padj: float = Field(default=0.05, gt=0, le=1)
+    """adjusted p-value, up to which a set counts as enriched"""
     gsea_sets: int = Field(default=30, ge=0)
     """size of the shortlist for pre-ranked GSEA; 0: none"""
     gsea_permutations: int = Field(default=200, ge=0)
+    """permutations of pre-ranked GSEA"""
 
 
 class GroundingSettings(Section):
@@ -258,6 +285,7 @@ class GroundingSettings(Section):
         "donor_effect_capture": 0.25,
         "cell_type_coherence": 0.20,
     }
+    """observational components"""
     permutations: int = Field(default=200, ge=20)
     """random draws behind nulls and p-values"""
     network: str | None = None
@@ -277,7 +305,9 @@ class LiteratureSettings(Section):
     """Searching papers. Off by default."""
 
     enabled: bool = False
+    """true: papers are searched (needs offline: false)"""
     max_papers: int = Field(default=50, ge=1)
+    """papers read per run, at most"""
     mailto: str | None = None
     """contact address that the services ask for"""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
+from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from haystack import contracts
@@ -29,8 +30,9 @@ FILES: dict[str, type[Contract]] = {
     "log": RunLog,
 }
 HEADER = """\
-# HAYSTACK's settings: biology and method. Machines are in profiles/. What stands here are the defaults, and every key may
-# be left out. A key that does not exist is refused. `python -m haystack.schemas` writes this file anew.
+# HAYSTACK's settings: biology and method. Machines are in profiles/. What stands here are the defaults, and every key
+# may be left out. A key that does not exist is refused. `python -m haystack.schemas` writes this file anew.
+
 """
 BEGIN, END = "<!-- settings -->", "<!-- end of settings -->"
 
@@ -55,7 +57,7 @@ def settings_table() -> str:
 def _yaml_lines(section: type[Section], values: dict[str, Any], indent: str) -> list[str]:
     lines: list[str] = []
     for name, field in section.model_fields.items():
-        inner = _section(field.annotation)
+        inner = section_of(field)
         said = field.description or (inner.__doc__ if inner else None) or ""
         comment = said.strip().replace("\n", " ")
         wrapped = textwrap.wrap(comment, 118 - len(indent))
@@ -73,7 +75,7 @@ def _table_rows(section: type[Section], values: Section, prefix: str) -> list[st
     rows = []
     for name, field in section.model_fields.items():
         value = getattr(values, name)
-        inner = _section(field.annotation)
+        inner = section_of(field)
         if inner and isinstance(value, Section):
             rows += _table_rows(inner, value, f"{prefix}{name}.")
         else:
@@ -84,8 +86,9 @@ def _table_rows(section: type[Section], values: Section, prefix: str) -> list[st
     return rows
 
 
-def _section(annotation: Any) -> type[Section] | None:
+def section_of(field: FieldInfo) -> type[Section] | None:
     """The section that a field holds directly (not in a list or mapping)."""
+    annotation = field.annotation
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     found = [part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, Section)]

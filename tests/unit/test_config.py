@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from haystack.config import Settings, load_atlases, load_settings, settings_schema
+from haystack.config import AtlasEntry, Settings, TrainSettings, ValidationSettings, load_atlases, load_settings
 from haystack.errors import ConfigError
+from haystack.schemas import default_config, schemas, section_of, with_settings
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -54,21 +55,21 @@ def test_a_setting_whose_name_holds_the_word_token_is_no_secret():
     assert settings.model.train.token_dim == 4
 
 
-def test_tracked_config_says_the_defaults_and_comments_every_key():
-    text = (REPOSITORY / "config/config.yaml").read_text()
-    given = yaml.safe_load(text)
-    assert load_settings(given) == Settings()
-    assert set(given) == set(Settings.model_fields)
-    previous = ""
-    for line in text.splitlines():
-        if line and not line.startswith(("#", " ")):
-            assert previous.startswith("#") or line.startswith("plateau_"), f"no comment above: {line}"
-        previous = line
+def test_tracked_files_follow_the_models():
+    """Written by `python -m haystack.schemas`; run it after a change of the settings or contracts."""
+    assert (REPOSITORY / "config/config.yaml").read_text() == default_config()
+    assert yaml.safe_load(default_config()).keys() == Settings.model_fields.keys()
+    assert load_settings(yaml.safe_load(default_config())) == Settings()
+    readme = (REPOSITORY / "config/README.md").read_text()
+    assert readme == with_settings(readme)
+    for name, schema in schemas().items():
+        assert json.loads((REPOSITORY / "workflow/schemas" / name).read_text()) == schema, name
 
 
-def test_schema_is_up_to_date():
-    tracked = (REPOSITORY / "workflow/schemas/config.schema.json").read_text()
-    assert json.loads(tracked) == settings_schema(), "run: python -m haystack.schemas"
+@pytest.mark.parametrize("model", [Settings, AtlasEntry, TrainSettings, ValidationSettings])
+def test_every_setting_says_what_it_is(model):
+    silent = [name for name, field in model.model_fields.items() if not field.description and not section_of(field)]
+    assert silent == []
 
 
 def test_data_dir_is_filled_in():

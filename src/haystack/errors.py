@@ -51,7 +51,7 @@ class MissingExtraError(HaystackError):
     """An optional dependency is absent. The message names the install command."""
 
     def __init__(self, extra: str, needed_for: str) -> None:
-        super().__init__(f"{needed_for} needs the extra '{extra}'. Install it with: pip install 'haystack[{extra}]'")
+        super().__init__(f"{needed_for} needs the extra '{extra}'. In the pipeline's folder: pip install -e '.[{extra}]'")
 
 
 def nearest(value: str, known: Iterable[str], n: int = 3) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is known about perturbations, cell types and gene programmes: tracked tables, and clients of public databases."""
+"""What is known about perturbations, cell types and gene programmes: tracked tables, clients of public databases."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from haystack.knowledge.genesets import gene_sets
-    from haystack.knowledge.signatures import markers, tissue_signature
     from haystack.knowledge.mechanism import shared_mechanism
     from haystack.knowledge.resolve import perturbations, resolve_perturbation, suggest_perturbations
+    from haystack.knowledge.signatures import markers, tissue_signature
     from haystack.knowledge.spot import find_perturbations
     from haystack.knowledge.tables import KnowledgeError
 

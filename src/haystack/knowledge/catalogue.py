@@ -1,12 +1,13 @@
-"""The catalogue: every perturbation of the tracked tables, and the index of their names."""
+"""Every perturbation of the tracked tables, the classes of compounds, and the index of all their names."""
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 
 from haystack.contracts.query import Perturbation
 from haystack.knowledge.names import bare, key
-from haystack.knowledge.tables import KnowledgeError, items, read_rows
+from haystack.knowledge.tables import KnowledgeError, items, read_rows, signed
 from haystack.resources import resource
 
 CYTOKINE_COLUMNS = (
@@ -14,10 +15,10 @@ CYTOKINE_COLUMNS = (
     *("tfs_up", "tfs_down", "up", "down", "pathways_up", "pathways_down", "source"),
 )
 MECHANISM_COLUMNS = (
-    *("mechanism", "signalling", "tfs_up", "tfs_down"),
+    *("mechanism", "synonyms", "signalling", "tfs_up", "tfs_down"),
     *("up", "down", "pathways_up", "pathways_down", "source"),
 )
-COMPOUND_COLUMNS = ("name", "synonyms", "chebi", "targets", "mechanism", "source")
+COMPOUND_COLUMNS = ("name", "type", "synonyms", "chebi", "targets", "mechanism", "source")
 
 
 @cache
@@ -32,15 +33,49 @@ def catalogue() -> dict[str, Perturbation]:
 
 
 @cache
-def index() -> dict[str, str]:
-    """Key of every name and synonym -> canonical name. A canonical name wins over another row's synonym."""
-    found: dict[str, str] = {}
-    for name in catalogue():
-        found.setdefault(key(name), name)
+def classes() -> dict[str, Perturbation]:
+    """Classes of compounds (`JAK inhibitor`): mechanism -> a perturbation with the targets that most members share."""
+    members: dict[str, list[Perturbation]] = {}
     for name, perturbation in catalogue().items():
+        members.setdefault(mechanism_of(name), []).append(perturbation)
+    found = {}
+    for mechanism, row in _mechanisms().items():
+        drugs = [p for p in members.get(mechanism, []) if p.type == "drug"]
+        if mechanism in catalogue() or not drugs:
+            continue
+        counts = Counter(gene for drug in drugs for gene in drug.targets)
+        found[mechanism] = Perturbation(
+            query=mechanism,
+            name=mechanism,
+            type="drug",
+            synonyms=items(row["synonyms"]),
+            targets=[gene for gene, n in counts.items() if 2 * n >= len(drugs)],
+            **_response(row),
+        )
+    return found
+
+
+def known(name: str) -> Perturbation:
+    """The perturbation or class of this canonical name."""
+    return catalogue().get(name) or classes()[name]
+
+
+@cache
+def index() -> dict[str, str]:
+    """Key of every name and synonym -> canonical name.
+
+    A canonical name wins over another row's synonym, and a single perturbation over a class.
+    """
+    found: dict[str, str] = {}
+    for name in (*catalogue(), *classes()):
+        found.setdefault(key(name), name)
+    for name, perturbation in (catalogue() | classes()).items():
         for synonym in perturbation.synonyms:
             found.setdefault(key(synonym), name)
             found.setdefault(key(bare(synonym)), name)
+    for name, perturbation in classes().items():
+        for word in (name, *perturbation.synonyms):
+            found.setdefault(key(word + "s"), name)
     found.pop("", None)
     return found
 
@@ -55,6 +90,11 @@ def mechanism_of(name: str) -> str:
 def _mechanism_by_compound() -> dict[str, str]:
     rows = read_rows(resource("knowledge/compounds.tsv"), COMPOUND_COLUMNS)
     return {row["name"]: row["mechanism"] for row in rows}
+
+
+@cache
+def _mechanisms() -> dict[str, dict[str, str]]:
+    return {row["mechanism"]: row for row in read_rows(resource("knowledge/mechanisms.tsv"), MECHANISM_COLUMNS)}
 
 
 def _cytokines() -> list[Perturbation]:
@@ -78,19 +118,18 @@ def _cytokines() -> list[Perturbation]:
 
 
 def _compounds() -> list[Perturbation]:
-    path = resource("knowledge/mechanisms.tsv")
-    mechanisms = {row["mechanism"]: row for row in read_rows(path, MECHANISM_COLUMNS)}
+    mechanisms = _mechanisms()
     found = []
     for row in read_rows(resource("knowledge/compounds.tsv"), COMPOUND_COLUMNS):
         if row["mechanism"] and row["mechanism"] not in mechanisms:
             raise KnowledgeError(
-                f"resources/knowledge/compounds.tsv: {row['name']}: '{row['mechanism']}' not in {path}"
+                f"resources/knowledge/compounds.tsv: {row['name']}: '{row['mechanism']}' is not in mechanisms.tsv"
             )
         found.append(
             Perturbation(
                 query=row["name"],
                 name=row["name"],
-                type="drug",
+                type="drug" if row["type"] == "drug" else "unknown",
                 synonyms=items(row["synonyms"]),
                 external_ids={"ChEBI": row["chebi"]} if row["chebi"] else {},
                 targets=items(row["targets"]),
@@ -108,8 +147,3 @@ def _response(row: dict[str, str]) -> dict:
         "expected_tfs": signed(row["tfs_up"], row["tfs_down"]),
         "expected_pathways": signed(row["pathways_up"], row["pathways_down"]),
     }
-
-
-def signed(up: str, down: str) -> dict[str, int]:
-    """Items of the up cell with +1, then those of the down cell with -1."""
-    return dict.fromkeys(items(up), 1) | dict.fromkeys(items(down), -1)

@@ -51,6 +51,6 @@ def _parse(line: str, where: str) -> tuple[str, list[str]]:
     genes = list(dict.fromkeys(cell.split(",")[0] for cell in cells[2:] if cell))
     if not genes:
         raise KnowledgeError(
-            f"{where}: the gene set '{cells[0]}' is empty; expected name, source and at least one gene with tabs between"
+            f"{where}: the gene set '{cells[0]}' is empty; expected name, source and genes with tabs between"
         )
     return cells[0], genes

@@ -5,23 +5,40 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from haystack.contracts.query import Perturbation
-from haystack.knowledge.tables import items, read_rows
+from haystack.contracts.query import Direction, Perturbation
+from haystack.knowledge.tables import items, read_rows, signed
 from haystack.resources import resource
 
 LOSS = {
-    "knock-out": r"knock(?:ed)?[\s-]?outs?|kos?|crispr(?:[\s/-]?cas9)?(?:[\s-]?(?:ko|knock[\s-]?out))?|deletions?|deleted|null|"
-    r"deficien(?:t|cy)|loss|ablation|disruption|\(?-/-\)?|−/−",
-    "knock-down": r"knock(?:ed)?[\s-]?downs?|kd|crispr[\s-]?i|crispr interference|crispr inhibition|sirna|shrna|rnai|silencing|"
-    r"silenced|depletion|depleted|antisense|aso",
+    "knock-out": r"knock(?:ed|ing)?[\s-]?outs?|kos?|crispr(?:[\s/-]?cas9)?(?:[\s-]?(?:ko|knock[\s-]?out))?|deletions?|"
+    r"deleted|null|lacking|deficien(?:t|cy)|loss|ablation|disruption|\(?-/-\)?|−/−",
+    "knock-down": r"knock(?:ed|ing)?[\s-]?downs?|kd|crispr[\s-]?i|crispr interference|crispr inhibition|sirna|shrna|"
+    r"rnai|silencing|silenced|depletion|depleted|antisense|aso",
 }
 GAIN = {
     "overexpression": r"over[\s-]?express(?:ion|ed|ing)|ectopic expression|oe|orf|crispr[\s-]?a|crispr activation|"
     r"gain[\s-]of[\s-]function|transduction|transfection|induction|forced expression",
 }
-ACTIONS = {
+ACTIONS: dict[str, tuple[str, Direction]] = {
     **{name: (pattern, -1) for name, pattern in LOSS.items()},
     **{name: (pattern, 1) for name, pattern in GAIN.items()},
+}
+NOT_GENES = {
+    "CTRL",
+    "CAST",
+    "SET",
+    "REST",
+    "CAT",
+    "CELL",
+    "KO",
+    "WT",
+    "NT",
+    "AND",
+    "WAS",
+    "IMPACT",
+    "LARGE",
+    "CRISPR",
+    "CAS9",
 }
 SYMBOL = r"(?P<gene>[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)?)"
 FILLER = r"(?:[\s-]+(?:of|for|against|targeting|the|gene|in|mediated|guides?|sgrna|grna))*"
@@ -49,9 +66,9 @@ def gene_symbol(text: str) -> str | None:
 
 
 @cache
-def patterns() -> tuple[tuple[re.Pattern[str], str, int], ...]:
+def patterns() -> tuple[tuple[re.Pattern[str], str, Direction], ...]:
     """Patterns with a group `gene`, the action, and its direction."""
-    found = []
+    found: list[tuple[re.Pattern[str], str, Direction]] = []
     for action, (words, direction) in ACTIONS.items():
         end = r"(?![A-Za-z0-9])"
         found.append(
@@ -91,19 +108,20 @@ def find_genetic(text: str) -> list[tuple[int, int, Perturbation]]:
 
 def _written_as_gene(word: str) -> bool:
     """False for words such as `was` or `for`, which are symbols only in capitals; mouse style (`Stat1`) counts."""
+    if word.upper() in NOT_GENES:
+        return False
     return word.upper() == word or (any(c.isdigit() for c in word)) or (len(word) > 3 and word[0].isupper())
 
 
-def genetic(symbol: str, action: str, direction: int | None, query: str) -> Perturbation:
+def genetic(symbol: str, action: str, direction: Direction | None, query: str) -> Perturbation:
     """The perturbation of one gene, with what its loss or gain is expected to do."""
-    known = _programmes().get(symbol)
-    targets: dict[str, int] = {}
-    pathways: dict[str, int] = {}
+    targets: dict[str, Direction] = {}
+    pathways: dict[str, Direction] = {}
     if direction is not None:
-        targets = {symbol: direction} | {
-            gene: sign * direction for gene, sign in _regulon(symbol).items() if gene != symbol
-        }
-        pathways = {name: sign * direction for name, sign in (known or {}).items()}
+        targets = {symbol: direction}
+        for gene, sign in _regulon(symbol).items():
+            targets.setdefault(gene, _turned(sign, direction))
+        pathways = {name: _turned(sign, direction) for name, sign in _programmes().get(symbol, {}).items()}
     words = {
         "knock-out": ["KO", "knockout", "CRISPR"],
         "knock-down": ["knockdown", "CRISPRi", "siRNA", "shRNA"],
@@ -123,25 +141,29 @@ def genetic(symbol: str, action: str, direction: int | None, query: str) -> Pert
     )
 
 
+def _turned(sign: Direction, direction: Direction) -> Direction:
+    return 1 if sign == direction else -1
+
+
 @cache
-def _regulons() -> dict[str, dict[str, int]]:
+def _regulons() -> dict[str, dict[str, Direction]]:
     import csv
 
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, dict[str, Direction]] = {}
     with resource("knowledge/regulons.csv").open(encoding="utf-8", newline="") as handle:
         for row in csv.DictReader(handle):
             found.setdefault(row["source"], {})[row["target"]] = 1 if float(row["weight"]) > 0 else -1
     return found
 
 
-def _regulon(symbol: str) -> dict[str, int]:
+def _regulon(symbol: str) -> dict[str, Direction]:
     return _regulons().get(symbol, {})
 
 
 @cache
-def _programmes() -> dict[str, dict[str, int]]:
+def _programmes() -> dict[str, dict[str, Direction]]:
     """Gene -> programmes that it raises (+1) or lowers (-1) when active."""
     found = {}
     for row in read_rows(resource("knowledge/regulators.tsv"), ("gene", "raises", "lowers", "source")):
-        found[row["gene"]] = dict.fromkeys(items(row["raises"]), 1) | dict.fromkeys(items(row["lowers"]), -1)
+        found[row["gene"]] = signed(row["raises"], row["lowers"])
     return found

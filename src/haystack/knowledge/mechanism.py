@@ -6,16 +6,24 @@ from collections.abc import Mapping
 
 from haystack.contracts.query import Perturbation
 
-WEIGHTS = {"receptors": 0.30, "targets": 0.20, "signalling": 0.20, "pathways": 0.15, "genes": 0.15}
+WEIGHTS = {
+    "receptors": 0.25,
+    "targets": 0.15,
+    "signalling": 0.20,
+    "factors": 0.15,
+    "pathways": 0.15,
+    "genes": 0.10,
+}
 
 
 def shared_mechanism(a: Perturbation, b: Perturbation) -> tuple[float, str]:
     """How much of their mechanism two perturbations share.
 
-    The score is a weighted mean over the kinds of knowledge that at least one of the two has: receptors (0.30), molecular
-    targets (0.20), signalling (0.20), expected pathways (0.15) and expected genes (0.15). Sets are compared by the
-    overlap coefficient times the square root of Jaccard's index, so that one shared subunit of many counts little.
-    Pathways and genes count with their direction: those that both move, but the opposite way, subtract.
+    The score is a weighted mean over the kinds of knowledge that at least one of the two has: receptors (0.25),
+    molecular targets (0.15), signalling (0.20), transcription factors (0.15), expected pathways (0.15), genes (0.10).
+    Sets are compared by the overlap coefficient times the square root of Jaccard's index, so that one shared subunit of
+    many counts little.
+    Factors, pathways and genes count with their direction: those that both move, but the opposite way, subtract.
 
     Returns
     -------
@@ -36,13 +44,14 @@ def shared_mechanism(a: Perturbation, b: Perturbation) -> tuple[float, str]:
             if left & right:
                 reasons.append(f"shared {kind}: {', '.join(sorted(left & right))}")
     for kind, left_signed, right_signed in (
+        ("factors", a.expected_tfs, b.expected_tfs),
         ("pathways", a.expected_pathways, b.expected_pathways),
         ("genes", a.expected_targets, b.expected_targets),
     ):
         if left_signed or right_signed:
             parts[kind], shared = _signed_overlap(left_signed, right_signed)
-            if shared and kind == "pathways":
-                reasons.append(f"shared pathways: {', '.join(shared)}")
+            if shared and kind != "genes":
+                reasons.append(f"shared {'transcription ' if kind == 'factors' else ''}{kind}: {', '.join(shared)}")
             elif shared:
                 reasons.append(f"{len(shared)} expected target genes in common")
     if not parts:

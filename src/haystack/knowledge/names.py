@@ -47,7 +47,10 @@ GREEK_STEM = re.compile(
     r"^(ifn|tgf|tnf|lt|il\d+|il\d+ra?|fgf|groi?)(alpha|alfa|beta|gamma|delta|epsilon|kappa|lambda|omega)(\d*[a-z]?)$"
 )
 # What people put around the name of a substance without changing what it is.
-PREFIX = re.compile(r"^(recombinant|human|rh|rhu|r-?h|soluble|native|purified|exogenous)[\s-]+", re.IGNORECASE)
+PREFIX = re.compile(
+    r"^(?:(?:recombinant|human|murine|mouse|rh|rhu|r-?h|soluble|native|purified|exogenous)[\s-]+|(?:rh|h)(?=IL|TNF|IFN|TGF))",
+    re.IGNORECASE,
+)
 SALTS = (
     "hydrochloride|dihydrochloride|hcl|2hcl|hydrobromide|mesylate|dimesylate|methanesulfonate|maleate|malate|fumarate|"
     "hemifumarate|tosylate|ditosylate|citrate|phosphate|diphosphate|sulfate|sulphate|hemisulfate|sodium|disodium|potassium|"

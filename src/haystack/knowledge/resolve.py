@@ -6,7 +6,7 @@ import re
 
 from haystack.contracts.query import Perturbation, PerturbationType
 from haystack.errors import nearest
-from haystack.knowledge.catalogue import catalogue, index
+from haystack.knowledge.catalogue import catalogue, classes, index, known
 from haystack.knowledge.chebi import chebi_drug
 from haystack.knowledge.genetic import find_genetic, gene_symbol, genetic
 from haystack.knowledge.names import bare, key
@@ -16,7 +16,28 @@ TREATMENT = re.compile(
     r"[\s-]+(?:treatment|treated|stimulation|stimulated|exposure|exposed|induced|therapy|challenge|response)$",
     re.IGNORECASE,
 )
-BLOCKADE = re.compile(r"^(?:anti|α)[\s-]?(?=\S)|[\s-]+(?:blockade|neutrali[sz]ation|blocking antibody)$", re.IGNORECASE)
+BLOCKADE = re.compile(
+    r"^(?:anti[\s-]?|α|a(?=[A-Z]{2}))(?=\S)|"
+    r"[\s-]+(?:blockade|neutrali[sz]ation|blocking antibody|inhibitors?|antagonists?|blockers?)$"
+)
+DOSE = re.compile(
+    r"[\s_,]*[\s_,(@]\s*\d+(?:[.,]\d+)?\s*(?:[pnuµμm]?M|[pnuµμm]?g/m[lL]|[km]?[IU]?U/m[lL]|units?/m[lL]|mg/kg|%|"
+    r"h|hrs?|hours?|d|days?|min(?:utes?)?)\)?$"
+)
+GENETIC_FILLERS = {"gene", "cells", "the", "of", "a", "crispr", "cas9", "mediated", "by", "via"}
+CONTROLS = {
+    "ctrl",
+    "control",
+    "controls",
+    "untreated",
+    "unstimulated",
+    "vehicle",
+    "none",
+    "pbs",
+    "dmso",
+    "mock",
+    "medium",
+}
 
 
 def resolve_perturbation(text: str, hint: PerturbationType | None = None) -> Perturbation | None:
@@ -50,15 +71,29 @@ def resolve_perturbation(text: str, hint: PerturbationType | None = None) -> Per
 
 
 def perturbations() -> list[Perturbation]:
-    """All perturbations of the tracked tables, cytokines first. The list may be changed, its items are shared."""
+    """All perturbations of the tracked tables, cytokines first, without the classes of compounds.
+
+    The list may be changed, its items are shared.
+    """
     return list(catalogue().values())
 
 
 def suggest_perturbations(text: str, n: int = 5) -> list[str]:
-    """Canonical names nearest to `text`, best first, without repeats; for a bare gene symbol, what could be done to it."""
+    """Canonical names nearest to `text`, best first, without repeats.
+
+    For a bare gene symbol, what could be done to it; for several names in one text, each of them; for a word that says
+    that nothing was done, nothing.
+    """
     symbol = gene_symbol(text)
-    found = [f"{symbol} knock-out", f"{symbol} overexpression"] if symbol else []
-    names = {synonym: p.name for p in catalogue().values() for synonym in (*p.synonyms, p.name)}
+    found: list[str] = [f"{symbol} knock-out", f"{symbol} overexpression"] if symbol else []
+    if text.strip().lower() in CONTROLS:
+        return []
+    for part in re.split(r"\s*[+&,;/]\s*|\s+(?:and|or|plus)\s+", text):
+        one = lookup(part)
+        if one:
+            found.append(one)
+    everything = catalogue() | classes()
+    names = {synonym: p.name for p in everything.values() for synonym in (*p.synonyms, p.name)}
     for near in nearest(bare(text)[:MAX_LENGTH], names, n=4 * n):
         found.append(names[near])
     stem = key(text)
@@ -72,33 +107,53 @@ def _resolve(text: str, wanted: PerturbationType | None) -> Perturbation | None:
         return _genetic(text) or _bare_gene(text)
     name = lookup(text)
     if name:
-        return catalogue()[name]
+        return known(name)
     return _blockade(text) or _genetic(text) or _chebi(text)
 
 
 def lookup(text: str) -> str | None:
     """The canonical name of the table row that `text` names."""
-    forms = [text, bare(text)]
-    forms += [TREATMENT.sub("", form) for form in forms]
-    forms += [bare(form) for form in forms]
-    for form in forms:
+    for form in _forms(text):
         name = index().get(key(form))
         if name:
             return name
+    parts = [part for part in text.split(";") if part.strip()]
+    if len(parts) > 1:
+        names = {index().get(key(part)) for part in parts}
+        return names.pop() if len(names) == 1 else None
     return None
+
+
+def _forms(text: str) -> list[str]:
+    """The text, then without what people write around a name: doses, times, `treatment`, salts, `recombinant human`."""
+    undosed = text.strip()
+    while DOSE.search(undosed):
+        undosed = DOSE.sub("", undosed)
+    forms = [text]
+    for start in dict.fromkeys((text, undosed)):
+        for form in (start, TREATMENT.sub("", start)):
+            forms += [form, bare(form), re.sub(r"^α(?=[A-Z])", "anti-", form)]
+    return list(dict.fromkeys(forms))
 
 
 def _blockade(text: str) -> Perturbation | None:
     """`anti-IL-6`, `TNF blockade`: what the cytokine raises is expected to fall."""
     rest = BLOCKADE.sub("", text)
     name = lookup(rest) if rest != text else None
-    if name is None or catalogue()[name].type != "cytokine":
+    if name is None or known(name).type != "cytokine":
         return None
-    return blockade(catalogue()[name])
+    return blockade(known(name))
 
 
 def blockade(cytokine: Perturbation) -> Perturbation:
-    """An antibody against a cytokine: type drug, targets the cytokine's genes, expectations turned round."""
+    """What is taken against a cytokine: the class of such antibodies, where the tables have one.
+
+    Else type drug, targets the cytokine's genes, expectations turned round.
+    """
+    for word in (cytokine.name, *cytokine.synonyms):
+        name = index().get(key(f"{word} blockade"))
+        if name:
+            return known(name)
     genes = cytokine.external_ids.get("HGNC", "").split(";")
     return Perturbation(
         query=f"anti-{cytokine.name}",
@@ -134,7 +189,7 @@ def _bare_gene(text: str) -> Perturbation | None:
 
 
 def _chebi(text: str) -> Perturbation | None:
-    for form in (text, bare(text), TREATMENT.sub("", text), bare(TREATMENT.sub("", text))):
+    for form in _forms(text):
         hit = chebi_drug(form)
         if hit:
             identifier, name = hit

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from haystack.contracts.query import Perturbation
-from haystack.knowledge.catalogue import catalogue, index
+from haystack.knowledge.catalogue import index, known
 from haystack.knowledge.chebi import chebi_drug
 from haystack.knowledge.genetic import find_genetic
-from haystack.knowledge.names import key
-from haystack.knowledge.resolve import blockade, lookup, resolve_perturbation
+from haystack.knowledge.names import bare, key
+from haystack.knowledge.resolve import blockade, resolve_perturbation
 
 TOKEN = re.compile(r"[A-Za-z0-9α-ωΑ-Ωß']+")
 MAX_TOKENS = 9
@@ -28,13 +28,16 @@ CASED = {
 # The molecule is part of the name of something else.
 NOT_BEFORE = re.compile(
     r"^(?:[\s-]*(?:receptors?\b|producing\b|secreting\b|expressing\b|producers?\b|positive\b|negative\b|deficient\b|"
-    r"induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b)|\s?R\b|[+⁺]|-?/-|hi\b|lo\b)",
+    r"resistan(?:t|ce)\b|sensitiv(?:e|ity)\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b)|\s?R\b|[+⁺]|-?/-|hi\b|lo\b)",
     re.IGNORECASE,
 )
 ANTI = re.compile(
     r"(?:\banti[\s-]?|\bblocking\s+(?:of\s+)?|\bblockade\s+of\s+|\bneutrali[sz]ing\s+(?:anti-?)?)$", re.IGNORECASE
 )
-BLOCKED = re.compile(r"^[\s-]+(?:blockade|neutrali[sz]ation|inhibition|blocking)\b", re.IGNORECASE)
+BLOCKED = re.compile(
+    r"^[\s-]+(?:blockade|neutrali[sz]ation|inhibition|blocking(?:\s+antibod(?:y|ies))?|inhibitors?|antagonists?|blockers?)\b",
+    re.IGNORECASE,
+)
 # Words after which a name is a treatment, so that any substance of ChEBI may be meant.
 CUE = re.compile(
     r"(?:treat(?:ed|ing|ment|s)?|expos(?:ed|ure|ing)|respon(?:d|ds|se|ses|ded|ding)|stimulat(?:ed|ion|ing)|effects?|"
@@ -49,11 +52,12 @@ DRUG_SUFFIX = re.compile(
     r"coxib|rolimus|caine|thiazide|lukast|tadine|zosin|idone|apine|dronate|imod|stim|cept|kinra)s?$",
     re.IGNORECASE,
 )
-STOP = set(
-    "acid water salt protein proteins peptide drug drugs vehicle medium control cells cell blood plasma oxygen glucose light "
-    "cytokine cytokines interferon interferons hormone steroid steroids antibiotic antigen gene lead tin iron air "
-    "alcohol carbon nitrogen hydrogen ethanol dimethylsulfoxide globin insulin-like base ion".split()
-)
+STOP = {
+    *("acid", "water", "salt", "protein", "proteins", "peptide", "drug", "drugs", "vehicle", "medium", "control"),
+    *("cells", "cell", "blood", "plasma", "oxygen", "glucose", "light", "cytokine", "cytokines", "interferon"),
+    *("interferons", "hormone", "steroid", "steroids", "antibiotic", "antigen", "gene", "lead", "tin", "iron", "air"),
+    *("alcohol", "carbon", "nitrogen", "hydrogen", "ethanol", "globin", "base", "ion", "donor", "sample"),
+}
 
 
 def find_perturbations(text: str) -> list[tuple[int, int, Perturbation]]:
@@ -105,9 +109,9 @@ def _at(text: str, start: int, end: int) -> Perturbation | None:
     compact = key(words)
     if len(compact) < 2 or NOT_BEFORE.match(text[end:]):
         return None
-    name = index().get(compact) or (lookup(words) if " " in words else None)
+    name = index().get(compact) or index().get(key(bare(words)))
     if name:
-        return catalogue()[name] if _as_written(words, compact, name) else None
+        return known(name) if _as_written(words, compact, name) else None
     return _substance(text, start, end)
 
 
@@ -118,7 +122,7 @@ def _as_written(words: str, compact: str, name: str) -> bool:
     if re.search(r"\s(?:treatment|treated|stimulation|stimulated|response|therapy|exposure|exposed|induced)$", words):
         return False
     if len(compact) <= 3 and compact.isalpha():
-        return any(words == written for written in (name, *catalogue()[name].synonyms))
+        return any(words == written for written in (name, *known(name).synonyms))
     return True
 
 

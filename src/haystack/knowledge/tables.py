@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from haystack.contracts.query import Direction
 from haystack.errors import HaystackError
 
 
@@ -45,6 +46,9 @@ def items(cell: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in cell.split(";") if part.strip()))
 
 
-def pairs(cell: str) -> dict[str, str]:
-    """`database:identifier` items as a dictionary; the identifier may hold colons itself (`ChEBI=CHEBI:9168`)."""
-    return dict(item.split("=", 1) for item in items(cell) if "=" in item)
+def signed(up: str, down: str) -> dict[str, Direction]:
+    """Items of the up cell with +1, then those of the down cell with -1."""
+    found: dict[str, Direction] = {}
+    found.update(dict.fromkeys(items(up), 1))
+    found.update(dict.fromkeys(items(down), -1))
+    return found

@@ -9,6 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -41,8 +42,13 @@ def best_similarities(asked: Sequence[str], names: Sequence[Sequence[str]]) -> n
 
     Joining the names into one text would let a long list of synonyms drown the one that fits.
     """
-    flat = [name for several in names for name in several]
-    scores = similarities(asked, flat).max(axis=0, initial=0.0)
+    return _best(tuple(asked), tuple(tuple(several) for several in names)).copy()
+
+
+@lru_cache(maxsize=64)
+def _best(asked: tuple[str, ...], names: tuple[tuple[str, ...], ...]) -> np.ndarray:
+    """Remembered, because the loop asks the same again in every iteration and at every width."""
+    scores = similarities(asked, [name for several in names for name in several]).max(axis=0, initial=0.0)
     edges = np.cumsum([0, *(len(several) for several in names)])
     return np.array([scores[a:b].max(initial=0.0) for a, b in pairwise(edges)])
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-BUILDER = Path(__file__).resolve().parent.parent / "tests" / "unit" / "report" / "build_run.py"
+BUILDER = Path(__file__).resolve().parent.parent / "tests" / "unit" / "report" / "report_run.py"
 
 COLLECT = """
 import importlib.util, sys
@@ -64,11 +64,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    spec = importlib.util.spec_from_file_location("build_run", BUILDER)
+    spec = importlib.util.spec_from_file_location("report_run", BUILDER)
     assert spec
     assert spec.loader
     builder = importlib.util.module_from_spec(spec)
-    sys.modules["build_run"] = builder
+    sys.modules["report_run"] = builder
     spec.loader.exec_module(builder)
     with tempfile.TemporaryDirectory() as root:
         folder, options = builder.write_run(

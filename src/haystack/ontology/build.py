@@ -13,43 +13,51 @@ from pathlib import Path
 from typing import Any
 
 from haystack.files import whole_file
-from haystack.ontology.index import FILES, resources
+from haystack.ontology.index import FILES, parse, resources
 from haystack.ontology.normalise import key
 
 LONGEST_CHEMICAL = 60  # characters; nobody types the longer systematic names into a question
 
 
 def build(folder: Path) -> list[Path]:
-    """Write one gzipped file per ontology; equal input gives equal bytes."""
-    return [_write(folder / FILES[ontology], ontology) for ontology in FILES]
+    """Write one gzipped file per ontology, and the words of the Cell Ontology's names; equal input gives equal bytes."""
+    written = [_write(folder / FILES[name], lines(name)) for name in FILES]
+    from haystack.ontology.celltypes import NAMES_FILE, name_lines
+
+    return [*written, _write(folder / NAMES_FILE, name_lines(parse("CL", lines("CL"))))]
 
 
 def lines(ontology: str) -> Iterator[str]:
-    """The index file's lines: a header in JSON, then id, label, parents, synonyms, replacement,
-    state, and the normalised form of each name where it differs (tabs; `|` inside).
+    """The index's lines.
+
+    A header in JSON; id, label, parents, synonyms, replacement, state of every term (tabs, `|` inside); an empty line;
+    normalised name and ids (`CL:1|l`: label, `|s`: synonym; replaced terms under their replacement).
     """
     from cellxgene_ontology_guide.ontology_parser import OntologyParser
 
     schema = OntologyParser().cxg_schema
-    terms = schema.ontology(ontology)
+    terms = {i: term for i, term in sorted(schema.ontology(ontology).items()) if _is_wanted(ontology, i, term)}
     info = schema.supported_ontologies[ontology]
     header = {"ontology": ontology, "version": info["version"], "cellxgene_schema": schema.version}
     yield json.dumps(header, sort_keys=True)
-    for term_id in sorted(terms):
-        term = terms[term_id]
-        if _is_wanted(ontology, term_id, term):
-            parents = sorted(parent for parent, steps in term["ancestors"].items() if steps == 1)
-            if ontology == "CHEBI":
-                parents = []
-            replacement = term.get("replaced_by") or "" if term["deprecated"] else ""
-            label = term["label"]
-            synonyms = sorted(set(term.get("synonyms", [])) - {label})
-            state = "" if not term["deprecated"] else "obsolete"
-            names = [_clean(label).removeprefix("obsolete "), *map(_clean, synonyms)]
-            keys = [normalised if (normalised := key(name)) != name else "" for name in names]
-            yield "\t".join(
-                [term_id, _clean(label), "|".join(parents), "|".join(names[1:]), replacement, state, "|".join(keys)]
-            )
+    names: dict[str, dict[str, str]] = {}
+    for term_id, term in terms.items():
+        label, synonyms = _clean(term["label"]), sorted({_clean(name) for name in term.get("synonyms", [])})
+        synonyms = [name for name in synonyms if name != label]
+        parents = [] if ontology == "CHEBI" else sorted(i for i, steps in term["ancestors"].items() if steps == 1)
+        replacement = (term.get("replaced_by") or "") if term["deprecated"] else ""
+        state = "obsolete" if term["deprecated"] else ""
+        yield "\t".join([term_id, label, "|".join(parents), "|".join(synonyms), replacement, state])
+        current = _current(terms, term_id)
+        for name in (label.removeprefix("obsolete "), *synonyms) if current else ():
+            method = "l" if name == label and current == term_id else "s"
+            hits = names.setdefault(key(name), {})
+            hits[current] = min(method, hits.get(current, method))
+    yield ""
+    for name in sorted(names):
+        if name:
+            hits = sorted((method, term_id) for term_id, method in names[name].items())
+            yield f"{name}\t{'|'.join(f'{term_id}:{method}' for method, term_id in hits)}"
 
 
 def _is_wanted(ontology: str, term_id: str, term: dict[str, Any]) -> bool:
@@ -62,12 +70,23 @@ def _is_wanted(ontology: str, term_id: str, term: dict[str, Any]) -> bool:
     return True
 
 
+def _current(terms: dict[str, Any], term_id: str) -> str:
+    """The id, or what replaces it; empty when that leads out of the ontology."""
+    seen: set[str] = set()
+    while term_id in terms and term_id not in seen:
+        seen.add(term_id)
+        if not terms[term_id]["deprecated"]:
+            return term_id
+        term_id = terms[term_id].get("replaced_by") or ""
+    return ""
+
+
 def _clean(text: str) -> str:
     return " ".join(text.replace("|", "/").split())
 
 
-def _write(path: Path, ontology: str) -> Path:
-    data = "\n".join(lines(ontology)).encode() + b"\n"
+def _write(path: Path, text: Iterator[str]) -> Path:
+    data = "\n".join(text).encode() + b"\n"
     with whole_file(path) as temporary:
         temporary.write_bytes(gzip.compress(data, compresslevel=9, mtime=0))
     return path
@@ -75,4 +94,4 @@ def _write(path: Path, ontology: str) -> Path:
 
 if __name__ == "__main__":
     for built in build(resources()):
-        sys.stdout.write(f"{built}\t{built.stat().st_size}\n")
+        sys.stdout.write(f"{built.name}\t{built.stat().st_size} bytes\n")

@@ -8,19 +8,23 @@ of one marker exclude a name.
 
 from __future__ import annotations
 
+import gzip
 import math
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
+from haystack.errors import OntologyError
 from haystack.ontology.cellwords import is_abbreviation, words
 from haystack.ontology.graph import ancestors
-from haystack.ontology.index import ontology
+from haystack.ontology.index import METHODS, Ontology, ontology, resources
 from haystack.ontology.match import Match
 from haystack.ontology.misspelt import completions, corrections
 from haystack.ontology.normalise import key
 
+NAMES_FILE = "cl_names.tsv.gz"
 THRESHOLD = 0.5  # calibrated score below which nothing is claimed
 MISSING = 1.4  # claiming a word that was not said is so much worse than leaving one out
 INHERITED = 0.9  # worth of a word that only an ancestor's name holds
@@ -46,12 +50,12 @@ NO_LABEL = re.compile(
 
 @dataclass(frozen=True)
 class Name:
-    """One name of a term as canonical words."""
+    """One name of a term as canonical words. A synonym that is a tracked abbreviation, or very short, names nothing."""
 
     term_id: str
-    text: str
     method: str
     words: frozenset[str]
+    names: bool
 
 
 @dataclass
@@ -60,44 +64,64 @@ class Vocabulary:
 
     names: list[Name]
     by_word: dict[str, list[int]]
+    by_term: dict[str, list[int]]
     weight: dict[str, float]
-    together: dict[str, Counter[str]] = field(repr=False)
+    together: dict[str, Counter[str]] = field(default_factory=dict, repr=False)
 
     def implied(self, word: str, given: frozenset[str]) -> float:
         """How surely a name with one of the `given` words also holds `word` (0 to 1, cautious for rare words)."""
         best = 0.0
         for other in given:
-            counts = self.together.get(other)
-            if counts and word in counts:
+            counts = self._together(other)
+            if word in counts:
                 best = max(best, counts[word] / (counts[other] + 1))
         return best if best >= SURE else 0.0
+
+    def _together(self, word: str) -> Counter[str]:
+        if word not in self.together:
+            numbers = self.by_word.get(word, [])
+            self.together[word] = Counter(other for number in numbers for other in self.names[number].words)
+        return self.together[word]
+
+
+def name_lines(cl: Ontology) -> Iterator[str]:
+    """Every distinct name of the Cell Ontology as canonical words: id, l or s, 1 or 0 (names something), words."""
+    seen: set[tuple[str, frozenset[str]]] = set()
+    for term in cl.terms.values():
+        current = cl.current(term.id)
+        for name in (term.label.removeprefix("obsolete "), *term.synonyms) if current else ():
+            bag = frozenset(words(name, expand=False))
+            if bag and (current, bag) not in seen:
+                seen.add((current, bag))
+                method = "l" if name == term.label and current == term.id else "s"
+                names = method == "l" or not (len(key(name)) < 4 or is_abbreviation(name))
+                yield f"{current}\t{method}\t{int(names)}\t{' '.join(sorted(bag))}"
 
 
 @cache
 def vocabulary() -> Vocabulary:
-    """Built once per process from the index."""
-    cl = ontology("CL")
+    """Read once per process from the tracked file (built from the index; a test fails on drift)."""
+    path = resources() / NAMES_FILE
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise OntologyError(f"{path}: cannot be read ({error}); rebuild with python -m haystack.ontology.build") from None
     names: list[Name] = []
-    seen: set[tuple[str, frozenset[str]]] = set()
-    for normalised, hits in sorted(cl.by_key.items()):
-        for term_id, text, method in hits:
-            if method == "synonym" and (len(normalised) < 4 or is_abbreviation(text)):
-                continue
-            bag = frozenset(words(text, expand=False))
-            if bag and (term_id, bag) not in seen:
-                seen.add((term_id, bag))
-                names.append(Name(term_id, text, method, bag))
     by_word: dict[str, list[int]] = defaultdict(list)
+    by_term: dict[str, list[int]] = defaultdict(list)
     terms_of: dict[str, set[str]] = defaultdict(set)
-    together: dict[str, Counter[str]] = defaultdict(Counter)
-    for number, name in enumerate(names):
-        for word in name.words:
-            by_word[word].append(number)
-            terms_of[word].add(name.term_id)
-            together[word].update(name.words)
-    total = math.log(len(cl.terms))
+    for number, line in enumerate(lines):
+        term_id, method, counts, bag = line.split("\t")
+        name = Name(term_id, METHODS[method], frozenset(bag.split(" ")), counts == "1")
+        names.append(name)
+        by_term[term_id].append(number)
+        if name.names:
+            for word in name.words:
+                by_word[word].append(number)
+                terms_of[word].add(term_id)
+    total = math.log(len(by_term))
     weight = {word: 1 - math.log(len(found)) / total for word, found in terms_of.items()} | FREE | DEAR
-    return Vocabulary(names, dict(by_word), weight, dict(together))
+    return Vocabulary(names, dict(by_word), dict(by_term), weight)
 
 
 def resolve_cell_type(text: str, top: int = 5) -> list[Match]:
@@ -130,7 +154,7 @@ def _read(text: str) -> list[Match]:
     if not is_abbreviation(text):
         normalised = key(text)
         for name in (normalised, normalised.removesuffix(" cell")):
-            for term_id, _, method in cl.by_key.get(name, []):
+            for term_id, method in cl.by_key.get(name, []):
                 score = 1.0 if method == "label" else 0.97
                 found.setdefault(term_id, Match(term_id, cl.terms[term_id].label, score, method))
     for term_id, score in _ranked(known_words(text)):
@@ -217,12 +241,13 @@ def _agree(given: frozenset[str], name: frozenset[str]) -> dict[str, float] | No
 @lru_cache(maxsize=5_000)
 def inherited_words(term_id: str) -> frozenset[str]:
     """Words of the labels and synonyms of all superclasses."""
-    cl = ontology("CL")
-    found: set[str] = set()
-    for ancestor in ancestors(term_id):
-        for name in (cl.terms[ancestor].label, *cl.terms[ancestor].synonyms):
-            found.update(words(name, expand=False))
-    return frozenset(found)
+    return frozenset(word for ancestor in ancestors(term_id) for word in own_words(ancestor))
+
+
+def own_words(term_id: str) -> frozenset[str]:
+    """Words of the label and synonyms of a term."""
+    vocab = vocabulary()
+    return frozenset(word for number in vocab.by_term.get(term_id, []) for word in vocab.names[number].words)
 
 
 def known_words(text: str) -> tuple[str, ...]:

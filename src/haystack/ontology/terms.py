@@ -47,7 +47,7 @@ def exact(kind: str, text: str) -> list[Match]:
         return [Match(HEALTHY, "normal", 1.0, "label")]
     found: dict[str, Match] = {}
     hits = [(common_names(kind)[name], "common")] if name in common_names(kind) else []
-    hits += [(term_id, method) for term_id, _, method in home.by_key.get(name, [])]
+    hits += [(term_id, method) for term_id, method in home.by_key.get(name, [])]
     for term_id, method in hits:
         label = "synonym" if method == "common" else method
         found.setdefault(term_id, Match(term_id, home.terms[term_id].label, EXACT[method], label))
@@ -87,7 +87,7 @@ def _ranked(kind: str, name: str) -> tuple[tuple[str, float], ...]:
 @cache
 def _words(kind: str) -> Words:
     home: Ontology = kind_ontology(kind)
-    listed = [(term_id, name) for name, hits in home.by_key.items() for term_id, _, _ in hits]
+    listed = [(term_id, name) for name, hits in home.by_key.items() for term_id, _ in hits]
     listed += [(term_id, name) for name, term_id in common_names(kind).items()]
     names = [(term_id, bag) for term_id, name in sorted(listed) if (bag := frozenset(_canonical(name)))]
     by_word: dict[str, list[int]] = defaultdict(list)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from haystack.ontology.cellwords import abbreviations, words
+from haystack.ontology.cellwords import abbreviations
 from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
 from haystack.ontology.misspelt import corrections
@@ -80,14 +80,10 @@ def _explained(text: str, match: Match) -> int:
     """How many words of the text the claimed term or its ancestors name (`cell` alone explains itself)."""
     if re.fullmatch(r"(?i)cells?|types?|populations?|subsets?", text):
         return 1
-    from haystack.ontology.celltypes import inherited_words
+    from haystack.ontology.celltypes import inherited_words, known_words, own_words
 
-    term = ontology("CL").terms[match.id]
-    said = {word for name in (term.label, *term.synonyms) for word in words(name, expand=False)}
-    said |= inherited_words(match.id)
+    said = own_words(match.id) | inherited_words(match.id)
     bare = {word.partition("!")[0] for word in said}
-    from haystack.ontology.celltypes import known_words
-
     return sum(word in said or word.partition("!")[0] in bare for word in known_words(text))
 
 

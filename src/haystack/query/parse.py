@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from haystack.config import QuerySettings
-from haystack.contracts import write_json
 from haystack.contracts.query import StructuredQuery
 from haystack.query.assemble import assemble
 from haystack.query.context import Context, find_context
@@ -15,6 +14,9 @@ from haystack.query.entities import Entity, find_cell_types, find_terms, tumour_
 from haystack.query.refuse import no_cell_type
 from haystack.query.text import Span, Word, blank_markup, check_question, split_words
 from haystack.query.treatments import CONTROLS, Treatment, find_genetic, find_group, find_known, find_unknown, members
+
+if TYPE_CHECKING:
+    from haystack.config import QuerySettings
 
 _CONTEXT_BEFORE = re.compile(
     r"\b(?:using|given|based on|prompted (?:with|by)|like|as in|compared (?:to|with)|versus|vs\.?|than|unlike|trained on|"
@@ -112,6 +114,8 @@ def _in_order(text: str, cells: list[Entity]) -> list[Entity]:
 
 def write_query(question: str, out: Path, settings: QuerySettings, offline: bool) -> None:
     """Parse and write `query.json` (rule parse_query)."""
+    from haystack.contracts import write_json
+
     if settings.llm:
         from haystack.query.llm import parse_with_llm
 

@@ -4,12 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 
 QUESTIONS = {
     "monocytes_ifng": "Predict the effect of IFN-gamma on CD14+ monocytes",
@@ -34,6 +35,7 @@ class Pipeline:
         self.folder = folder
         for name in ("workflow", "config", "profiles", "resources"):
             shutil.copytree(REPOSITORY / name, folder / name)
+        self.configfile = "test.yaml"
         self.settings: dict = {}
         self.set(**SMALL, **ADDITIVE)
         self.ask(monocytes_ifng=QUESTIONS["monocytes_ifng"])
@@ -51,7 +53,7 @@ class Pipeline:
     def command(self, *arguments: str) -> list[str]:
         return [
             *(sys.executable, "-m", "snakemake"),
-            *("--profile", "profiles/local", "--configfile", "test.yaml"),
+            *("--profile", "profiles/local", "--configfile", self.configfile),
             *arguments,
         ]
 
@@ -83,6 +85,21 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "PYTHONHASHSEED": "random"}
 
 
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Real cells; tests that need them are skipped where they are absent."""
+    folder = Path(os.environ.get("HAYSTACK_DATA", REPOSITORY / "../shared/data")).resolve()
+    if not (folder / "kang_ifnb.h5ad").exists():
+        pytest.skip(f"no real cells in {folder} (set HAYSTACK_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_pipeline() -> Callable[[Path], Pipeline]:
+    """For fixtures that keep a folder over several tests."""
+    return lambda folder: Pipeline(folder / "pipeline")
+
+
 @pytest.fixture
 def pipeline(tmp_path) -> Pipeline:
     """A fresh folder."""
@@ -104,5 +121,6 @@ def copy(finished, tmp_path) -> Pipeline:
     shutil.copytree(finished.folder, folder, symlinks=True)
     pipeline = Pipeline.__new__(Pipeline)
     pipeline.folder = folder
+    pipeline.configfile = finished.configfile
     pipeline.settings = dict(finished.settings)
     return pipeline

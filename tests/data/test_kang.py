@@ -1,0 +1,54 @@
+"""Real cells: a tiny STACK that never saw a B or CD8 T cell under interferon predicts what B cells do under it."""
+
+import json
+
+import anndata as ad
+import pandas as pd
+import pytest
+
+RUN = "results/runs/kang_b_cells_ifnb"
+INTERFERON = ["ISG15", "IFI6", "IFIT1", "IFIT3", "MX1", "OAS1", "ISG20", "LY6E", "STAT1", "IRF7"]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def kang(tmp_path_factory, data_folder, make_pipeline):
+    """The example, trained and answered as the README says."""
+    pipeline = make_pipeline(tmp_path_factory.mktemp("kang"))
+    pipeline.configfile = "config/examples/kang.yaml"
+    pipeline.run("--config", f"data_dir={data_folder}")
+    return pipeline
+
+
+def best(pipeline):
+    log = json.loads(pipeline.path(f"{RUN}/kang_b_cells_ifnb_log.json").read_text())
+    de = pd.read_csv(pipeline.path(f"{RUN}/kang_b_cells_ifnb_de.csv"))
+    return log, de[de["is_best_prompt"]].set_index("gene")
+
+
+def test_interferon_response_is_predicted(kang):
+    _, de = best(kang)
+    up = de.loc[INTERFERON]
+    assert ((up["log2fc"] > 0) & (up["padj"] < 0.05)).sum() >= 8, up
+
+
+def test_interferon_set_is_on_top(kang):
+    enrichment = pd.read_csv(kang.path(f"{RUN}/kang_b_cells_ifnb_enrichment.csv"))
+    up = enrichment[enrichment["is_best_prompt"] & (enrichment["method"] == "ora") & (enrichment["direction"] == "up")]
+    assert "interferon" in up.sort_values("pval")["term"].iloc[0].lower()
+
+
+def test_no_held_out_cell_was_used(kang, data_folder):
+    """Rows of every prompt, control and query cell, looked up in the atlas itself."""
+    obs = ad.read_h5ad(data_folder / "kang_ifnb.h5ad", backed="r").obs
+    held_out = obs["cell_type"].isin(["B", "B Activated", "CD8 T"]) & (obs["stim"] == "IFN-beta")
+    rows = set()
+    for path in kang.folder.glob(f"{RUN}/iter_*/prompts.json"):
+        prompts = json.loads(path.read_text())
+        for selection in [
+            *prompts["query_cells"]["rows"],
+            *(part for prompt in prompts["prompts"] for part in (*prompt["prompt_rows"], *prompt["control_rows"])),
+        ]:
+            rows.update(selection["rows"])
+    assert rows
+    assert not held_out.iloc[sorted(rows)].any()

@@ -55,6 +55,8 @@ class Run:
     query: str
     log: RunLog | None = None
     failure: Failure | None = None
+    page: str | None = None
+    """of the run, relative to the summary; None where there is none"""
 
     @property
     def status(self) -> str:
@@ -122,7 +124,9 @@ def _read(run_id: str, query: str, results_dir: Path) -> Run:
     except ContractError as error:
         broken = Failure(run_id=run_id, rule="summarize_runs", error_type="ContractError", message=str(error))
         return Run(run_id, query, failure=broken)
-    return Run(run_id, query, log=log, failure=failure)
+    name = f"{run_id}_{'failure' if failure else 'report'}.html"
+    page = f"runs/{run_id}/{name}" if (folder / name).exists() else None
+    return Run(run_id, query, log=log, failure=failure, page=page)
 
 
 def _row(run: Run) -> dict[str, str]:

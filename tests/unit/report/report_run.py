@@ -334,19 +334,9 @@ def _write_tables(folder: Path, options: RunOptions, prompt_ids: list[str], rng:
         names += [f"Gene set number {number}" for number in range(max(0, options.n_terms - 2))]
         for rank, name in enumerate(names[: options.n_terms]):
             hits = sorted(options.genes[: min(options.n_de, 6)])
-            terms.append(
-                [
-                    prompt_id,
-                    "ora",
-                    "reactome",
-                    name,
-                    "up",
-                    40.0 / (rank + 1),
-                    10 ** -(9.0 - min(rank, 9)),
-                    10 ** -(8.0 - min(rank, 8)),
-                ]
-            )
-            terms[-1] += [len(hits), 60 + rank, ";".join(hits)]
+            pval = 10 ** -(9.0 - min(rank, 9))
+            row = [prompt_id, "ora", "reactome", name, "up", 40.0 / (rank + 1), pval, min(1.0, 10 * pval)]
+            terms.append([*row, len(hits), 60 + rank, ";".join(hits)])
         if options.n_terms:
             terms.append([prompt_id, "gsea", "reactome", names[0], "up", 2.4, 0.001, 0.004, 8, 60, "ISG15;MX1"])
             for name, value in (("STAT1", 8.2), ("STAT2", 7.9), ("IRF9", 6.4), ("MYC", -3.1), ("NFKB1", 0.4)):

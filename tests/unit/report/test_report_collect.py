@@ -1,0 +1,208 @@
+"""The files that a person takes home."""
+
+from __future__ import annotations
+
+import json
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from haystack.contracts import DE, ControlStrategy, Decision, Prompts, read_json, read_table, write_json
+from haystack.contracts.runlog import RunLog
+from haystack.errors import ContractError
+from haystack.files import sha256
+from haystack.report.predictions import OBS, VAR
+
+
+def test_predictions_hold_the_output_contract(finish):
+    run = finish()
+    adata = ad.read_h5ad(run.file("predictions.h5ad"))
+    assert list(adata.obs.columns[: len(OBS)]) == list(OBS)
+    assert list(adata.var.columns) == list(VAR)
+    assert set(adata.uns) >= {"run_id", "query", "config", "iterations", "enrichment_results"}
+    assert adata.uns["run_id"] == "run_demo"
+    assert json.loads(adata.uns["query"])["raw_query"] == run.options.question
+    assert json.loads(adata.uns["config"])["score_threshold"] == 7
+    assert [item["iteration"] for item in json.loads(adata.uns["iterations"])] == [1, 2]
+    assert {row["prompt_id"] for row in json.loads(adata.uns["enrichment_results"])} == {"i2_p1"}
+    assert set(adata.obs["iteration"]) == {2}
+    assert set(adata.obs["role"]) == {"perturbed", "control"}
+    assert set(adata.obs["prompt_id"]) == {"i2_p1", "i2_p2"}
+    assert dict(adata.obs.groupby("prompt_id", observed=True)["grounding_score"].first()) == {"i2_p1": 8, "i2_p2": 7}
+
+
+def test_missing_values_are_missing(finish):
+    adata = ad.read_h5ad(finish().file("predictions.h5ad"))
+    assert adata.obs["target_donor_id"].isna().all()
+    assert adata.obs["target_disease_state"].isna().all()
+    assert (adata.obs["target_tissue"] == "UBERON:0000178").all()
+    assert not (adata.obs.astype(str) == "None").to_numpy().any()
+
+
+def test_var_is_that_of_the_best_prompt_of_the_best_iteration(finish):
+    run = finish(scores=(7.8, 5.0))
+    adata = ad.read_h5ad(run.file("predictions.h5ad"))
+    de = read_table(run.folder / "iter_1" / "de.parquet", DE)
+    best = de[de["prompt_id"] == "i1_p1"].set_index("gene").loc[adata.var_names]
+    np.testing.assert_array_equal(adata.var["predicted_log2fc"], best["log2fc"])
+    np.testing.assert_array_equal(adata.var["predicted_padj"], best["padj"])
+    assert adata.var["is_de"].sum() == run.options.n_de
+    assert list(adata.var_names[adata.var["target_gene"]]) == ["ISG15", "MX1"]
+    assert set(adata.obs["iteration"]) == {1}
+
+
+def test_predictions_pass_the_round_trip_and_open_in_scanpy(finish, tmp_path):
+    import scanpy as sc
+
+    path = finish().file("predictions.h5ad")
+    first = ad.read_h5ad(path)
+    first.write_h5ad(tmp_path / "again.h5ad")
+    again = ad.read_h5ad(tmp_path / "again.h5ad")
+    pd.testing.assert_frame_equal(first.obs, again.obs)
+    pd.testing.assert_frame_equal(first.var, again.var)
+    assert first.uns == again.uns
+    assert (first.X != again.X).nnz == 0
+    opened = sc.read_h5ad(path)
+    sc.pp.normalize_total(opened)
+    sc.pp.log1p(opened)
+    assert np.isfinite(opened.X.data).all()
+
+
+def test_same_run_gives_same_bytes(fresh):
+    run = fresh()
+    run.collect()
+    names = ("predictions.h5ad", "de.csv", "enrichment.csv")
+    before = {name: sha256(run.file(name)) for name in names}
+    log = run.log
+    run.collect()
+    assert {name: sha256(run.file(name)) for name in names} == before
+    again = run.log
+    assert log.model_copy(update={"timing": None}) == again.model_copy(update={"timing": None})
+
+
+def test_log_lets_another_person_repeat_the_run(finish):
+    run = finish()
+    log = run.log
+    assert log.seeds == {"settings": 0, "iteration_1": 0, "iteration_2": 0}
+    assert log.settings["de"]["log2fc"] == 0.5
+    assert {"python", "haystack", "anndata", "snakemake"} <= set(log.versions)
+    assert log.inputs["query"].sha256 == sha256(run.folder / "query.json")
+    assert log.inputs["remote"].sha256 is None
+    assert log.inputs["remote"].note
+    assert log.inputs["gone"].method == "none"
+    assert log.outputs["iter_1/de.parquet"] == sha256(run.folder / "iter_1" / "de.parquet")
+    assert log.outputs["run_demo_predictions.h5ad"] == sha256(run.file("predictions.h5ad"))
+    assert [item.decision.continue_ for item in log.iterations] == [True, False]
+    assert log.iterations[1].refinement_applied.sentence.startswith("Prefer prompts")
+    assert log.inference["device"] == "cpu"
+    assert log.simulated
+    assert log.atlases[0].used
+    assert any("Non-Commercial" in text for text in log.licences)
+
+
+def test_log_answer_counts_as_the_table_does(finish):
+    run = finish()
+    de = pd.read_csv(run.file("de.csv"))
+    hits = de[de["is_best_prompt"] & de["is_de"]]
+    answer = run.log.answer
+    assert (answer.n_de, answer.n_up, answer.n_down) == (
+        len(hits),
+        (hits["log2fc"] > 0).sum(),
+        (hits["log2fc"] < 0).sum(),
+    )
+    assert answer.top_up[0] == hits.loc[hits["log2fc"].idxmax(), "gene"]
+    assert answer.top_down[0] == hits.loc[hits["log2fc"].idxmin(), "gene"]
+    assert answer.pathways[0].term == "Interferon alpha/beta signaling"
+    assert all(hit.padj <= 0.05 for hit in answer.pathways)
+    assert answer.weight_evaluated == pytest.approx(0.75)
+
+
+def test_tables_put_the_best_prompt_first(finish):
+    run = finish()
+    de = pd.read_csv(run.file("de.csv"))
+    assert len(de) == 2 * (run.options.n_genes + 1)
+    own = de[de["is_best_prompt"]]
+    assert (de.index[de["is_best_prompt"]] == range(len(own))).all()
+    assert own["padj"].dropna().is_monotonic_increasing
+    assert own["gene"].iloc[-1] == "TP53"
+    assert not own["in_model"].iloc[-1]
+    enrichment = pd.read_csv(run.file("enrichment.csv"))
+    assert enrichment["is_best_prompt"].iloc[0]
+
+
+def test_seconds_come_from_benchmark_files(fresh):
+    run = fresh()
+    folder = run.folder.parents[1] / "benchmarks" / "stack_inference"
+    folder.mkdir(parents=True)
+    head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+    (folder / "run_demo.iter_2.tsv").write_text(head + "3.5\t0:00:03\t812.5\t1\t1\t1\t0\t0\t0\t0\n")
+    (folder / "run_demo.iter_1.tsv").write_text(head + "4.25\t0:00:04\t-\t1\t1\t1\t0\t0\t0\t0\n")
+    (folder / "run_demo_other.iter_1.tsv").write_text(head + "9\t0:00:09\t1\t1\t1\t1\t0\t0\t0\t0\n")
+    run.collect()
+    stages = run.log.timing.stages
+    assert [(item.stage, item.iteration, item.seconds, item.max_rss_mib) for item in stages] == [
+        ("stack_inference", 1, 4.25, None),
+        ("stack_inference", 2, 3.5, 812.5),
+    ]
+    (folder / "run_demo.iter_1.tsv").write_text("half")
+    with pytest.raises(ContractError, match=r"run_demo\.iter_1\.tsv: not a whole Snakemake benchmark"):
+        run.collect()
+
+
+def test_files_of_another_run_are_refused(fresh):
+    run = fresh()
+    path = run.folder / "iter_2" / "prompts.json"
+    write_json(path, read_json(path, Prompts).model_copy(update={"run_id": "run_other"}))
+    with pytest.raises(ContractError, match=r"prompts\.json: belongs to run 'run_other'"):
+        run.collect()
+    assert not run.file("log.json").exists()
+
+
+def test_a_best_prompt_that_does_not_exist_is_an_error(fresh):
+    run = fresh()
+    path = run.folder / "iter_2" / "decision.json"
+    write_json(path, read_json(path, Decision).model_copy(update={"best_prompt_id": "i9_p9"}))
+    with pytest.raises(ContractError, match="has no prompt 'i9_p9'"):
+        run.collect()
+
+
+@pytest.mark.parametrize("name", ["de.parquet", "predictions.h5ad", "grounding.json"])
+def test_a_broken_file_is_named(fresh, name):
+    run = fresh()
+    path = run.folder / "iter_2" / name
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ContractError, match=rf"iter_2/{name}: not "):
+        run.collect()
+
+
+def test_a_run_without_prompts_gives_an_empty_file(finish):
+    run = finish(n_prompts=0, scores=(None,))
+    adata = ad.read_h5ad(run.file("predictions.h5ad"))
+    assert adata.shape == (0, 0)
+    assert list(adata.obs.columns[: len(OBS)]) == list(OBS)
+    answer = run.log.answer
+    assert answer.best_prompt_id is None
+    assert answer.confidence == "not scored"
+    assert list(pd.read_csv(run.file("de.csv")).columns) == ["iteration", "prompt_id", "is_best_prompt", *DE.names[1:]]
+
+
+def test_unscored_runs_show_the_first_prompt(finish):
+    answer = finish(scores=(None, None)).log.answer
+    assert (answer.best_iteration, answer.best_prompt_id) == (1, "i1_p1")
+    assert answer.composite_value is None
+    assert answer.confidence == "not scored"
+
+
+def test_query_as_control_keeps_measured_controls(finish):
+    run = finish(control_strategy=ControlStrategy.QUERY_AS_CONTROL)
+    assert run.log.iterations[0].prompts[0].n_control_cells == 0
+    control = ad.read_h5ad(run.file("predictions.h5ad")).obs.query("role == 'control'")
+    assert control["gen_logit"].isna().all()
+
+
+def test_log_is_json_without_nan(finish):
+    text = finish().file("log.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+    assert RunLog.model_validate_json(text).format == "haystack-run-log/1"

@@ -1,0 +1,273 @@
+"""The report: what it says, and that nothing foreign can act in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from haystack.contracts import ControlStrategy, read_json, write_json
+from haystack.contracts.failure import Failure
+from haystack.contracts.runlog import RunLog
+from haystack.errors import ContractError
+from haystack.report import render_report, report_failures
+from haystack.report.embedding import principal_components
+
+NASTY = ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a&b", '"quoted",x', "=1+1", "</script>")
+
+
+class Page(HTMLParser):
+    """Text, tags and attributes of a page, as a browser would see them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._hidden: str | None = None
+        self.scripts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag in {"script", "style"}:
+            self._hidden = tag
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._hidden:
+            self._hidden = None
+
+    def handle_data(self, data: str) -> None:
+        if self._hidden is None:
+            self.text += " ".join(data.split()) + " "
+        else:
+            self.scripts[-1] += data
+
+    def names(self) -> list[str]:
+        """All tags."""
+        return [tag for tag, _ in self.tags]
+
+    def data(self) -> dict:
+        """What the script draws."""
+        return json.loads(next(text for text in self.scripts if text.startswith('{"run_id"')))
+
+
+def page(run) -> Page:
+    return Page(run.html)
+
+
+def test_report_answers_in_plain_words(finish):
+    text = page(finish()).text
+    assert "How would B cells respond to IFN-beta?" in text
+    assert (
+        "For B cells treated with interferon beta, the model predicts 11 genes to go up and 3 genes to go down" in text
+    )
+    assert "Of 3 genes known to respond, 2 could be tested: 2 of them clearly move as expected." in text
+    assert "Simulation." in text
+    assert "High" in text
+    assert "P-values describe the model’s sampling" in text
+    assert "Literature: the run is offline and no answers are cached." in text
+    assert "nothing can be said about them: TP53" in text
+    assert "Non-Commercial License" in text
+    assert "doi:10.64898/2026.01.09.698608" in text
+
+
+def test_a_real_atlas_is_not_called_a_simulation(finish):
+    assert "Simulation." not in page(finish(simulated=False)).text
+
+
+def test_report_is_one_file_that_asks_nobody(finish):
+    html = finish().html
+    tags = Page(html).tags
+    assert not [tag for tag, _ in tags if tag in {"link", "img", "iframe", "object", "embed", "base", "form"}]
+    assert not [attrs for tag, attrs in tags if tag == "script" and "src" in attrs]
+    assert not [name for _, attrs in tags for name in attrs if name.startswith("on")]
+    assert not re.search(r"url\(|@import", html)
+    links = [attrs["href"] for tag, attrs in tags if tag == "a" and "href" in attrs]
+    assert all(link.startswith(("#", "http://purl.obolibrary.org/", "https://")) for link in links)
+    assert "http://purl.obolibrary.org/obo/CL_0000236" in links
+    policy = next(attrs["content"] for _, attrs in tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+
+
+def test_report_is_accessible(finish):
+    run = finish()
+    found = page(run)
+    assert found.names().count("h1") == 1
+    assert "main" in found.names()
+    assert next(attrs for tag, attrs in found.tags if tag == "html")["lang"] == "en"
+    plots = [attrs for _, attrs in found.tags if attrs.get("class") == "plot"]
+    assert {attrs["id"] for attrs in plots} == {"volcano", "terms", "factors", "map"}
+    assert all(attrs["role"] == "img" and len(attrs["aria-label"]) > 20 for attrs in plots)
+    tables = found.names().count("table")
+    assert found.names().count("caption") == tables
+    ids = [attrs["id"] for _, attrs in found.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for _, attrs in found.tags:
+        if attrs.get("href", "").startswith("#"):
+            assert attrs["href"][1:] in ids
+        if "aria-labelledby" in attrs:
+            assert attrs["aria-labelledby"] in ids
+
+
+@pytest.mark.parametrize(
+    "bend", [{"cell_type": NASTY[1]}, {"question": f"What about {NASTY[0]} {NASTY[5]}?"}, {"atlas": "<u>x"}]
+)
+def test_foreign_text_stays_text(finish, bend):
+    run = finish(extra_genes=NASTY, **bend)
+    found = page(run)
+    assert found.names().count("script") == 2
+    assert "img" not in found.names()
+    assert "u" not in found.names()
+    assert set(NASTY) <= set(found.data()["genes"]["gene"])
+    assert NASTY[0] in found.text
+
+
+def test_table_data_equals_the_csv(finish):
+    import pandas as pd
+
+    run = finish()
+    genes = page(run).data()["genes"]
+    de = pd.read_csv(run.file("de.csv"))
+    own = de[de["is_best_prompt"]]
+    assert genes["gene"] == own["gene"].tolist()
+    got = np.array([np.nan if value is None else value for value in genes["log2fc"]])
+    np.testing.assert_allclose(got, own["log2fc"], rtol=1e-3)
+    assert [bool(flag & 1) for flag in genes["flag"]] == own["is_de"].tolist()
+    assert [bool(flag & 4) for flag in genes["flag"]] == (~own["in_model"]).tolist()
+    assert [gene for gene, flag in zip(genes["gene"], genes["flag"], strict=True) if flag & 2] == [
+        gene for gene in own["gene"] if gene in {"ISG15", "MX1", "TP53"}
+    ]
+
+
+def test_no_de_genes(finish):
+    text = page(finish(n_de=0)).text
+    assert "predicts no gene to change clearly" in text
+    assert "No gene passes the thresholds" in text
+
+
+def test_no_prompts(finish):
+    found = page(finish(n_prompts=0, scores=(None,)))
+    assert "No prediction could be made" in found.text
+    assert "No composite: no prediction was made." in found.text
+    assert "What was looked for" in found.text
+    assert not [attrs for _, attrs in found.tags if attrs.get("class") == "plot"]
+
+
+def test_five_thousand_de_genes_stay_small_and_quick(finish):
+    run = finish(n_genes=15_000, n_de=5_000, n_prompts=1, scores=(8.0,), n_cells=12)
+    assert run.file("report.html").stat().st_size < 6_000_000
+    start = time.process_time()
+    run.render()
+    assert time.process_time() - start < 3
+
+
+def test_a_long_question_and_an_unmapped_cell_type(finish):
+    run = finish(question="B cells " + "y" * 9_990, cell_type=None)
+    found = page(run)
+    assert found.text.count("y" * 9_990) == 1
+    assert "unmapped" in found.text
+    assert run.file("report.html").stat().st_size < 6_000_000
+
+
+def test_query_as_control_says_what_it_adds(finish):
+    found = page(finish(control_strategy=ControlStrategy.QUERY_AS_CONTROL))
+    assert "adds the model’s reconstruction error" in found.text
+    assert found.data()["map"]["measured_control"]
+    assert "query" not in found.data()["map"]["groups"]
+
+
+def test_low_confidence_says_why(finish):
+    text = page(finish(scores=(3.2,), percentile=60.0)).text
+    assert "Low" in text
+    assert "Composite score 3; medium confidence needs 5." in text
+
+
+def test_same_input_gives_same_bytes(fresh):
+    run = fresh()
+    run.collect()
+    run.render()
+    before = run.file("report.html").read_bytes()
+    run.render()
+    assert run.file("report.html").read_bytes() == before
+
+
+def test_the_log_of_another_run_is_refused(finish, tmp_path):
+    run = finish()
+    with pytest.raises(ContractError, match="belongs to run 'run_demo', expected 'run_x'"):
+        render_report(
+            run_id="run_x",
+            predictions=run.file("predictions.h5ad"),
+            log=run.file("log.json"),
+            de=run.file("de.csv"),
+            enrichment=run.file("enrichment.csv"),
+            cells=None,
+            out=tmp_path / "report.html",
+        )
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_broken_table_is_named(fresh):
+    run = fresh()
+    run.collect()
+    run.file("de.csv").write_text("gene\nISG15\n")
+    with pytest.raises(ContractError, match=r"run_demo_de\.csv: "):
+        run.render()
+
+
+def test_papers_are_cited_by_doi(fresh):
+    run = fresh(unevaluated=())
+    run.collect()
+    log = run.log
+    paper = {"title": "Interferon <b>works</b>", "doi": "10.1000/xyz123", "year": 2020}
+    log.iterations[1].grounding.prompts[0].components["literature_support"].details["papers"] = [paper]
+    write_json(run.file("log.json"), log)
+    run.render()
+    found = page(run)
+    assert "Interferon <b>works</b>" in found.text
+    assert ("a", {"href": "https://doi.org/10.1000/xyz123", "rel": "noopener noreferrer"}) in found.tags
+
+
+def test_principal_components_are_those_of_sklearn():
+    from sklearn.decomposition import PCA
+
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(40, 12)) * np.arange(1, 13)
+    scores, explained = principal_components(values)
+    reference = PCA(2, svd_solver="full").fit(values)
+    np.testing.assert_allclose(explained, reference.explained_variance_ratio_, rtol=1e-6)
+    np.testing.assert_allclose(np.abs(scores), np.abs(reference.transform(values)), rtol=1e-5, atol=1e-8)
+    assert (scores[np.abs(scores).argmax(axis=0), [0, 1]] > 0).all()
+
+
+def test_failed_runs_get_a_page_and_lose_it_when_mended(fresh):
+    run = fresh()
+    results = run.folder.parents[1]
+    failure = Failure(
+        run_id="run_demo",
+        rule="generate_prompts",
+        iteration=2,
+        error_type="RetrievalError",
+        message="no cell set <b>fits</b>\nname another cell type",
+        log="logs/runs/run_demo/x.log",
+    )
+    write_json(run.folder / "failure.json", failure)
+    runs = [("run_demo", "What? <script>"), ("run_fine", "Fine?")]
+    (written,) = report_failures(runs, results)
+    found = Page(written.read_text())
+    assert "The run failed while building prompts, in iteration 2." in found.text
+    assert "no cell set <b>fits</b>" in found.text
+    assert "B cell CL:0000236" in found.text
+    assert "script" not in found.names()
+    (run.folder / "failure.json").unlink()
+    assert report_failures(runs, results) == []
+    assert not written.exists()
+
+
+def test_log_contract_survives_reading(finish):
+    run = finish()
+    assert read_json(run.file("log.json"), RunLog) == run.log

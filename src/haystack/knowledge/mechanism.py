@@ -14,6 +14,8 @@ WEIGHTS = {
     "pathways": 0.15,
     "genes": 0.10,
 }
+# Most cytokine receptors use these, so sharing them says little; sharing a STAT says much.
+COMMON_KINASES = {"JAK1", "JAK2", "JAK3", "TYK2"}
 
 
 def shared_mechanism(a: Perturbation, b: Perturbation) -> tuple[float, str]:
@@ -64,7 +66,7 @@ def shared_mechanism(a: Perturbation, b: Perturbation) -> tuple[float, str]:
 
 
 def _signalling(perturbation: Perturbation) -> set[str]:
-    """Names such as `JAK/STAT` and `JAK/STAT STAT6`: the family alone, and each molecule within it."""
+    """Names such as `JAK/STAT` and `JAK/STAT STAT6`: the family alone, and each telling molecule within it."""
     found = set()
     for item in perturbation.signalling:
         family, _, inside = item.partition("(")
@@ -72,7 +74,7 @@ def _signalling(perturbation: Perturbation) -> set[str]:
         blocked = "inhibited" in inside or "blocked" in inside
         found.add(f"{family} inhibition" if blocked else family)
         for word in inside.replace(")", " ").replace(";", ",").replace("(", " ").split(","):
-            if word.strip() and not blocked:
+            if word.strip() and not blocked and word.strip() not in COMMON_KINASES:
                 found.add(f"{family} {word.strip()}")
     return found
 

@@ -1,0 +1,112 @@
+"""What public databases add to a perturbation that the tracked tables hardly know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from haystack.contracts.query import Perturbation
+from haystack.knowledge.clients import kegg, reactome, uniprot
+from haystack.knowledge.clients.http import Http
+from haystack.knowledge.genetic import gene_symbol
+from haystack.knowledge.tables import KnowledgeError
+
+MOST_TARGETS = 5
+"""targets that are looked up in UniProt and Reactome"""
+MOST_PATHWAYS = 10
+
+
+@dataclass(frozen=True)
+class Databases:
+    """The services: one polite connection, and where each is."""
+
+    http: Http
+    kegg: str = kegg.BASE
+    uniprot: str = uniprot.BASE
+    reactome: str = reactome.BASE
+
+
+def enrich_perturbation(
+    perturbation: Perturbation, cache: Path, *, offline: bool = True, databases: Databases | None = None
+) -> tuple[Perturbation, list[str]]:
+    """Add targets, identifiers, synonyms and signalling that the databases know; directions are never added.
+
+    A drug without targets is looked up in KEGG DRUG; the targets of any perturbation in UniProt, and their proteins in
+    Reactome. What the tables say is kept. A database that fails leaves its part out and a note, never an error.
+
+    Parameters
+    ----------
+    perturbation
+        what `resolve_perturbation` gave.
+    cache
+        SQLite file that keeps the answers, beside the run.
+    offline
+        True: nothing is asked and the perturbation comes back as it is.
+    databases
+        other addresses or manners than the public ones.
+
+    Returns
+    -------
+    tuple
+        the perturbation, and notes on what was added or failed.
+    """
+    if offline:
+        return perturbation, []
+    services = databases or Databases(Http(cache))
+    notes: list[str] = []
+    try:
+        enriched = perturbation
+        if enriched.type in {"drug", "unknown"} and not enriched.targets:
+            enriched = _from_kegg(enriched, services, notes)
+        return _from_proteins(enriched, services, notes), notes
+    finally:
+        if databases is None:
+            services.http.close()
+
+
+def _from_kegg(perturbation: Perturbation, services: Databases, notes: list[str]) -> Perturbation:
+    try:
+        drug = kegg.find_drug(services.http, perturbation.name, services.kegg)
+    except KnowledgeError as error:
+        notes.append(f"KEGG DRUG: {error.message}")
+        return perturbation
+    if drug is None:
+        notes.append(f"KEGG DRUG: no entry named '{perturbation.name}'")
+        return perturbation
+    targets = [symbol for name in drug.targets if (symbol := gene_symbol(name))]
+    notes.append(f"KEGG DRUG {drug.id}: {drug.efficacy or 'no efficacy given'}; targets {', '.join(targets) or 'none'}")
+    return perturbation.model_copy(
+        update={
+            "type": "drug",
+            "targets": targets,
+            "synonyms": list(dict.fromkeys([*perturbation.synonyms, *drug.names])),
+            "external_ids": drug.ids | perturbation.external_ids,
+            "signalling": list(dict.fromkeys([*perturbation.signalling, *drug.pathways[:MOST_PATHWAYS]])),
+        }
+    )
+
+
+def _from_proteins(perturbation: Perturbation, services: Databases, notes: list[str]) -> Perturbation:
+    accessions: list[str] = []
+    pathways: list[str] = []
+    for gene in perturbation.targets[:MOST_TARGETS]:
+        try:
+            protein = uniprot.find_protein(services.http, gene, services.uniprot)
+        except KnowledgeError as error:
+            notes.append(f"UniProt: {error.message}")
+            continue
+        if protein is None:
+            notes.append(f"UniProt: no reviewed human protein of {gene}")
+            continue
+        accessions.append(protein.accession)
+        try:
+            found = reactome.pathways_of(services.http, protein.accession, services.reactome)
+        except KnowledgeError as error:
+            notes.append(f"Reactome: {error.message}")
+            continue
+        pathways += [pathway.name for pathway in found]
+    ids = dict(perturbation.external_ids)
+    if accessions:
+        ids.setdefault("UniProt", ";".join(accessions))
+    signalling = perturbation.signalling or list(dict.fromkeys(pathways))[:MOST_PATHWAYS]
+    return perturbation.model_copy(update={"external_ids": ids, "signalling": signalling})

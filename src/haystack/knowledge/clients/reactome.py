@@ -1,0 +1,32 @@
+"""Reactome's ContentService (https://reactome.org/ContentService): JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import requests
+
+from haystack.knowledge.clients.http import Http
+
+BASE = "https://reactome.org/ContentService"
+
+
+@dataclass(frozen=True)
+class Pathway:
+    """A human pathway of Reactome."""
+
+    id: str
+    name: str
+
+
+def pathways_of(http: Http, accession: str, base: str = BASE) -> list[Pathway]:
+    """The lowest human pathways that a UniProt accession takes part in, sorted by id; empty when there are none."""
+    found = http.get(f"{base}/data/mapping/UniProt/{accession}/pathways", {"species": "9606"}, _read)
+    return sorted(found or [], key=lambda pathway: pathway.id)
+
+
+def _read(response: requests.Response) -> list[Pathway]:
+    answer = response.json()
+    if not isinstance(answer, list):
+        raise ValueError("expected a list of pathways")
+    return [Pathway(item["stId"], item["displayName"]) for item in answer]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 
 def completions(word: str, known: Mapping[str, int]) -> str | None:
-    """The commonest known word that begins with `word` (three letters or more, and clearly cut off), if there is one."""
-    if len(word) < 3 or not word.isalpha():
+    """The commonest known word that begins with `word` (four letters or more, and clearly cut off), if there is one."""
+    if len(word) < 4 or not word.isalpha():
         return None
     longer = [name for name in known if name.startswith(word) and len(name) >= len(word) + 2 and name.isalpha()]
     return min(longer, key=lambda name: (-known[name], name), default=None)

@@ -46,11 +46,12 @@ def exact(kind: str, text: str) -> list[Match]:
     if kind == "disease" and name in HEALTHY_WORDS:
         return [Match(HEALTHY, "normal", 1.0, "label")]
     found: dict[str, Match] = {}
-    hits = [(common_names(kind)[name], "common")] if name in common_names(kind) else []
-    hits += [(term_id, method) for term_id, method in home.by_key.get(name, [])]
+    common = [(common_names(kind)[name], "common")] if name in common_names(kind) else []
+    hits = common + [(term_id, method) for term_id, method in home.by_key.get(name, [])]
     for term_id, method in hits:
         label = "synonym" if method == "common" else method
-        found.setdefault(term_id, Match(term_id, home.terms[term_id].label, EXACT[method], label))
+        score = EXACT[method] if method != "synonym" or not common else 0.8
+        found.setdefault(term_id, Match(term_id, home.terms[term_id].label, score, label))
     return sorted(found.values(), key=lambda match: (-match.score, match.id))
 
 

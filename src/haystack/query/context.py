@@ -13,9 +13,9 @@ _ID = r"(?=[\w.-]*\d)[A-Za-z0-9](?:[\w.-]*\w)?|[A-Z]{1,3}(?![\w-])"
 _PERSON = r"(?:donors?|patients?|subjects?|individuals?|participants?|volunteers?)"
 _DONOR = re.compile(
     rf"\b(?P<role>(?i:reference|source|template|target|query|new|unseen|another)\s+)?"
-    rf"(?:[a-z-]+\s+)?(?i:{_PERSON})\s+(?:(?:with\s+)?(?i:id|identifier|number|no\.?|called|named|#)[\s:]*)?(?P<id>{_ID})",
+    rf"(?:[a-z-]+\s+)?(?P<person>(?i:{_PERSON}))\s+(?:(?:with\s+)?(?i:id|identifier|number|no\.?|called|named|#)[\s:]*)?(?P<id>{_ID})",
 )
-_LONE_ID = re.compile(r"(?<![\w/])(?P<id>[A-Z]{1,6}_\d[\w]*)(?![\w/])")
+_LONE_ID = re.compile(r"(?<![\w/])(?P<id>[A-Z]{1,6}_\d[\w]*|(?i:donor|patient|subject|individual)[_-]?\d+)(?![\w/])")
 _REFERENCE_BEFORE = re.compile(
     r"(?:\b(?:reference|source|template|using|use|given|from|based on|like|same as|similar to|conditioned on|relative to|"
     r"compared (?:to|with)|as in|prompted (?:with|by)|against|versus|vs\.?)\b[\w\s,'-]{0,25})$",
@@ -34,7 +34,7 @@ _TIME = re.compile(
 )
 _CONDITION = re.compile(
     r"\b(?:under|in)\s+(?P<what>(?:[a-z-]+\s+){0,2}?[a-z-]+)\s+conditions?\b|"
-    r"\b(?P<state>hypoxic|hypoxia|normoxia|inflamed|fibrotic|aged|aging|elderly|young|old|female|male|severe|mild|moderate|"
+    r"\b(?P<state>inflamed|fibrotic|aged|aging|elderly|young|old|female|male|severe|mild|moderate|"
     r"acute|early-stage|late-stage|end-stage|pediatric|paediatric|fetal|foetal|pregnant|smoker|smokers|smoking|fasted|"
     r"starved|serum-starved|high-glucose|convalescent|post-mortem|vaccinated)\b",
     re.IGNORECASE,
@@ -101,7 +101,8 @@ def _donors(text: str, context: Context, taken: list[Span]) -> None:
         if any(where.overlaps(other) for other in [*taken, *context.doses, *context.times]):
             continue
         role = (match.groupdict().get("role") or "").strip().lower()
-        before, after = text[: match.start()], text[match.end() :]
+        start = match.start("person") if "person" in match.re.groupindex else match.start()
+        before, after = text[:start], text[match.end() :]
         is_reference = role in {"reference", "source", "template"} or bool(_REFERENCE_AFTER.match(after))
         if not is_reference and role not in {"target", "query", "new", "unseen", "another"} and len(matches) > 1:
             is_reference = bool(_REFERENCE_BEFORE.search(before)) and not re.search(

@@ -23,6 +23,7 @@ _SUFFIX = re.compile(
     r"(cyte|phage|blast|clast|neuron|cell|glia|glial|neutrophil|basophil|eosinophil|endothelium|epithelium|mesothelium|"
     r"progenitor|precursor|photoreceptor|pbmc|hepatoma|treg|sperm)s?$"
 )
+_MARKER = re.compile(r"[A-Za-z]+\d*\w*[+⁺⁻-]$|CD\d+", re.IGNORECASE)
 NEOPLASM = "MONDO:0005070"
 MALIGNANT = Match("CL:0001064", "malignant cell", 0.8, "inferred")
 
@@ -52,8 +53,8 @@ def find_cell_types(text: str, tokens: list[Word], taken: list[Span]) -> list[En
             if any(where.overlaps(other) for other in taken) or not _could_be_cell(piece, text):
                 continue
             matches = resolve("cell-type", where.text, top=5)
-            if matches and _explained(piece[0].text, matches[0]) and _explained(piece[-1].text, matches[0]):
-                value = matches[0].score + PER_WORD * _explained(where.text, matches[0])
+            if matches and _starts_and_ends_well(piece, matches[0]):
+                value = _value(piece, matches[0])
                 if best is None or value > best[0] + 1e-9:
                     best = (value, size, Entity(where, matches))
         if best and not _later_is_better(text, tokens, at, best[1], best[0], taken):
@@ -73,18 +74,29 @@ def _later_is_better(text: str, tokens: list[Word], at: int, size: int, value: f
     if any(where.overlaps(other) for other in taken) or not _could_be_cell(piece, text):
         return False
     matches = resolve("cell-type", where.text, top=1)
-    return bool(matches) and matches[0].score + PER_WORD * _explained(where.text, matches[0]) >= value - 1e-9
+    return bool(matches) and _value(piece, matches[0]) >= value - 1e-9
 
 
-def _explained(text: str, match: Match) -> int:
-    """How many words of the text the claimed term or its ancestors name (`cell` alone explains itself)."""
-    if re.fullmatch(r"(?i)cells?|types?|populations?|subsets?", text):
-        return 1
+def _value(piece: list[Word], match: Match) -> float:
+    """What a reading is worth: the trust in it, and how many words it explains."""
+    return match.score + PER_WORD * sum(_explained(word.text, match) for word in piece if word.lower not in INSIDE)
+
+
+def _starts_and_ends_well(piece: list[Word], match: Match) -> bool:
+    """Do the outer words belong to the name? A marker in front does, even one that the term does not mention."""
+    first = _explained(piece[0].text, match) or (len(piece) > 1 and bool(_MARKER.match(piece[0].text)))
+    return bool(first) and _explained(piece[-1].text, match)
+
+
+def _explained(word: str, match: Match) -> bool:
+    """Does the claimed term, or an ancestor of it, say this word? (`cell` explains itself.)"""
     from haystack.ontology.celltypes import inherited_words, known_words, own_words
 
+    if re.fullmatch(r"(?i)cells?|types?|populations?|subsets?", word):
+        return True
     said = own_words(match.id) | inherited_words(match.id)
-    bare = {word.partition("!")[0] for word in said}
-    return sum(word in said or word.partition("!")[0] in bare for word in known_words(text))
+    bare = {other.partition("!")[0] for other in said}
+    return any(part in said or part.partition("!")[0] in bare for part in known_words(word))
 
 
 def _could_be_cell(piece: list[Word], text: str) -> bool:
@@ -96,7 +108,9 @@ def _could_be_cell(piece: list[Word], text: str) -> bool:
     between = [text[left.end : right.start] for left, right in pairwise(piece)]
     if any(re.search(r"[.;:?!]", gap) for gap in between):
         return False
-    return any(is_head(word) for word in piece)
+    heads = [is_head(word) for word in piece]
+    joints = [at for at, gap in enumerate(between, 1) if "," in gap] + [n for n, word in enumerate(lowered) if word == "and"]
+    return any(heads) and not any(any(heads[:at]) and any(heads[at:]) for at in joints)
 
 
 def is_head(word: Word) -> bool:
@@ -141,13 +155,21 @@ def find_terms(kind: str, text: str, tokens: list[Word], taken: list[Span], cell
                 continue
             if any(where.overlaps(other) for other in taken) or not _worth(piece, name) or _crosses(where, cells):
                 continue
-            matches = exact(kind, where.text)
+            matches = [match for match in exact(kind, where.text) if not _only_in_capitals(kind, where.text, match)]
             if matches and not (kind == "tissue" and _in_cell(where, cells) and not _organ(where, matches[0], text)):
                 found.append(Entity(where, matches))
                 step = size
                 break
         at += step
     return found
+
+
+def _only_in_capitals(kind: str, text: str, match: Match) -> bool:
+    """`gave` is no disease, though GAVE is: a synonym in capitals counts in capitals."""
+    if not text.islower() or len(text) > 6 or match.method != "synonym" or key(text) in common_names(kind):
+        return False
+    term = ontology("UBERON" if kind == "tissue" else "MONDO").terms[match.id]
+    return any(name.isupper() and name.lower() == text for name in term.synonyms)
 
 
 def _crosses(where: Span, cells: list[Span]) -> bool:

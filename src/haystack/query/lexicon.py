@@ -33,6 +33,8 @@ QUESTION_WORDS = _words("""
     different same similar alone together both combined combination compared comparison relative against all any each
     every more most less least up down upregulated downregulated up-regulated down-regulated induced regulated
     and/or there here out over primary also just only very really likely expected potential possible ask question answer
+    de deg degs rna rna-seq scrna-seq single-cell lost them transport translate lab want infection infected see
+    wants wanted gave giving put take takes took study find finding help about way ways
     tell curious wonder wondering interested interest think suppose assume imagine say said hello hi thanks thank cell-type celltype cell-types vehicle
 """)
 INSIDE = _words("of the in and from")

@@ -13,7 +13,7 @@ from haystack.query.context import Context, find_context
 from haystack.query.entities import Entity, find_cell_types, find_terms, tumour_cells
 from haystack.query.refuse import no_cell_type
 from haystack.query.text import Span, Word, blank_markup, check_question, split_words
-from haystack.query.treatments import CONTROLS, Treatment, find_genetic, find_group, find_known, find_unknown, members
+from haystack.query.treatments import CONTROLS, Treatment, find_genetic, find_group, find_known, find_leftover, find_unknown, members
 
 if TYPE_CHECKING:
     from haystack.config import QuerySettings
@@ -102,6 +102,10 @@ def read(question: str) -> Findings:
         found.treatments = find_unknown(text, [*taken, *(c.span for c in found.cells), *found.controls])
         overlapped = [t.span for t in found.treatments]
         found.diseases = [d for d in found.diseases if not any(d.span.overlaps(where) for where in overlapped)]
+    if not found.treatments:
+        places = find_terms("tissue", text, tokens, taken, [c.span for c in found.cells])
+        explained = [*(e.span for e in [*found.cells, *found.diseases, *places]), *found.controls]
+        found.treatments = find_leftover(text, tokens, [*taken, *explained])
     free = [*taken, *(t.span for t in found.treatments), *(d.span for d in found.diseases)]
     found.tissues = find_terms("tissue", text, tokens, free, [c.span for c in found.cells])
     return found

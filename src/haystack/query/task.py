@@ -43,7 +43,7 @@ _EXPRESSION = re.compile(
 )
 _LOOK = re.compile(r"\b(?:would|will|might|could|do|does)\b.*\blooks?\b|\bwhat\b.*\blooks?\s+like\b", re.IGNORECASE)
 _SAMPLES = re.compile(
-    r"\b(?:donors?|patients?|individuals?|subjects?|participants?|volunteers?|samples?|cohorts?|people|person|biops(?:y|ies))\b",
+    r"\b(?:donors?|patients?|individuals?|subjects?|participants?|volunteers?|samples?|cohorts?|healthy\s+controls|people|person|biops(?:y|ies))\b",
     re.IGNORECASE,
 )
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from haystack.contracts.query import Perturbation, PerturbationType
-from haystack.query.text import Span, span
+from haystack.query.lexicon import INSIDE, QUESTION_WORDS
+from haystack.query.text import Span, Word, span
 
 # Controls and media: what the treated cells are compared with.
 CONTROLS = re.compile(
@@ -35,6 +36,16 @@ _CUES: tuple[tuple[re.Pattern[str], PerturbationType | None], ...] = tuple(
         (rf"\b(?:expos(?:e|es|ed|ing|ure))\s+(?:[\w+-]+\s+){{0,4}}?to\s+{_SLOT}{_END}", None),
         (rf"\b(?:effects?|impact|influence|action|consequences?)\s+of\s+{_SLOT}\s+(?:treatment\s+)?(?:on|in|upon)\b", None),
         (rf"\b(?:after|upon|following|under)\s+{_SLOT}\s+(?:treatment|stimulation|exposure|therapy|infection)\b", None),
+        (
+            rf"\b(?:does|do|would|will|can|could|might|may)\s+{_SLOT}\s+(?:affect|influence|change|alter|act\s+(?:on|upon)|modulate|"
+            r"impact|reprogram(?:me)?|shift|do\s+to|activate|inhibit|suppress|induce|regulate)\b",
+            None,
+        ),
+        (
+            r"\b(?P<what>[A-Za-z0-9α-ω][\w/-]*)\s+(?:treatment|exposure|stimulation|challenge|administration|supplementation|"
+            r"deprivation|withdrawal|starvation|infection|therapy|inhibition)\b",
+            None,
+        ),
         (r"\b(?P<what>[A-Za-z0-9α-ω/-]+)[- ](?:treated|stimulated|exposed|infected)\b", None),
     )
 )
@@ -53,6 +64,11 @@ _GENETIC: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         rf"(?<![\w]){_GENE}(?:[- ]|\s+gene\s+)(?:{words}|deficient|null)\b",
     )
 )
+_BETWEEN = (
+    (re.compile(rf"\bknock(?:s|ed|ing)?\s+{_GENE}\s+out\b", re.IGNORECASE), "knock-out"),
+    (re.compile(rf"\bknock(?:s|ed|ing)?\s+{_GENE}\s+down\b", re.IGNORECASE), "knock-down"),
+)
+_LACK = re.compile(rf"\b(?:without|lacking|that\s+lack|deficient\s+in|in\s+the\s+absence\s+of)\s+{_GENE}(?![\w])", re.IGNORECASE)
 _NO_GENE = re.compile(r"CRISPR|CRISPRi|CRISPRa|siRNA|shRNA|KO|KD|Simulate|Predict|Gene|Cas9|The|A", re.IGNORECASE)
 _EDGE = re.compile(
     r"^(?:(?:a|an|the|this|my|our|either|both|treatment|stimulation|exposure|addition|adding|with|of|drug|compound|cytokine|"
@@ -86,7 +102,7 @@ def find_known(text: str, taken: list[Span]) -> list[Treatment]:
 def find_genetic(text: str, taken: list[Span]) -> list[Treatment]:
     """Genes that are said to be lost or gained; one that no symbol table has stays unknown."""
     found: list[Treatment] = []
-    for pattern, effect in _GENETIC:
+    for pattern, effect in (*_GENETIC, *_BETWEEN, (_LACK, "knock-out")):
         for match in pattern.finditer(text):
             gene = span(text, match.start("what"), match.end("what"))
             if _NO_GENE.fullmatch(gene.text) or any(gene.overlaps(other) for other in taken):
@@ -94,6 +110,8 @@ def find_genetic(text: str, taken: list[Span]) -> list[Treatment]:
             if any(gene.overlaps(item.span) for item in found):
                 continue
             known = _resolve(f"{gene.text} {effect}", "genetic")
+            if known is None and pattern is _LACK:
+                continue
             direction: Literal[-1, 1] = 1 if effect == "overexpression" else -1
             name = Perturbation(query=match[0], name=f"{gene.text} {effect}", type="genetic", direction=direction)
             found.append(Treatment(gene, known or name, known is not None))
@@ -108,12 +126,29 @@ def find_unknown(text: str, taken: list[Span]) -> list[Treatment]:
             where = _trim(text, match.start("what"), match.end("what"))
             if where is None or CONTROLS.fullmatch(where.text) or any(where.overlaps(t.span) for t in found):
                 continue
-            if any(where.overlaps(other) for other in taken):
+            if any(where.overlaps(other) for other in taken) or _says_nothing(where.text):
                 continue
             known = _resolve(where.text, kind)
             name = Perturbation(query=where.text, name=where.text, type=kind or "unknown")
             found.append(Treatment(where, known or name, known is not None))
     return sorted(found, key=lambda item: item.span.start)
+
+
+def _says_nothing(text: str) -> bool:
+    return all(word in QUESTION_WORDS or word in INSIDE or word in {"cell", "cells"} for word in text.lower().split())
+
+
+def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Treatment]:
+    """Words that nothing else explained and that the knowledge room knows as a substance (hepatocytes, rifampicin)."""
+    found = []
+    for word in tokens:
+        where = span(text, word.start, word.end)
+        if len(word.text) < 4 or _says_nothing(word.text) or any(where.overlaps(other) for other in taken):
+            continue
+        known = _resolve(word.text, None)
+        if known:
+            found.append(Treatment(where, known.model_copy(update={"query": where.text}), known=True))
+    return found
 
 
 def _trim(text: str, start: int, end: int) -> Span | None:
@@ -134,7 +169,10 @@ def _trim(text: str, start: int, end: int) -> Span | None:
 def _resolve(text: str, kind: PerturbationType | None) -> Perturbation | None:
     from haystack.knowledge import resolve_perturbation
 
-    return resolve_perturbation(text, kind)
+    found = resolve_perturbation(text, kind)
+    if found is None and re.search(r"\binhibition$", text):
+        found = resolve_perturbation(re.sub(r"inhibition$", "inhibitor", text), kind)
+    return found
 
 
 def find_group(text: str, datasets: list[tuple[Span, str]]) -> tuple[Span, PerturbationType | None, str] | None:

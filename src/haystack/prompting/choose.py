@@ -139,14 +139,15 @@ class _Chooser:
         return ranker
 
     def choose(self, asked: ControlStrategy) -> list[Prompt]:
-        """Pick the first set of each prompt by rank, then let small ones be joined by sets of the same treatment."""
+        """Pick the first set of each prompt by rank; a small one is joined by sets of the same treatment."""
         seeds: list[_Seed] = []
         while len(seeds) < self.settings.prompts_per_iteration and (pick := self.ranker.best(self.open)) is not None:
-            seeds.append(_Seed(pick, [pick.position]))
+            seed = _Seed(pick, [pick.position])
             self.open[pick.position] = False
-            self.ranker.saw(self.ranker.features[pick.position])
-        for seed in seeds:
             self._join(seed, asked)
+            for position in seed.members:
+                self.ranker.saw(self.ranker.features[position])
+            seeds.append(seed)
         members = [self.rows[i] for seed in seeds for i in seed.members]
         controls = [pair.row for row in members if (pair := self.pairer.pair(row)) is not None]
         self.book.load(str(self.index.ids[row]) for row in [*members, *controls])
@@ -191,7 +192,6 @@ class _Chooser:
         weights = np.array([len(part.prompt) for part in parts], dtype=float)
         relevance = np.average([part.candidate.relevance_score for part in parts], weights=weights)
         rated = np.average(self.quality[seed.members], weights=weights)
-        score = float(self.ranker.score(np.asarray(relevance), np.asarray(seed.pick.diversity), np.asarray(rated)))
         return Prompt(
             prompt_id=f"i{self.candidates.iteration}p{number}",
             strategies=list(dict.fromkeys(s for part in parts for s in part.candidate.strategies)),
@@ -206,7 +206,7 @@ class _Chooser:
             relevance=round(float(relevance), 6),
             diversity=round(seed.pick.diversity, 6),
             quality=round(float(rated), 6),
-            score=round(score, 6),
+            score=round(seed.pick.score, 6),
             rationale=self._rationale(parts, paired, asked, effective),
         )
 
@@ -260,7 +260,9 @@ class _Chooser:
         if effective is ControlStrategy.SYNTHETIC_CONTROL:
             n = sum(len(part.control) for part in paired if part.control is not None)
             steps = list(dict.fromkeys(step for part in paired for step in (part.pair.steps if part.pair else ())))
-            given_up = f"given up: {', '.join(steps)}" if steps else "matched in atlas, donor, cell type and sample"
+            perturbed = parts[0].candidate.cell_set.perturbation_name is not None
+            matched = f"matched in atlas, cell type, {'donor and sample' if perturbed else 'tissue; of healthy donors'}"
+            given_up = f"given up: {', '.join(steps)}" if steps else matched
             words.append(f"{n} control cells, {given_up}")
         elif asked is ControlStrategy.SYNTHETIC_CONTROL:
             words.append(

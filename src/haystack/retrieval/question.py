@@ -10,11 +10,11 @@ from functools import cached_property
 import numpy as np
 
 from haystack.config import RetrievalSettings
-from haystack.contracts import StructuredQuery, TaskType
+from haystack.contracts import Perturbation, StructuredQuery, TaskType
 from haystack.knowledge.names import key
 from haystack.retrieval.celltypes import Relation, lineage_likeness, relate
 from haystack.retrieval.index import HEALTHY, CellSetIndex
-from haystack.retrieval.perturbations import MATCH_QUALITY, SECONDARY, PerturbationMatch, match_names, names_of
+from haystack.retrieval.perturbations import MATCH_QUALITY, SECONDARY, PerturbationMatch, known, match_names, names_of
 
 CONTEXT_SHARE = 0.04
 """how much a wrong tissue, donor, disease or dose takes from a perturbational relevance: less than one ontology step"""
@@ -141,6 +141,17 @@ class Question:
         return relation.words(name, self.asked_type_words)
 
     # -- perturbations -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def main_perturbation(self) -> Perturbation | None:
+        """What is known about the main perturbation; null when nothing is, or none was asked for."""
+        resolved = self.query.perturbations[0] if self.query.perturbations else None
+        if resolved is None and self.asked_perturbations:
+            resolved = known(self.asked_perturbations[0])
+        informed = resolved and (
+            resolved.synonyms or resolved.expected_pathways or resolved.targets or resolved.signalling
+        )
+        return resolved if informed else None
 
     @cached_property
     def perturbation_matches(self) -> dict[str, PerturbationMatch]:

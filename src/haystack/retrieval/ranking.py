@@ -12,15 +12,16 @@ from haystack.contracts import CellSet
 from haystack.errors import ConfigError
 
 FEATURES = {
-    "perturbation_name": 0.30,
-    "cell_type_cl_id": 0.30,
-    "donor_id": 0.15,
+    "cell_type_cl_id": 0.40,
+    "donor_id": 0.25,
+    "perturbation_name": 0.10,
     "atlas": 0.10,
     "tissue_uberon_id": 0.05,
     "disease_mondo_id": 0.05,
     "sample_condition": 0.05,
 }
-"""what makes two cell sets alike: the sum over equal fields (missing equals missing) is their likeness in [0, 1]"""
+"""what makes two cell sets alike: the sum over equal fields (missing equals missing) is their likeness in [0, 1].
+Another perturbation than the asked one is worth little: a prompt shows something new by its cells and donors"""
 FULL_COUNT, FULL_GENES = 500, 2000
 """cells per set and mean genes per cell from which more is not better"""
 QUALITY_SHARES = {"cells": 0.4, "depth": 0.2, "control": 0.4}
@@ -41,7 +42,8 @@ class Ranker:
     Parameters
     ----------
     relevance, quality
-        in [0, 1], (n,).
+        in [0, 1], (n,). Relevance counts relative to the highest, so that where all are far from the question the less
+        far ones still lead.
     features
         integer codes of FEATURES, (n, 7); equal codes mean equal fields.
     ids
@@ -67,7 +69,9 @@ class Ranker:
         if weights.sum() == 0:
             raise ConfigError("config: retrieval.weight_relevance, weight_diversity and weight_quality are all 0")
         self.weights = weights / weights.sum()
-        self.relevance, self.quality, self.features = relevance, quality, features
+        highest = float(relevance.max(initial=0.0))
+        self.relevance = relevance / highest if highest > 0 else relevance
+        self.quality, self.features = quality, features
         self.shares = np.array(list(FEATURES.values()))
         self.likeness = np.zeros(len(relevance))
         self.order = np.lexsort((np.asarray(ids, dtype=str), -np.round(relevance, 9)))

@@ -31,7 +31,7 @@ def test_greedy_equals_a_plain_loop(seed: int) -> None:
                 (sum(s for s, a, b in zip(shares, features[i], features[j], strict=True) if a == b) for j in chosen),
                 default=0.0,
             )
-            score = round(0.5 * relevance[i] + 0.3 * (1 - alike) + 0.2 * rated[i], 9)
+            score = round(0.5 * relevance[i] / max(relevance) + 0.3 * (1 - alike) + 0.2 * rated[i], 9)
             order = (-score, -relevance[i], ids[i])
             if best is None or order < best[0]:
                 best = (order, i)
@@ -70,6 +70,19 @@ def test_what_was_tried_makes_its_like_less_attractive(sets) -> None:
     ranker = Ranker(np.array([0.9, 0.8]), np.array([0.5, 0.5]), features, ["alike", "unlike"], RetrievalSettings())
     ranker.saw(features_of([index.cell_set(index.positions["tried"])], vocabulary)[0])
     assert ranker.greedy(1)[0].position == 1
+
+
+def test_a_related_perturbation_does_not_displace_the_asked_one_for_variety(sets) -> None:
+    asked = [
+        {"id": f"asked{i}", "type": t, "perturbation": "TGF-beta1", "donor": f"a:{i}"}
+        for i, t in enumerate(["NK", "CD8 T"])
+    ]
+    other = {"id": "other", "type": "monocyte", "perturbation": "vorinostat", "donor": "b:1", "atlas": "b"}
+    index = CellSetIndex(sets(*asked, other))
+    features = features_of([index.cell_set(row) for row in range(3)], {})
+    relevance = np.array([0.35, 0.35, 0.03])  # all far from the asked cell type
+    ranker = Ranker(relevance, np.full(3, 0.8), features, index.ids.tolist(), RetrievalSettings())
+    assert [index.ids[pick.position] for pick in ranker.greedy(3)] == ["asked0", "asked1", "other"]
 
 
 def test_quality_grows_with_cells_depth_and_control_and_leaves_out_unknown_depth() -> None:

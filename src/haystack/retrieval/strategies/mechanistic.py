@@ -7,8 +7,8 @@ from haystack.retrieval.question import Proposals, Question
 
 SHARE = 0.85
 """relevance of a perturbation with wholly shared mechanism in the asked cell type"""
-LEAST = 0.05
-"""shared mechanism below which a perturbation is not related: one gene in common is no mechanism"""
+LEAST = 0.1
+"""shared mechanism below which a perturbation is not related: some JAK in common is no mechanism"""
 
 
 def propose(question: Question) -> Proposals:
@@ -27,11 +27,9 @@ def propose(question: Question) -> Proposals:
 
 def shared_mechanisms(question: Question) -> dict[str, tuple[float, str]]:
     """Perturbation of the index -> (score from LEAST to 1, why), for those that are not asked for themselves."""
-    if not question.asked_perturbations:
-        return {}
     from haystack.knowledge import shared_mechanism
 
-    asked = question.query.perturbations[0] if question.query.perturbations else known(question.asked_perturbations[0])
+    asked = question.main_perturbation
     if asked is None:
         return {}
     found = {}

@@ -1,23 +1,24 @@
-"""Similar words: perturbation, cell type and sample texts compared as character n-grams of names and synonyms."""
+"""Similar words: what is said about perturbation, cell type and sample, compared as character n-grams."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from haystack.retrieval.perturbations import names_of
+from haystack.contracts import Perturbation
+from haystack.retrieval.perturbations import known
 from haystack.retrieval.question import Proposals, Question
 from haystack.retrieval.similarity import best_similarities, similarities
 
 WEIGHTS = {"perturbation": 0.5, "cell type": 0.3, "sample": 0.2}
-SHARE = 0.7
-"""relevance of identical texts"""
-LEAST_PERTURBATION, LEAST = 0.5, 0.35
+SHARE_PERTURBED, SHARE = 0.5, 0.7
+"""relevance of identical texts, perturbational and observational: words alone do not outrank the perturbation itself"""
+LEAST_PERTURBATION, LEAST = 0.4, 0.35
 """similarity of the perturbation, and of the whole where none was asked for, below which nothing is proposed"""
 _CONTEXT = ("tissue_name", "disease_name", "sample_condition")
 
 
 def propose(question: Question) -> Proposals:
-    """Rows whose texts are like the question's: 0.7 x the weighted mean over the texts that the question has.
+    """Rows whose texts are like the question's: 0.5 (observational 0.7) x the weighted mean over the texts that it has.
 
     A cell type near in the ontology is at least as alike as it is close there: words alone miss T cell and thymocyte.
     """
@@ -42,19 +43,52 @@ def propose(question: Question) -> Proposals:
         names = [index.label(name, row) for name in ("perturbation_name", "cell_type_name", *_CONTEXT)]
         return f"similar words ({likeness}): {', '.join(name for name in names if name)}"
 
-    return Proposals.where(np.where(enough, SHARE * score, 0.0), question.pool, explain)
+    share = SHARE_PERTURBED if question.wants_perturbed else SHARE
+    return Proposals.where(np.where(enough, share * score, 0.0), question.pool, explain)
 
 
 def _perturbation(question: Question) -> np.ndarray | None:
     if not question.asked_perturbations:
         return None
-    main = question.asked_perturbations[0]
-    asked = list(dict.fromkeys([main, *question.query.perturbation_synonyms]))
+    asked = question.main_perturbation
     column = question.index.column("perturbation_name")
-    scores = best_similarities(asked, [names_of(name) for name in column.values])
+    if asked is None:
+        words = [question.asked_perturbations[0], *question.query.perturbation_synonyms]
+        scores = best_similarities(words, [[name] for name in column.values])
+    else:
+        scores = best_similarities([_text(asked)], [[_text(known(name) or name)] for name in column.values])
     by_name = dict(zip(column.values, scores, strict=True))
     matches = question.perturbation_matches
-    return column.spread(lambda name: 1.0 if name in matches and matches[name].kind != "partial" else by_name[name])
+
+    def score(name: str) -> float:
+        if name in matches and matches[name].kind != "partial":
+            return 1.0
+        other = known(name)
+        return 0.0 if asked and other and opposed(asked, other) else float(by_name[name])
+
+    return column.spread(score)
+
+
+def _text(perturbation: Perturbation | str) -> str:
+    """What is said about a perturbation: names, kind, receptors, signalling, pathways; or just its name."""
+    if isinstance(perturbation, str):
+        return perturbation
+    p = perturbation
+    return " ".join([p.name, *p.synonyms, p.type, *p.receptors, *p.signalling, *p.expected_pathways])
+
+
+def opposed(one: Perturbation, other: Perturbation) -> bool:
+    """Whether two perturbations mostly move what both move in opposite directions: words alike, effects not.
+
+    An inhibitor of a receptor is described by the same words as its ligand.
+    """
+    balance = 0
+    for ours, theirs in (
+        (one.expected_pathways, other.expected_pathways),
+        (one.expected_targets, other.expected_targets),
+    ):
+        balance += sum(ours[name] * theirs[name] for name in sorted(ours.keys() & theirs.keys()))
+    return balance < 0
 
 
 def _cell_type(question: Question) -> np.ndarray | None:

@@ -235,8 +235,8 @@ def _evidence(field: str, where: Span, confidence: float, method: str) -> FieldE
     return FieldEvidence(
         field=field,
         text=where.text,
-        start=where.start,
-        end=where.end,
+        start=where.start if where.start >= 0 else None,
+        end=where.end if where.start >= 0 else None,
         confidence=round(min(1.0, confidence), 4),
         method=method,
     )

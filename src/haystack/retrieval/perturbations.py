@@ -15,11 +15,13 @@ MatchKind = Literal["exact", "synonym", "partial"]
 MATCH_QUALITY: dict[MatchKind, float] = {"exact": 1.0, "synonym": 0.97, "partial": 0.75}
 SECONDARY = 0.8
 """factor on the match of a perturbation that the question names beside its main one"""
+UNSAID = " perturbation"
+"""end of the canonical name of a gene's perturbation in an unknown direction"""
 FILLING = {"alone", "and", "with", "the", "treatment", "stimulation", "human", "recombinant"}
 TURNING = {
     *("anti", "antagonist", "antibody", "binding", "blockade", "blocker", "crispr", "crispri", "crispra", "deficient"),
-    *("degrader", "depletion", "inhibitor", "inhibition", "knockdown", "knockout", "ko", "mutant", "neutralizing"),
-    *("receptor", "sgrna", "shrna", "sirna", "soluble"),
+    *("degrader", "depletion", "inhibitor", "inhibition", "knock", "knockdown", "knockout", "ko", "mutant"),
+    *("neutralizing", "overexpression", "receptor", "sgrna", "shrna", "sirna", "soluble"),
 }
 """words that make another thing of a name: an IL-1 receptor antagonist is no IL-1"""
 
@@ -38,7 +40,10 @@ def known(name: str) -> Perturbation | None:
     """What is known about a perturbation of the index; null when nothing is."""
     from haystack.knowledge import resolve_perturbation
 
-    return resolve_perturbation(name)
+    found = resolve_perturbation(name)
+    if found is None and name.endswith(UNSAID):
+        found = resolve_perturbation(name.removesuffix(UNSAID), "genetic")
+    return found
 
 
 def names_of(name: str) -> list[str]:
@@ -63,6 +68,13 @@ def match_names(asked: str, synonyms: Sequence[str], names: Sequence[str]) -> Ma
     # Synonyms do not count in part: IL-6 was once called interferon beta-2.
     theirs = _words(names[0])
     return "partial" if _partial(_words(asked), theirs) or _partial({key(asked)}, theirs) else None
+
+
+def same_gene(asked: Perturbation | None, other: Perturbation | None) -> bool:
+    """Whether two genetic perturbations hit the same gene, and at least one does not say in which direction."""
+    if asked is None or other is None or {asked.type, other.type} != {"genetic"}:
+        return False
+    return bool(asked.targets) and asked.targets == other.targets and None in {asked.direction, other.direction}
 
 
 def _partial(ours: set[str], theirs: set[str]) -> bool:

@@ -14,7 +14,15 @@ from haystack.contracts import Perturbation, StructuredQuery, TaskType
 from haystack.knowledge.names import key
 from haystack.retrieval.celltypes import Relation, lineage_likeness, relate
 from haystack.retrieval.index import HEALTHY, CellSetIndex
-from haystack.retrieval.perturbations import MATCH_QUALITY, SECONDARY, PerturbationMatch, known, match_names, names_of
+from haystack.retrieval.perturbations import (
+    MATCH_QUALITY,
+    SECONDARY,
+    PerturbationMatch,
+    known,
+    match_names,
+    names_of,
+    same_gene,
+)
 
 CONTEXT_SHARE = 0.04
 """how much a wrong tissue, donor, disease or dose takes from a perturbational relevance: less than one ontology step"""
@@ -159,8 +167,11 @@ class Question:
         found: dict[str, PerturbationMatch] = {}
         for rank, asked in enumerate(self.asked_perturbations):
             synonyms = self._synonyms(asked, main=rank == 0)
+            meant = next((p for p in self.query.perturbations if p.name == asked), None) or known(asked)
             for name in self.index.column("perturbation_name").values:
                 kind = match_names(asked, synonyms, names_of(name))
+                if kind is None and same_gene(meant, known(name)):
+                    kind = "partial"
                 if kind is None:
                     continue
                 quality = MATCH_QUALITY[kind] * (1.0 if rank == 0 else SECONDARY)

@@ -172,6 +172,31 @@ def test_nothing_found_says_what_was_looked_for_and_what_there_is(ask, pbmc) -> 
         find_candidates(ask(), pbmc[~pbmc["is_control"]], SETTINGS)
 
 
+def test_an_empty_index_is_an_error_too(ask, pbmc) -> None:
+    with pytest.raises(RetrievalError, match="no query cells"):
+        find_candidates(ask(), pbmc.iloc[:0], SETTINGS)
+    with pytest.raises(RetrievalError, match="no query cells"):
+        find_candidates(ask(), pbmc, RetrievalSettings(exclude=[CellFilter(atlas="pbmc")]))
+
+
+def test_a_question_without_a_cell_type_takes_all(ask, pbmc) -> None:
+    found = find_candidates(ask(None), pbmc, SETTINGS)
+    assert found.counts["direct"] == 16
+    assert {item.relevance_score for item in found.candidates if item.strategy is Strategy.DIRECT} == {1.0}
+
+
+def test_a_label_without_a_cell_ontology_id_matches_itself(ask, sets) -> None:
+    frame = sets(
+        {"id": "same", "type": "Odd cells", "perturbation": "IFN-beta"},
+        {"id": "other", "type": "Strange cells", "perturbation": "IFN-beta"},
+        {"id": "control", "type": "odd cells"},
+    )
+    found = find_candidates(ask("odd cells"), frame, SETTINGS)
+    same, other = found.candidates
+    assert (same.cell_set.cell_set_id, same.relevance_score) == ("same", 1.0)
+    assert other.relevance_score < 0.5
+
+
 def test_retrieve_cells_reads_and_writes_files(ask, pbmc, tmp_path: Path) -> None:
     write_json(tmp_path / "query.json", ask())
     write_table(tmp_path / "cell_sets.parquet", pbmc, CELL_SETS)

@@ -22,6 +22,8 @@ from haystack.retrieval.question import same_donor
         ("anti-TNF antibody", [], ["TNF-alpha"], None),
         ("IL-1 receptor antagonist", [], ["IL-1-beta"], None),
         ("STAT1 knockout", [], ["STAT1"], None),
+        ("IL2 knock-out", [], ["IL-2"], None),
+        ("STAT1 knock-out", [], ["STAT1 overexpression"], None),
     ],
 )
 def test_names_match(asked: str, synonyms: list[str], names: list[str], kind: str | None) -> None:

@@ -112,6 +112,29 @@ def test_semantic_finds_similar_words(ask, sets) -> None:
     assert "unlike" not in found
 
 
+def test_semantic_does_not_take_an_inhibitor_for_its_ligand(ask, sets) -> None:
+    """Both are described by the words TGF-beta, TGFBR1, SMAD: only the direction tells them apart."""
+    from haystack.knowledge import resolve_perturbation
+    from haystack.retrieval.strategies.semantic import opposed
+
+    ligand, inhibitor = resolve_perturbation("TGF-beta1"), resolve_perturbation("SB-431542")
+    assert opposed(ligand, inhibitor)
+    assert not opposed(ligand, resolve_perturbation("TGF-beta2"))
+    frame = sets({"id": "inhibitor", "perturbation": "SB-431542"}, {"id": "alike", "perturbation": "TGF-beta2"})
+    assert set(_relevance(Strategy.SEMANTIC, ask(perturbation="TGF-beta1"), frame)) == {"alike"}
+
+
+def test_a_gene_perturbed_in_an_unknown_direction_is_a_partial_match(ask, sets) -> None:
+    frame = sets(
+        {"id": "unsaid", "perturbation": "STAT1 perturbation"},
+        {"id": "lost", "perturbation": "STAT1 knock-out"},
+        {"id": "gained", "perturbation": "STAT1 overexpression"},
+        {"id": "other", "perturbation": "STAT2 knock-out"},
+    )
+    found = _relevance(Strategy.DIRECT, ask(perturbation="STAT1 knock-out"), frame)
+    assert found == {"lost": 1.0, "unsaid": 0.75}
+
+
 def test_context_breaks_ties_but_not_the_order_of_cell_types(ask, sets) -> None:
     frame = sets(
         {"id": "misfit", "type": "classical monocyte", "perturbation": "IFN-beta", "tissue": "UBERON:0002048"},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from haystack.atlas.matrix import Matrix, find_matrix, matrices, read_stored_rows
+from haystack.atlas.matrix import Matrix, find_matrix, matrices, stored_values
 
 if TYPE_CHECKING:
     from haystack.atlas.store import Store
@@ -64,7 +64,7 @@ def _fault_of_sample(store: Store, matrix: Matrix) -> str | None:
         rows = None
     else:
         rows = sample_rows(matrix.n_cells)
-        values = read_stored_rows(store, matrix, rows).data
+        values = stored_values(store, matrix, rows)
     if not values.size or not np.any(values):
         return f"all values of {len(rows) if rows is not None else 'the'} sampled rows are zero"
     fault = fault_of_values(values)

@@ -93,13 +93,12 @@ def _terms(key: str, value: str) -> set[str]:
     """Ids and names of the term that the value names, and of its descendants."""
     from haystack import ontology
     from haystack.atlas.labels import ONTOLOGY_ID
-    from haystack.ontology.resolver import resolve
 
     match = ONTOLOGY_ID.match(value)
     if match:
         term = f"{match.group(1).upper()}:{match.group(2)}"
     else:
-        found = resolve(key.replace("_", "-"), value, top=1)
+        found = ontology.resolve(key.replace("_", "-"), value, top=1)
         if not found:
             return set()
         term = found[0].id

@@ -101,6 +101,13 @@ def read_stored_rows(store: Store, matrix: Matrix, rows: np.ndarray) -> sparse.c
     return found
 
 
+def stored_values(store: Store, matrix: Matrix, rows: np.ndarray) -> np.ndarray:
+    """Stored values of some rows (not of CSC), end to end; what read_stored_rows checks is checked too."""
+    if matrix.form == "csr":
+        return _csr_parts(store, matrix, rows)[0]
+    return np.concatenate([block.ravel() for block in _dense_blocks(store, matrix, rows)])
+
+
 def neighbours(starts: np.ndarray, stops: np.ndarray, gap: int) -> Iterator[tuple[int, int]]:
     """Group ascending ranges starts..stops whose gaps are at most `gap`: (first, last + 1) positions of each group."""
     if not len(starts):
@@ -150,18 +157,22 @@ def _form(store: Store, key: str) -> tuple[str, tuple[int, int]]:
 def _rows_of_csr(store: Store, matrix: Matrix, rows: np.ndarray) -> sparse.csr_matrix:
     from scipy import sparse
 
+    return sparse.csr_matrix(_csr_parts(store, matrix, rows), shape=(len(rows), matrix.n_genes))
+
+
+def _csr_parts(store: Store, matrix: Matrix, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(data, indices, indptr) of some rows, checked."""
     group = store.root[matrix.key]
     edges = _edges(group["indptr"], rows)
     starts, stops = edges[:, 0], edges[:, 1]
-    stored = group["data"].shape[0]
-    if rows.size and ((starts < 0) | (stops < starts) | (stops > stored)).any():
-        wrong = int(rows[np.flatnonzero((starts < 0) | (stops < starts) | (stops > stored))[0]])
-        raise store.error(f"{matrix.key}/indptr is damaged at row {wrong:,}")
+    wrong = np.flatnonzero((starts < 0) | (stops < starts) | (stops > group["data"].shape[0]))
+    if wrong.size:
+        raise store.error(f"{matrix.key}/indptr is damaged at row {int(rows[wrong[0]]):,}")
     data = read_ranges(group["data"], starts, stops, is_zarr=store.is_zarr)
     indices = read_ranges(group["indices"], starts, stops, is_zarr=store.is_zarr)
     indptr = np.concatenate([[0], np.cumsum(stops - starts)])
     _check_indices(store, matrix, indices, rows, indptr)
-    return sparse.csr_matrix((data, indices.astype(np.int32), indptr), shape=(len(rows), matrix.n_genes))
+    return data, indices.astype(np.int32), indptr
 
 
 def _edges(indptr: Any, rows: np.ndarray) -> np.ndarray:
@@ -219,11 +230,19 @@ def entries_of_csc(store: Store, matrix: Matrix) -> Iterator[tuple[np.ndarray, n
 def _rows_of_dense(store: Store, matrix: Matrix, rows: np.ndarray) -> sparse.csr_matrix:
     from scipy import sparse
 
+    parts = [sparse.csr_matrix((0, matrix.n_genes), dtype=store.root[matrix.key].dtype)]
+    return sparse.vstack([*parts, *map(sparse.csr_matrix, _dense_blocks(store, matrix, rows))], format="csr")
+
+
+def _dense_blocks(store: Store, matrix: Matrix, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows of a dense matrix, run by run, at most BLOCK values at once."""
     array = store.root[matrix.key]
-    if store.is_zarr and len(rows):
-        return sparse.csr_matrix(np.asarray(array.oindex[rows, :]))
-    parts = [np.empty((0, matrix.n_genes), dtype=array.dtype)]
-    for first, last in neighbours(rows, rows + 1, 4):
-        low = int(rows[first])
-        parts.append(np.asarray(array[low : int(rows[last - 1]) + 1])[rows[first:last] - low])
-    return sparse.vstack([sparse.csr_matrix(part) for part in parts], format="csr")
+    size = max(1, BLOCK // (5 * matrix.n_genes))
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        if store.is_zarr:
+            yield np.asarray(array.oindex[part, :])
+            continue
+        for first, last in neighbours(part, part + 1, 4):
+            low = int(part[first])
+            yield np.asarray(array[low : int(part[last - 1]) + 1])[part[first:last] - low]

@@ -24,7 +24,8 @@ class Store:
 
     def error(self, message: str) -> AtlasError:
         """An AtlasError that names the atlas and its file."""
-        return AtlasError(f"atlas '{self.name}' ({self.path}): {message}", atlas=self.name)
+        where = self.path if self.name == self.path else f"atlas '{self.name}' ({self.path})"
+        return AtlasError(f"{where}: {message}", atlas=self.name)
 
     def keys(self, group: str) -> list[str]:
         """Names in a group, sorted; empty when the group is absent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import anndata as ad
@@ -16,6 +17,7 @@ from scipy import sparse
 from haystack.atlas import read_rows
 from haystack.atlas.inflate import can_inflate, inflate_ranges
 from haystack.atlas.matrix import read_ranges
+from haystack.config import AtlasEntry
 from haystack.errors import AtlasError
 
 ASKED = [17, 3, 88, 3, 0, 41, 42, 43]
@@ -194,3 +196,31 @@ def test_ranges_end_to_end(cuts: list[int], is_zarr: bool):
     wanted = [values[start:stop] for start, stop in edges]
     found = read_ranges(values, edges[:, 0], edges[:, 1], is_zarr=is_zarr)
     np.testing.assert_array_equal(found, np.concatenate([np.empty(0, int), *wanted]))
+
+
+@pytest.mark.parametrize("store", ["h5ad", "zarr"])
+def test_dense_rows_pass_in_blocks(cells, make_entry, tmp_path: Path, monkeypatch, store: str):
+    monkeypatch.setattr("haystack.atlas.matrix.BLOCK", 5 * 13 * 4)
+    cells.X = cells.X.toarray()
+    path = tmp_path / f"a.{store}"
+    cells.write_zarr(path) if store == "zarr" else cells.write_h5ad(path)
+    found = read_rows(make_entry(path), ASKED)
+    cells.X = sparse.csr_matrix(cells.X)
+    check(found, cells, ASKED)
+
+
+REAL = Path(os.environ.get("HAYSTACK_DATA", Path(__file__).parents[4] / "shared" / "data"))
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="no real data beside the repository")
+@pytest.mark.parametrize("name", ["kang_ifnb", "kang_donors"])
+def test_real_cells(name: str):
+    path = REAL / f"{name}.h5ad"
+    data = ad.read_h5ad(path)
+    rows = np.random.default_rng(0).permutation(data.n_obs)[:300].tolist()
+    found = read_rows(AtlasEntry.model_validate({"path": str(path), "obs": {"cell_type": "any"}}), rows)
+    assert list(found.obs_names) == list(data.obs_names[rows])
+    wanted = pd.DataFrame(data.X[rows].toarray().T, index=data.var_names.str.replace(r"_ENSG\d+$", "", regex=True))
+    wanted = wanted.groupby(wanted.index.str.upper(), sort=False).sum().T  # `PDE4DIP_ENSG...` is PDE4DIP twice
+    assert list(found.var_names) == list(wanted.columns)
+    np.testing.assert_array_equal(found.X.toarray(), wanted.to_numpy())

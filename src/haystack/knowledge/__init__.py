@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from haystack.knowledge.clients.enrich import enrich_perturbation
     from haystack.knowledge.genesets import gene_sets
+    from haystack.knowledge.genetic import gene_symbol
     from haystack.knowledge.mechanism import shared_mechanism
     from haystack.knowledge.resolve import perturbations, resolve_perturbation, suggest_perturbations
     from haystack.knowledge.signatures import markers, tissue_signature
@@ -14,8 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KnowledgeError",
+    "enrich_perturbation",
     "find_perturbations",
     "gene_sets",
+    "gene_symbol",
     "markers",
     "perturbations",
     "resolve_perturbation",
@@ -26,8 +30,10 @@ __all__ = [
 
 _HOME = {
     "KnowledgeError": "tables",
+    "enrich_perturbation": "clients.enrich",
     "find_perturbations": "spot",
     "gene_sets": "genesets",
+    "gene_symbol": "genetic",
     "markers": "signatures",
     "perturbations": "resolve",
     "resolve_perturbation": "resolve",

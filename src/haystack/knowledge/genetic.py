@@ -120,7 +120,8 @@ def genetic(symbol: str, action: str, direction: Direction | None, query: str) -
     if direction is not None:
         targets = {symbol: direction}
         for gene, sign in _regulon(symbol).items():
-            targets.setdefault(gene, _turned(sign, direction))
+            if gene_symbol(gene) == gene:  # the table holds previous symbols too, for data that use them
+                targets.setdefault(gene, _turned(sign, direction))
         pathways = {name: _turned(sign, direction) for name, sign in _programmes().get(symbol, {}).items()}
     words = {
         "knock-out": ["KO", "knockout", "CRISPR"],

@@ -80,10 +80,12 @@ class Service:
             handler.send_header("Retry-After", "0")
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
-        handler.wfile.write(
-            body[: len(body) // 2] if fault == "half" else fault[1] if isinstance(fault, tuple) else body
-        )
-        handler.close_connection = fault in ("half",) or isinstance(fault, tuple)
+        if fault == "half":
+            body = body[: len(body) // 2]
+        elif isinstance(fault, tuple):
+            body = fault[1]
+        handler.wfile.write(body)
+        handler.close_connection = True
 
     def close(self):
         self.release.set()

@@ -66,6 +66,7 @@ class Http:
             allowable_codes=(200, 404),
             expire_after=-1,
             per_second=per_second,
+            limit_statuses=(),
         )
         self._session.headers["User-Agent"] = "haystack (single-cell prediction pipeline)"
         self._attempts, self._pause, self._timeout = attempts, pause, timeout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-HALF = 0.25
+HALF = 0.2
 """agreement beyond chance at which half of the range is reached"""
 SURE, UNSURE = 0.01, 0.2
 """p-values from which evidence counts wholly, and not at all"""

@@ -12,6 +12,7 @@ from haystack.contracts import (
     DE,
     ENRICHMENT,
     Candidates,
+    CellRole,
     Component,
     ControlStrategy,
     Grounding,
@@ -20,6 +21,7 @@ from haystack.contracts import (
     PromptGrounding,
     Prompts,
     StructuredQuery,
+    read_cells,
     read_json,
     read_predictions,
     read_table,
@@ -74,6 +76,7 @@ def ground_cells(
     fallback: bool = False,
     de: pd.DataFrame | None = None,
     truth: tuple[ad.AnnData, ad.AnnData] | None = None,
+    reference: tuple[ad.AnnData, ad.AnnData] | None = None,
     papers: Sequence[Any] | None = None,
 ) -> PromptGrounding:
     """Score two sets of cells against what a question leads one to expect.
@@ -88,6 +91,8 @@ def ground_cells(
         their DE table, when it was computed before (contract `DE`).
     truth
         observed perturbed and control cells, where they are known: their composite is the ceiling.
+    reference
+        for questions about a donor: measured cells of it, and of others.
     papers
         evidence objects of the literature search; None: not searched.
 
@@ -110,7 +115,7 @@ def ground_cells(
         ceiling = _ceiling(truth, query, question, evidence)
     else:
         weights = evidence.grounding.observational_weights
-        components, nulls, draws = observe(query, perturbed, control, evidence)
+        components, nulls, draws = observe(query, perturbed, control, evidence, reference)
         found = composite(components, weights, fallback)
         ceiling = None
     return PromptGrounding(
@@ -175,17 +180,26 @@ def ground_predictions(
     settings: Settings,
     run_id: str,
     iteration: int,
+    cells: Path | None = None,
 ) -> None:
-    """Score every prompt of an iteration, pick the best, and say what the next iteration should do differently."""
+    """Score every prompt of an iteration, pick the best, and say what the next iteration should do differently.
+
+    Parameters
+    ----------
+    cells
+        `cells.h5ad`: the prompt and control prompt cells show what tells the target donor from others; None: the
+        component `donor_effect_capture` is not evaluated.
+    """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
-    cells, table = read_predictions(predictions), read_table(de, DE)
+    generated, table = read_predictions(predictions), read_table(de, DE)
+    measured = read_cells(cells) if cells is not None and question.target_donor_id else None
     read_table(enrichment, ENRICHMENT, columns=["prompt_id", "method", "term"])
     evidence = load_evidence(settings)
     found = []
     for prompt in chosen.prompts:
-        if prompt.prompt_id not in set(cells.obs["prompt_id"].astype(str)):
+        if prompt.prompt_id not in set(generated.obs["prompt_id"].astype(str)):
             raise GroundingError(f"{predictions}: holds no cells of prompt {prompt.prompt_id} ({prompts})")
-        perturbed, control, reconstruction = groups(cells, prompt.prompt_id)
+        perturbed, control, reconstruction = groups(generated, prompt.prompt_id)
         own = table[table["prompt_id"] == prompt.prompt_id].drop(columns="prompt_id").reset_index(drop=True)
         noise = _reconstruction_error(own, reconstruction, control, settings.de)
         grounding = ground_cells(
@@ -197,6 +211,7 @@ def ground_predictions(
             control_strategy=prompt.control_strategy,
             fallback=_fell_back(prompt.control_strategy, chosen.control_strategy_asked),
             de=own[~own["gene"].isin(noise)].reset_index(drop=True),
+            reference=_reference(measured, prompt.prompt_id),
         )
         if noise:
             grounding.notes.append(
@@ -306,6 +321,17 @@ def _reconstruction_error(
     change = table.dropna(subset=["log2fc"]).set_index("gene")["log2fc"]
     shared = moved.index.intersection(change.index)
     return {gene for gene in shared if moved[gene] * change[gene] > 0 and abs(change[gene]) < 2 * abs(moved[gene])}
+
+
+def _reference(measured: ad.AnnData | None, prompt_id: str) -> tuple[ad.AnnData, ad.AnnData] | None:
+    """The prompt and control prompt cells of a prompt, where both exist."""
+    if measured is None:
+        return None
+    mine = (measured.obs["prompt_id"].astype(str) == prompt_id).to_numpy()
+    role = measured.obs["role"].astype(str).to_numpy()
+    ours = measured[mine & (role == CellRole.PROMPT.value)]
+    theirs = measured[mine & (role == CellRole.CONTROL_PROMPT.value)]
+    return (ours, theirs) if ours.n_obs and theirs.n_obs else None
 
 
 def _fell_back(used: ControlStrategy, wanted: ControlStrategy) -> bool:

@@ -1,20 +1,357 @@
-"""The components of questions without a perturbation: whether cells look like the asked type, tissue and donor."""
+"""The components of questions without a perturbation: whether cells look like the asked type, tissue and donor.
+
+Nothing but the generated cells and lists of genes is needed: the asked list is set against the lists of all other cell
+types (or tissues), so that a gene list that any cell expresses earns nothing.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from haystack.contracts import Component, StructuredQuery
-from haystack.grounding.score import Evidence
+from haystack.grounding.curves import confidence, rise, score
+from haystack.grounding.score import Evidence, composite
 
 if TYPE_CHECKING:
     import anndata as ad
 
+MIN_GENES = 3
+"""genes of a list that the model must hold"""
+RELATED = 1 / 3
+"""share of genes from which two lists count as one kind"""
+MIN_DETECTED = 0.01
+"""share of cells that must express a gene before its change between donors is looked at"""
+PERMUTATIONS = 5
+OTHERS = 20
+"""other cell types asked for, at most about this many"""
+
+Lists = Mapping[str, Sequence[str]]
+
 
 def observe(
-    query: StructuredQuery, perturbed: ad.AnnData, control: ad.AnnData, evidence: Evidence
+    query: StructuredQuery,
+    perturbed: ad.AnnData,
+    control: ad.AnnData,
+    evidence: Evidence,
+    reference: tuple[ad.AnnData, ad.AnnData] | None = None,
 ) -> tuple[dict[str, Component], dict[str, float | None], list[float]]:
-    """Components, nulls by name, and all null draws."""
-    reason = "not built yet"
-    names = ("marker_gene_expression", "tissue_signature_match", "donor_effect_capture", "cell_type_coherence")
-    return {name: Component(evaluated=False, reason=reason) for name in names}, {}, []
+    """Components, nulls by name, and all null draws.
+
+    Parameters
+    ----------
+    reference
+        measured cells of the target donor, and those that its effect is read against (prompt, control prompt).
+
+    Nulls: `no_change`, the same components of the control cells; `permuted_labels`, gene labels exchanged at random;
+    `random_expectation`, every other cell type asked for.
+    """
+    types, tissues = cell_type_markers(), tissue_signatures()
+    if perturbed.n_obs < evidence.de.min_cells:
+        reason = f"{perturbed.n_obs} cells; {evidence.de.min_cells} are needed (config: de.min_cells)"
+        return (
+            {name: Component(evaluated=False, reason=reason) for name in evidence.grounding.observational_weights},
+            {},
+            [],
+        )
+    weights = evidence.grounding.observational_weights
+    looks = Looks(perturbed, types)
+    components = _looks(query, looks, types, tissues)
+    components["donor_effect_capture"] = donor_effect_capture(query, perturbed, control, reference, evidence)
+    nothing = _value(query, Looks(control, types), types, tissues, weights)
+    rng = np.random.default_rng(evidence.seed)
+    permuted = []
+    for _ in range(PERMUTATIONS):
+        shuffled = Looks(perturbed, types, rng.permutation(looks.genes).tolist())
+        permuted.append(_value(query, shuffled, types, tissues, weights))
+    own = set(_asked_markers(query, types))
+    others = [name for name in sorted(types) if own and not _related(own, set(types[name]))]
+    random = []
+    for name in others[:: max(len(others) // OTHERS, 1)]:
+        other = query.model_copy(update={"cell_type_cl_id": name, "expected_marker_genes": []})
+        random.append(_value(other, looks, types, tissues, weights))
+    draws = [value for value in (nothing, *permuted, *random) if value is not None]
+    nulls = {"no_change": nothing, "permuted_labels": _mean(permuted), "random_expectation": _mean(random)}
+    return components, nulls, draws
+
+
+class Looks:
+    """Cells as percentiles of expression: of genes in the mean, and of markers within each cell. Computed once."""
+
+    def __init__(self, cells: ad.AnnData, types: Lists, genes: Sequence[str] | None = None) -> None:
+        self.cells = cells
+        self.genes = [str(gene) for gene in (cells.var_names if genes is None else genes)]
+        self.position = {gene: index for index, gene in enumerate(self.genes)}
+        self._markers = {gene for listed in types.values() for gene in listed}
+
+    @cached_property
+    def height(self) -> np.ndarray:
+        """Percentile of every gene's mean CP10k, (genes,)."""
+        values = _scaled(self.cells)
+        return _percentiles(np.asarray(values.mean(axis=0)))[0]
+
+    @cached_property
+    def column(self) -> dict[str, int]:
+        """Marker gene -> column of `level`."""
+        held = sorted(gene for gene in self._markers if gene in self.position)
+        return {gene: index for index, gene in enumerate(held)}
+
+    @cached_property
+    def level(self) -> np.ndarray:
+        """Percentile of each marker of any cell type within each cell, (cells, markers)."""
+        values = _scaled(self.cells)[:, [self.position[gene] for gene in self.column]]
+        return _percentiles(values.toarray())
+
+
+def cell_type_markers() -> dict[str, list[str]]:
+    """Markers of every cell type of the knowledge tables, by CL id."""
+    return _lists("knowledge/markers.tsv")
+
+
+def tissue_signatures() -> dict[str, list[str]]:
+    """Signature of every tissue of the knowledge tables, by UBERON id."""
+    return _lists("knowledge/tissues.tsv")
+
+
+def list_match(looks: Looks, asked: Sequence[str], others: Lists, what: str) -> Component:
+    """How high the asked genes stand in mean expression, against the lists of everything unrelated.
+
+    value = weighted mean percentile of the asked genes among all genes of the cells (earlier genes weigh more);
+    null_value = median of the other lists; p = (1 + lists at least as high) / (1 + lists).
+    """
+    position = looks.position
+    held = [gene for gene in asked if gene in position]
+    outside = sorted(set(asked) - set(held))
+    if len(held) < MIN_GENES:
+        return Component(
+            evaluated=False,
+            reason=f"fewer than {MIN_GENES} genes of {what} are in the model",
+            details={"not_modelled": outside},
+        )
+    value = _height(looks.height, [position[gene] for gene in held])
+    rivals = _rivals(asked, others, position)
+    if not rivals:
+        return Component(evaluated=False, reason=f"nothing to compare {what} with")
+    heights = {name: _height(looks.height, rows) for name, rows in rivals.items()}
+    null = float(np.median(list(heights.values())))
+    beaten_by = sum(other >= value for other in heights.values())
+    agreement = (value - null) / (1 - null) if null < 1 else 0.0
+    return Component(
+        score=score(rise(agreement) * (1 - beaten_by / len(heights)) ** 2),
+        value=round(value, 6),
+        null_value=round(null, 6),
+        p_value=(1 + beaten_by) / (1 + len(heights)),
+        evaluated=True,
+        details={
+            "agreement": round(agreement, 6),
+            "genes": held,
+            "not_modelled": outside,
+            "higher": sorted((name for name in heights if heights[name] >= value), key=lambda name: -heights[name])[:5],
+        },
+    )
+
+
+def cell_type_coherence(looks: Looks, asked: Sequence[str], others: Lists) -> Component:
+    """Share of single cells in which the asked markers stand higher than those of every unrelated cell type.
+
+    value = that share; null_value = 1 / number of cell types, what guessing would reach; p: binomial.
+    """
+    from scipy.stats import binom
+
+    held = [looks.column[gene] for gene in asked if gene in looks.column]
+    rivals = _rivals(asked, others, looks.column)
+    if len(held) < MIN_GENES or not rivals:
+        return Component(evaluated=False, reason=f"fewer than {MIN_GENES} markers of the cell type are in the model")
+    own = _heights(looks.level, held)
+    best = np.max([_heights(looks.level, rows) for rows in rivals.values()], axis=0)
+    cells = looks.cells
+    wins = int(np.sum(own > best))
+    value, null = wins / cells.n_obs, 1 / (1 + len(rivals))
+    return Component(
+        score=score(rise((value - null) / (1 - null))),
+        value=round(value, 6),
+        null_value=round(null, 6),
+        p_value=float(min(binom.sf(wins - 1, cells.n_obs, null), 1.0)),
+        evaluated=True,
+        details={"cells": int(cells.n_obs), "cells_of_the_type": wins, "compared_with": len(rivals)},
+    )
+
+
+def donor_effect_capture(
+    query: StructuredQuery,
+    perturbed: ad.AnnData,
+    control: ad.AnnData,
+    reference: tuple[ad.AnnData, ad.AnnData] | None,
+    evidence: Evidence,
+) -> Component:
+    """Whether the predicted change agrees with what tells the donor's measured cells from other cells.
+
+    value = Spearman correlation over expressed genes of the predicted and the measured log2 fold changes; null and p
+    from measured cells whose labels are exchanged.
+    """
+    if not query.target_donor_id:
+        return Component(evaluated=False, reason="the question names no donor")
+    if reference is None:
+        return Component(evaluated=False, reason="no measured cells of the donor were given")
+    ours, theirs = reference
+    if min(ours.n_obs, theirs.n_obs, control.n_obs) < evidence.de.min_cells:
+        return Component(evaluated=False, reason=f"fewer than {evidence.de.min_cells} measured cells of the donor")
+    genes = [gene for gene in perturbed.var_names if gene in set(ours.var_names) & set(theirs.var_names)]
+    stacked = np.vstack([_scaled(ours[:, genes]).toarray(), _scaled(theirs[:, genes]).toarray()])
+    seen = (stacked > 0).mean(axis=0) >= MIN_DETECTED
+    if seen.sum() < 20:
+        return Component(evaluated=False, reason="fewer than 20 genes are expressed in the donor's cells")
+    predicted = _change(_scaled(perturbed[:, genes]).toarray()[:, seen], _scaled(control[:, genes]).toarray()[:, seen])
+    rng = np.random.default_rng(evidence.seed)
+    observed = _spearman(predicted, _change(stacked[: ours.n_obs, seen], stacked[ours.n_obs :, seen]))
+    null = np.empty(evidence.grounding.permutations)
+    for draw in range(null.size):
+        order = rng.permutation(stacked.shape[0])
+        null[draw] = _spearman(
+            predicted, _change(stacked[order[: ours.n_obs]][:, seen], stacked[order[ours.n_obs :]][:, seen])
+        )
+    chance = float(null.mean())
+    p_value = float((1 + np.sum(null >= observed - 1e-12)) / (1 + null.size))
+    agreement = (observed - chance) / (1 - chance) if chance < 1 else 0.0
+    return Component(
+        score=score(rise(agreement) * confidence(p_value)),
+        value=round(observed, 6),
+        null_value=round(chance, 6),
+        p_value=p_value,
+        evaluated=True,
+        details={"agreement": round(agreement, 6), "genes": int(seen.sum())},
+    )
+
+
+def _looks(query: StructuredQuery, looks: Looks, types: Lists, tissues: Lists) -> dict[str, Component]:
+    """The components that need the generated cells only."""
+    asked = _asked_markers(query, types)
+    signature = _nearest(query.target_tissue, tissues) if query.target_tissue else []
+    if asked:
+        others = _unrelated_types(query.cell_type_cl_id, types)
+        markers = list_match(looks, asked, others, "the markers")
+        coherent = cell_type_coherence(looks, asked, others)
+    else:
+        reason = (
+            "no marker genes are known for the asked cell type"
+            if query.cell_type_query
+            else "no cell type is asked for"
+        )
+        markers = coherent = Component(evaluated=False, reason=reason)
+    if signature:
+        tissue = list_match(looks, signature, tissues, "the tissue's signature")
+    else:
+        reason = "no signature is known for the tissue" if query.target_tissue else "the question names no tissue"
+        tissue = Component(evaluated=False, reason=reason)
+    return {
+        "marker_gene_expression": markers,
+        "tissue_signature_match": tissue,
+        "donor_effect_capture": Component(evaluated=False, reason="not looked at"),
+        "cell_type_coherence": coherent,
+    }
+
+
+def _value(
+    query: StructuredQuery, looks: Looks, types: Lists, tissues: Lists, weights: Mapping[str, float]
+) -> float | None:
+    return composite(_looks(query, looks, types, tissues), weights).value
+
+
+def _asked_markers(query: StructuredQuery, types: Lists) -> list[str]:
+    if query.expected_marker_genes:
+        return [gene.upper() for gene in query.expected_marker_genes]
+    return _nearest(query.cell_type_cl_id, types) if query.cell_type_cl_id else []
+
+
+def _nearest(term: str | None, lists: Lists) -> list[str]:
+    """The list of a term, or of its nearest ancestor that has one."""
+    if term is None:
+        return []
+    if term in lists:
+        return list(lists[term])
+    from haystack.ontology import ancestors
+
+    above = sorted((distance, name) for name, distance in ancestors(term).items() if name in lists)
+    return list(lists[above[0][1]]) if above else []
+
+
+def _unrelated_types(cl_id: str | None, types: Lists) -> dict[str, Sequence[str]]:
+    """Cell types that are neither above nor below the asked one."""
+    if cl_id is None:
+        return dict(types)
+    from haystack.ontology import ancestors, descendants
+
+    family = {cl_id, *ancestors(cl_id), *descendants(cl_id)}
+    return {name: genes for name, genes in types.items() if name not in family}
+
+
+def _rivals(asked: Sequence[str], others: Lists, position: Mapping[str, int]) -> dict[str, list[int]]:
+    """Per unrelated list: the positions of the genes that the asked list lacks."""
+    own = set(asked)
+    found = {}
+    for name in sorted(others):
+        rows = [position[gene] for gene in others[name] if gene in position and gene not in own]
+        if len(rows) >= MIN_GENES and not _related(own, set(others[name])):
+            found[name] = rows
+    return found
+
+
+def _related(first: set[str], second: set[str]) -> bool:
+    return len(first & second) >= RELATED * max(min(len(first), len(second)), 1)
+
+
+def _height(height: np.ndarray, rows: Sequence[int]) -> float:
+    return float(_heights(height[None, :], rows)[0])
+
+
+def _heights(level: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+    """Weighted mean over the listed columns, earlier ones heavier, per row."""
+    weights = 1 / np.log2(np.arange(len(rows)) + 2)
+    return np.asarray(level[:, list(rows)] @ (weights / weights.sum()))
+
+
+def _percentiles(values: np.ndarray) -> np.ndarray:
+    """Share of the columns that are lower, ties half, per row."""
+    from scipy.stats import rankdata
+
+    return np.asarray((rankdata(values, axis=1) - 0.5) / values.shape[1])
+
+
+def _scaled(cells: ad.AnnData) -> Any:
+    """CP10k, CSR; values that are not finite count as 0."""
+    from scipy import sparse
+
+    values = sparse.csr_matrix(cells.X, dtype=float, copy=True)
+    values.data[~np.isfinite(values.data)] = 0
+    totals = np.asarray(values.sum(axis=1)).ravel()
+    factor = np.divide(1e4, totals, out=np.zeros(totals.size), where=totals > 0)
+    return sparse.csr_matrix(sparse.diags(factor) @ values)
+
+
+def _change(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.asarray(np.log2((first.mean(axis=0) + 1) / (second.mean(axis=0) + 1)))
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> float:
+    from scipy.stats import rankdata
+
+    a, b = rankdata(first), rankdata(second)
+    a, b = a - a.mean(), b - b.mean()
+    spread = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b / spread) if spread > 0 else 0.0
+
+
+def _lists(path: str) -> dict[str, list[str]]:
+    from haystack.knowledge.tables import items, read_rows
+    from haystack.resources import resource
+
+    rows = read_rows(resource(path), ("id", "genes"))
+    return {row["id"]: [gene.upper() for gene in items(row["genes"])] for row in rows}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), 4) if known else None

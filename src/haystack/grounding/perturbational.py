@@ -16,17 +16,19 @@ from haystack.grounding.enrichment import Regulons, over_representation, ulm
 from haystack.grounding.expectation import Expectation, without
 from haystack.grounding.genesets import SetMatrix
 from haystack.grounding.network import MIN_GENES, Coherence, Network
-from haystack.grounding.response import CONTRADICTION, Response, Support, matched_p_value, support
+from haystack.grounding.response import CONTRADICTION, DETECTION_FLOOR, Response, Support, matched_p_value, support
 
 MIN_DISTINCT = 3
 """expected genes (half of them at least) that another perturbation lacks, for the two to be told apart"""
+MIN_EXPRESSED = 5
+"""genes of a set that the control must express before the set can be expected to fall"""
 RIVAL_RIGHT = 4
 """genes a rival must move the right way before it counts"""
 RIVAL_SUPPORT = 0.25
 """agreement beyond chance that a rival needs"""
 TOLERANCE = 0.6
 """share of the rival's support from which the asked perturbation is as good an explanation"""
-NETWORK_HALF = 0.1
+NETWORK_HALF = 0.05
 """as curves.HALF, for shares of edges, which stay small even within one module"""
 TF_SHARE = 0.25
 """weight of expected transcription factors beside expected genes"""
@@ -51,6 +53,8 @@ class SetEvidence:
     share: np.ndarray
     pval: np.ndarray
     """per set and direction: column 0 down, 1 up"""
+    can_fall: np.ndarray
+    """sets of which the control expresses enough genes for a fall to be seen"""
 
 
 def set_evidence(response: Response, sets: SetMatrix, padj: float) -> SetEvidence:
@@ -65,7 +69,8 @@ def set_evidence(response: Response, sets: SetMatrix, padj: float) -> SetEvidenc
     calls = np.where(significant[picked, side], np.where(side == 1, 1, -1), 0)
     overlap = np.stack([ora[-1][1], ora[1][1]], axis=1)
     share = overlap[picked, side] / np.maximum(sets.sizes, 1)
-    return SetEvidence(calls, share, pval)
+    expressed = sets.overlap(response.control >= DETECTION_FLOOR)
+    return SetEvidence(calls, share, pval, expressed >= MIN_EXPRESSED)
 
 
 def specificity(
@@ -77,6 +82,7 @@ def specificity(
     one expects nothing of its own the two cannot be told apart, so nothing is taken away.
     """
     worst = Specificity(1.0, None, None, None)
+    judged = support(response, question.targets).n
     for other in others:
         rival = support(response, without(other.targets, question.targets))
         if rival.right < RIVAL_RIGHT or rival.shrunk < RIVAL_SUPPORT:
@@ -84,7 +90,7 @@ def specificity(
         own_targets = without(question.targets, other.targets)
         distinct = support(response, own_targets)
         if question.targets:
-            if distinct.n < max(MIN_DISTINCT, 0.5 * len(question.targets)):
+            if distinct.n < max(MIN_DISTINCT, 0.5 * judged):
                 continue
             own = max(distinct.shrunk, 0.0)
         else:
@@ -120,7 +126,7 @@ def target_activation(
     if found.n == 0:
         return Component(
             evaluated=False,
-            reason="the model holds none of the expected target genes",
+            reason="none of the expected target genes can be judged: not in the model, or to fall and not expressed",
             details={"not_modelled": outside},
         )
     p_value = matched_p_value(response, question.targets, found.value, draws, seed)
@@ -156,22 +162,23 @@ def pathway_coherence(
     """Expected pathways are over-represented among the genes that move the expected way."""
     if not question.pathways:
         return Component(evaluated=False, reason="the question names no expected pathways")
-    known = {name: sign for name, sign in question.pathways.items() if name in sets.column}
-    unknown = sorted(set(question.pathways) - set(known))
+    known = _judged(sets, evidence, question.pathways)
+    unknown = sorted(name for name in question.pathways if name not in sets.column)
+    silent = sorted(name for name in question.pathways if name in sets.column and name not in known)
     if not known:
         return Component(
             evaluated=False,
-            reason="no expected pathway is in the gene set libraries, or none has enough genes in the model",
-            details={"unknown": unknown},
+            reason="no expected pathway can be judged: unknown to the gene set libraries, or to fall and not expressed",
+            details={"unknown": unknown, "not_expressed": silent},
         )
     found = _set_support(sets, evidence, known)
     gains = _set_gains(evidence)
     rng = np.random.default_rng(seed)
     picks = rng.integers(0, len(sets.names), (draws, len(known)))
-    signs = np.array([known[name] for name in sorted(known)])
-    random = gains[picks, (signs > 0).astype(int)].mean(axis=1)
+    signs = np.array(list(known.values()))
+    random = gains[picks, (signs > 0).astype(int)] @ _rank_weights(len(known))
     p_value = float((1 + np.sum(random >= found.value - 1e-12)) / (1 + draws))
-    calls = {sets.names[sets.column[name]]: int(evidence.calls[sets.column[name]]) for name in sorted(known)}
+    columns = {sets.names[sets.column[name]]: sets.column[name] for name in known}
     return Component(
         score=score(rise(found.corrected) * _set_confidence(sets, evidence, known, p_value) * specific.factor),
         value=round(found.value, 6),
@@ -181,12 +188,10 @@ def pathway_coherence(
         details={
             "agreement": round(found.corrected, 6),
             "expected": len(known),
-            "calls": calls,
-            "share_of_genes": {
-                sets.names[sets.column[name]]: round(float(evidence.share[sets.column[name]]), 4)
-                for name in sorted(known)
-            },
+            "calls": {name: int(evidence.calls[column]) for name, column in columns.items()},
+            "share_of_genes": {name: round(float(evidence.share[column]), 4) for name, column in columns.items()},
             "unknown": unknown,
+            "not_expressed": silent,
             "specificity": _specificity_details(specific),
         },
     )
@@ -233,18 +238,30 @@ def _set_gains(evidence: SetEvidence) -> np.ndarray:
     return gains
 
 
+def _judged(sets: SetMatrix, evidence: SetEvidence, expected: Mapping[str, int]) -> dict[str, int]:
+    """The expected sets that the libraries hold and that could move as expected, in order."""
+    held = {name: sign for name, sign in expected.items() if name in sets.column}
+    return {name: sign for name, sign in held.items() if sign > 0 or evidence.can_fall[sets.column[name]]}
+
+
+def _rank_weights(n: int) -> np.ndarray:
+    """1 / log2(rank + 1), as for genes: what characterises the perturbation comes first. Sum 1."""
+    weights = 1 / np.log2(np.arange(n) + 2)
+    return weights / weights.sum()
+
+
 def _set_support(sets: SetMatrix, evidence: SetEvidence, expected: Mapping[str, int]) -> Support:
-    known = [(sets.column[name], sign) for name, sign in sorted(expected.items()) if name in sets.column]
+    known = [(sets.column[name], sign) for name, sign in _judged(sets, evidence, expected).items()]
     if not known:
         return Support(0, 0, 0, 0.0, 0.0)
-    gains = _set_gains(evidence)
-    own = [gains[column, int(sign > 0)] for column, sign in known]
-    chance = float(np.mean([gains[:, int(sign > 0)].mean() for _, sign in known]))
+    gains, weights = _set_gains(evidence), _rank_weights(len(known))
+    own = np.array([gains[column, int(sign > 0)] for column, sign in known])
+    chance = float(np.sum(weights * [gains[:, int(sign > 0)].mean() for _, sign in known]))
     return Support(
         n=len(known),
-        right=sum(gain > 0 for gain in own),
-        wrong=sum(gain < 0 for gain in own),
-        value=float(np.mean(own)),
+        right=int((own > 0).sum()),
+        wrong=int((own < 0).sum()),
+        value=float(weights @ own),
         chance=max(chance, 0.0),
     )
 

@@ -37,6 +37,8 @@ class Response:
     is_de: np.ndarray
     level: np.ndarray
     """mean CP10k in the higher group"""
+    control: np.ndarray
+    """mean CP10k in the control group"""
     in_model: frozenset[str]
     """genes that the model holds, tested or not"""
     log2fc_threshold: float
@@ -145,6 +147,7 @@ def response_of(de: pd.DataFrame, settings: DESettings, ignore: Iterable[str] = 
         padj=tested["padj"].to_numpy(float),
         is_de=tested["is_de"].to_numpy(bool),
         level=level,
+        control=tested["mean_control"].to_numpy(float),
         in_model=frozenset(held),
         log2fc_threshold=settings.log2fc,
         padj_threshold=settings.padj,
@@ -154,7 +157,8 @@ def response_of(de: pd.DataFrame, settings: DESettings, ignore: Iterable[str] = 
 def support(response: Response, expected: Mapping[str, int]) -> Support:
     """Direction-aware support of expected genes, and what random genes of equal expression would give.
 
-    Genes outside the model are left out. Earlier genes weigh more: 1 / log2(rank + 1), the core responders come
+    Genes outside the model are left out, and genes expected to fall that the control does not express: they cannot.
+    Earlier genes weigh more: 1 / log2(rank + 1), the core responders come
     first. A gene that the model holds and no cell expresses counts as one that did not move, with ABSENT_WEIGHT of
     its weight.
     """
@@ -193,15 +197,20 @@ def matched_p_value(response: Response, expected: Mapping[str, int], observed: f
 
 
 def _expected(response: Response, expected: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Expected genes that the model holds, in order: index among the tested (-1: not expressed), direction, weight."""
-    genes = [gene for gene in expected if gene in response.in_model]
-    at = np.array([response.position.get(gene, -1) for gene in genes], dtype=int)
-    direction = np.array([expected[gene] for gene in genes], dtype=int)
-    weight = 1 / np.log2(np.arange(at.size) + 2)
+    """Expected genes that can be judged, in order: index among the tested (-1: not expressed), direction, weight.
+
+    Left out: genes outside the model, and genes expected to fall that the control does not express.
+    """
+    at = np.array([response.position.get(gene, -1) for gene in expected if gene in response.in_model], dtype=int)
+    direction = np.array([sign for gene, sign in expected.items() if gene in response.in_model], dtype=int)
     known = at >= 0
-    visible = np.zeros(at.size, dtype=bool)
+    visible, can_fall = np.zeros(at.size, dtype=bool), np.zeros(at.size, dtype=bool)
     visible[known] = (response.bins[at[known]] >= 0) | (response.hits[at[known]] != 0)
-    return at, direction, np.where(visible, weight, ABSENT_WEIGHT * weight)
+    can_fall[known] = (response.control[at[known]] >= DETECTION_FLOOR) | (response.hits[at[known]] != 0)
+    weight = 1 / np.log2(np.arange(at.size) + 2)
+    weight = np.where(visible, weight, ABSENT_WEIGHT * weight)
+    judged = (direction > 0) | can_fall
+    return at[judged], direction[judged], weight[judged]
 
 
 def _gain(moves: np.ndarray) -> np.ndarray:

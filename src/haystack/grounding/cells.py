@@ -1,0 +1,82 @@
+"""Cells from any h5ad, with raw counts and upper-case symbols, aligned to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from haystack.errors import GroundingError
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+SHARED = 0.5
+"""share of the smaller gene list that two files must have in common"""
+
+
+def read_counts(path: Path) -> ad.AnnData:
+    """Cells x genes with raw counts (CSR) in X and unique upper-case var_names; duplicates are summed.
+
+    Raises
+    ------
+    GroundingError
+        for a missing or broken file, no cells, negative values, or values that are clearly not counts.
+    """
+    import anndata as ad
+    import pandas as pd
+    from scipy import sparse
+
+    path = Path(path)
+    if not path.exists():
+        raise GroundingError(f"{path}: no such file")
+    try:
+        cells = ad.read_h5ad(path)
+    except Exception as error:
+        raise GroundingError(f"{path}: not a whole h5ad file ({error})") from error
+    if not cells.n_obs or not cells.n_vars or cells.X is None:
+        raise GroundingError(f"{path}: {cells.n_obs} cells x {cells.n_vars} genes; X must hold cells")
+    values = sparse.csr_matrix(cells.X, dtype=np.float64)
+    known = values.data[np.isfinite(values.data)]
+    if known.size and known.min() < 0:
+        raise GroundingError(f"{path}: X holds negative values; raw counts are needed (scaled data cannot be tested)")
+    if known.size and np.any(known % 1 != 0):
+        share = float(np.mean(known % 1 != 0))
+        raise GroundingError(
+            f"{path}: {100 * share:.0f} % of the values in X are not whole numbers; raw counts are needed "
+            "(put them into X, for example: adata.X = adata.layers['counts'])"
+        )
+    names = [str(name).upper() for name in cells.var_names]
+    unique = sorted(set(names))
+    if len(unique) != len(names):
+        column = {name: index for index, name in enumerate(unique)}
+        target = np.array([column[name] for name in names])
+        fold = sparse.csr_matrix(
+            (np.ones(len(names)), (np.arange(len(names)), target)), shape=(len(names), len(unique))
+        )
+        values, names = sparse.csr_matrix(values @ fold), unique
+    return ad.AnnData(values, obs=pd.DataFrame(index=cells.obs_names.astype(str)), var=pd.DataFrame(index=names))
+
+
+def align_all(cells: Mapping[str, ad.AnnData]) -> dict[str, ad.AnnData]:
+    """All with the genes that every one has, in the order of the first.
+
+    Raises
+    ------
+    GroundingError
+        when they share less than half of the genes of the smallest: they do not use the same names.
+    """
+    names = list(cells)
+    shared = set(cells[names[0]].var_names)
+    for name in names[1:]:
+        shared &= set(cells[name].var_names)
+    smallest = min(item.n_vars for item in cells.values())
+    if len(shared) < SHARED * smallest:
+        examples = "; ".join(f"{name}: {', '.join(cells[name].var_names[:3])}" for name in names)
+        raise GroundingError(
+            f"only {len(shared)} of {smallest} gene names are shared; var_names must be symbols ({examples})"
+        )
+    order = [gene for gene in cells[names[0]].var_names if gene in shared]
+    return {name: item[:, order].copy() for name, item in cells.items()}

@@ -1,0 +1,93 @@
+"""Metrics of predicted against observed responses, by the definitions of cell-eval (Arc Institute, 2025).
+
+Effects are differences of means of log1p(CP10k) between perturbed and control cells. DE genes are those with an
+adjusted p-value below the threshold, whatever their fold change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOP = 50
+"""N of overlap and precision at N"""
+FLOOR = 1e-10
+"""smallest adjusted p-value that PR-AUC tells apart"""
+
+
+def pearson_delta(predicted: np.ndarray, observed: np.ndarray) -> float | None:
+    """Pearson correlation of predicted and observed effect over genes; None where one of them is constant."""
+    a, b = predicted - predicted.mean(), observed - observed.mean()
+    spread = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b / spread) if spread > 0 else None
+
+
+def mae_delta(predicted: np.ndarray, observed: np.ndarray) -> float:
+    """Mean absolute difference of predicted and observed effect over genes."""
+    return float(np.mean(np.abs(predicted - observed)))
+
+
+def de_metrics(
+    predicted: pd.DataFrame, observed: pd.DataFrame, threshold: float = 0.05, top: int = TOP
+) -> dict[str, float | None]:
+    """Agreement of two DE tables (gene, log2fc, padj).
+
+    - overlap_at_n: share of the N strongest observed DE genes (by absolute log2 fold change; fewer where there are
+      fewer) that are among as many strongest predicted DE genes; `overlap` the same over all observed DE genes;
+    - precision_at_n: the same with N limited by the number of predicted DE genes; 0 when either has none;
+    - direction_match: share of observed DE genes with the same sign of fold change in the prediction (genes that the
+      prediction does not test are left out);
+    - de_spearman: Spearman correlation of fold changes over observed DE genes, untested ones as 0;
+    - pr_auc: average precision of the predicted -log10 adjusted p-value for observed DE genes.
+
+    None where a metric is not defined (no observed DE genes, or nothing varies).
+    """
+    real, made = _tested(observed), _tested(predicted)
+    truth = real[real["padj"] < threshold]
+    called = made[made["padj"] < threshold]
+    strongest, claimed = _by_strength(truth), _by_strength(called)
+    both = truth.join(made, how="inner", rsuffix="_predicted")
+    filled = truth.join(made, how="left", rsuffix="_predicted")["log2fc_predicted"].fillna(0.0)
+    return {
+        "overlap_at_n": _overlap(strongest, claimed, min(top, len(strongest))),
+        "overlap": _overlap(strongest, claimed, len(strongest)),
+        "precision_at_n": _overlap(strongest, claimed, min(top, len(claimed))),
+        "direction_match": float(np.mean(np.sign(both["log2fc"]) == np.sign(both["log2fc_predicted"])))
+        if len(both)
+        else None,
+        "de_spearman": _spearman(truth["log2fc"].to_numpy(), filled.to_numpy()),
+        "pr_auc": _pr_auc(real, made, threshold),
+    }
+
+
+def _tested(table: pd.DataFrame) -> pd.DataFrame:
+    return table.loc[table["padj"].notna(), ["gene", "log2fc", "padj"]].set_index("gene")
+
+
+def _by_strength(table: pd.DataFrame) -> list[str]:
+    order = np.lexsort((table.index.astype(str), -np.abs(table["log2fc"].to_numpy())))
+    return [str(table.index[at]) for at in order]
+
+
+def _overlap(real: list[str], made: list[str], size: int) -> float:
+    return len(set(real[:size]) & set(made[:size])) / size if size and real and made else 0.0
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> float | None:
+    from scipy.stats import rankdata
+
+    return pearson_delta(rankdata(first), rankdata(second)) if first.size > 1 else None
+
+
+def _pr_auc(real: pd.DataFrame, made: pd.DataFrame, threshold: float) -> float | None:
+    from sklearn.metrics import average_precision_score
+
+    labels = (real["padj"] < threshold).to_numpy()
+    if not 0 < labels.sum() < labels.size:
+        return None
+    scores = -np.log10(made["padj"].reindex(real.index).fillna(1.0).clip(FLOOR, 1.0).to_numpy())
+    return float(average_precision_score(labels, scores))

@@ -117,6 +117,8 @@ class _Chooser:
         self.usable = usable
         self.rows = [index.positions[c.cell_set.cell_set_id] for c in usable]
         self.open = np.ones(len(usable), dtype=bool)
+        self.as_prompt: set[int] = set()
+        self.as_control: set[int] = set()
         self.ranker = self._ranker()
 
     def _usable(self, candidate: Candidate) -> bool:
@@ -142,8 +144,10 @@ class _Chooser:
         """Pick the first set of each prompt by rank; a small one is joined by sets of the same treatment."""
         seeds: list[_Seed] = []
         while len(seeds) < self.settings.prompts_per_iteration and (pick := self.ranker.best(self.open)) is not None:
-            seed = _Seed(pick, [pick.position])
             self.open[pick.position] = False
+            if not self._take(pick.position, asked):
+                continue
+            seed = _Seed(pick, [pick.position])
             self._join(seed, asked)
             for position in seed.members:
                 self.ranker.saw(self.ranker.features[position])
@@ -152,6 +156,20 @@ class _Chooser:
         controls = [pair.row for row in members if (pair := self.pairer.pair(row)) is not None]
         self.book.load(str(self.index.ids[row]) for row in [*members, *controls])
         return [self._prompt(seed, number, asked) for number, seed in enumerate(seeds, start=1)]
+
+    def _take(self, position: int, asked: ControlStrategy) -> bool:
+        """Claim a candidate, unless its cells are controls of this iteration already, or its controls prompt cells.
+
+        Without perturbations the same set may be both; what is passed over stays untried for later iterations.
+        """
+        row = self.rows[position]
+        pair = self.pairer.pair(row) if asked is ControlStrategy.SYNTHETIC_CONTROL else None
+        if row in self.as_control or (pair and pair.row in self.as_prompt):
+            return False
+        self.as_prompt.add(row)
+        if pair:
+            self.as_control.add(pair.row)
+        return True
 
     def _join(self, seed: _Seed, asked: ControlStrategy) -> None:
         """Add open sets of the same treatment until the prompt has enough cells."""
@@ -162,6 +180,8 @@ class _Chooser:
             if size >= self.prompt_cells:
                 return
             if needs_control and self.pairer.pair(self.rows[position]) is None:
+                continue
+            if not self._take(position, asked):
                 continue
             seed.members.append(position)
             self.open[position] = False
@@ -198,9 +218,7 @@ class _Chooser:
             cell_sets=[part.candidate.cell_set for part in parts],
             prompt_rows=[_selection(part.candidate.cell_set.cell_set_id, self, part.prompt) for part in parts],
             control_rows=self._control_selections(paired),
-            pairing_steps=list(
-                dict.fromkeys(step for part in paired for step in (part.pair.steps if part.pair else ()))
-            ),
+            pairing_steps=_steps(paired),
             pairing_penalty=_penalty(paired),
             control_strategy=effective,
             relevance=round(float(relevance), 6),
@@ -259,7 +277,7 @@ class _Chooser:
             words.append(f"joined, because one set has too few cells, by {joined}")
         if effective is ControlStrategy.SYNTHETIC_CONTROL:
             n = sum(len(part.control) for part in paired if part.control is not None)
-            steps = list(dict.fromkeys(step for part in paired for step in (part.pair.steps if part.pair else ())))
+            steps = _steps(paired)
             perturbed = parts[0].candidate.cell_set.perturbation_name is not None
             matched = f"matched in atlas, cell type, {'donor and sample' if perturbed else 'tissue; of healthy donors'}"
             given_up = f"given up: {', '.join(steps)}" if steps else matched
@@ -278,6 +296,11 @@ def _selection(cell_set_id: str, chooser: _Chooser, cells: SetRows) -> RowSelect
     row = chooser.index.positions[cell_set_id]
     atlas = chooser.index.label("atlas", row) or ""
     return RowSelection(cell_set_id=cell_set_id, atlas=atlas, rows=cells.rows.tolist())
+
+
+def _steps(paired: list[_Part]) -> list[str]:
+    """Constraints given up by any of the pairings."""
+    return list(dict.fromkeys(step for part in paired if part.pair for step in part.pair.steps))
 
 
 def _penalty(paired: list[_Part]) -> float:

@@ -41,7 +41,7 @@ class RowBook:
     Parameters
     ----------
     cell_sets
-        CELL_SETS.
+        CELL_SETS, `n_cells` without the held-out cells.
     cells
         atlas -> `cells.parquet`.
     exclude
@@ -73,6 +73,12 @@ class RowBook:
             groups = dict(iter(found.groupby("cell_set_id", sort=False)))
             for cell_set_id in part.index:
                 group = groups.get(cell_set_id, found.iloc[:0])
+                said = int(part.at[cell_set_id, "n_cells"])
+                if len(group) != said:
+                    raise ContractError(
+                        f"{self.cells[str(atlas)]}: cell set {cell_set_id} has {len(group)} cells here and {said} in "
+                        "the index of cell sets; build the index again"
+                    )
                 depth = group["depth"].to_numpy(dtype=float, na_value=np.nan)
                 self._known[cell_set_id] = SetRows(group["row"].to_numpy(dtype=np.int64), depth)
 

@@ -251,6 +251,29 @@ def test_imputation_prompts_with_the_donors_cells_and_healthy_controls(
     assert not {row for _, row in _rows(everything)} & set(answer)
 
 
+def test_no_cell_is_prompt_and_control_in_any_iteration(clinic, question, settings, tmp_path: Path) -> None:
+    """Healthy donors can be prompts and controls: every iteration keeps them apart, and all sets get their turn."""
+    chosen = settings(prompts_per_iteration=4, prompting={"prompt_cells": 40, "query_cells": 20})
+    left, iteration, tried = None, 0, []
+    while left != 0:
+        iteration += 1
+        prompts = clinic.run(question("B cells", None, target_donor_id="s1"), tmp_path, chosen, iteration)
+        _assert_sound(prompts)
+        left = prompts.n_untried_after
+        tried += [s.cell_set_id for prompt in prompts.prompts for s in prompt.cell_sets]
+    assert len(tried) == len(set(tried)) == clinic.candidates(tmp_path, 1).n_untried == 11  # all but the answer
+
+
+def test_cells_of_another_index_are_refused(world, question, settings, tmp_path: Path) -> None:
+    from haystack.contracts import CELL_SETS, read_table
+    from haystack.prompting.rows import RowBook
+
+    sets = read_table(world.cell_sets, CELL_SETS)
+    book = RowBook(sets.assign(n_cells=sets["n_cells"] + 1), world.cells)
+    with pytest.raises(ContractError, match=r"has \d+ cells here and \d+ in the index .* build the index again"):
+        book.load(sets["cell_set_id"])
+
+
 def test_nothing_left_is_an_error_that_says_so(world, question, settings, tmp_path: Path) -> None:
     world.run(question("B cells"), tmp_path, settings())
     path = tmp_path / "iter_1" / "candidates.json"

@@ -22,7 +22,7 @@ LONGEST_CHEMICAL = 60  # characters; nobody types the longer systematic names in
 def build(folder: Path) -> list[Path]:
     """Write one gzipped file per ontology, and the words of the Cell Ontology's names; equal input gives equal bytes."""
     written = [_write(folder / FILES[name], lines(name)) for name in FILES]
-    from haystack.ontology.celltypes import NAMES_FILE, name_lines
+    from haystack.ontology.vocabulary import NAMES_FILE, name_lines
 
     return [*written, _write(folder / NAMES_FILE, name_lines(parse("CL", lines("CL"))))]
 

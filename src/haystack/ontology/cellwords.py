@@ -130,7 +130,7 @@ def _signed(match: re.Match[str]) -> str:
 
 def _expand(spelled: list[str]) -> list[str]:
     """Abbreviations spelled out, longest first."""
-    whole = _row(spelled)
+    whole = _row(spelled) or _row([word for word in spelled if word != "cell"])
     if whole:
         return _split(whole.expansion)
     out: list[str] = []

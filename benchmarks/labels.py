@@ -1,0 +1,120 @@
+"""Resolve author labels of cell types and compare with gold Cell Ontology terms; print a table and the wrong ones.
+
+Usage: python benchmarks/labels.py [labels.csv] [--quiet] [--speed]
+
+The table has columns Annotation_Label, CL_ID, CL_Label, CL_Match (rows with skos:exactMatch are gold), as in
+../shared/data/labels_dev.csv, or label, id (every row is gold; several ids with | between are all right).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from haystack.ontology import Match, label, parents, resolve
+from haystack.ontology.celltypes import THRESHOLD
+from haystack.ontology.index import ontology
+from haystack.ontology.normalise import key
+
+LABELS = Path(__file__).parents[2] / "shared" / "data" / "labels_dev.csv"
+BINS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.01)
+
+
+@dataclass(frozen=True)
+class Row:
+    text: str
+    gold: tuple[str, ...]
+
+
+def read(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8", newline="") as handle:
+        first = handle.readline()
+        handle.seek(0)
+        rows = list(csv.DictReader(handle, delimiter="\t" if "\t" in first else ","))
+    if "CL_Match" in rows[0]:
+        rows = [row for row in rows if row["CL_Match"] == "skos:exactMatch" and row["CL_ID"].startswith("CL:")]
+        return [Row(row["Annotation_Label"], (row["CL_ID"],)) for row in rows]
+    return [Row(row["label"], tuple(row["id"].split("|"))) for row in rows]
+
+
+def one_hop(claimed: str, gold: str) -> bool:
+    return claimed == gold or gold in parents(claimed) or claimed in parents(gold)
+
+
+def by_string(text: str) -> str | None:
+    """The baseline: the label as it is, against labels and synonyms."""
+    found = [t for t in ontology("CL").terms.values() if text in (t.label, *t.synonyms) and not t.obsolete]
+    return found[0].id if found else None
+
+
+def by_ngrams(texts: list[str]) -> list[str]:
+    """The other baseline: character n-grams (TF-IDF, cosine) over normalised names."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    names = sorted(ontology("CL").by_key)
+    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4))
+    known = vectorizer.fit_transform(names)
+    nearest = (vectorizer.transform([key(text) for text in texts]) @ known.T).argmax(axis=1)
+    return [ontology("CL").by_key[names[int(at)]][0][0] for at in nearest.ravel().tolist()[0]]
+
+
+def speed(n: int = 10_000) -> float:
+    """Processor seconds for `n` different labels, made of the ontology's own names (plural, shuffled, with a marker)."""
+    names = sorted(ontology("CL").by_key)
+    texts = [f"{name}s" for name in names] + [f"{' '.join(reversed(name.split()))} CD{n}+" for n, name in enumerate(names)]
+    start = time.process_time()
+    for text in texts[:n]:
+        resolve("cell-type", text)
+    return time.process_time() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("labels", nargs="?", type=Path, default=LABELS)
+    parser.add_argument("--quiet", action="store_true", help="do not list the wrong ones")
+    parser.add_argument("--speed", action="store_true", help="time 10,000 labels too")
+    args = parser.parse_args()
+    rows = read(args.labels)
+    start = time.perf_counter()
+    claims: list[list[Match]] = [resolve("cell-type", row.text) for row in rows]
+    seconds = time.perf_counter() - start
+    first = [found[0].id if found else None for found in claims]
+    right = [claim in row.gold for claim, row in zip(first, rows, strict=True)]
+    top5 = [any(match.id in row.gold for match in found) for found, row in zip(claims, rows, strict=True)]
+    near = [any(one_hop(c, gold) for gold in row.gold) if c else False for c, row in zip(first, rows, strict=True)]
+    covered = [claim is not None for claim in first]
+    n = len(rows)
+    distinct = len({row.text for row in rows})
+    print(f"{n} gold labels ({distinct} distinct), {seconds:.2f} s, Cell Ontology {ontology('CL').version}")
+    print(f"{'exact string match (baseline)':<34}{sum(by_string(row.text) in row.gold for row in rows) / n:>8.1%}")
+    grams = by_ngrams([row.text for row in rows])
+    print(f"{'character n-grams (baseline)':<34}{sum(g in row.gold for g, row in zip(grams, rows, strict=True)) / n:>8.1%}")
+    print(f"{'top-1':<34}{sum(right) / n:>8.1%}")
+    print(f"{'top-5':<34}{sum(top5) / n:>8.1%}")
+    print(f"{'within one is_a step':<34}{sum(near) / n:>8.1%}")
+    print(f"{f'claimed (score >= {THRESHOLD})':<34}{sum(covered) / n:>8.1%}")
+    print(f"{'right among claimed':<34}{sum(right) / max(1, sum(covered)):>8.1%}")
+    print(f"\n{'score':<12}{'labels':>8}{'right':>8}{'one step':>10}")
+    for low, high in zip(BINS, BINS[1:], strict=False):
+        at = [i for i, found in enumerate(claims) if found and low <= found[0].score < high]
+        if at:
+            shown = f"{low:.2f}-{min(high, 1):.2f}"
+            print(f"{shown:<12}{len(at):>8}{sum(right[i] for i in at) / len(at):>8.0%}{sum(near[i] for i in at) / len(at):>10.0%}")
+    if not args.quiet:
+        wrong = Counter(
+            (row.text, row.gold[0], claims[i][0] if claims[i] else None) for i, row in enumerate(rows) if not right[i]
+        )
+        print("\nwrong (times, label, gold -> claim)")
+        for (text, gold, claim), times in wrong.most_common():
+            claimed = f"{claim.id} {claim.name} {claim.score:.2f}" if claim else "nothing"
+            print(f"{times:>3}  {text}  {gold} {label(gold)} -> {claimed}")
+    if args.speed:
+        print(f"\n10,000 different labels: {speed():.1f} s of one core")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -151,19 +151,43 @@ def read_names(store: Store, frame: str, start: int, stop: int) -> np.ndarray:
 
 def stored_names(store: Store, frame: str, start: int, stop: int) -> np.ndarray:
     """Row names as they are stored (bytes, str or numbers), not decoded: half the time of read_names."""
-    return name_reader(store, frame)(start, stop)
+    array, categories = _names(store, frame)
+    names = np.asarray(array[start:stop])
+    return names.astype(object) if categories is None else categories[names]
 
 
-def name_reader(store: Store, frame: str) -> Callable[[int, int], np.ndarray]:
-    """A function of (start, stop) like stored_names, which looks for the names only once."""
+def names_of_rows(store: Store, frame: str, rows: np.ndarray) -> np.ndarray:
+    """Names of some rows, ascending: array of str."""
+    array, categories = _names(store, frame)
+    if store.is_zarr and len(rows):
+        parts = [np.asarray(array.oindex[rows])]
+    else:
+        parts = []
+        for first, last in neighbours(rows, rows + 1, 64):
+            low = int(rows[first])
+            parts.append(np.asarray(array[low : int(rows[last - 1]) + 1])[rows[first:last] - low])
+    names = np.concatenate([np.empty(0, dtype=object if categories is None else np.int8), *parts])
+    return np.array(texts(names if categories is None else categories[names]), dtype=object)
+
+
+def _names(store: Store, frame: str) -> tuple[Any, np.ndarray | None]:
+    """The array of row names, or of their codes with the names that these stand for."""
     key = f"{frame}/{index_name(store, frame)}"
     node = store.root[key]
-    if store.is_group(key):
-        if "codes" in node:
-            categories, codes = np.asarray(node["categories"][:], dtype=object), node["codes"]
-            return lambda start, stop: categories[np.asarray(codes[start:stop])]
-        node = node["values"]
-    return lambda start, stop: np.asarray(node[start:stop], dtype=object)
+    if not store.is_group(key):
+        return node, None
+    if "codes" in node:
+        return node["codes"], np.asarray(node["categories"][:], dtype=object)
+    return node["values"], None
+
+
+def neighbours(starts: np.ndarray, stops: np.ndarray, gap: int) -> Iterator[tuple[int, int]]:
+    """Group ascending ranges starts..stops whose gaps are at most `gap`: (first, last + 1) positions of each group."""
+    if not len(starts):
+        return
+    breaks = np.flatnonzero(starts[1:] - stops[:-1] > gap) + 1
+    edges = np.concatenate([[0], breaks, [len(starts)]])
+    yield from zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
 
 
 def texts(values: Iterable[Any]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from haystack.atlas.columns import n_rows, neighbours
 from haystack.atlas.inflate import can_inflate, inflate_ranges
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ def find_matrix(store: Store, counts_layer: str) -> Matrix:
     AtlasError
         when it is absent (the layers are listed) or its shape does not fit obs and var.
     """
-    from haystack.atlas.columns import n_rows
-
     key = {"X": "X", "raw": "raw/X"}.get(counts_layer, f"layers/{counts_layer}")
     var = "raw/var" if counts_layer == "raw" else "var"
     if key not in store.root:
@@ -106,15 +105,6 @@ def stored_values(store: Store, matrix: Matrix, rows: np.ndarray) -> np.ndarray:
     if matrix.form == "csr":
         return _csr_parts(store, matrix, rows)[0]
     return np.concatenate([block.ravel() for block in _dense_blocks(store, matrix, rows)])
-
-
-def neighbours(starts: np.ndarray, stops: np.ndarray, gap: int) -> Iterator[tuple[int, int]]:
-    """Group ascending ranges starts..stops whose gaps are at most `gap`: (first, last + 1) positions of each group."""
-    if not len(starts):
-        return
-    breaks = np.flatnonzero(starts[1:] - stops[:-1] > gap) + 1
-    edges = np.concatenate([[0], breaks, [len(starts)]])
-    yield from zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
 
 
 def read_ranges(array: Any, starts: np.ndarray, stops: np.ndarray, *, is_zarr: bool) -> np.ndarray:

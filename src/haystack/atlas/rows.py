@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from haystack.atlas.columns import name_reader, texts
+from haystack.atlas.columns import names_of_rows
 from haystack.atlas.counts import fault_of_values
 from haystack.atlas.genes import read_genes
-from haystack.atlas.matrix import find_matrix, neighbours, read_stored_rows
-from haystack.atlas.store import Store, open_atlas
+from haystack.atlas.matrix import find_matrix, read_stored_rows
+from haystack.atlas.store import open_atlas
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -55,22 +55,13 @@ def read_rows(entry: AtlasEntry, rows: Sequence[int], name: str | None = None) -
         fault = fault_of_values(counts.data)
         if fault:
             raise store.error(f"{matrix.key} does not hold raw counts: in the {len(distinct)} rows read, {fault}")
-        names = _names(store, distinct)
+        names = names_of_rows(store, "obs", distinct)
     aligned = genes.align(counts.astype(np.float32))
     aligned.eliminate_zeros()
     if len(distinct) != len(asked) or not np.array_equal(distinct, asked):
         aligned, names = aligned[back], names[back]
     obs = pd.DataFrame({"row": asked}, index=pd.Index(_unique(names, asked), dtype=object))
     return ad.AnnData(X=aligned, obs=obs, var=pd.DataFrame(index=pd.Index(genes.symbols, dtype=object)))
-
-
-def _names(store: Store, rows: np.ndarray) -> np.ndarray:
-    read = name_reader(store, "obs")
-    parts = [np.empty(0, dtype=object)]
-    for first, last in neighbours(rows, rows + 1, 64):
-        low = int(rows[first])
-        parts.append(read(low, int(rows[last - 1]) + 1)[rows[first:last] - low])
-    return np.array(texts(np.concatenate(parts)), dtype=object)
 
 
 def _unique(names: np.ndarray, rows: np.ndarray) -> list[str]:

@@ -70,7 +70,7 @@ def open_atlas(name: str, entry: AtlasEntry) -> Iterator[Store]:
     except Exception as error:
         if not _from_storage(error):
             raise
-        raise where.error(f"cannot be read: {_reason(error)}") from error
+        raise where.error(f"cannot be read: {_reason(error, path)}") from error
     finally:
         if root is not None and hasattr(root, "close"):
             root.close()
@@ -127,9 +127,11 @@ def _from_storage(error: Exception) -> bool:
     )
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, path: str) -> str:
     """What went wrong, in words; HDF5's own words for a file that ends too early are explained."""
     text = str(error)
+    if "://" in path:
+        return f"{type(error).__name__}: {text}. Check the address, the network and your rights to it"
     truncated = re.search(r"eof = (\d+).*stored_eof = (\d+)", text)
     if truncated:
         have, want = (int(number) for number in truncated.groups())

@@ -198,3 +198,8 @@ def test_a_check_reads_little(cells, atlas, monkeypatch):
     monkeypatch.setattr(h5py.Dataset, "__getitem__", counting)
     check_atlas("mine", entry)
     assert 0 < sum(read) < big.X.nnz / 20
+
+
+def test_remote_atlas_that_is_not_there(make_entry, web):
+    for name in ("a.h5ad", "a.zarr"):
+        refused(make_entry(f"{web.url}/{name}"), r"cannot be read: .* Check the address, the network and your rights")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from haystack.errors import ConfigError
+from haystack.errors import ConfigError, RetrievalError
 
 if TYPE_CHECKING:
     from haystack.contracts import Candidates, StructuredQuery
@@ -36,9 +36,12 @@ def run_retrieve(args: argparse.Namespace) -> int:
 
     if args.top < 1:
         raise ConfigError(f"--top {args.top}: at least 1")
+    path = args.index / "cell_sets.parquet"
+    if not path.exists():
+        raise RetrievalError(f"{path}: no such file; build the index first (haystack index build), or name its --index")
     settings = load_settings(read_yaml(args.config))
     query = parse_question(args.question, settings.query, offline=settings.offline)
-    cell_sets = read_table(args.index / "cell_sets.parquet", CELL_SETS)
+    cell_sets = read_table(path, CELL_SETS)
     if settings.retrieval.exclude:
         cells = {path.parent.name: path for path in sorted(args.index.glob("*/cells.parquet"))}
         cell_sets = apply_holdouts(cell_sets, cells, settings.retrieval.exclude)

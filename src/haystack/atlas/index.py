@@ -63,7 +63,8 @@ def _sets_of_atlas(atlas: str, path: Path) -> pd.DataFrame:
     labels = ", ".join(KEYS[1:])
     order = ", ".join(f"{key} NULLS FIRST" for key in KEYS[1:])
     return run_sql(
-        f"""SELECT {labels}, count(*) AS n_cells, avg(n_genes) AS mean_n_genes, round(avg(total_counts), 6) AS mean_total_counts
+        f"""SELECT {labels}, count(*) AS n_cells, avg(n_genes) AS mean_n_genes,
+                   round(avg(total_counts), 6) AS mean_total_counts
             FROM cells GROUP BY {labels} ORDER BY {order}""",  # noqa: S608  our own column names
         cells=path,
     ).assign(atlas=atlas)

@@ -37,8 +37,8 @@ def import_checkpoint(
 ) -> None:
     """Turn a Lightning checkpoint and a pickled gene list into a model folder.
 
-    The checkpoint is read by `torch.load(weights_only=True)`, the gene list by an unpickler that knows strings and numpy
-    arrays of strings only. There is no other way in.
+    The checkpoint is read by `torch.load(weights_only=True)`, the gene list by an unpickler that knows strings and
+    numpy arrays of strings only. There is no other way in.
 
     Parameters
     ----------
@@ -123,6 +123,9 @@ class _StringsOnly(pickle.Unpickler):
             ("numpy", "dtype"): np.dtype,
             ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
             ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+            ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+            ("numpy._core.numeric", "_frombuffer"): _from_buffer,
+            ("_codecs", "encode"): _latin1,
         }
         if (module, name) not in allowed:
             raise ModelError(
@@ -140,6 +143,20 @@ def _reconstruct(subtype: Any, shape: Any, dtype: Any) -> np.ndarray:
     if subtype is not np.ndarray:
         raise ModelError("the pickle builds something other than a numpy array. Nothing was executed")
     return np.ndarray.__new__(np.ndarray, shape, dtype)
+
+
+def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+    """Make an array of strings from its bytes, as numpy does from pickle protocol 5 on."""
+    if np.dtype(dtype).kind not in "US":
+        raise ModelError(f"the pickle builds an array of {np.dtype(dtype)}, not of strings. Nothing was executed")
+    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _latin1(text: Any, encoding: Any) -> bytes:
+    """Give the bytes of a numpy array, which pickle protocols below 3 store as text."""
+    if encoding != "latin1" or not isinstance(text, str):
+        raise ModelError(f"the pickle encodes with {encoding!r}. Nothing was executed")
+    return text.encode("latin1")
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

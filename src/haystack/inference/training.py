@@ -18,7 +18,8 @@ from haystack.errors import ModelError
 from haystack.files import whole_file
 from haystack.inference import forward
 from haystack.inference.architecture import Architecture, build
-from haystack.inference.losses import nb_expected_loss, nb_negative_log_likelihood
+from haystack.inference.initial import fit_head, start_from_data
+from haystack.inference.losses import nb_divergence, nb_negative_log_likelihood
 from haystack.inference.store import load_model, save_model
 from haystack.inference.training_cells import CONTROL, TrainingCells, read_training_cells
 from haystack.inference.windows import Mixture, Window, WindowMaker
@@ -39,6 +40,7 @@ WEIGHT_DECAY, WARM_UP, CLIP = 0.01, 20, 1.0
 EVERY = 100
 """steps between validations, which are also the points that a killed training resumes from"""
 VALIDATION_BATCHES = 6
+HEAD_BATCHES = 50
 STATE = "training.pt"
 
 
@@ -90,12 +92,14 @@ def train_model(
     architecture = start.architecture if start else _shape(settings, len(data.genes))
     torch.manual_seed(seed)
     network = build(architecture)
+    mixture = Mixture(settings.control_windows, settings.synthetic_windows)
+    maker = WindowMaker(data, architecture.n_cells, mixture, ~data.validation & ~data.held_out)
     if start:
         network.load_state_dict(start.network.state_dict())
     else:
-        _start_near_the_mean(network, data)
+        _start_from_data(network, maker, seed)
     identity = _identity(settings, exclude, seed, data)
-    progress = _fit(network, architecture, data, settings, seed, out / STATE, identity)
+    progress = _fit(network, maker, settings, seed, out / STATE, identity)
     save_model(
         out,
         network.state_dict(),
@@ -122,19 +126,9 @@ def train_model(
     (out / STATE).unlink(missing_ok=True)
 
 
-def _fit(
-    network: Any,
-    architecture: Architecture,
-    data: TrainingCells,
-    settings: TrainSettings,
-    seed: int,
-    state: Path,
-    identity: str,
-) -> _Progress:
+def _fit(network: Any, maker: WindowMaker, settings: TrainSettings, seed: int, state: Path, identity: str) -> _Progress:
     """Optimise in place; the network ends with the weights of the best validation."""
-    mixture = Mixture(settings.control_windows, settings.synthetic_windows)
-    maker = WindowMaker(data, architecture.n_cells, mixture, ~data.validation & ~data.held_out)
-    checks = _validation_windows(data, architecture.n_cells, mixture, seed)
+    checks = _validation_windows(maker, seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=WEIGHT_DECAY)
     progress, best = _resume(state, identity, network, optimizer)
     began = perf_counter() - progress.seconds
@@ -171,17 +165,8 @@ def batch_loss(network: Any, windows: Sequence[Window], n_base: int) -> Tensor:
     likelihood of the prompt cells' own counts (which alone teaches the dispersions), + 0.1 x the cross-entropy of the
     confidence classifier, which sees the mean state of the prompt cells as it does in generation.
     """
-    observed = torch.from_numpy(np.stack([window.observed for window in windows]))
-    features = observed.clone()
-    for row, window in enumerate(windows):
-        features[row, :, torch.from_numpy(window.hidden_genes)] = 0.0
-    n_windows, n_cells, _ = observed.shape
-    n_kept = int(KEPT_SHARE * n_cells)
-    tokens = forward.tokenize(network, features.flatten(0, 1)).unflatten(0, (n_windows, n_cells))
-    rest = torch.cat([tokens[:, n_kept:n_base], tokens[:, n_base:] + network.query_pos_embedding], dim=1)
-    kept = forward.run_kept(network, tokens[:, :n_kept])
-    states = torch.cat([kept.final, forward.run_rest(network, kept, torch.arange(n_windows), rest)], dim=1)
-
+    observed, states = _window_states(network, windows, n_base)
+    n_windows = len(windows)
     scored = torch.from_numpy(np.stack([window.scored for window in windows])) + n_base
     prompt = torch.linspace(0, n_base - 1, min(PROMPT_SCORED, n_base)).long().expand(n_windows, -1)
     rows = torch.cat([prompt, scored], dim=1)
@@ -193,7 +178,7 @@ def batch_loss(network: Any, windows: Sequence[Window], n_base: int) -> Tensor:
     log_depth = observed[window_of, rows].sum(dim=-1, keepdim=True).clamp_min(1.0).log()
     log_mean = log_share + log_depth
     target = torch.from_numpy(np.stack([window.target for window in windows]))
-    query = nb_expected_loss(target * log_depth[:, n_prompt:].exp(), log_mean[:, n_prompt:], theta.detach())
+    query = nb_divergence(target * log_depth[:, n_prompt:].exp(), log_mean[:, n_prompt:], theta.detach())
     context = nb_negative_log_likelihood(observed[window_of, prompt], log_mean[:, :n_prompt], theta)
     error = torch.log1p(PER * log_share[:, n_prompt:].exp()) - torch.log1p(PER * target)
     logits = forward.confidence(network, states[:, :n_base].mean(dim=1).detach(), states[:, n_base:].detach())
@@ -202,16 +187,43 @@ def batch_loss(network: Any, windows: Sequence[Window], n_base: int) -> Tensor:
     return query + ERROR_WEIGHT * error.square().mean() + CONTEXT_WEIGHT * context + CONFIDENCE_WEIGHT * confidence
 
 
+def _window_states(network: Any, windows: Sequence[Window], n_base: int) -> tuple[Tensor, Tensor]:
+    """Counts of all cells of the windows, and their final states (windows, cells, width)."""
+    observed = torch.from_numpy(np.stack([window.observed for window in windows]))
+    features = observed.clone()
+    for row, window in enumerate(windows):
+        features[row, :, torch.from_numpy(window.hidden_genes)] = 0.0
+    n_windows, n_cells, _ = observed.shape
+    n_kept = int(KEPT_SHARE * n_cells)
+    tokens = forward.tokenize(network, features.flatten(0, 1)).unflatten(0, (n_windows, n_cells))
+    rest = torch.cat([tokens[:, n_kept:n_base], tokens[:, n_base:] + network.query_pos_embedding], dim=1)
+    kept = forward.run_kept(network, tokens[:, :n_kept])
+    return observed, torch.cat([kept.final, forward.run_rest(network, kept, torch.arange(n_windows), rest)], dim=1)
+
+
+@torch.no_grad()
+def _start_from_data(network: Any, maker: WindowMaker, seed: int) -> None:
+    """First weights from the training cells; the head is fitted to windows as they will come."""
+    start_from_data(network, maker.cells, maker.pool)
+    states, targets = [], []
+    for number in range(HEAD_BATCHES):
+        rng = np.random.default_rng([seed, 7, number])
+        n_base = maker.draw_base_size(rng)
+        windows = _draw(maker, rng, n_base, 8)
+        _, final = _window_states(network, windows, n_base)
+        states += [final[i, n_base + window.scored].numpy() for i, window in enumerate(windows)]
+        targets += [window.target for window in windows]
+    fit_head(network, np.concatenate(states), np.concatenate(targets))
+
+
 def _draw(maker: WindowMaker, rng: np.random.Generator, n_base: int, n_windows: int) -> list[Window]:
     n_scored = min(QUERY_SCORED, maker.n_cells - n_base)
     return [maker.draw(rng, n_base, n_scored) for _ in range(n_windows)]
 
 
-def _validation_windows(
-    data: TrainingCells, n_cells: int, mixture: Mixture, seed: int
-) -> list[tuple[int, list[Window]]]:
+def _validation_windows(maker: WindowMaker, seed: int) -> list[tuple[int, list[Window]]]:
     """Windows of cells that training never sees, the same at every validation."""
-    maker = WindowMaker(data, n_cells, mixture, data.validation)
+    maker = WindowMaker(maker.cells, maker.n_cells, maker.mixture, maker.cells.validation)
     rng = np.random.default_rng([seed, 4])
     sizes = [maker.draw_base_size(rng) for _ in range(VALIDATION_BATCHES)]
     return [(n_base, _draw(maker, rng, n_base, 8)) for n_base in sizes]
@@ -229,17 +241,6 @@ def _validate(network: Any, checks: list[tuple[int, list[Window]]], progress: _P
     else:
         progress.stale += 1
     log.info("step %d: training loss %.4f, validation loss %.4f", progress.step, np.mean(losses), loss)
-
-
-def _start_near_the_mean(network: Any, data: TrainingCells) -> None:
-    """Output biases at the log mean expression, small last weights: training starts from the mean cell."""
-    share = data.counts[~data.validation & ~data.held_out].sum(axis=0, dtype=np.float64)
-    share = (share + 0.5) / (share + 0.5).sum()
-    last = network.output_mlp[-1]
-    with torch.no_grad():
-        last.weight.mul_(0.3)
-        last.bias[0::2] = torch.from_numpy(np.log(share)).float() - float(np.log(share).mean())
-        last.bias[1::2] = 1.0
 
 
 def _shape(settings: TrainSettings, n_genes: int) -> Architecture:

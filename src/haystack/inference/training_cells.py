@@ -133,7 +133,7 @@ def choose_genes(matrices: Sequence, names: Sequence[Sequence[str]], n_genes: in
     return sorted({*ranked[:n_genes], *wanted})
 
 
-def residual_variance(matrix) -> NDArray[np.float64]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def residual_variance(matrix) -> NDArray[np.float64]:  # type: ignore[no-untyped-def]
     """Variance of the clipped Pearson residuals of each column of a sparse count matrix (cells x genes)."""
     n_cells = matrix.shape[0]
     depth = np.asarray(matrix.sum(axis=1), dtype=np.float64).ravel()
@@ -162,12 +162,17 @@ def _label(frame: pd.DataFrame, atlas: str) -> pd.DataFrame:
     """The four labels as plain strings; cells without a cell type cannot be used."""
     labels = [column for column in frame.columns if column.endswith(("_cl_id", "_name", "_original", "donor_id"))]
     frame = frame.astype(dict.fromkeys(labels, object))
-    cell_type = frame["cell_type_cl_id"].fillna(frame["cell_type_name"]).fillna(frame["cell_type_original"])
+    cell_type = frame["cell_type_cl_id"]
+    for other in ("cell_type_name", "cell_type_original"):
+        cell_type = cell_type.where(cell_type.notna(), frame[other])
     perturbation = (
         frame["perturbation_name"].fillna(frame["perturbation_original"]).where(~frame["is_control"], CONTROL)
     )
     labelled = frame[["row", "held_out"]].assign(
-        atlas=atlas, cell_type=cell_type, perturbation=perturbation, donor=frame["donor_id"].fillna("")
+        atlas=atlas,
+        cell_type=cell_type,
+        perturbation=perturbation,
+        donor=frame["donor_id"].where(frame["donor_id"].notna(), ""),
     )
     return labelled[labelled["cell_type"].notna() & labelled["perturbation"].notna()]
 
@@ -179,7 +184,7 @@ def _sample(frame: pd.DataFrame, per_set: int, seed: int) -> pd.DataFrame:
     return shuffled[order < per_set].sort_values("row")
 
 
-def _columns(matrix, names: Sequence[str], genes: Sequence[str]) -> NDArray[np.uint16]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _columns(matrix, names: Sequence[str], genes: Sequence[str]) -> NDArray[np.uint16]:  # type: ignore[no-untyped-def]
     position = {name.upper(): index for index, name in enumerate(names)}
     found = [(target, position[gene]) for target, gene in enumerate(genes) if gene in position]
     out = np.zeros((matrix.shape[0], len(genes)), dtype=np.uint16)

@@ -1,4 +1,4 @@
-"""How good is a trained model on what it never saw? Always beside the baselines, with the truth's controls kept apart."""
+"""How good is a model on what it never saw? Always beside the baselines, with the truth's controls kept apart."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PROMPT_CELLS, QUERY_CELLS = 128, 128
 class HeldOut:
     """One question: cells of `cell_type` under `perturbation`, prompted with cells of `prompt_type`.
 
-    Figures are Pearson correlations, over the model's genes, of predicted and true changes of mean log(1 + CP10k). The true
-    change is that of held-out perturbed cells against control cells that served neither as query nor as prompt.
+    Figures are Pearson correlations, over the model's genes, of predicted and true changes of mean log(1 + CP10k). The
+    true change is that of held-out perturbed cells against control cells that served neither as query nor as prompt.
     """
 
     atlas: str

@@ -4,11 +4,11 @@ Kinds of windows:
 
 - *perturbed*: prompt cells of some types under a perturbation; control cells of (mostly) another type as query;
 - *control*: control prompt cells; the query stays what it is;
-- *synthetic*: a made-up perturbation (random genes, random effects) laid over control cells. There are as many of these
-  as one likes, on every cell type and across atlases, which teaches to copy a change that was never seen.
+- *synthetic*: a made-up perturbation (real ones mixed, genes left out at random) laid over control cells. There are as
+  many of these as one likes, on every cell type and across atlases, which teaches to copy a change that was never seen.
 
 What a query cell should become is an expectation, the mean profile of its type (and donor) under the condition: nobody
-measured the same cell twice, so the likelihood of a random counterpart has the same gradient in the mean, with more noise.
+measured the same cell twice, and the likelihood of a random counterpart has the same gradient in the mean, but noisier.
 Where all prompt cells come from one donor, the query becomes that donor's; else each query cell keeps its own.
 """
 
@@ -41,8 +41,8 @@ SWAPPED = 0.5
 """windows in which some query cells are finished already, as they are in later steps of generation"""
 MASKED_GENES = (0.1, 0.3)
 """half of the windows lose this share of genes in the input"""
-BACKGROUND = 2e-6
-"""share of counts that a silent gene is taken to have when a made-up perturbation raises it"""
+BACKGROUND = 1e-5
+"""share of counts added before ratios are taken, and what a silent gene has when a made-up perturbation raises it"""
 MIN_DONOR_CELLS = 10
 """fewer cells than this do not make a donor's profile"""
 
@@ -94,6 +94,7 @@ class WindowMaker:
         self.cells = cells
         self.n_cells = n_cells
         self.mixture = mixture
+        self.pool = pool
         pools = cells.pools(pool)
         self.controls = {(a, t): rows for (a, p, t), rows in pools.items() if p == CONTROL}
         self.perturbed: dict[tuple[str, str], dict[str, Rows]] = {}
@@ -103,6 +104,7 @@ class WindowMaker:
         self._pools = pools
         self._depth = cells.depth()
         self._profiles: dict[tuple[str, str, str, str], Floats] = {}
+        self._folds: dict[tuple[str, str, str], NDArray[np.float64]] = {}
         self._conditions = [
             (atlas, perturbation)
             for (atlas, perturbation), types in self.perturbed.items()
@@ -110,7 +112,7 @@ class WindowMaker:
         ]
         if not self._conditions:
             raise ModelError(
-                "model.train: no cell type has both control and perturbed cells left; loosen the hold-outs or add atlases"
+                "model.train: no cell type has both control and perturbed cells left; loosen hold-outs or add an atlas"
             )
 
     def draw_base_size(self, rng: np.random.Generator) -> int:
@@ -211,13 +213,30 @@ class WindowMaker:
         return self._profiles[key]
 
     def _effect(self, rng: np.random.Generator) -> Effect:
-        """Genes and fold changes of a made-up perturbation: mostly up, log-normal sizes."""
-        n_genes = len(self.cells.genes)
-        size = int(np.clip(np.exp(rng.normal(3.7, 0.7)), 5, n_genes // 4))
-        genes = rng.permutation(n_genes)[:size]
-        log2_fold = np.abs(rng.normal(0, 1, size)) * rng.uniform(1.0, 2.5)
-        log2_fold *= np.where(rng.random(size) < 0.7, 1, -1)
-        return genes, np.exp2(log2_fold)
+        """Genes and fold changes of a made-up perturbation: one to three real ones mixed, some of their genes left out."""
+        mixed = np.zeros(len(self.cells.genes))
+        for _ in range(rng.integers(1, 4)):
+            atlas, perturbation = self._conditions[rng.integers(len(self._conditions))]
+            types = [t for t in self.perturbed[atlas, perturbation] if (atlas, t) in self.controls]
+            one = self._log2_fold(atlas, perturbation, types[rng.integers(len(types))])
+            kept = rng.random(len(one)) < rng.uniform(0.3, 1.0)
+            mixed += one * kept * rng.uniform(0.5, 1.5) * (1 if rng.random() < 0.8 else -1)
+        genes = np.flatnonzero(mixed)
+        return genes, np.exp2(mixed[genes].clip(-5, 5))
+
+    def _log2_fold(self, atlas: str, perturbation: str, cell_type: str) -> NDArray[np.float64]:
+        """Change of a cell type under a perturbation; zero where the counts do not show it."""
+        key = (atlas, perturbation, cell_type)
+        if key not in self._folds:
+            totals = [
+                self.cells.counts[rows].sum(axis=0, dtype=np.float64)
+                for rows in (self._pools[key], self.controls[atlas, cell_type])
+            ]
+            shares = [total / total.sum() + BACKGROUND for total in totals]
+            change = np.log2(shares[0] / shares[1])
+            error = np.sqrt(sum(2 / (total + 1) for total in totals)) / np.log(2)
+            self._folds[key] = np.where(np.abs(change) > np.maximum(3 * error, 0.3), change, 0.0)
+        return self._folds[key]
 
     def _apply(self, rng: np.random.Generator, rows: Rows, effect: Effect) -> Floats:
         """Lay a made-up perturbation over cells: raised genes gain Poisson counts, lowered ones are thinned."""

@@ -152,7 +152,7 @@ def ask(label: str, perturbation: str | None = "IFN-beta", **fields: Any) -> Str
     task = TaskType.PERTURBATION_NOVEL_CELL_TYPES if perturbation else TaskType.CELL_TYPE_IMPUTATION
     return StructuredQuery(
         raw_query="made by hand",
-        task_type=task,
+        task_type=fields.pop("task_type", task),
         cell_type_query=label,
         cell_type_cl_id=TYPES[label],
         cell_type_name=NAMES.get(label, label),

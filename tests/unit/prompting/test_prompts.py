@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from haystack.contracts import ControlStrategy, Prompts, read_cells, read_json, write_json
+from haystack.contracts import ControlStrategy, Prompts, TaskType, read_cells, read_json, write_json
 from haystack.contracts.retrieval import RowSelection
 from haystack.errors import AtlasError, ContractError, RetrievalError
 
@@ -59,6 +59,32 @@ def test_prompts_are_different_paired_and_apart_from_the_query_cells(world, ques
     query = obs.iloc[[row for _, row in _rows(prompts.query_cells.rows)]]
     assert set(query["label"]) == {"B cells"}
     assert set(query["treatment"]) == {"PBS"}
+
+
+@pytest.mark.parametrize("prompt_cells", [10, 45, 300])
+@pytest.mark.parametrize(("query_cells", "prompts_per_iteration"), [(20, 1), (500, 6)])
+def test_roles_stay_apart_whatever_the_sizes(
+    world, question, settings, tmp_path: Path, prompt_cells: int, query_cells: int, prompts_per_iteration: int
+) -> None:
+    sizes = {"prompt_cells": prompt_cells, "query_cells": query_cells}
+    chosen = settings(prompting=sizes, prompts_per_iteration=prompts_per_iteration)
+    prompts = world.run(question("NK cells"), tmp_path, chosen)
+    _assert_sound(prompts)
+    assert len(prompts.prompts) <= prompts_per_iteration
+    assert len(_rows(prompts.query_cells.rows)) <= query_cells
+    assert all(len(_rows(prompt.prompt_rows)) <= prompt_cells for prompt in prompts.prompts)
+    assert all(len(_rows(p.control_rows)) <= len(_rows(p.prompt_rows)) for p in prompts.prompts)
+
+
+def test_hybrid_questions_join_two_atlases(world, question, settings, tmp_path: Path) -> None:
+    query = question("B cells", task_type=TaskType.CROSS_DATASET_GENERATION, reference_dataset="PBMC")
+    prompts = world.run(query, tmp_path, settings())
+    _assert_sound(prompts)
+    assert {atlas for atlas, _ in _rows(prompts.query_cells.rows)} == {"pbmc"}
+    (prompt,) = prompts.prompts
+    assert {s.atlas for s in prompt.cell_sets} == {"lone"}
+    cells = read_cells(tmp_path / "iter_1" / "cells.h5ad")
+    assert "ONLY" in cells.var_names
 
 
 def test_the_best_prompt_is_the_asked_perturbation_in_the_asked_type(world, question, settings, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ FREE = {
     "vessel": 0.2, "sensu": 0.05, "vertebrata": 0.05, "tract": 0.2, "cortical": 0.2,
 }  # fmt: skip
 DEAR = {"mouse": 1.2, "mmus": 1.2, "primate": 1.2, "fetal": 0.8, "embryonic": 0.8}
+UNSAID = {"epithelial", "endothelial"}  # the tissue usually says so
+LEAST_COST = 0.45
 UNSAID_MARKER = 1.0  # weight of a marker that a name has and the label has not
 _IS_MARKER = re.compile(r"cd\d|.*!")
 
@@ -73,6 +75,13 @@ class Vocabulary:
         return self.together[word]
 
 
+def _cost(word: str, weight: float) -> float:
+    """What it costs a name to say a word that the label does not: however common the word, it is a claim."""
+    if word in FREE or word in UNSAID:
+        return weight
+    return UNSAID_MARKER if _IS_MARKER.match(word) else max(weight, LEAST_COST)
+
+
 def name_lines(cl: Ontology) -> Iterator[str]:
     """Every distinct name of the Cell Ontology as canonical words: id, l or s, 1 or 0 (names something), words."""
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -112,5 +121,5 @@ def vocabulary() -> Vocabulary:
                 terms_of[word].add(term_id)
     total = math.log(len(by_term))
     weight = {word: 1 - math.log(len(found)) / total for word, found in terms_of.items()} | FREE | DEAR
-    cost = {word: UNSAID_MARKER if _IS_MARKER.match(word) else value for word, value in weight.items()}
+    cost = {word: _cost(word, value) for word, value in weight.items()}
     return Vocabulary(names, dict(by_word), dict(by_term), weight, cost)

@@ -172,6 +172,14 @@ def test_donor_context_takes_the_donors_other_types_then_donors_alike(ask, sets)
     assert "age" in _reason(Strategy.DONOR_CONTEXT, query, frame, "alike")
 
 
+def test_donor_context_keeps_to_the_asked_perturbation_where_there_is_one(ask, sets) -> None:
+    frame = sets(
+        {"id": "asked", "type": "T cell", "donor": "a:d1", "perturbation": "IFN-beta"},
+        {"id": "other", "type": "T cell", "donor": "a:d1", "perturbation": "IL-4"},
+    )
+    assert set(_relevance(Strategy.DONOR_CONTEXT, ask(target_donor_id="d1"), frame)) == {"asked"}
+
+
 def test_donors_are_alike_by_the_target_donors_own_facts(ask, sets) -> None:
     frame = sets(
         {"id": "own", "type": "T cell", "donor": "a:d1", "disease": SICK},

@@ -16,7 +16,8 @@ def propose(question: Question) -> Proposals:
     """The donor's own cells: 0.9 + 0.1 x nearness of type. Donors alike: 0.85 x likeness x (0.7 + 0.3 x nearness).
 
     Likeness is the weighted share of known facts (disease 2, tissue 2, age 1, sex 1, condition 1) that a donor shares.
-    A disease that the question states must be shared.
+    A disease that the question states must be shared. In a perturbational question donors must show the asked
+    perturbation.
     """
     profile = target_profile(question)
     likeness = profile.likeness(question)
@@ -32,4 +33,7 @@ def propose(question: Question) -> Proposals:
         donor = question.index.label("donor_id", row) or "a donor without a name"
         return f"{donor} is alike in {', '.join(shared) or 'a form of the disease'}; {question.type_words(row)}"
 
-    return Proposals.where(np.where(question.target_donor_rows, own, alike), question.pool, explain)
+    relevance = np.where(question.target_donor_rows, own, alike)
+    if question.wants_perturbed:
+        relevance = relevance * question.perturbation_match
+    return Proposals.where(relevance, question.pool, explain)

@@ -19,6 +19,7 @@ from haystack.config import Section, Settings, settings_schema
 from haystack.contracts import Contract
 from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import RunLog
+from haystack.contracts.validation import Validation
 
 FILES: dict[str, type[Contract]] = {
     "query": contracts.StructuredQuery,
@@ -28,6 +29,7 @@ FILES: dict[str, type[Contract]] = {
     "decision": contracts.Decision,
     "failure": Failure,
     "log": RunLog,
+    "validation": Validation,
 }
 HEADER = """\
 # HAYSTACK's settings: biology and method. Machines are in profiles/. What stands here are the defaults, and every key

@@ -1,3 +1,28 @@
+rule validate_prediction:
+    input:
+        query="results/runs/{run_id}/query.json",
+        predictions=plan.best_iteration(checkpoints, "predictions.h5ad"),
+        shown=plan.best_iteration(checkpoints, "cells.h5ad"),
+        grounding=plan.best_iteration(checkpoints, "grounding.json"),
+        cells=plan.cells_tables,
+        atlases=plan.atlas_files,
+        libraries=plan.library_files,
+    output:
+        validation="results/runs/{run_id}/validation.json",
+    log:
+        "logs/runs/{run_id}/validate_prediction.log",
+    params:
+        settings=plan.get("validation", "de", "enrichment", "grounding", "seed"),
+        entries=plan.atlas_entries(),
+        code=plan.code("grounding"),
+    conda:
+        "../envs/haystack.yaml"
+    message:
+        "Run {wildcards.run_id}: setting the prediction beside the measured cells that were held out"
+    script:
+        "../scripts/validate_prediction.py"
+
+
 rule collect_outputs:
     input:
         query="results/runs/{run_id}/query.json",
@@ -10,6 +35,7 @@ rule collect_outputs:
         predictions=plan.best_iteration(checkpoints, "predictions.h5ad"),
         model=plan.model_files,
         cell_sets="results/index/cell_sets.parquet",
+        validation=plan.validation,
     output:
         predictions="results/runs/{run_id}/{run_id}_predictions.h5ad",
         log="results/runs/{run_id}/{run_id}_log.json",

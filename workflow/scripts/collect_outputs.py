@@ -20,4 +20,5 @@ if "snakemake" in globals():
             out_log=Path(snakemake.output.log),
             out_de=Path(snakemake.output.de),
             out_enrichment=Path(snakemake.output.enrichment),
+            validation=next(map(Path, snakemake.input.validation), None),
         )

@@ -10,6 +10,7 @@ from haystack.contracts.base import Contract
 from haystack.contracts.grounding import Decision, Grounding
 from haystack.contracts.query import ControlStrategy, StructuredQuery
 from haystack.contracts.retrieval import CellSet, Refinement, Strategy
+from haystack.contracts.validation import Validation
 
 Confidence = Literal["high", "medium", "low", "not scored"]
 
@@ -42,6 +43,7 @@ class PromptLog(Contract):
     prompt_id: str
     strategies: list[Strategy]
     cell_sets: list[CellSet]
+    cells_per_set: dict[str, int] = Field(description="cell_set_id -> prompt cells taken from it")
     n_prompt_cells: int = Field(ge=0)
     n_control_cells: int = Field(ge=0)
     control_strategy: ControlStrategy
@@ -61,6 +63,7 @@ class IterationLog(Contract):
     prompts: list[PromptLog]
     n_query_cells: int = Field(ge=0)
     query_cell_sets: list[CellSet]
+    query_cells_per_set: dict[str, int] = Field(description="cell_set_id -> query cells taken from it")
     grounding: Grounding
     decision: Decision
 
@@ -83,6 +86,9 @@ class Answer(Contract):
     composite_value: float | None = None
     composite_score: int | None = None
     percentile: float | None = None
+    best_null: float | None = Field(
+        default=None, description="largest composite of the nulls, unchanged cells included"
+    )
     weight_evaluated: float = Field(default=0, ge=0, le=1, description="share of the configured weights with a score")
     confidence: Confidence
     confidence_reasons: list[str] = Field(description="the conditions of the rule that decided the class")
@@ -118,6 +124,7 @@ class RunLog(Contract):
     simulated: bool = Field(description="true: cells of the best prediction come from a simulated atlas")
     query: StructuredQuery
     answer: Answer
+    validation: Validation | None = Field(default=None, description="against the measured truth, where one is named")
     iterations: list[IterationLog]
     settings: dict[str, Any] = Field(description="the effective settings of the run, all of them")
     seeds: dict[str, int]

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from haystack.grounding.de import differential_expression
     from haystack.grounding.ground import enrich_predictions, ground_cells, ground_predictions, load_evidence
     from haystack.grounding.refine import refine
+    from haystack.grounding.truth import validate_prediction
 
 __all__ = [
     "differential_expression",
@@ -16,6 +17,7 @@ __all__ = [
     "ground_predictions",
     "load_evidence",
     "refine",
+    "validate_prediction",
 ]
 
 _HOME = {
@@ -25,6 +27,7 @@ _HOME = {
     "ground_predictions": "ground",
     "load_evidence": "ground",
     "refine": "refine",
+    "validate_prediction": "truth",
 }
 
 

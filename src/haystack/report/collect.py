@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from haystack.config import AtlasEntry, Settings
-from haystack.contracts import DE, ENRICHMENT, Decision, StructuredQuery, read_json, read_table, write_json
+from haystack.contracts import (
+    DE,
+    ENRICHMENT,
+    Decision,
+    RowSelection,
+    StructuredQuery,
+    read_json,
+    read_table,
+    write_json,
+)
 from haystack.contracts.runlog import Answer, AtlasLog, IterationLog, PathwayHit, PromptLog, RunLog
+from haystack.contracts.validation import Validation
 from haystack.files import sha256, whole_file
-from haystack.report.confidence import classify, weight_share
+from haystack.report.confidence import best_null, classify, weight_share
 from haystack.report.predictions import build_predictions, inference_facts
-from haystack.report.provenance import LICENCES, checksum, package_versions, read_timing
+from haystack.report.provenance import checksum, licences, package_versions, read_timing
 from haystack.report.read import Best, Iteration, find_best, read_iterations
 
 if TYPE_CHECKING:
@@ -36,6 +46,7 @@ def collect_outputs(
     out_log: Path,
     out_de: Path,
     out_enrichment: Path,
+    validation: Path | None = None,
 ) -> None:
     """Write what stands for a finished run.
 
@@ -53,6 +64,8 @@ def collect_outputs(
         name -> file or folder whose checksum the log keeps (atlases, index, model, gene sets).
     benchmarks
         folder with Snakemake's `{stage}/{run_id}.iter_{iteration}.tsv`; what is absent is left out.
+    validation
+        `validation.json`, where the config names the measured truth.
 
     Raises
     ------
@@ -81,6 +94,7 @@ def collect_outputs(
         simulated=any(name in used and entry.simulated for name, entry in atlases.items()),
         query=query,
         answer=_answer(best, de, enrichment, settings),
+        validation=read_json(validation, Validation) if validation else None,
         iterations=history,
         settings=settings.model_dump(mode="json"),
         seeds={"settings": settings.seed} | {f"iteration_{item.number}": item.prompts.seed for item in iterations},
@@ -98,7 +112,7 @@ def collect_outputs(
         ],
         inputs={name: checksum(path) for name, path in inputs.items()},
         outputs=_output_checksums(run_dir, iterations, {out_de, out_enrichment, out_predictions}),
-        licences=LICENCES,
+        licences=licences(settings.model.kind),
         timing=read_timing(Path(benchmarks), run_id),
     )
     write_json(out_log, log)
@@ -147,6 +161,7 @@ def _iteration_log(iteration: Iteration) -> IterationLog:
             prompt_id=prompt.prompt_id,
             strategies=prompt.strategies,
             cell_sets=prompt.cell_sets,
+            cells_per_set=_cells_per_set(prompt.prompt_rows),
             n_prompt_cells=sum(len(part.rows) for part in prompt.prompt_rows),
             n_control_cells=sum(len(part.rows) for part in prompt.control_rows),
             control_strategy=prompt.control_strategy,
@@ -165,9 +180,17 @@ def _iteration_log(iteration: Iteration) -> IterationLog:
         prompts=prompts,
         n_query_cells=sum(len(part.rows) for part in iteration.prompts.query_cells.rows),
         query_cell_sets=iteration.prompts.query_cells.cell_sets,
+        query_cells_per_set=_cells_per_set(iteration.prompts.query_cells.rows),
         grounding=iteration.grounding,
         decision=iteration.decision,
     )
+
+
+def _cells_per_set(rows: Sequence[RowSelection]) -> dict[str, int]:
+    cells: dict[str, int] = {}
+    for part in rows:
+        cells[part.cell_set_id] = cells.get(part.cell_set_id, 0) + len(part.rows)
+    return cells
 
 
 def _answer(best: Best, de: pd.DataFrame, enrichment: pd.DataFrame, settings: Settings) -> Answer:
@@ -187,6 +210,7 @@ def _answer(best: Best, de: pd.DataFrame, enrichment: pd.DataFrame, settings: Se
         composite_value=scores.composite_value if scores else None,
         composite_score=scores.composite_score if scores else None,
         percentile=scores.percentile if scores else None,
+        best_null=best_null(scores) if scores else None,
         weight_evaluated=share,
         confidence=confidence,
         confidence_reasons=reasons,

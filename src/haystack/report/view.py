@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from haystack.contracts import Component, PromptGrounding, StructuredQuery
+from haystack.contracts import CellSet, Component, PromptGrounding, StructuredQuery
 from haystack.contracts.runlog import IterationLog, RunLog
+from haystack.report.confidence import BARS, above_nulls, best_null
 from haystack.report.predictions import expected_genes
-from haystack.report.words import COMPONENTS, NULLS, REASONS, STRATEGIES, count, listed, spoken
+from haystack.report.words import COMPONENTS, NULLS, REASONS, STRATEGIES, count, listed, number, spoken
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 TERMS_SHOWN = 16
 FACTORS_SHOWN = 16
 DETAILS_SHOWN = 15
+DONORS_SHOWN = 6
 DOT_CELLS = 4
 """cells per dot of the prompt picture"""
 MIN_NEGLOG = 1e-300
@@ -53,9 +56,10 @@ def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
         subject = f"For {plural(cells)}{where}, compared with their control, the model predicts"
     de = log.settings["de"]
     limits = f"adjusted p below {de['padj']:g} and at least {de['log2fc']:g} log2 units of change"
+    last = [*_expected_sentence(log, own), *_null_sentence(log)]
     if answer.n_de == 0:
         sentences = [f"{subject} no gene to change clearly.", f"None of {n_tested:,} tested genes passes {limits}."]
-        return [*sentences, *_expected_sentence(log, own)]
+        return [*sentences, *last]
     sentences = [
         f"{subject} {count(answer.n_up, 'gene')} to go up and {count(answer.n_down, 'gene')} to go down, "
         f"of {n_tested:,} tested ({limits})."
@@ -65,7 +69,7 @@ def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
         sentences.append(f"They belong above all to {listed(terms)}.")
     else:
         sentences.append("No gene set stands out among them.")
-    return [*sentences, *_expected_sentence(log, own)]
+    return [*sentences, *last]
 
 
 def _treated(query: StructuredQuery) -> str:
@@ -75,6 +79,19 @@ def _treated(query: StructuredQuery) -> str:
         return f"treated with {what}"
     direction = query.perturbations[0].direction if query.perturbations else None
     return {-1: f"that lose {what}", 1: f"that gain {what}"}.get(direction or 0, f"with {what} changed")
+
+
+def _null_sentence(log: RunLog) -> list[str]:
+    """A warning where the evidence speaks as loudly for a null as for the prediction."""
+    grounding = best_grounding(log)
+    margin = above_nulls(grounding) if grounding else None
+    if grounding is None or margin is None or margin >= BARS["medium"].above_nulls:
+        return []
+    names = [NULLS.get(name, spoken(name)) for name, value in grounding.nulls.items() if value == best_null(grounding)]
+    return [
+        f"Take it with care: the evidence scores {number(grounding.composite_value, 1)} for this prediction, "
+        f"and {number(best_null(grounding), 1)} for {listed(names)}."
+    ]
 
 
 def _expected_sentence(log: RunLog, own: pd.DataFrame) -> list[str]:
@@ -218,7 +235,7 @@ def not_evaluated(log: RunLog, de: pd.DataFrame, methods: set[str]) -> list[str]
     if log.answer.best_prompt_id is not None:
         if "ulm" not in methods:
             said.append(f"Transcription factor activities: {no_factors(log)}.")
-        if grounding is not None and grounding.ceiling is None:
+        if grounding is not None and grounding.ceiling is None and log.validation is None:
             said.append("Distance to the truth: no measured cells are named as the truth, so the score has no ceiling.")
     return said
 
@@ -290,12 +307,31 @@ def prompt_cards(log: RunLog) -> list[dict[str, Any]]:
                 "is_best": prompt.prompt_id == log.answer.best_prompt_id,
                 "score": grounding.composite_value if grounding else None,
                 "n_de": grounding.n_de if grounding else None,
-                "prompt_dots": math.ceil(prompt.n_prompt_cells / DOT_CELLS),
+                "groups": cell_groups(prompt.cell_sets, prompt.cells_per_set),
                 "control_dots": math.ceil(prompt.n_control_cells / DOT_CELLS),
                 "why": [STRATEGIES.get(name, spoken(name)) for name in prompt.strategies],
             }
         )
     return sorted(cards, key=lambda card: not card["is_best"])
+
+
+def cell_groups(cell_sets: Sequence[CellSet], cells: dict[str, int]) -> list[dict[str, Any]]:
+    """Cell sets of one kind (cell type, perturbation, atlas, condition) together, with their donors; largest first."""
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    for item in cell_sets:
+        what = item.cell_type_name or "cells of unknown type"
+        what += f" + {item.perturbation_name}" if item.perturbation_name else ""
+        place = f"{item.atlas}, {item.sample_condition}" if item.sample_condition else item.atlas
+        group = groups.setdefault((what, place), {"what": what, "n": 0, "donors": []})
+        group["n"] += cells.get(item.cell_set_id, 0)
+        if item.donor_id:
+            group["donors"].append(item.donor_id.split(":", 1)[-1])
+    for (_, place), group in groups.items():
+        donors = sorted(set(group["donors"]))
+        shown = listed(donors) if len(donors) <= DONORS_SHOWN else f"{len(donors)} donors"
+        group["origin"] = place + (f"; {'donor' if len(donors) == 1 else 'donors'} {shown}" if donors else "")
+        group["dots"] = math.ceil(group["n"] / DOT_CELLS)
+    return sorted(groups.values(), key=lambda group: -group["n"])
 
 
 def agreement(de: pd.DataFrame, best_prompt_id: str | None) -> list[dict[str, Any]]:
@@ -386,7 +422,6 @@ def map_data(cell_map: CellMap | None) -> dict[str, Any] | None:
         },
         "explained": [round(value, 4) for value in cell_map.explained],
         "n_genes": cell_map.n_genes,
-        "measured_control": cell_map.measured_control,
     }
 
 

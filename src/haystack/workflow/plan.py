@@ -74,6 +74,11 @@ class Plan:
         """run_id -> question, in the order of the table."""
         return {run.run_id: run.query for run in self.runs.values()}
 
+    def validation(self, wildcards: Wildcards) -> list[str]:
+        """`validation.json`, where the run names the measured truth."""
+        named = self.runs[wildcards.run_id].settings.validation
+        return [f"results/runs/{wildcards.run_id}/validation.json"] if named else []
+
     def checksummed(self, wildcards: Wildcards) -> dict[str, str]:
         """Name -> file whose checksum a run's log keeps."""
         libraries = self.runs[wildcards.run_id].settings.enrichment.libraries

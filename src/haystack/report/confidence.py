@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from haystack.contracts import PromptGrounding
 from haystack.contracts.runlog import Confidence
-from haystack.report.words import percent
+from haystack.report.words import number, percent
 
 
 @dataclass(frozen=True)
@@ -15,18 +15,20 @@ class Bar:
 
     score: int
     percentile: float
+    above_nulls: float
     weight_evaluated: float
 
 
 BARS: dict[Confidence, Bar] = {
-    "high": Bar(score=7, percentile=95, weight_evaluated=0.75),
-    "medium": Bar(score=5, percentile=80, weight_evaluated=0.5),
+    "high": Bar(score=7, percentile=95, above_nulls=1.0, weight_evaluated=0.75),
+    "medium": Bar(score=5, percentile=80, above_nulls=0.5, weight_evaluated=0.5),
 }
 
 RULE = (
-    "High: composite score of at least 7, above 95 % of its nulls, with at least three quarters of the evidence "
-    "evaluated. Medium: at least 5, above 80 %, at least half. Low: anything less. Not scored: less than half of the "
-    "evidence could be evaluated."
+    "High: composite score of at least 7, above 95 % of random draws, at least 1 point above the best of its nulls "
+    "(unchanged cells, shuffled labels, random genes), and at least three quarters of the evidence evaluated. "
+    "Medium: at least 5, above 80 %, half a point, half of the evidence. Low: anything less. "
+    "Not scored: less than half of the evidence could be evaluated."
 )
 
 
@@ -64,15 +66,33 @@ def weight_share(grounding: PromptGrounding | None, weights: dict[str, float]) -
     return min(1.0, sum(known[name] for name, part in grounding.components.items() if part.evaluated) / total)
 
 
+def best_null(grounding: PromptGrounding) -> float | None:
+    """Largest composite of the nulls; None where there are none."""
+    return max((value for value in grounding.nulls.values() if value is not None), default=None)
+
+
+def above_nulls(grounding: PromptGrounding) -> float | None:
+    """Points of the composite above the best of its nulls; None where either is missing."""
+    best = best_null(grounding)
+    return None if best is None or grounding.composite_value is None else grounding.composite_value - best
+
+
 def _failed(grounding: PromptGrounding, weight_evaluated: float, bar: Bar, name: str) -> list[str]:
     failed = []
     if (grounding.composite_score or 0) < bar.score:
         failed.append(f"composite score {grounding.composite_score}; {name} confidence needs {bar.score}")
     if grounding.percentile is None:
-        failed.append(f"the score could not be compared with nulls; {name} confidence needs that")
+        failed.append(f"the score could not be compared with random draws; {name} confidence needs that")
     elif grounding.percentile < bar.percentile:
         failed.append(
-            f"above {grounding.percentile:.3g} % of its nulls; {name} confidence needs {bar.percentile:.0f} %"
+            f"above {grounding.percentile:.3g} % of random draws; {name} confidence needs {bar.percentile:.0f} %"
+        )
+    margin = above_nulls(grounding)
+    if margin is None:
+        failed.append(f"no null was scored; {name} confidence needs one")
+    elif margin < bar.above_nulls:
+        failed.append(
+            f"{number(margin, 1)} points above the best of its nulls; {name} confidence needs {bar.above_nulls:g}"
         )
     if weight_evaluated < bar.weight_evaluated - 1e-9:
         failed.append(
@@ -85,6 +105,7 @@ def _failed(grounding: PromptGrounding, weight_evaluated: float, bar: Bar, name:
 def _met(grounding: PromptGrounding, weight_evaluated: float) -> list[str]:
     return [
         f"composite score {grounding.composite_score} of 10",
-        f"above {grounding.percentile:.3g} % of its nulls",
+        f"above {grounding.percentile:.3g} % of random draws",
+        f"{number(above_nulls(grounding), 1)} points above the best of its nulls",
         f"{percent(weight_evaluated)} of the evidence evaluated",
     ]

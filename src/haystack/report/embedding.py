@@ -25,11 +25,9 @@ class CellMap:
     groups: dict[str, np.ndarray]
     explained: tuple[float, float]
     n_genes: int
-    measured_control: bool
-    """true: the control cells are the query cells themselves, nothing was generated"""
 
 
-def map_cells(predictions: Path, cells: Path, prompt_id: str) -> CellMap | None:
+def map_cells(predictions: Path, cells: Path, prompt_id: str, with_query: bool) -> CellMap | None:
     """PCA on log1p CP10k of the cells behind one prompt; None with fewer than three cells or two shared genes.
 
     Only the rows that are drawn are read.
@@ -40,7 +38,8 @@ def map_cells(predictions: Path, cells: Path, prompt_id: str) -> CellMap | None:
         generated cells, obs `role` (perturbed, control) and `prompt_id`.
     cells
         raw counts, obs `role` (prompt, query) and `prompt_id`; query cells without a prompt_id belong to all prompts.
-        Where the control cells are the query cells themselves, the query is not drawn twice.
+    with_query
+        false where the control cells are the query cells themselves, which would be drawn twice.
 
     Raises
     ------
@@ -62,8 +61,7 @@ def map_cells(predictions: Path, cells: Path, prompt_id: str) -> CellMap | None:
         "control": (generated, (generated.role == "control") & own),
         "predicted": (generated, (generated.role == "perturbed") & own),
     }
-    measured_control = bool(generated.not_generated[masks["control"][1]].all())
-    if measured_control:
+    if not with_query:
         del masks["query"]
     columns = {id(generated): here, id(measured): places[here]}
     drawn = {name: (data, _spread(np.flatnonzero(mask))) for name, (data, mask) in masks.items()}
@@ -77,7 +75,7 @@ def map_cells(predictions: Path, cells: Path, prompt_id: str) -> CellMap | None:
     for name, matrix in matrices.items():
         groups[name] = scores[start : start + len(matrix)]
         start += len(matrix)
-    return CellMap(groups, explained, min(N_GENES, len(here)), measured_control)
+    return CellMap(groups, explained, min(N_GENES, len(here)))
 
 
 class _Counts:
@@ -96,8 +94,6 @@ class _Counts:
                 self.role = obs["role"].astype(str).to_numpy()
                 self.shared = obs["prompt_id"].isna().to_numpy()
                 self.prompt_id = obs["prompt_id"].astype(object).to_numpy()
-                logit = obs["gen_logit"] if "gen_logit" in obs else pd.Series(float("nan"), index=obs.index)
-                self.not_generated = logit.isna().to_numpy()
         except (OSError, KeyError) as error:
             raise ContractError(f"{path}: not a whole h5ad file of cells ({error}); delete it and run again") from error
 

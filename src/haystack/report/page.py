@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from haystack.contracts import DE, ENRICHMENT, StructuredQuery, read_json
+from haystack.contracts import DE, ENRICHMENT, ControlStrategy, StructuredQuery, read_json
 from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import RunLog
 from haystack.contracts.tables import check_table
@@ -110,6 +110,7 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
         iterations=view.iteration_rows(log),
         history=view.component_history(log),
         missing=view.not_evaluated(log, own, methods),
+        query_groups=view.cell_groups(best.query_cell_sets, best.query_cells_per_set) if best else [],
         cards=view.prompt_cards(log),
         agreement=view.agreement(de, answer.best_prompt_id),
         dot_cells=view.DOT_CELLS,
@@ -135,7 +136,11 @@ def _map(log: RunLog, predictions: Path, cells: Path | None) -> dict[str, Any] |
         return None
     from haystack.report.embedding import map_cells
 
-    return view.map_data(map_cells(predictions, cells, log.answer.best_prompt_id))
+    best = view.best_iteration(log)
+    prompts = {prompt.prompt_id: prompt for prompt in best.prompts} if best else {}
+    same = prompts[log.answer.best_prompt_id].control_strategy is ControlStrategy.QUERY_AS_CONTROL
+    found = view.map_data(map_cells(predictions, cells, log.answer.best_prompt_id, with_query=not same))
+    return found | {"measured_control": same} if found else None
 
 
 def _read_csv(path: Path, table: Any) -> pd.DataFrame:

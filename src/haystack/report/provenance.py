@@ -21,12 +21,18 @@ SAMPLES = 64
 Method = Literal["whole", "sampled"]
 SAMPLE_BYTES = 2**20
 
-LICENCES = [
-    "STACK code (arc-stack): CC BY-NC-SA 4.0, for non-commercial use.",
-    "STACK weights and what they generate, this prediction included: Arc Research Institute Stack Model Non-Commercial "
-    "License.",
-    "HAYSTACK itself: MIT.",
-]
+
+def licences(model_kind: str) -> list[str]:
+    """What binds whoever uses a prediction; `model_kind` is the setting `model.kind`."""
+    code = "STACK code (arc-stack): CC BY-NC-SA 4.0, for non-commercial use."
+    weights = "STACK weights and what they generate: Arc Research Institute Stack Model Non-Commercial License."
+    which = (
+        "This prediction was generated with STACK's code; where the weights are those of the Arc Institute, it falls under "
+        "their licence too."
+        if model_kind == "stack"
+        else f"This prediction was made by the baseline '{model_kind}', without STACK."
+    )
+    return [which, code, weights, "HAYSTACK itself: MIT. Atlases and gene sets keep the licences of their sources."]
 
 
 def package_versions() -> dict[str, str]:

@@ -304,14 +304,20 @@ class ValidationSettings(Section):
 
 
 class LiteratureSettings(Section):
-    """Searching papers. Off by default."""
+    """Searching papers. Off by default. Keys come from NCBI_API_KEY, SEMANTIC_SCHOLAR_API_KEY and CORE_API_KEY."""
 
     enabled: bool = False
-    """true: papers are searched (needs offline: false)"""
-    max_papers: int = Field(default=50, ge=1)
-    """papers read per run, at most"""
+    """true: papers are searched; with offline: true only answers kept by an earlier run are used"""
+    genes: int = Field(default=16, ge=2, le=100)
+    """genes looked up per iteration (half expected ones, half those predicted to change); as many background genes"""
+    papers_per_gene: int = Field(default=5, ge=1, le=50)
+    """papers asked for per gene, from PubMed and from Europe PMC each"""
+    max_papers: int = Field(default=200, ge=1)
+    """papers read per iteration, at most; every gene keeps its best ones"""
+    full_texts: int = Field(default=20, ge=0)
+    """open full texts read per iteration, at most; of other papers the abstract is read"""
     mailto: str | None = None
-    """contact address that the services ask for"""
+    """contact address sent to NCBI and Unpaywall; null: Unpaywall is not asked"""
 
 
 class DemoSettings(Section):

@@ -15,7 +15,7 @@ class Validation(Contract):
     run_id: str
     prompt_id: str
     conventions: dict[str, dict[str, Metrics]] = Field(
-        description="control convention -> row (prediction, baselines, ceiling, null) -> metric -> value; null: undefined"
+        description="control convention -> row (prediction, baselines, ceiling, null) -> metric -> value or null"
     )
     n_cells: dict[str, int] = Field(description="predicted, observed, control -> cells")
     n_de_observed: int = Field(ge=0, description="genes that the measured cells show as changed")

@@ -1,8 +1,8 @@
 """Locks that a killed Snakemake left behind.
 
 Snakemake locks a folder with plain files, so after a kill the next start stops with a LockException. Here every
-running Snakemake of this pipeline also holds a shared advisory lock, which the kernel drops with the process: whoever can take it
-alone knows that all files are left-overs.
+running Snakemake of this pipeline also holds a shared advisory lock, which the kernel drops with the process: whoever
+can take it alone knows that all files are left-overs.
 """
 
 from __future__ import annotations

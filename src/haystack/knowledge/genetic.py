@@ -40,6 +40,8 @@ NOT_GENES = {
     "CRISPR",
     "CAS9",
 }
+# `combined immunodeficiency due to JAK3 deficiency` is a disease, nothing that was done.
+INHERITED = re.compile(r"\bdue\s+to\s+(?:(?:partial|complete)\s+)?$", re.IGNORECASE)
 SYMBOL = r"(?P<gene>[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)?)"
 FILLER = r"(?:[\s-]+(?:of|for|against|targeting|the|gene|in|mediated|guides?|sgrna|grna))*"
 
@@ -94,7 +96,7 @@ def find_genetic(text: str) -> list[tuple[int, int, Perturbation]]:
         while match := pattern.search(text, position):
             position = match.start() + 1
             symbol = gene_symbol(match["gene"])
-            if symbol is None or not _written_as_gene(match["gene"]):
+            if symbol is None or not _written_as_gene(match["gene"]) or INHERITED.search(text[: match.start()]):
                 continue
             start, end = match.span()
             found.append((start, end, genetic(symbol, action, direction, text[start:end])))

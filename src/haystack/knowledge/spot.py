@@ -27,9 +27,12 @@ CASED = {
 }
 # The molecule is part of the name of something else.
 NOT_BEFORE = re.compile(
-    r"^(?:[\s-]*(?:receptors?\b|producing\b|secreting\b|expressing\b|producers?\b|positive\b|negative\b|deficient\b|"
-    r"resistan(?:t|ce)\b|sensitiv(?:e|ity)\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b)|\s?R\b|[+⁺]|-?/-|hi\b|lo\b)",
+    r"^(?:[\s-]*(?:receptors?\b|producing\b|secret(?:ing|ory)\b|neurons?\b|type\s+cells?\b|expressing\b|producers?\b|positive\b|negative\b|deficient\b|"
+    r"resistan(?:t|ce)\b|sensitiv(?:e|ity)\b|dependen(?:t|ce)\b|deficiency\b|(?:in)?toxi(?:city|cation)\b|related\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b)|\s?R\b|[+⁺]|-?/-|hi\b|lo\b)",
     re.IGNORECASE,
+)
+NOT_BEHIND = re.compile(
+    r"\b(?:secreting|producing|expressing|releasing|positive\s+for|malignant|make|produce|secrete)[\s-]+$", re.I
 )
 ANTI = re.compile(
     r"(?:\banti[\s-]?|\bblocking\s+(?:of\s+)?|\bblockade\s+of\s+|\bneutrali[sz]ing\s+(?:anti-?)?)$", re.IGNORECASE
@@ -107,7 +110,7 @@ def _at(text: str, start: int, end: int) -> Perturbation | None:
     if re.search(r"[,;.?!:]\s", words) or "\n" in words or re.search(r"\s(?:and|or|vs|versus|plus)\s", words):
         return None
     compact = key(words)
-    if len(compact) < 2 or NOT_BEFORE.match(text[end:]):
+    if len(compact) < 2 or NOT_BEFORE.match(text[end:]) or NOT_BEHIND.search(text[:start]):
         return None
     name = index().get(compact) or index().get(key(bare(words)))
     if name:

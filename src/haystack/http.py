@@ -166,7 +166,7 @@ class Web:
         self,
         service: Service,
         path: str,
-        params: Mapping[str, str | int] | None = None,
+        params: Mapping[str, Any] | None = None,
         *,
         read: Callable[[Answer], T],
         headers: Mapping[str, str] | None = None,

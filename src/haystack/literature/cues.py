@@ -1,0 +1,311 @@
+"""What a sentence says a perturbation does to a gene: rules over the words between them.
+
+The rules prefer silence to a guess: a sentence whose grammar they do not know gives nothing. docs/literature.md has one
+example of each rule.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_UP = (
+    r"induc(?:es|ed|e|ing|tions?|ible)|up-?regulat(?:es|ed|e|ing|ions?)|increas(?:es|ed|e|ing)|elevat(?:es|ed|e|ing|ions?)"
+    r"|enhanc(?:es|ed|e|ing|ements?)|promot(?:es|ed|e|ing)|boost(?:s|ed|ing)?|augment(?:s|ed|ing|ation)?|rais(?:es|ed|ing)"
+    r"|higher|potentiat(?:es|ed|e|ing|ion)|trigger(?:s|ed|ing)?|stimulat(?:es|ion of|ed the|es the)"
+)
+_DOWN = (
+    r"down-?regulat(?:es|ed|e|ing|ions?)|decreas(?:es|ed|e|ing)|reduc(?:es|ed|e|ing|tions?)|suppress(?:es|ed|ing|ion)?"
+    r"|repress(?:es|ed|ing|ion)?|inhibit(?:s|ed|ing|ion)?|diminish(?:es|ed|ing)?|lower(?:s|ed)?|attenuat(?:es|ed|e|ing|ion)"
+    r"|abrogat(?:es|ed|e|ing|ion)|abolish(?:es|ed|ing)?|block(?:s|ed|ing)|impair(?:s|ed|ing|ment)?|dampen(?:s|ed|ing)?"
+    r"|blunt(?:s|ed|ing)?|prevent(?:s|ed|ing)|declin(?:es|ed|e|ing)|loss"
+    r"|revers(?:es|ed)|counteract(?:s|ed)?"
+)
+_SAME = (
+    r"(?:not|n't|no|without) (?:significantly |markedly )?(?:affect|alter|chang|influenc|modulat)\w*"
+    r"|unchanged|unaffected|unaltered"
+)
+_CUE = re.compile(rf"\b(?:(?P<same>{_SAME}|no effect on)|(?P<up>{_UP})|(?P<down>{_DOWN}))\b", re.IGNORECASE)
+_NOUN = re.compile(r"(?:tions?|sions?|ments?|loss|increase|decrease|decline|elevations?)$", re.IGNORECASE)
+_ADJECTIVE = re.compile(r"(?:ed|ible|higher|lower)$", re.IGNORECASE)
+_ACTIVE_ONLY = re.compile(r"(?:[a-z]+(?:es|ts|ks|ers|rs|ns)|e|ing)$", re.IGNORECASE)
+_NOT = re.compile(
+    r"\b(?:not(?! only)|no|neither|nor|never|cannot|without|fail(?:s|ed|ure)? to|unable to|rather than|instead of"
+    r"|lack of|absence of)\b|n't\b",
+    re.IGNORECASE,
+)
+_DOUBT = re.compile(
+    r"\b(?:whether|hypothesi[sz]\w*|to (?:determine|test|examine|investigate|assess|explore) (?:if|how|the)|"
+    r"aim(?:s|ed)? to|unknown|unclear|remains to be)\b",
+    re.IGNORECASE,
+)
+_LOSS_BEFORE = re.compile(
+    r"(?:\banti-|\b(?:neutrali[sz]\w+|block(?:ing|ade|ed|s)?|inhibit(?:ing|ion|ors?)|antagoni[sz]\w*|deplet\w+|knock-?(?:down|"
+    r"out|ing down|ing out)|silencing|deletion|ablat\w+|deficien\w+|loss|lack(?:ing)?|disrupt\w+|si-?|sh-?)"
+    r"(?:[- ](?:of|in|for|the|endogenous|anti|against|RNA))*[- ]?)$",
+    re.IGNORECASE,
+)
+_LOSS_AFTER = re.compile(
+    r"^[-\s]*(?:\(?-/-|(?:gene )?(?:deficien\w+|knock-?(?:out|down)s?|KO\b|null\b|deplet\w+|delet\w+|silenc\w+|"
+    r"blockade|block(?:ing|ed)|inhibition|inhibitors?|antagonists?|neutrali[sz]\w+|antibod\w+|loss|withdrawal|si-?RNA|sh-?RNA))",
+    re.IGNORECASE,
+)
+_GAIN_BEFORE = re.compile(
+    r"(?:over-?expression|transfection|activation)(?: (?:of|with))?(?: the| exogenous)? $", re.IGNORECASE
+)
+_APART = re.compile(r"\b(?:absence of|without|independent(?:ly)? of|prior to|instead of)(?: \w+){0,2} $", re.IGNORECASE)
+_APART_AFTER = re.compile(r"^[-\s]*independent", re.IGNORECASE)
+_JOINED = re.compile(
+    r"^-(?P<cue>(?P<up>induc(?:ed|ible)|up-?regulated|enhanced|increased)|(?P<down>suppressed|repressed|inhibited|"
+    r"down-?regulated|reduced))\b(?! (?:transmembrane |\w+ )?protein\b)",
+    re.IGNORECASE,
+)
+_LINK = re.compile(
+    r"\b(?:by|with|in|upon|after|following|to|under|via|through|from|when|during|on|of)\b|^[-\s(]*$", re.IGNORECASE
+)
+_THAN = re.compile(r"\b(?:than|compared (?:with|to)|relative to|versus|vs)\b", re.IGNORECASE)
+_BESIDE = re.compile(
+    r"(?:^|[,;:(]|\b(?:with|of|in|by|and|to|the|an?|showed?|shows|had|has|have|exhibit\w*|display\w*|reveal\w*|found|observed|"
+    r"caus\w+|produc\w+|led|resulted|demonstrat\w*|detected|significant(?:ly)?|strong(?:ly)?|marked(?:ly)?|was|were|an|dose|"
+    r"is|are|be|through|via|for|not|no|robust(?:ly)?))\s*$",
+    re.IGNORECASE,
+)
+_BE = re.compile(r"\b(?:was|were|is|are|been|be|being|became|remained|get|got)\b", re.IGNORECASE)
+_CLAUSE = re.compile(r";\s+|:\s+|,?\s+(?:but|whereas|while|although|though|however)\s+", re.IGNORECASE)
+_AFTER_PASSIVE = re.compile(
+    r"^\s*(?:$|[,.;)]|\w+ly\b|by\b|in\b|upon\b|after\b|following\b|with\b|to\b|on\b|at\b|when\b|during\b|from\b|and\b|than\b|"
+    r"compared\b|relative\b|under\b|\d|more\b|via\b|as\b)",
+    re.IGNORECASE,
+)
+_NO_SUBJECT = re.compile(
+    r"^\s*(?:(?:\w+ly|also|not|did|does|had|has|was|were|is|are|no|even|rather|instead)\s*,?\s*)*$", re.IGNORECASE
+)
+NEAR = 4
+"""words before a cue in which a negation counts"""
+FAR = 25
+"""words between a cue and the gene, at most"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One statement about one gene."""
+
+    direction: int
+    cue: str
+    negated: bool
+
+
+@dataclass(frozen=True)
+class _Cue:
+    start: int
+    end: int
+    sign: int
+    word: str
+
+
+@dataclass(frozen=True)
+class _Mention:
+    start: int
+    end: int
+    context: int
+    """-1 where the perturbation was taken away, else 1"""
+    joined: _Cue | None = None
+    """`P-induced`"""
+    whole: tuple[int, int] = (0, 0)
+    """the mention with the words that take it away (`inhibition of P`, `P inhibition`): cues in there are no effect"""
+
+
+def read_sentence(
+    sentence: str, gene: re.Pattern[str], perturbation: re.Pattern[str], *, lost: bool = False
+) -> Finding | None:
+    """What the sentence states; None where it states nothing, or two things that disagree.
+
+    Parameters
+    ----------
+    sentence
+        plain text (`text.plain`).
+    gene, perturbation
+        patterns of their names.
+    lost
+        true where the perturbation is the loss of what the pattern names (a knock-out).
+    """
+    if sentence.rstrip().endswith("?"):
+        return None
+    found: list[Finding] = []
+    carried: _Mention | None = None
+    for clause in _clauses(sentence):
+        genes = [(m.start(), m.end()) for m in gene.finditer(clause)]
+        mentions = [_mention(clause, m) for m in perturbation.finditer(clause)]
+        usable = [m for m in mentions if m is not None and not any(a < m.end and m.start < b for a, b in genes)]
+        cues = _cues(clause)
+        if not mentions and carried is not None and cues and _NO_SUBJECT.match(clause[: cues[0].start]):
+            usable = [_Mention(-2, -1, carried.context)]
+        elif mentions:
+            carried = usable[0] if usable else None
+        doubt = _DOUBT.search(clause)
+        for start, end in genes:
+            if not doubt or doubt.start() > start:
+                statement = _statement(clause, (start, end), usable, cues)
+                if statement is not None:
+                    found.append(statement)
+    signs = {item.direction for item in found}
+    if len(signs) != 1:
+        return None
+    first = found[0]
+    return Finding(-first.direction if lost else first.direction, first.cue, first.negated)
+
+
+def _clauses(sentence: str) -> list[str]:
+    return [part for part in _CLAUSE.split(sentence) if part]
+
+
+def _mention(clause: str, match: re.Match[str]) -> _Mention | None:
+    """The perturbation with its context; None where it is said to be absent."""
+    before, after = clause[: match.start()], clause[match.end() :]
+    if _APART.search(before) or _APART_AFTER.match(after):
+        return None
+    gain, loss_before, loss_after = _GAIN_BEFORE.search(before), _LOSS_BEFORE.search(before), _LOSS_AFTER.match(after)
+    loss = not gain and bool(loss_before or loss_after)
+    whole = (
+        loss_before.start() if loss_before else match.start(),
+        match.end() + loss_after.end() if loss_after else match.end(),
+    )
+    hyphen = _JOINED.match(after)
+    joined = None
+    if hyphen:
+        start = match.end() + hyphen.start("cue")
+        joined = _Cue(start, match.end() + hyphen.end("cue"), 1 if hyphen["up"] else -1, match[0] + hyphen[0])
+    return _Mention(match.start(), match.end(), -1 if loss else 1, joined, whole)
+
+
+def _cues(clause: str) -> list[_Cue]:
+    """All cues but those joined to an agent by a hyphen (`LPS-induced`)."""
+    found = []
+    for match in _CUE.finditer(clause):
+        if match.start() and clause[match.start() - 1] == "-":
+            continue
+        sign = 0 if match["same"] else 1 if match["up"] else -1
+        found.append(_Cue(match.start(), match.end(), sign, match[0]))
+    return found
+
+
+def _statement(
+    clause: str, gene: tuple[int, int], mentions: Sequence[_Mention], cues: Sequence[_Cue]
+) -> Finding | None:
+    """The first rule that fits: passive beside the gene, joined, active, noun or adjective before, verb after."""
+    start, end = gene
+    for mention in sorted(mentions, key=lambda m: min(abs(m.start - end), abs(start - m.end))):
+        free = [cue for cue in cues if not (mention.whole[0] <= cue.start and cue.end <= mention.whole[1])]
+        tight = _passive(clause, end, free)
+        if mention.joined and mention.end <= start and not any(mention.joined.end < c.start < start for c in free):
+            return _finding(clause, mention.joined, mention, [])
+        if mention.end <= start:
+            between = [cue for cue in free if mention.end <= cue.start and cue.end <= start]
+            after = [cue for cue in free if cue.start >= end]
+            if tight and not _other_agent(clause, tight.end, mention):
+                return _finding(clause, tight, mention, free)
+            if between and _acted_on(clause, mention, between[0], cues):
+                continue
+            if between and not tight and _words(clause[between[-1].end : start]) <= FAR:
+                return _finding(clause, between[-1], mention, free)
+            behind = after[0] if after and not between and not tight else None
+            if behind and _follows(clause, behind, end) and not _other_agent(clause, behind.end, mention):
+                return _finding(clause, behind, mention, free)
+        else:
+            found = _gene_first(clause, gene, mention, free)
+            if found is not None:
+                return found
+    return None
+
+
+def _acted_on(clause: str, mention: _Mention, first: _Cue, cues: Sequence[_Cue]) -> bool:
+    """The perturbation is what changes (`P was increased`), or the second thing that another agent does."""
+    gap = clause[mention.end : first.start]
+    if re.search(r"\b(?:was|were|is|are|been|be|being)\s+(?:\w+ly\s+)?$", gap):
+        return True
+    before = [cue for cue in cues if cue.end <= mention.start]
+    if not before or not re.match(r"(?: \w+)?,? and\b", gap):
+        return False
+    link = clause[before[-1].end : mention.start]
+    return _words(link) <= 3 and not _LINK.search(link.strip() or "x")
+
+
+def _gene_first(clause: str, gene: tuple[int, int], mention: _Mention, cues: Sequence[_Cue]) -> Finding | None:
+    """`G was induced by P` and `increased G in P-treated cells`."""
+    start, end = gene
+    between = [cue for cue in cues if end <= cue.start and cue.end <= mention.start]
+    for cue in between[:1]:
+        link = clause[cue.end : mention.start]
+        if _LINK.search(link) and _follows(clause, cue, end) and not _other_agent(clause, cue.end, mention):
+            return _finding(clause, cue, mention, cues, flip=bool(_THAN.search(link)))
+    if between:
+        return None
+    before = [cue for cue in cues if cue.end <= start and _words(clause[cue.end : start]) <= 8]
+    link = clause[end : mention.start]
+    if before and _LINK.search(link) and not _other_agent(clause, end, mention):
+        cue = before[-1]
+        if (
+            _NOUN.search(cue.word)
+            or (_ADJECTIVE.search(cue.word) and _BESIDE.search(clause[: cue.start]))
+            or not cue.sign
+        ):
+            return _finding(clause, cue, mention, cues, flip=bool(_THAN.search(link)))
+    return None
+
+
+def _passive(clause: str, end: int, cues: Sequence[_Cue]) -> _Cue | None:
+    """A cue right behind the gene: `G expression was strongly increased`."""
+    for cue in cues:
+        if cue.start < end:
+            continue
+        gap = clause[end : cue.start]
+        be = _BE.search(gap)
+        if be and _words(gap[: be.start()]) <= 4 and _words(gap[be.end() :]) <= 3 and "," not in gap[be.end() :]:
+            return cue
+        return None
+    return None
+
+
+def _follows(clause: str, cue: _Cue, gene_end: int) -> bool:
+    """The cue behind a gene speaks of the gene, not of something that the gene does."""
+    gap = clause[gene_end : cue.start]
+    if _words(gap) > FAR:
+        return False
+    if cue.sign == 0 or _NOUN.search(cue.word):
+        return True
+    if _BE.search(gap):
+        return True
+    return bool(not _ACTIVE_ONLY.search(cue.word) and _AFTER_PASSIVE.match(clause[cue.end :]))
+
+
+def _other_agent(clause: str, start: int, mention: _Mention) -> bool:
+    """Something else is named behind `by`."""
+    match = re.search(r"\bby\b", clause[start:])
+    if not match:
+        return False
+    behind = start + match.end()
+    if mention.start < behind:
+        return True
+    return _words(clause[behind : mention.start]) > 4
+
+
+def _finding(clause: str, cue: _Cue, mention: _Mention, cues: Sequence[_Cue], flip: bool = False) -> Finding | None:
+    """Sign of the cue, of a verb that governs a noun cue, of the context and of a comparison, and negation."""
+    sign, words = cue.sign, cue.word
+    if _NOUN.search(cue.word):
+        verbs = [c for c in cues if c.end <= cue.start and _words(clause[c.end : cue.start]) <= 3 and c.sign]
+        if verbs and not _NOUN.search(verbs[-1].word):
+            sign *= verbs[-1].sign
+            words = clause[verbs[-1].start : cue.end]
+            cue = verbs[-1]
+    before = " ".join(clause[: cue.start].split()[-NEAR:])
+    denied = bool(_NOT.search(before)) or cue.sign == 0
+    if denied and mention.context < 0:
+        return None
+    direction = 0 if denied else sign * mention.context * (-1 if flip else 1)
+    return Finding(direction, words.strip(), denied or mention.context < 0)
+
+
+def _words(text: str) -> int:
+    return len(text.split())

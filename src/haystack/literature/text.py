@@ -1,0 +1,108 @@
+"""Plain text: what services send becomes clean sentences, and names become patterns that find them."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterable
+
+GREEK = {
+    "α": "alpha",
+    "β": "beta",
+    "γ": "gamma",
+    "δ": "delta",
+    "ε": "epsilon",
+    "κ": "kappa",
+    "λ": "lambda",
+    "μ": "mu",
+    "τ": "tau",
+    "ω": "omega",
+}
+LONGEST_SENTENCE = 1000
+"""characters; longer ones are tables and lists that lost their form"""
+
+_TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
+_BLOCK = re.compile(r"</?(?:h\d|p|div|br|li|title|sec)\b[^<>]{0,200}>", re.IGNORECASE)
+_DASHES = re.compile("[\u2010-\u2015\u2212\u00ad\ufe58\ufe63\uff0d]")
+_UNSEEN = re.compile("[\u200b-\u200f\u2060\ufeff]")
+_END = re.compile(r"(?<=[.!?])[\"')\]]?\s+(?=[\"'(\[]?[A-Z0-9])|(?<=[.!?])(?=[A-Z][a-z]+ )")
+_ABBREVIATED = re.compile(
+    r"(?:\b(?:e\.g|i\.e|vs|cf|al|Fig|Figs|Ref|Refs|Dr|No|Tab|Eq|approx|ca|resp|spp|sp|St)|\b[A-Z])\.$", re.IGNORECASE
+)
+_PIECE = re.compile(r"[A-Za-z]+|\d+|[^\sA-Za-z\d-]")
+
+
+def clean(text: object) -> str:
+    """One line of text, without tags, entities, control characters and lone surrogates; '' for what is no text."""
+    if not isinstance(text, str):
+        return ""
+    text = html.unescape(_TAG.sub("", _BLOCK.sub(". ", text))) if "<" in text else html.unescape(text)
+    text = _TAG.sub("", _BLOCK.sub(". ", text)) if "<" in text else text
+    text = "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "ignore").decode("utf-8"))
+    text = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text))
+    return re.sub(r"^[. ]+|(?<=[.!?:])(?: \.)+", "", text).strip()
+
+
+def plain(text: str) -> str:
+    """The text as names are matched in it: Greek letters spelt out, one kind of dash, no invisible characters."""
+    text = _UNSEEN.sub("", _DASHES.sub("-", unicodedata.normalize("NFKC", text).replace("µ", "μ")))
+    for letter, name in GREEK.items():
+        text = text.replace(letter, name)
+    return text
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of clean text; not split after abbreviations, and without what is too long to be one."""
+    found: list[str] = []
+    start = 0
+    for match in _END.finditer(text):
+        if not _ABBREVIATED.search(text[start : match.start()]):
+            found.append(text[start : match.end()].strip())
+            start = match.end()
+    found.append(text[start:].strip())
+    return [sentence for sentence in found if 0 < len(sentence) <= LONGEST_SENTENCE]
+
+
+def names_pattern(names: Iterable[str], *, plural: bool = False) -> re.Pattern[str] | None:
+    """Finds any of the names in plain text, whatever their case, spaces and hyphens; None without a usable name.
+
+    `IFN-beta` is found in `IFNbeta`, `IFN beta`, not in `IFN-beta receptor`, not `IL-1` in `IL-10`. Names of fewer than
+    three letters and digits are not looked for. `plural`: names of cells, which also come as `CD4+ T cells`.
+    """
+    parts = [
+        _spelt(name, r"[-+\s]{0,3}" if plural else r"[-\s]?")
+        for name in sorted(dict.fromkeys(names), key=lambda name: (-len(name), name))
+    ]
+    usable = [part for part in parts if part]
+    if not usable:
+        return None
+    end = "s?" if plural else ""
+    return re.compile(
+        rf"(?<![A-Za-z0-9])(?:{'|'.join(usable)}){end}(?![A-Za-z0-9]|-\d|[-\s]+(?:receptor|R\b))", re.IGNORECASE
+    )
+
+
+def gene_pattern(symbol: str, aliases: Iterable[str] = ()) -> re.Pattern[str]:
+    """Finds a gene in plain text: the symbol in upper case, with a digit also as in mice, and longer aliases.
+
+    Phosphorylated forms, antibodies against it and its receptor are something else.
+    """
+    pieces = _PIECE.findall(symbol)
+    exact = r"-?".join(re.escape(piece) for piece in pieces)
+    forms = [exact]
+    if len(pieces) > 1 and any(piece.isdigit() for piece in pieces):
+        forms.append(rf"{exact[0]}(?i:{exact[1:]})")
+    forms += [f"(?i:{part})" for part in map(_spelt, sorted(set(aliases))) if part and re.search(r"\d|.{6}", part)]
+    return re.compile(
+        rf"(?<![A-Za-z0-9])(?<!anti-)(?<!p-)(?<!phospho-)(?<!phosphorylated )(?:{'|'.join(forms)})"
+        r"(?![A-Za-z0-9]|[-\s]+(?:receptor|R\b|(?:\w+ ){0,2}(?:phosphorylation|ubiquitination|nuclear|antibod)))"
+    )
+
+
+def _spelt(name: str, gap: str = r"[-\s]?") -> str | None:
+    """A pattern of the name's letters and digits with `gap` between; None where it is too short."""
+    pieces = _PIECE.findall(plain(name))
+    if sum(len(piece) for piece in pieces if piece.isalnum()) < 3:
+        return None
+    return gap.join(re.escape(piece) for piece in pieces)

@@ -1,0 +1,154 @@
+"""What is looked for: names of the perturbation and the cell type, and the genes with their background."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from haystack.contracts import Perturbation, StructuredQuery
+from haystack.contracts.literature import AskedBecause
+from haystack.literature.text import gene_pattern, names_pattern
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_NAMES = 8
+"""names of the perturbation that are looked for"""
+NEAR = 3
+"""Cell Ontology steps up to which a broader type is taken for the asked one"""
+BROADEST = 150
+"""kinds of cells below a broader type, at most; `cell` or `leukocyte` say too little"""
+_UNNAMED = re.compile(r"^(?:ENSG\d|LOC\d|LINC\d|MT-|RP[SL]\d|[A-Z]{2}\d{6})|\.")
+"""genes that papers do not write of by this name, or that move with the quality of cells"""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One question to the literature."""
+
+    perturbation: str
+    names: tuple[str, ...]
+    lost: bool
+    """the names are of a gene that is taken away"""
+    cell_type: str | None
+    cell_names: tuple[str, ...]
+    genes: Mapping[str, AskedBecause]
+
+    def gene_pattern(self, gene: str) -> re.Pattern[str]:
+        """Finds a gene by its names."""
+        return gene_pattern(gene, gene_names(gene)[1:])
+
+    @property
+    def pattern(self) -> re.Pattern[str] | None:
+        """Finds the perturbation."""
+        return names_pattern(self.names)
+
+    @property
+    def cell_pattern(self) -> re.Pattern[str] | None:
+        """Finds the cell type."""
+        return names_pattern(self.cell_names, plural=True)
+
+
+def topic_of(query: StructuredQuery, genes: Mapping[str, AskedBecause]) -> Topic | None:
+    """The topic of a question; None where it names no perturbation that could be looked for."""
+    main = query.perturbations[0] if query.perturbations else None
+    name = query.perturbation_resolved or query.perturbation_query
+    if not query.task_type.is_perturbational or not name:
+        return None
+    lost = main is not None and main.type == "genetic" and main.direction == -1
+    names = _perturbation_names(main, query, name)
+    if names_pattern(names) is None:
+        return None
+    cell = query.cell_type_name or query.cell_type_query
+    return Topic(name, names, lost, cell, _cell_names(query), genes)
+
+
+def choose_genes(query: StructuredQuery, de: pd.DataFrame, n: int) -> dict[str, AskedBecause]:
+    """Genes to look up: half expected ones (core first), half those that move most in the prompts, and a background.
+
+    Prompts take turns in naming their strongest genes (|log2fc| x -log10 p). Every chosen gene brings one
+    background gene: the one of nearest mean expression that is neither expected nor DE in any prompt.
+    """
+    import numpy as np
+
+    named = de[de["in_model"] & de["pval"].notna() & ~de["gene"].str.contains(_UNNAMED, regex=True)]
+    main = query.perturbations[0] if query.perturbations else None
+    own = set(main.targets) if main and main.type == "genetic" else set()
+    held = set(named["gene"]) - own
+    wanted = [*query.expected_targets, *query.expected_target_directions]
+    expected = [gene for gene in dict.fromkeys(gene.upper() for gene in wanted) if gene in held]
+    moved = named[named["is_de"] & ~named["gene"].isin(own)]
+    strength = moved["log2fc"].abs() * -np.log10(np.maximum(moved["pval"].to_numpy(float), 1e-300))
+    ranked = moved.assign(strength=strength).sort_values(["strength", "gene"], ascending=[False, True])
+    turns = [part["gene"].tolist() for _, part in ranked.groupby("prompt_id", sort=True)]
+    predicted = _in_turns(turns)
+    found: dict[str, AskedBecause] = dict.fromkeys(expected[: n - min(len(predicted), n // 2)], "expected")
+    for gene in predicted:
+        if len(found) >= n:
+            break
+        found.setdefault(gene, "predicted")
+    level = named.assign(level=named[["mean_perturbed", "mean_control"]].max(axis=1)).groupby("gene")["level"].max()
+    still = level.drop(index=list({*expected, *moved["gene"]} & set(level.index))).drop(
+        index=list(own & set(level.index))
+    )
+    for gene in list(found):
+        if still.empty:
+            break
+        gap = (np.log1p(still) - np.log1p(level[gene])).abs()
+        nearest = str(min(zip(gap, still.index, strict=True))[1])
+        found[nearest] = "background"
+        still = still.drop(index=nearest)
+    return found
+
+
+@cache
+def _aliases() -> dict[str, tuple[str, ...]]:
+    """Other names of genes: earlier symbols of the symbol table, and names of the cytokines that they code for."""
+    from haystack.knowledge import perturbations
+    from haystack.knowledge.tables import items, read_rows
+    from haystack.resources import resource
+
+    found: dict[str, list[str]] = {}
+    for row in read_rows(resource("knowledge/gene_symbols.tsv"), ("symbol", "previous")):
+        found.setdefault(row["symbol"], []).extend(items(row["previous"]))
+    for known in perturbations():
+        gene = known.external_ids.get("HGNC")
+        if known.type == "cytokine" and gene:
+            found.setdefault(gene, []).extend([known.name, *known.synonyms])
+    return {gene: tuple(dict.fromkeys(names)) for gene, names in found.items() if names}
+
+
+def gene_names(gene: str) -> list[str]:
+    """The symbol and its other names."""
+    return [gene, *(name for name in _aliases().get(gene, ()) if name != gene)]
+
+
+def _perturbation_names(main: Perturbation | None, query: StructuredQuery, name: str) -> tuple[str, ...]:
+    """Names that papers use. A genetic perturbation is named by its gene."""
+    if main is not None and main.type == "genetic":
+        given = [main.external_ids.get("HGNC", ""), *main.targets]
+    else:
+        given = [name, *(main.synonyms if main else []), *query.perturbation_synonyms]
+        given += [query.perturbation_query or ""] if main is None else []
+    return tuple(dict.fromkeys(word.strip() for word in given if word.strip()))[:MAX_NAMES]
+
+
+def _cell_names(query: StructuredQuery) -> tuple[str, ...]:
+    """Names of the cell type and of types close above it."""
+    from haystack.ontology import ancestors, descendants, label
+
+    given = [query.cell_type_name or "", query.cell_type_query or "", *query.cell_type_synonyms]
+    if query.cell_type_cl_id:
+        above = sorted((steps, term) for term, steps in ancestors(query.cell_type_cl_id).items() if steps <= NEAR)
+        given += [label(term) for _, term in above if len(descendants(term)) <= BROADEST]
+    singular = [re.sub(r"s$", "", word.strip()) for word in given]
+    return tuple(dict.fromkeys(word for word in singular if word))
+
+
+def _in_turns(lists: Sequence[Sequence[str]]) -> list[str]:
+    """First of each list, then second of each, ... without repeats."""
+    longest = max(map(len, lists), default=0)
+    return list(dict.fromkeys(part[index] for index in range(longest) for part in lists if index < len(part)))

@@ -127,10 +127,9 @@ class _Chooser:
 
     def _ranker(self) -> Ranker:
         relevance = np.array([candidate.relevance_score for candidate in self.usable])
-        pairs = [self.pairer.pair(row) for row in self.rows]
-        control = np.array([1 - pair.penalty if pair else 0.0 for pair in pairs])
-        genes = self.index.frame["mean_n_genes"].to_numpy(dtype=float, na_value=np.nan)[self.rows]
-        self.quality = quality(self.available[self.rows], genes, control)
+        rows = np.array(self.rows, dtype=np.int64)
+        genes = self.index.frame["mean_n_genes"].to_numpy(dtype=float, na_value=np.nan)[rows]
+        self.quality = quality(self.available[rows], genes, self.pairer.closeness(rows))
         vocabulary: dict[tuple[str, str | None], int] = {}
         features = features_of([candidate.cell_set for candidate in self.usable], vocabulary)
         ids = [candidate.cell_set.cell_set_id for candidate in self.usable]

@@ -187,10 +187,8 @@ def _rank(question: Question, merged: _Merged, settings: RetrievalSettings, was_
     index = question.index
     rows = np.flatnonzero(merged.proposed)
     pairer = Pairer(index, index.n_cells, PromptingSettings().min_control_cells)
-    pairs = [pairer.pair(row) for row in rows.tolist()]
-    control = np.array([1 - pair.penalty if pair else 0.0 for pair in pairs])
     genes = index.frame["mean_n_genes"].to_numpy(dtype=float, na_value=np.nan)[rows]
-    rated = quality(index.n_cells[rows], genes, control)
+    rated = quality(index.n_cells[rows], genes, pairer.closeness(rows))
     codes = [index.cell_type if name == "cell_type_cl_id" else index.column(name) for name in FEATURES]
     features = np.column_stack([coded.codes for coded in codes])
     ranker = Ranker(merged.relevance[rows], rated, features[rows], index.ids[rows].tolist(), settings)

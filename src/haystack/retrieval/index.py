@@ -95,13 +95,12 @@ class CellSetIndex:
 
     def cell_set(self, row: int) -> CellSet:
         """The contract's view of a row."""
-        record = self.frame.iloc[row]
         return CellSet(
-            cell_set_id=str(record["cell_set_id"]),
-            atlas=str(record["atlas"]),
-            is_control=bool(record["is_control"]),
-            n_cells=int(record["n_cells"]),
-            **{name: _text(record[name]) for name in _TEXTS},
+            cell_set_id=str(self.ids[row]),
+            atlas=self.label("atlas", row) or "",
+            is_control=bool(self.is_control[row]),
+            n_cells=int(self.n_cells[row]),
+            **{name: self.label(name, row) for name in _TEXTS},
         )
 
     def label(self, name: str, row: int) -> str | None:
@@ -118,10 +117,6 @@ _TEXTS = (
     "disease_mondo_id",
     "sample_condition",
 )
-
-
-def _text(value: object) -> str | None:
-    return None if pd.isna(value) else str(value)
 
 
 def without(frame: pd.DataFrame, exclude: Sequence[CellFilter]) -> pd.DataFrame:

@@ -89,6 +89,31 @@ class Pairer:
             self._pairs[row] = find(row)
         return self._pairs[row]
 
+    def closeness(self, rows: np.ndarray) -> np.ndarray:
+        """1 - penalty of the pair of each row, 0 where there is none, (n,): `pair` for many rows at once."""
+        out = np.zeros(len(rows))
+        todo = ~self.index.is_control[rows]
+        for level in PERTURBED_LEVELS:
+            open_ = np.flatnonzero(todo)
+            if not open_.size or not self.controls.size:
+                break
+            keys = self.index.combine([COLUMNS[name] for name in level])
+            # np.unique gives the first of equal keys: controls are sorted best first.
+            known, first = np.unique(keys[self.controls], return_index=True)
+            place = np.minimum(np.searchsorted(known, keys[rows[open_]]), len(known) - 1)
+            hit = known[place] == keys[rows[open_]]
+            found, others = open_[hit], self.controls[first[place[hit]]]
+            lost = np.zeros(len(found))
+            for name, column in COLUMNS.items():
+                codes = self._codes(column)
+                lost += PENALTIES[name] * (codes[rows[found]] != codes[others])
+            out[found] = 1 - np.minimum(lost, 1)
+            todo[found] = False
+        for position in np.flatnonzero(todo | self.index.is_control[rows]):
+            pair = self.pair(int(rows[position]))
+            out[position] = 1 - pair.penalty if pair else 0.0
+        return out
+
     def pairing(self, row: int) -> Pairing | None:
         """`pair` as a contract."""
         pair = self.pair(row)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from haystack.retrieval.index import CellSetIndex
@@ -91,3 +92,26 @@ def test_unperturbed_prompts_are_paired_with_healthy_donors(sets) -> None:
     found = _pair(sets(prompt, same_donor, as_sick, abroad))
     assert (found.control_set.cell_set_id, found.steps) == ("abroad", ["atlas"])
     assert _pair(sets(prompt, same_donor, as_sick)) is None
+
+
+def test_many_rows_at_once_are_paired_as_one_by_one(sets) -> None:
+    rng = np.random.default_rng(0)
+    types, donors, tissues = ["B cell", "naive B cell", "monocyte", "NK"], ["d1", "d2", "d3"], [LUNG, "UBERON:0000178"]
+    rows = [
+        {
+            "type": types[rng.integers(4)],
+            "donor": donors[rng.integers(3)],
+            "tissue": tissues[rng.integers(2)],
+            "condition": [None, "24h"][rng.integers(2)],
+            "perturbation": [None, "IFN-beta", "IL-4"][rng.integers(3)],
+            "atlas": ["pbmc", "other"][rng.integers(2)],
+            "n": int(rng.integers(5, 200)),
+        }
+        for _ in range(150)
+    ]
+    index = CellSetIndex(sets(*rows))
+    pairs = [Pairer(index, index.n_cells, 60).pair(row) for row in range(150)]
+    expected = [1 - pair.penalty if pair else 0.0 for pair in pairs]
+    assert len({round(value, 3) for value in expected}) > 5
+    np.testing.assert_allclose(Pairer(index, index.n_cells, 60).closeness(np.arange(150)), expected, atol=1e-9)
+    assert Pairer(index, index.n_cells, 10_000).closeness(np.arange(150)).tolist() == [0.0] * 150

@@ -18,6 +18,7 @@ from haystack import contracts
 from haystack.config import Section, Settings, settings_schema
 from haystack.contracts import Contract
 from haystack.contracts.failure import Failure
+from haystack.contracts.literature import Literature
 from haystack.contracts.runlog import RunLog
 from haystack.contracts.validation import Validation
 
@@ -25,6 +26,7 @@ FILES: dict[str, type[Contract]] = {
     "query": contracts.StructuredQuery,
     "candidates": contracts.Candidates,
     "prompts": contracts.Prompts,
+    "literature": Literature,
     "grounding": contracts.Grounding,
     "decision": contracts.Decision,
     "failure": Failure,

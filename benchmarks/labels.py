@@ -65,7 +65,9 @@ def by_ngrams(texts: list[str]) -> list[str]:
 def speed(n: int = 10_000) -> float:
     """Processor seconds for `n` different labels, made of the ontology's own names (plural, shuffled, with a marker)."""
     names = sorted(ontology("CL").by_key)
-    texts = [f"{name}s" for name in names] + [f"{' '.join(reversed(name.split()))} CD{n}+" for n, name in enumerate(names)]
+    texts = [f"{name}s" for name in names] + [
+        f"{' '.join(reversed(name.split()))} CD{n}+" for n, name in enumerate(names)
+    ]
     start = time.process_time()
     for text in texts[:n]:
         resolve("cell-type", text)
@@ -92,7 +94,9 @@ def main() -> None:
     print(f"{n} gold labels ({distinct} distinct), {seconds:.2f} s, Cell Ontology {ontology('CL').version}")
     print(f"{'exact string match (baseline)':<34}{sum(by_string(row.text) in row.gold for row in rows) / n:>8.1%}")
     grams = by_ngrams([row.text for row in rows])
-    print(f"{'character n-grams (baseline)':<34}{sum(g in row.gold for g, row in zip(grams, rows, strict=True)) / n:>8.1%}")
+    print(
+        f"{'character n-grams (baseline)':<34}{sum(g in row.gold for g, row in zip(grams, rows, strict=True)) / n:>8.1%}"
+    )
     print(f"{'top-1':<34}{sum(right) / n:>8.1%}")
     print(f"{'top-5':<34}{sum(top5) / n:>8.1%}")
     print(f"{'within one is_a step':<34}{sum(near) / n:>8.1%}")
@@ -103,7 +107,9 @@ def main() -> None:
         at = [i for i, found in enumerate(claims) if found and low <= found[0].score < high]
         if at:
             shown = f"{low:.2f}-{min(high, 1):.2f}"
-            print(f"{shown:<12}{len(at):>8}{sum(right[i] for i in at) / len(at):>8.0%}{sum(near[i] for i in at) / len(at):>10.0%}")
+            print(
+                f"{shown:<12}{len(at):>8}{sum(right[i] for i in at) / len(at):>8.0%}{sum(near[i] for i in at) / len(at):>10.0%}"
+            )
     if not args.quiet:
         wrong = Counter(
             (row.text, row.gold[0], claims[i][0] if claims[i] else None) for i, row in enumerate(rows) if not right[i]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from haystack.files import whole_file
 from haystack.ontology.index import FILES, parse, resources
 from haystack.ontology.normalise import key
 
+_PHRASE = r"(?:the |an? )?([A-Za-z' -]+)"
+_PART_OF = re.compile(rf"\b(?:part of|located in|resident in|resides in|found in) {_PHRASE}")
+_DEVELOPS = re.compile(rf"\b(?:develops? from|derived from|derives from|differentiates from|arises from) {_PHRASE}")
 LONGEST_CHEMICAL = 60  # characters; nobody types the longer systematic names into a question
 
 
@@ -30,7 +35,8 @@ def build(folder: Path) -> list[Path]:
 def lines(ontology: str) -> Iterator[str]:
     """The index's lines.
 
-    A header in JSON; id, label, parents, synonyms, replacement, state of every term (tabs, `|` inside); an empty line;
+    A header in JSON; id, label, parents, synonyms, replacement, state, part of, develops from of every term (tabs, `|`
+    inside; the package holds no relations but is_a, so the last two are read from the definitions); an empty line;
     normalised name and ids (`CL:1|l`: label, `|s`: synonym; replaced terms under their replacement).
     """
     from cellxgene_ontology_guide.ontology_parser import OntologyParser
@@ -47,7 +53,9 @@ def lines(ontology: str) -> Iterator[str]:
         parents = [] if ontology == "CHEBI" else sorted(i for i, steps in term["ancestors"].items() if steps == 1)
         replacement = (term.get("replaced_by") or "") if term["deprecated"] else ""
         state = "obsolete" if term["deprecated"] else ""
-        yield "\t".join([term_id, label, "|".join(parents), "|".join(synonyms), replacement, state])
+        near = _relations(term.get("description") or "") if ontology == "CL" and not term["deprecated"] else ([], [])
+        columns = [label, "|".join(parents), "|".join(synonyms), replacement, state, *("|".join(ids) for ids in near)]
+        yield "\t".join([term_id, *columns])
         current = _current(terms, term_id)
         for name in (label.removeprefix("obsolete "), *synonyms) if current else ():
             method = "l" if name == label and current == term_id else "s"
@@ -79,6 +87,39 @@ def _current(terms: dict[str, Any], term_id: str) -> str:
             return term_id
         term_id = terms[term_id].get("replaced_by") or ""
     return ""
+
+
+def _relations(definition: str) -> tuple[list[str], list[str]]:
+    """(UBERON ids it is part of, CL ids it develops from), as far as the definition says so in set phrases."""
+    places = [found for phrase in _PART_OF.findall(definition) if (found := _named("UBERON", phrase))]
+    origins = [found for phrase in _DEVELOPS.findall(definition) if (found := _named("CL", phrase))]
+    return list(dict.fromkeys(places)), list(dict.fromkeys(origins))
+
+
+def _named(ontology: str, phrase: str) -> str | None:
+    """The term whose label or synonym is the longest beginning of the phrase."""
+    known = _names(ontology)
+    words = key(phrase).split(" ")
+    for size in range(len(words), 0, -1):
+        found = known.get(" ".join(words[:size]))
+        if found:
+            return found
+    return None
+
+
+@cache
+def _names(ontology: str) -> dict[str, str]:
+    from cellxgene_ontology_guide.ontology_parser import OntologyParser
+
+    found: dict[str, str] = {}
+    terms = OntologyParser().cxg_schema.ontology(ontology)
+    current = [(term_id, term) for term_id, term in sorted(terms.items()) if not term["deprecated"]]
+    for term_id, term in current:
+        found.setdefault(key(term["label"]), term_id)
+    for term_id, term in current:
+        for synonym in sorted(term.get("synonyms", [])):
+            found.setdefault(key(synonym), term_id)
+    return found
 
 
 def _clean(text: str) -> str:

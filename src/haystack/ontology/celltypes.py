@@ -30,7 +30,14 @@ UNKNOWN_WORD = 0.4  # weight of a word that no name holds
 UNKNOWN_MARKER = 0.3  # a marker or a number that no name holds says less
 CANDIDATES = 60  # names looked at closely
 PER_EXTRA = 0.15  # of two names that share as much, the one with so many words fewer is nearer
-STATES = {"mature": 0.25, "adult": 0.15, "normal": 0.1, "basic": 0.2, "human": 0.05, "primary": 0.2}  # say little in a label
+STATES = {
+    "mature": 0.25,
+    "adult": 0.15,
+    "normal": 0.1,
+    "basic": 0.2,
+    "human": 0.05,
+    "primary": 0.2,
+}  # say little in a label
 NO_LABEL = re.compile(
     r"(?i)\W*(unknown|unassigned|unclassified|undefined|undetermined|doublets?|multiplets?|low[ -]?quality|na|n/a|nan|none|"
     r"other|others|mix|mixed|ambient|debris|empty|noise|cells?|filtered|remove|contaminat\w+|null|cluster\W*\d*|\W|\d+)*"
@@ -103,7 +110,12 @@ def _candidates(asked: dict[str, float], vocab: Vocabulary) -> list[tuple[Name, 
         CANDIDATES, hits, key=lambda number: (hits[number] - PER_EXTRA * len(vocab.names[number].words), -number)
     )
     found = ((vocab.names[number], _agree(asked, vocab.names[number].signs)) for number in nearest)
-    return [(name, agreed) for name, agreed in found if agreed is not None]
+    return [(name, agreed) for name, agreed in found if agreed is not None and any(map(_tells, agreed))]
+
+
+def _tells(word: str) -> bool:
+    """Does this word alone say something? A number or letter (cluster X, type 2) does not; T and B do."""
+    return len(word) > 1 or word in {"t", "b"}
 
 
 def _worth(name: Name, agreed: dict[str, float], asked: dict[str, float], vocab: Vocabulary) -> tuple[float, float]:
@@ -113,7 +125,9 @@ def _worth(name: Name, agreed: dict[str, float], asked: dict[str, float], vocab:
     hit += INHERITED * sum(weight for word, weight in asked.items() if word not in agreed and word in inherited)
     said = frozenset(agreed)
     bare = {word.partition("!")[0] for word in said}
-    extra = sum(vocab.cost[word] * (1 - vocab.implied(word, said)) for own, word in name.signs.items() if own not in bare)
+    extra = sum(
+        vocab.cost[word] * (1 - vocab.implied(word, said)) for own, word in name.signs.items() if own not in bare
+    )
     score = hit / (sum(asked.values()) + MISSING * extra)
     if extra < NOTHING:
         score = SAFE + (1 - SAFE) * score

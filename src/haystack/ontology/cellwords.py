@@ -16,7 +16,24 @@ from haystack.ontology.index import resources
 from haystack.ontology.normalise import american, plain, singular
 
 STOP = frozenset(
-    {"cell", "of", "the", "and", "in", "with", "a", "an", "from", "to", "or", "type", "like", "population", "subset", "cluster"}
+    {
+        "cell",
+        "of",
+        "the",
+        "and",
+        "in",
+        "with",
+        "a",
+        "an",
+        "from",
+        "to",
+        "or",
+        "type",
+        "like",
+        "population",
+        "subset",
+        "cluster",
+    }
 )
 KEPT_HYPHENS = {"gamma-delta", "alpha-beta", "thymus-derived"}
 

@@ -20,6 +20,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     one.add_argument("kind", choices=KINDS)
     one.add_argument("text")
     _options(one)
+    one.add_argument("--online", action="store_true", help="ask OLS (EMBL-EBI) when nothing is claimed offline")
     one.set_defaults(run=_resolve)
     many = subparsers.add_parser("resolve-file", help="a table of labels -> ontology terms")
     many.add_argument("file", type=Path, help="tab-separated, with a column `label`")
@@ -35,6 +36,10 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _resolve(args: argparse.Namespace) -> int:
     found = _candidates(args.kind, args.text, args.top)
+    if not found and args.online and args.kind != "perturbation":
+        from haystack.ontology.ols import search_ols
+
+        found = [match.as_dict() for match in search_ols(args.kind, args.text, args.top)]
     if args.json:
         _print_json(found)
     else:
@@ -90,16 +95,14 @@ def _perturbations(text: str, top: int) -> list[dict[str, Any]]:
     # Knowledge stands above ontology in the house: only this command, at run time, reaches up to it.
     from importlib import import_module
 
-    found = import_module("haystack.knowledge").resolve_perturbation(text)
+    found = import_module("haystack.knowledge").resolve_perturbation(text) if text.strip() else None
     if found is None:
         return []
-    preferred = ("HGNC", "ChEBI", "CHEBI", "UniProt")
     ids = found.external_ids
-    first = next((ids[name] for name in preferred if name in ids), next(iter(ids.values()), found.name))
+    first = next((ids[name] for name in ("ChEBI", "HGNC", "UniProt") if name in ids), found.name)
     exact = text.strip().casefold() == found.name.casefold()
-    return [
-        {"id": first, "name": found.name, "score": 1.0 if exact else 0.98, "method": "label" if exact else "synonym"}
-    ][:top]
+    score, method = (1.0, "label") if exact else (0.97, "synonym")
+    return [{"id": first, "name": found.name, "score": score, "method": method}][:top]
 
 
 def _print_json(value: Any) -> None:

@@ -41,6 +41,10 @@ class Neighbours:
     siblings: list[str]
     ancestors: dict[str, int]
     descendants: dict[str, int]
+    part_of: list[str]
+    """UBERON ids of what the definition says the cell is part of"""
+    develops_from: list[str]
+    """CL ids of what the definition says the cell develops from"""
 
 
 def neighbours(term_id: str) -> Neighbours:
@@ -60,6 +64,8 @@ def neighbours(term_id: str) -> Neighbours:
         siblings(found.id),
         ancestors(found.id),
         descendants(found.id),
+        list(found.part_of),
+        list(found.develops_from),
     )
 
 

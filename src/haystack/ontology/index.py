@@ -38,6 +38,8 @@ class Term:
     synonyms: list[str]
     replaced_by: str | None
     obsolete: bool
+    part_of: list[str]
+    develops_from: list[str]
 
 
 class Lazy(Mapping[str, ValueT], Generic[ValueT]):
@@ -120,7 +122,9 @@ def ontology(name: str) -> Ontology:
     try:
         text = gzip.decompress(path.read_bytes()).decode()
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise OntologyError(f"{path}: cannot be read ({error}); rebuild with python -m haystack.ontology.build") from None
+        raise OntologyError(
+            f"{path}: cannot be read ({error}); rebuild with python -m haystack.ontology.build"
+        ) from None
     return parse(name, text.splitlines())
 
 
@@ -145,15 +149,21 @@ def parse(name: str, lines: Iterable[str]) -> Ontology:
 
 
 def _term(term_id: str, line: str) -> Term:
-    label, parents, synonyms, replaced_by, state = line.split("\t")
+    label, parents, synonyms, replaced_by, state, part_of, develops_from = line.split("\t")
     return Term(
         term_id,
         label,
-        parents.split("|") if parents else [],
-        synonyms.split("|") if synonyms else [],
+        _items(parents),
+        _items(synonyms),
         replaced_by or None,
         state == "obsolete",
+        _items(part_of),
+        _items(develops_from),
     )
+
+
+def _items(cell: str) -> list[str]:
+    return cell.split("|") if cell else []
 
 
 def _hits(_: str, line: str) -> list[tuple[str, str]]:

@@ -21,7 +21,9 @@ HEALTHY_WORDS = {
     "healthy", "normal", "control", "no disease", "none", "healthy control", "disease free", "unaffected", "ctrl", "hc",
     "healthy donor", "non diseased",
 }  # fmt: skip
-STOP = frozenset("the of and in with a an to or by due human adult tissue patient sample donor severe mild disease left right".split())  # noqa: SIM905
+STOP = frozenset(
+    "the of and in with a an to or by due human adult tissue patient sample donor severe mild disease left right".split()
+)  # noqa: SIM905
 
 
 @dataclass(frozen=True)

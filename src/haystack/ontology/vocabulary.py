@@ -23,7 +23,7 @@ FREE = {
     "vessel": 0.2, "sensu": 0.05, "vertebrata": 0.05, "tract": 0.2, "cortical": 0.2,
 }  # fmt: skip
 DEAR = {"mouse": 1.2, "mmus": 1.2, "primate": 1.2, "fetal": 0.8, "embryonic": 0.8}
-UNSAID = {"epithelial", "endothelial"}  # the tissue usually says so
+UNSAID = {"epithelial", "endothelial", "neuron"}  # the rest of the label usually says so
 LEAST_COST = 0.45
 UNSAID_MARKER = 1.0  # weight of a marker that a name has and the label has not
 _IS_MARKER = re.compile(r"cd\d|.*!")
@@ -103,7 +103,9 @@ def vocabulary() -> Vocabulary:
     try:
         lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise OntologyError(f"{path}: cannot be read ({error}); rebuild with python -m haystack.ontology.build") from None
+        raise OntologyError(
+            f"{path}: cannot be read ({error}); rebuild with python -m haystack.ontology.build"
+        ) from None
     names: list[Name] = []
     by_word: dict[str, list[int]] = defaultdict(list)
     by_term: dict[str, list[int]] = defaultdict(list)

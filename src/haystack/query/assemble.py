@@ -33,9 +33,7 @@ def assemble(found: Findings) -> StructuredQuery:
     )
     task, confidence, why = task_type(found.text, named)
     query = StructuredQuery(raw_query=found.raw, task_type=task, warnings=list(found.notes))
-    query.evidence.append(
-        FieldEvidence(field="task_type", text=why, confidence=confidence, method="rules")
-    )
+    query.evidence.append(FieldEvidence(field="task_type", text=why, confidence=confidence, method="rules"))
     if confidence < 0.7:
         query.warnings.append(f"the kind of question was guessed ({task.value}: {why})")
     _cell_type(query, found.cells)
@@ -82,7 +80,9 @@ def _cell_type(query: StructuredQuery, cells: list[Entity]) -> None:
             )
         )
         names = ", ".join(f"'{entity.span.text}'" for entity in others.values())
-        query.warnings.append(f"several cell types are named; '{first.span.text}' was taken, not {names}: ask one by one")
+        query.warnings.append(
+            f"several cell types are named; '{first.span.text}' was taken, not {names}: ask one by one"
+        )
 
 
 def _related(one: str, other: str) -> bool:
@@ -179,7 +179,9 @@ def _others(query: StructuredQuery, field: str, chosen: Entity, entities: list[E
     if alternatives:
         query.ambiguities.append(
             Ambiguity(
-                field=field, text=chosen.span.text, alternatives=[_say(m) for m in (chosen.best, *alternatives.values())]
+                field=field,
+                text=chosen.span.text,
+                alternatives=[_say(m) for m in (chosen.best, *alternatives.values())],
             )
         )
     if others:
@@ -203,7 +205,9 @@ def _donors(query: StructuredQuery, found: Findings) -> None:
         query.evidence.append(_evidence("reference_dataset", where, 0.9, "pattern"))
         distinct = list(dict.fromkeys(other for _, other in context.datasets))
         if len(distinct) > 1:
-            query.ambiguities.append(Ambiguity(field="reference_dataset", text=", ".join(distinct), alternatives=distinct))
+            query.ambiguities.append(
+                Ambiguity(field="reference_dataset", text=", ".join(distinct), alternatives=distinct)
+            )
     if context.control:
         where, query.control_strategy = context.control
         query.evidence.append(_evidence("control_strategy", where, 0.9, "pattern"))
@@ -228,7 +232,19 @@ def _leftovers(query: StructuredQuery, found: Findings) -> None:
 
 
 def _is_cell_word(word: str) -> bool:
-    return word.rstrip("s") in {"cell", "tissue", "type", "id", "human", "subset", "population", "marker", "level", "way", "pathway"}
+    return word.rstrip("s") in {
+        "cell",
+        "tissue",
+        "type",
+        "id",
+        "human",
+        "subset",
+        "population",
+        "marker",
+        "level",
+        "way",
+        "pathway",
+    }
 
 
 def _evidence(field: str, where: Span, confidence: float, method: str) -> FieldEvidence:

@@ -21,7 +21,9 @@ _REFERENCE_BEFORE = re.compile(
     r"compared (?:to|with)|as in|prompted (?:with|by)|against|versus|vs\.?)\b[\w\s,'-]{0,25})$",
     re.IGNORECASE,
 )
-_REFERENCE_AFTER = re.compile(r"^['’]?s?(?:\s+\w+)?\s+(?:as|for)\s+(?:a\s+|the\s+)?(?:reference|template|prompt|context)", re.I)
+_REFERENCE_AFTER = re.compile(
+    r"^['’]?s?(?:\s+\w+)?\s+(?:as|for)\s+(?:a\s+|the\s+)?(?:reference|template|prompt|context)", re.I
+)
 _TARGET_BEFORE = re.compile(r"\b(?:to|into|for|in|of)\s+(?:the\s+)?(?:target\s+)?(?:[a-z-]+\s+){0,2}$", re.IGNORECASE)
 _DOSE = re.compile(
     r"(?<![\w.])(?P<what>\d+(?:[.,]\d+)?(?:\s?[-–]\s?\d+(?:[.,]\d+)?)?\s?(?:[nuµμmp]M|[nuµμmp]?mol(?:/l)?|[nuµμmp]g\s?/\s?m?[lL]|"

@@ -109,7 +109,9 @@ def _could_be_cell(piece: list[Word], text: str) -> bool:
     if any(re.search(r"[.;:?!]", gap) for gap in between):
         return False
     heads = [is_head(word) for word in piece]
-    joints = [at for at, gap in enumerate(between, 1) if "," in gap] + [n for n, word in enumerate(lowered) if word == "and"]
+    joints = [at for at, gap in enumerate(between, 1) if "," in gap] + [
+        n for n, word in enumerate(lowered) if word == "and"
+    ]
     return any(heads) and not any(any(heads[:at]) and any(heads[at:]) for at in joints)
 
 
@@ -203,7 +205,11 @@ def tumour_cells(text: str, diseases: list[Entity]) -> list[Entity]:
     found = []
     for disease in diseases:
         after = re.match(r"\s+cells?\b", text[disease.span.end :])
-        if after and disease.best.id.startswith("MONDO:") and NEOPLASM in {disease.best.id, *ancestors(disease.best.id)}:
+        if (
+            after
+            and disease.best.id.startswith("MONDO:")
+            and NEOPLASM in {disease.best.id, *ancestors(disease.best.id)}
+        ):
             where = span(text, disease.span.start, disease.span.end + after.end())
             found.append(Entity(where, [MALIGNANT]))
     return found

@@ -161,13 +161,17 @@ def _entity(found: Findings, kind: str, words: str, entities: list[Entity], what
     matches = [] if _IDENTIFIER.search(words) else resolve(kind, words)
     where = _place(found.text, words)
     if not matches:
-        found.notes.append(f"the language model named the {what} '{words[:60]}', which no ontology term matches; ignored")
+        found.notes.append(
+            f"the language model named the {what} '{words[:60]}', which no ontology term matches; ignored"
+        )
         return
     if any(entity.best.id == matches[0].id for entity in entities):
         return
     claim = Entity(where or Span(-1, -1, words), matches)
     if where is None:
-        found.notes.append(f"the {what} '{words[:60]}' is the language model's reading; the question does not say it so")
+        found.notes.append(
+            f"the {what} '{words[:60]}' is the language model's reading; the question does not say it so"
+        )
     first = not entities or (where is not None and entities[0].best.score < SURE)
     entities.insert(0 if first else len(entities), claim)
 

@@ -13,7 +13,16 @@ from haystack.query.context import Context, find_context
 from haystack.query.entities import Entity, find_cell_types, find_terms, tumour_cells
 from haystack.query.refuse import no_cell_type
 from haystack.query.text import Span, Word, blank_markup, check_question, split_words
-from haystack.query.treatments import CONTROLS, Treatment, find_genetic, find_group, find_known, find_leftover, find_unknown, members
+from haystack.query.treatments import (
+    CONTROLS,
+    Treatment,
+    find_genetic,
+    find_group,
+    find_known,
+    find_leftover,
+    find_unknown,
+    members,
+)
 
 if TYPE_CHECKING:
     from haystack.config import QuerySettings

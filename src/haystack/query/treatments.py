@@ -12,7 +12,8 @@ from haystack.query.text import Span, Word, span
 
 # Controls and media: what the treated cells are compared with.
 CONTROLS = re.compile(
-    r"\b(?:dmso|pbs|vehicle|mock|saline|phosphate[- ]buffered saline|untreated|unstimulated|non-targeting|scrambled?)\b", re.I
+    r"\b(?:dmso|pbs|vehicle|mock|saline|phosphate[- ]buffered saline|untreated|unstimulated|non-targeting|scrambled?)\b",
+    re.I,
 )
 _SLOT = r"(?P<what>[^\s,;?!.][^,;?!]*?)"
 _END = (
@@ -22,7 +23,10 @@ _END = (
 _CUES: tuple[tuple[re.Pattern[str], PerturbationType | None], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), kind)
     for pattern, kind in (
-        (rf"\b(?:respon(?:d|ds|ded|ding|se|ses)|react(?:s|ion|ions)?|adapt(?:s|ation)?|reaction)\s+to\s+{_SLOT}{_END}", None),
+        (
+            rf"\b(?:respon(?:d|ds|ded|ding|se|ses)|react(?:s|ion|ions)?|adapt(?:s|ation)?|reaction)\s+to\s+{_SLOT}{_END}",
+            None,
+        ),
         (
             r"\b(?:treat(?:s|ed|ing|ment)?|stimulat(?:es?|ed|ing|ion)|incubat(?:es?|ed|ing|ion)|perturb(?:ed|ation)?|"
             rf"challeng(?:ed?|ing)|dos(?:ed|ing)|cultured|infected)\s+(?:[\w+-]+\s+){{0,4}}?(?:with|by|using)\s+{_SLOT}{_END}",
@@ -34,7 +38,10 @@ _CUES: tuple[tuple[re.Pattern[str], PerturbationType | None], ...] = tuple(
             None,
         ),
         (rf"\b(?:expos(?:e|es|ed|ing|ure))\s+(?:[\w+-]+\s+){{0,4}}?to\s+{_SLOT}{_END}", None),
-        (rf"\b(?:effects?|impact|influence|action|consequences?)\s+of\s+{_SLOT}\s+(?:treatment\s+)?(?:on|in|upon)\b", None),
+        (
+            rf"\b(?:effects?|impact|influence|action|consequences?)\s+of\s+{_SLOT}\s+(?:treatment\s+)?(?:on|in|upon)\b",
+            None,
+        ),
         (rf"\b(?:after|upon|following|under)\s+{_SLOT}\s+(?:treatment|stimulation|exposure|therapy|infection)\b", None),
         (
             rf"\b(?:does|do|would|will|can|could|might|may)\s+{_SLOT}\s+(?:affect|influence|change|alter|act\s+(?:on|upon)|modulate|"
@@ -68,14 +75,19 @@ _BETWEEN = (
     (re.compile(rf"\bknock(?:s|ed|ing)?\s+{_GENE}\s+out\b", re.IGNORECASE), "knock-out"),
     (re.compile(rf"\bknock(?:s|ed|ing)?\s+{_GENE}\s+down\b", re.IGNORECASE), "knock-down"),
 )
-_LACK = re.compile(rf"\b(?:without|lacking|that\s+lack|deficient\s+in|in\s+the\s+absence\s+of)\s+{_GENE}(?![\w])", re.IGNORECASE)
+_LACK = re.compile(
+    rf"\b(?:without|lacking|that\s+lack|deficient\s+in|in\s+the\s+absence\s+of)\s+{_GENE}(?![\w])", re.IGNORECASE
+)
 _NO_GENE = re.compile(r"CRISPR|CRISPRi|CRISPRa|siRNA|shRNA|KO|KD|Simulate|Predict|Gene|Cas9|The|A", re.IGNORECASE)
 _EDGE = re.compile(
     r"^(?:(?:a|an|the|this|my|our|either|both|treatment|stimulation|exposure|addition|adding|with|of|drug|compound|cytokine|"
     r"recombinant|human|low|high|dose|doses|combined)\s+)+|(?:\s+(?:treatment|stimulation|exposure|therapy|alone|and|or|of))+$",
     re.IGNORECASE,
 )
-_GROUP = re.compile(r"\b(?:(?:all|the|every|each)\s+)*(?P<kind>drugs?|compounds?|cytokines?|perturbations?)\s+(?:\w+\s+)?(?:from|in|of)\b", re.I)
+_GROUP = re.compile(
+    r"\b(?:(?:all|the|every|each)\s+)*(?P<kind>drugs?|compounds?|cytokines?|perturbations?)\s+(?:\w+\s+)?(?:from|in|of)\b",
+    re.I,
+)
 
 
 @dataclass(frozen=True)

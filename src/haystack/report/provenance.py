@@ -27,8 +27,8 @@ def licences(model_kind: str) -> list[str]:
     code = "STACK code (arc-stack): CC BY-NC-SA 4.0, for non-commercial use."
     weights = "STACK weights and what they generate: Arc Research Institute Stack Model Non-Commercial License."
     which = (
-        "This prediction was generated with STACK's code; where the weights are those of the Arc Institute, it falls under "
-        "their licence too."
+        "This prediction was generated with STACK's code; where the weights are those of the Arc Institute, it falls "
+        "under their licence too."
         if model_kind == "stack"
         else f"This prediction was made by the baseline '{model_kind}', without STACK."
     )

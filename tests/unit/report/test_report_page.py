@@ -9,13 +9,15 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from report_run import RunOptions, cell_set
 
-from haystack.contracts import ControlStrategy, read_json, write_json
+from haystack.contracts import ControlStrategy, Grounding, read_json, write_json
 from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import RunLog
 from haystack.errors import ContractError
 from haystack.report import render_report, report_failures
 from haystack.report.embedding import principal_components
+from haystack.report.view import cell_groups
 
 NASTY = ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a&b", '"quoted",x', "=1+1", "</script>")
 
@@ -73,6 +75,7 @@ def test_report_answers_in_plain_words(finish):
     assert "Literature: the run is offline and no answers are cached." in text
     assert "nothing can be said about them: TP53" in text
     assert "Non-Commercial License" in text
+    assert "Baseline." not in text
     assert "doi:10.64898/2026.01.09.698608" in text
 
 
@@ -179,6 +182,32 @@ def test_query_as_control_says_what_it_adds(finish):
     assert "adds the model’s reconstruction error" in found.text
     assert found.data()["map"]["measured_control"]
     assert "query" not in found.data()["map"]["groups"]
+
+
+def test_a_prediction_no_better_than_no_change_is_not_trusted(fresh):
+    run = fresh()
+    path = run.folder / "iter_2" / "grounding.json"
+    found = read_json(path, Grounding)
+    found.prompts[0].nulls["no_change"] = 7.7
+    write_json(path, found)
+    run.collect()
+    run.render()
+    text = page(run).text
+    assert run.log.answer.confidence == "low"
+    assert "the evidence scores 7.8 for this prediction, and 7.7 for a prediction that changes nothing." in text
+    assert "0.1 points above the best of its nulls; medium confidence needs 0.5." in text
+
+
+def test_prompt_cells_are_grouped_by_kind():
+    sets = [
+        cell_set(RunOptions(), name, kind, "IFN-beta", donor, 40)
+        for name, kind, donor in [("a", "B cell", "D2"), ("b", "NK cell", "D1"), ("c", "B cell", "D1")]
+    ]
+    groups = cell_groups(sets, {"cs_a": 31, "cs_b": 9, "cs_c": 31})
+    assert [(group["n"], group["what"], group["origin"], group["dots"]) for group in groups] == [
+        (62, "B cell + IFN-beta", "demo_pbmc; donors D1 and D2", 16),
+        (9, "NK cell + IFN-beta", "demo_pbmc; donor D1", 3),
+    ]
 
 
 def test_low_confidence_says_why(finish):

@@ -14,7 +14,7 @@ from haystack.report.template import policy, script_json
 from haystack.report.words import count, database_url, doi_url, listed, number, ontology_url, p_value
 
 
-def grounding(score: int | None, percentile: float | None) -> PromptGrounding:
+def grounding(score: int | None, percentile: float | None, no_change: float = 1.0) -> PromptGrounding:
     return PromptGrounding(
         prompt_id="p",
         components={
@@ -25,6 +25,7 @@ def grounding(score: int | None, percentile: float | None) -> PromptGrounding:
         composite_value=score,
         composite_score=score,
         percentile=percentile,
+        nulls={"no_change": no_change, "permuted_labels": None},
         control_strategy=ControlStrategy.SYNTHETIC_CONTROL,
         n_de=0,
         n_up=0,
@@ -56,7 +57,14 @@ def test_confidence_rule(score, percentile, share, expected):
 
 def test_reasons_say_what_is_missing():
     assert classify(grounding(6, 99), 1)[1] == ["composite score 6; high confidence needs 7"]
-    assert classify(grounding(8, 60), 1)[1] == ["above 60 % of its nulls; medium confidence needs 80 %"]
+    assert classify(grounding(8, 60), 1)[1] == ["above 60 % of random draws; medium confidence needs 80 %"]
+    assert classify(grounding(8, 99, no_change=7.8), 1) == (
+        "low",
+        ["0.2 points above the best of its nulls; medium confidence needs 0.5"],
+    )
+    assert classify(grounding(8, 99, no_change=7.4), 1)[0] == "medium"
+    no_nulls = grounding(8, 99).model_copy(update={"nulls": {}})
+    assert classify(no_nulls, 1) == ("low", ["no null was scored; medium confidence needs one"])
     assert classify(None, 0) == ("not scored", ["no prediction was made"])
 
 

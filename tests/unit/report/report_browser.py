@@ -1,4 +1,7 @@
-"""A headless Chromium on a pipe (DevTools protocol over file descriptors 3 and 4): no driver, no extra package."""
+"""A headless Chromium on a pipe (DevTools protocol over file descriptors 3 and 4): no driver, no extra package.
+
+Picture of a report for the docs: python tests/unit/report/report_browser.py REPORT.html OUT.png [WIDTH HEIGHT]
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -116,9 +120,10 @@ class Browser:
             if time.monotonic() > end:
                 raise TimeoutError(expression)
 
-    def screenshot(self, out: Path, whole: bool = True) -> None:
-        """Save a PNG of the whole page."""
-        answer = self.send("Page.captureScreenshot", captureBeyondViewport=whole)
+    def screenshot(self, out: Path, width: int, height: int) -> None:
+        """Save a PNG of the top of the page."""
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        answer = self.send("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         out.write_bytes(base64.b64decode(answer["data"]))
 
     def pdf(self, out: Path) -> None:
@@ -148,3 +153,12 @@ class Browser:
             self.errors.append(params["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+
+
+if __name__ == "__main__":
+    page, picture, *size = sys.argv[1:]
+    wide, high = (int(item) for item in size) if size else (1180, 1130)
+    with Browser() as started:
+        started.open(Path(page), wide)
+        started.wait("[...document.querySelectorAll('.plot')].every(node => node.dataset.drawn)")
+        started.screenshot(Path(picture), wide, high)

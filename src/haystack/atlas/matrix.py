@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.atlas.columns import n_rows, neighbours
-from haystack.atlas.inflate import can_inflate, inflate_ranges
+from haystack.atlas.direct import direct_reader, read_contiguous, read_gzip
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -114,10 +114,11 @@ def read_ranges(array: Any, starts: np.ndarray, stops: np.ndarray, *, is_zarr: b
     if is_zarr and len(starts) > 1 and int(stops[-1] - starts[0]) > 2 * len(out):
         wanted = np.repeat(starts - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) + np.arange(len(out))
         return np.asarray(array.oindex[wanted]) if len(out) else out
-    if not is_zarr and can_inflate(array):
+    way = None if is_zarr else direct_reader(array)
+    if way:
         runs = list(neighbours(starts, stops, 0))
         firsts, lasts = [first for first, _ in runs], [last - 1 for _, last in runs]
-        found = inflate_ranges(array, starts[firsts], stops[lasts])
+        found = (read_gzip if way == "gzip" else read_contiguous)(array, starts[firsts], stops[lasts])
         if found is not None:
             return found
     at = 0

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from haystack.atlas import read_rows
-from haystack.atlas.inflate import can_inflate, inflate_ranges
+from haystack.atlas.direct import direct_reader, read_contiguous, read_gzip
 from haystack.atlas.matrix import read_ranges
 from haystack.config import AtlasEntry
 from haystack.errors import AtlasError
@@ -156,21 +156,39 @@ def test_gzip_ranges_are_what_hdf5_reads(cuts: list[int], chunk: int, dtype: str
     with h5py.File("ranges.h5", "w", driver="core", backing_store=False) as file:
         array = file.create_dataset("a", data=np.arange(1000, dtype=dtype) * 3, chunks=(chunk,), compression="gzip")
         array.id.write_direct_chunk((0,), np.arange(chunk, dtype=dtype).tobytes(), filter_mask=1)
-        assert can_inflate(array)
-        found = inflate_ranges(array, edges[:, 0], edges[:, 1])
+        assert direct_reader(array) == "gzip"
+        found = read_gzip(array, edges[:, 0], edges[:, 1])
         wanted = [array[start:stop] for start, stop in edges]
     np.testing.assert_array_equal(found, np.concatenate([np.empty(0, dtype), *wanted]))
 
 
+def test_contiguous_ranges_are_what_hdf5_reads(tmp_path: Path):
+    starts, stops = np.array([0, 5, 5, 700, 999]), np.array([3, 5, 20, 990, 1000])
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        array = file.create_dataset("a", data=np.arange(1000, dtype="f8") * 3)
+        file.flush()
+        assert direct_reader(array) == "contiguous"
+        wanted = np.concatenate([array[start:stop] for start, stop in zip(starts, stops, strict=True)])
+        np.testing.assert_array_equal(read_contiguous(array, starts, stops), wanted)
+        assert read_contiguous(array, starts[:0], stops[:0]).shape == (0,)
+        with pytest.raises(OSError, match="bytes of /a are missing"):
+            read_contiguous(array, np.array([10]), np.array([100_000]))
+    with h5py.File(tmp_path / "b.h5", "w", userblock_size=512) as file:
+        assert direct_reader(file.create_dataset("a", data=np.arange(10))) is None
+
+
 def test_other_arrays_are_left_to_hdf5(tmp_path: Path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        assert not can_inflate(file.create_dataset("plain", data=np.arange(9)))
-        assert not can_inflate(file.create_dataset("lzf", data=np.arange(9), chunks=(3,), compression="lzf"))
+        assert direct_reader(file.create_dataset("lzf", data=np.arange(9), chunks=(3,), compression="lzf")) is None
+        assert direct_reader(file.create_dataset("big", data=np.arange(9, dtype=">i4"))) is None
+        assert direct_reader(file.create_dataset("empty", (9,), dtype="i4")) is None
+        assert direct_reader(file.create_dataset("square", data=np.ones((3, 3)))) is None
+        assert direct_reader(file.create_dataset("words", data=["a", "b"])) is None
         shuffled = file.create_dataset("both", data=np.arange(9), chunks=(3,), compression="gzip", shuffle=True)
-        assert not can_inflate(shuffled)
+        assert direct_reader(shuffled) is None
         holes = file.create_dataset("holes", (9,), dtype="i4", chunks=(3,), compression="gzip", fillvalue=4)
         holes[0:3] = 1
-        assert inflate_ranges(holes, np.array([1]), np.array([7])) is None
+        assert read_gzip(holes, np.array([1]), np.array([7])) is None
         assert read_ranges(holes, np.array([1, 5]), np.array([3, 7]), is_zarr=False).tolist() == [1, 1, 4, 4]
 
 

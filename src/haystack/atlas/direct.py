@@ -1,0 +1,132 @@
+"""Scattered ranges of HDF5 arrays, read past HDF5 where its own way is slow.
+
+Contiguous arrays: the system is told of all ranges first and fetches them together, instead of one after the other.
+Gzip-compressed arrays: HDF5 holds one lock while it inflates whole chunks; here only the wanted front of each chunk is
+inflated, on several cores.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+_DEFLATE = 1
+_BATCH = 64
+"""chunks in memory at once"""
+
+
+def direct_reader(array: Any) -> str | None:
+    """How the ranges of a one-dimensional h5py dataset can be read: `contiguous`, `gzip`, or None (by HDF5 only)."""
+    if len(array.shape) != 1 or not hasattr(array, "id") or not array.dtype.isnative or array.dtype.hasobject:
+        return None
+    filters = array.id.get_create_plist()
+    if array.chunks:
+        return "gzip" if filters.get_nfilters() == 1 and filters.get_filter(0)[0] == _DEFLATE else None
+    whole = array.id.get_offset() is not None and filters.get_external_count() == 0
+    return "contiguous" if whole and _is_local(array) else None
+
+
+def read_contiguous(array: Any, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    """The elements of ascending ranges starts..stops of a `contiguous` dataset, end to end.
+
+    Raises
+    ------
+    OSError
+        when the file ends before the array does.
+    """
+    width, base = array.dtype.itemsize, array.id.get_offset()
+    out = np.empty(int((stops - starts).sum()), dtype=array.dtype)
+    target = out.view(np.uint8).data
+    spans = [
+        (base + start * width, (stop - start) * width)
+        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
+        if stop > start
+    ]
+    with _descriptor(array) as descriptor:
+        assert descriptor is not None  # a contiguous dataset is in a local file
+        _announce(descriptor, spans)
+        at = 0
+        for offset, size in spans:
+            done = 0
+            while done < size:
+                got = os.preadv(descriptor, [target[at + done : at + size]], offset + done)
+                if not got:
+                    raise OSError(f"truncated file: {size - done:,} bytes of {array.name} are missing")
+                done += got
+            at += size
+    return out
+
+
+def read_gzip(array: Any, starts: np.ndarray, stops: np.ndarray) -> np.ndarray | None:
+    """The elements of ascending, separate ranges of a `gzip` dataset; None where a chunk was never written."""
+    size, width = array.chunks[0], array.dtype.itemsize
+    out = np.empty(int((stops - starts).sum()), dtype=array.dtype)
+    pieces: dict[int, list[tuple[int, int, int]]] = {}
+    at = 0
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        while start < stop:
+            chunk = start // size
+            end = min(stop, (chunk + 1) * size)
+            pieces.setdefault(chunk, []).append((start - chunk * size, end - chunk * size, at))
+            at += end - start
+            start = end
+    chunks = list(pieces)
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool, _descriptor(array) as descriptor:
+        for first in range(0, len(chunks), _BATCH):
+            batch = chunks[first : first + _BATCH]
+            infos = [array.id.get_chunk_info_by_coord((chunk * size,)) for chunk in batch]
+            if any(info.byte_offset is None for info in infos):
+                return None
+            _announce(descriptor, ((info.byte_offset, info.size) for info in infos))
+            # read_direct_chunk returns a filter mask too, but always 0
+            packed = [array.id.read_direct_chunk((chunk * size,))[1] for chunk in batch]
+            masks = [info.filter_mask for info in infos]
+            needed = [pieces[chunk][-1][1] * width for chunk in batch]
+            for chunk, raw in zip(batch, pool.map(_front, packed, masks, needed), strict=True):
+                values = np.frombuffer(raw, dtype=array.dtype)
+                for low, high, to in pieces[chunk]:
+                    out[to : to + high - low] = values[low:high]
+    return out
+
+
+def _front(raw: bytes, mask: int, n_bytes: int) -> bytes:
+    """The first bytes of an inflated chunk; a bit set in the mask means that the chunk was stored as it is."""
+    try:
+        front = raw[:n_bytes] if mask else zlib.decompressobj().decompress(raw, n_bytes)
+    except zlib.error as error:
+        raise OSError(f"a compressed chunk is damaged ({error})") from None
+    if len(front) < n_bytes:
+        raise OSError(f"a compressed chunk holds {len(front):,} bytes, {n_bytes:,} were expected")
+    return front
+
+
+def _is_local(array: Any) -> bool:
+    """A plain file on a disk, so that offsets within HDF5 are offsets within the file."""
+    return array.file.driver == "sec2" and array.file.userblock_size == 0
+
+
+@contextmanager
+def _descriptor(array: Any) -> Iterator[int | None]:
+    """The array's file, open for reading a second time; None for what is no local file."""
+    if not _is_local(array):
+        yield None
+        return
+    descriptor = os.open(array.file.filename, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _announce(descriptor: int | None, spans: Iterable[tuple[int, int]]) -> None:
+    """Tell the system which bytes come next, where it can be told."""
+    if descriptor is None or not hasattr(os, "posix_fadvise"):
+        return
+    for offset, size in spans:
+        os.posix_fadvise(descriptor, offset, size, os.POSIX_FADV_WILLNEED)

@@ -13,6 +13,7 @@ import csv
 import time
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from haystack.ontology import Match, label, parents, resolve
@@ -26,6 +27,8 @@ BINS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.01)
 
 @dataclass(frozen=True)
 class Row:
+    """A label and the terms that are right."""
+
     text: str
     gold: tuple[str, ...]
 
@@ -63,7 +66,7 @@ def by_ngrams(texts: list[str]) -> list[str]:
 
 
 def speed(n: int = 10_000) -> float:
-    """Processor seconds for `n` different labels, made of the ontology's own names (plural, shuffled, with a marker)."""
+    """Processor seconds for `n` different labels, made of the ontology's own names."""
     names = sorted(ontology("CL").by_key)
     texts = [f"{name}s" for name in names] + [
         f"{' '.join(reversed(name.split()))} CD{n}+" for n, name in enumerate(names)
@@ -94,22 +97,20 @@ def main() -> None:
     print(f"{n} gold labels ({distinct} distinct), {seconds:.2f} s, Cell Ontology {ontology('CL').version}")
     print(f"{'exact string match (baseline)':<34}{sum(by_string(row.text) in row.gold for row in rows) / n:>8.1%}")
     grams = by_ngrams([row.text for row in rows])
-    print(
-        f"{'character n-grams (baseline)':<34}{sum(g in row.gold for g, row in zip(grams, rows, strict=True)) / n:>8.1%}"
-    )
+    by_grams = sum(gram in row.gold for gram, row in zip(grams, rows, strict=True))
+    print(f"{'character n-grams (baseline)':<34}{by_grams / n:>8.1%}")
     print(f"{'top-1':<34}{sum(right) / n:>8.1%}")
     print(f"{'top-5':<34}{sum(top5) / n:>8.1%}")
     print(f"{'within one is_a step':<34}{sum(near) / n:>8.1%}")
     print(f"{f'claimed (score >= {THRESHOLD})':<34}{sum(covered) / n:>8.1%}")
     print(f"{'right among claimed':<34}{sum(right) / max(1, sum(covered)):>8.1%}")
     print(f"\n{'score':<12}{'labels':>8}{'right':>8}{'one step':>10}")
-    for low, high in zip(BINS, BINS[1:], strict=False):
+    for low, high in pairwise(BINS):
         at = [i for i, found in enumerate(claims) if found and low <= found[0].score < high]
         if at:
             shown = f"{low:.2f}-{min(high, 1):.2f}"
-            print(
-                f"{shown:<12}{len(at):>8}{sum(right[i] for i in at) / len(at):>8.0%}{sum(near[i] for i in at) / len(at):>10.0%}"
-            )
+            hit, step = (sum(flags[i] for i in at) / len(at) for flags in (right, near))
+            print(f"{shown:<12}{len(at):>8}{hit:>8.0%}{step:>10.0%}")
     if not args.quiet:
         wrong = Counter(
             (row.text, row.gold[0], claims[i][0] if claims[i] else None) for i, row in enumerate(rows) if not right[i]

@@ -25,7 +25,7 @@ LONGEST_CHEMICAL = 60  # characters; nobody types the longer systematic names in
 
 
 def build(folder: Path) -> list[Path]:
-    """Write one gzipped file per ontology, and the words of the Cell Ontology's names; equal input gives equal bytes."""
+    """Write one gzipped file per ontology, and the words of CL's names; equal input gives equal bytes."""
     written = [_write(folder / FILES[name], lines(name)) for name in FILES]
     from haystack.ontology.vocabulary import NAMES_FILE, name_lines
 
@@ -64,8 +64,8 @@ def lines(ontology: str) -> Iterator[str]:
     yield ""
     for name in sorted(names):
         if name:
-            hits = sorted((method, term_id) for term_id, method in names[name].items())
-            yield f"{name}\t{'|'.join(f'{term_id}:{method}' for method, term_id in hits)}"
+            ranked = sorted((method, term_id) for term_id, method in names[name].items())
+            yield f"{name}\t{'|'.join(f'{term_id}:{method}' for method, term_id in ranked)}"
 
 
 def _is_wanted(ontology: str, term_id: str, term: dict[str, Any]) -> bool:

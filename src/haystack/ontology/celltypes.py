@@ -2,8 +2,8 @@
 
 Labels and names are sets of canonical words, each with a weight (rarer in the ontology, heavier). A term is worth the
 share of the label's weight that its name or its ancestors' names hold, less what its name says and the label does not.
-Words that others imply in the ontology (`alpha-beta` beside `CD4`, `henle` beside `loop`) are not missed; opposite signs
-of one marker exclude a name.
+Words that others imply in the ontology (`alpha-beta` beside `CD4`, `henle` beside `loop`) are not missed; opposite
+signs of one marker exclude a name.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ STATES = {
     "primary": 0.2,
 }  # say little in a label
 NO_LABEL = re.compile(
-    r"(?i)\W*(unknown|unassigned|unclassified|undefined|undetermined|doublets?|multiplets?|low[ -]?quality|na|n/a|nan|none|"
-    r"other|others|mix|mixed|ambient|debris|empty|noise|cells?|filtered|remove|contaminat\w+|null|cluster\W*\d*|\W|\d+)*"
+    r"(?i)\W*(unknown|unassigned|unclassified|undefined|undetermined|"
+    r"doublets?|multiplets?|low[ -]?quality|na|n/a|nan|none|"
+    r"other|others|mix|mixed|ambient|debris|empty|noise|cells?|"
+    r"filtered|remove|contaminat\w+|null|cluster\W*\d*|\W|\d+)*"
 )
 
 
@@ -114,7 +116,7 @@ def _candidates(asked: dict[str, float], vocab: Vocabulary) -> list[tuple[Name, 
 
 
 def _tells(word: str) -> bool:
-    """Does this word alone say something? A number or letter (cluster X, type 2) does not; T and B do."""
+    """Whether this word alone says something: a number or letter (cluster X, type 2) does not; T and B do."""
     return len(word) > 1 or word in {"t", "b"}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from haystack.errors import OntologyError
 from haystack.ontology.index import resources
-from haystack.ontology.normalise import american, plain, singular
+from haystack.ontology.normalise import american, plain, singular, word_set
 
 STOP = frozenset(
     {
@@ -50,9 +50,9 @@ _SIGN = {
     "int": "!int", "intermediate": "!int",
 }  # fmt: skip
 # What the words before a sign may not be: they make a word with it (`double negative`, `non-`), no marker.
-_NOT_MARKERS = frozenset(
-    "cell type low high double triple single early late pre pro non small large isg class kit tissue very".split()  # noqa: SIM905
-)
+_NOT_MARKERS = word_set("""
+    cell type low high double triple single early late pre pro non small large isg class kit tissue very
+""")
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,12 @@ def map_labels(
     kind
         cell-type, tissue or disease.
     corrections
-        a table with at least kind, label, id, written by a person; its rows win over the resolver. An empty id says that
-        the label has no term.
+        a table with at least kind, label, id, written by a person; its rows win over the resolver. An empty id says
+        that the label has no term.
     out_mapping
-        TSV with kind, label, id, name, score, method, n_cells; labels with most cells first, unmapped ones with an empty
-        id. Rows of other kinds that the file already holds are kept, and so are rows of this kind that a person edited
-        there (method `correction`, or an id that no longer belongs to its name).
+        TSV with kind, label, id, name, score, method, n_cells; labels with most cells first, unmapped ones with an
+        empty id. Rows of other kinds that the file already holds are kept, and so are rows of this kind that a
+        person edited there (method `correction`, or an id that no longer belongs to its name).
 
     Returns
     -------

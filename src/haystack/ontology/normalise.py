@@ -57,11 +57,17 @@ _IRREGULAR = {
     "kidneys": "kidney", "nuclei": "nucleus", "villi": "villus", "glia": "glial", "microglia": "microglial",
     "macroglia": "macroglial", "testes": "testis", "bronchi": "bronchus", "mice": "mouse", "alveoli": "alveolus",
     "mucosae": "mucosa", "ganglia": "ganglion", "vertebrae": "vertebra", "atria": "atrium", "ventricles": "ventricle",
-    "epithelia": "epithelium", "endothelia": "endothelium", "thymi": "thymus", "nodes": "node", "phagocytes": "phagocyte",
-    "bones": "bone", "tubes": "tube", "spindles": "spindle", "muscles": "muscle", "tissues": "tissue", "diseases": "disease",
+    "epithelia": "epithelium", "endothelia": "endothelium", "thymi": "thymus", "nodes": "node",
+    "phagocytes": "phagocyte", "bones": "bone", "tubes": "tube", "spindles": "spindle", "muscles": "muscle",
+    "tissues": "tissue", "diseases": "disease",
     "oocytes": "oocyte", "glomeruli": "glomerulus", "follicles": "follicle", "adipose": "adipose", "lobes": "lobe",
     "carcinomata": "carcinoma", "eyes": "eye", "medullae": "medulla", "cortices": "cortex", "vas": "vas", "gas": "gas",
 }  # fmt: skip
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text that is easier to read than a list of strings."""
+    return frozenset(text.split())
 
 
 def plain(text: str) -> str:

@@ -11,7 +11,7 @@ from haystack.ontology.cellwords import same_as, table_rows
 from haystack.ontology.index import HEALTHY, Ontology, kind_ontology
 from haystack.ontology.match import Match
 from haystack.ontology.misspelt import corrections
-from haystack.ontology.normalise import key
+from haystack.ontology.normalise import key, word_set
 
 THRESHOLD = 0.6  # score below which nothing is claimed
 MISSING = 1.0  # a word of the name that was not said weighs as much as one that was said in vain
@@ -21,9 +21,9 @@ HEALTHY_WORDS = {
     "healthy", "normal", "control", "no disease", "none", "healthy control", "disease free", "unaffected", "ctrl", "hc",
     "healthy donor", "non diseased",
 }  # fmt: skip
-STOP = frozenset(
-    "the of and in with a an to or by due human adult tissue patient sample donor severe mild disease left right".split()
-)  # noqa: SIM905
+STOP = word_set("""
+    the of and in with a an to or by due human adult tissue patient sample donor severe mild disease left right
+""")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The names of the Cell Ontology as sets of canonical words: which names hold a word, what a word weighs and implies."""
+"""The names of the Cell Ontology as sets of canonical words: who holds a word, what it weighs and implies."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def name_lines(cl: Ontology) -> Iterator[str]:
     seen: set[tuple[str, frozenset[str]]] = set()
     for term in cl.terms.values():
         current = cl.current(term.id)
-        for name in (term.label.removeprefix("obsolete "), *term.synonyms) if current else ():
+        if current is None:
+            continue
+        for name in (term.label.removeprefix("obsolete "), *term.synonyms):
             bag = frozenset(words(name, expand=False))
             if bag and (current, bag) not in seen:
                 seen.add((current, bag))

@@ -13,11 +13,13 @@ _ID = r"(?=[\w.-]*\d)[A-Za-z0-9](?:[\w.-]*\w)?|[A-Z]{1,3}(?![\w-])"
 _PERSON = r"(?:donors?|patients?|subjects?|individuals?|participants?|volunteers?)"
 _DONOR = re.compile(
     rf"\b(?P<role>(?i:reference|source|template|target|query|new|unseen|another)\s+)?"
-    rf"(?:[a-z-]+\s+)?(?P<person>(?i:{_PERSON}))\s+(?:(?:with\s+)?(?i:id|identifier|number|no\.?|called|named|#)[\s:]*)?(?P<id>{_ID})",
+    rf"(?:[a-z-]+\s+)?(?P<person>(?i:{_PERSON}))\s+(?:(?:with\s+)?(?i:id|"
+    rf"identifier|number|no\.?|called|named|#)[\s:]*)?(?P<id>{_ID})",
 )
 _LONE_ID = re.compile(r"(?<![\w/])(?P<id>[A-Z]{1,6}_\d[\w]*|(?i:donor|patient|subject|individual)[_-]?\d+)(?![\w/])")
 _REFERENCE_BEFORE = re.compile(
-    r"(?:\b(?:reference|source|template|using|use|given|from|based on|like|same as|similar to|conditioned on|relative to|"
+    r"(?:\b(?:reference|source|template|using|use|given|from|"
+    r"based on|like|same as|similar to|conditioned on|relative to|"
     r"compared (?:to|with)|as in|prompted (?:with|by)|against|versus|vs\.?)\b[\w\s,'-]{0,25})$",
     re.IGNORECASE,
 )
@@ -26,11 +28,14 @@ _REFERENCE_AFTER = re.compile(
 )
 _TARGET_BEFORE = re.compile(r"\b(?:to|into|for|in|of)\s+(?:the\s+)?(?:target\s+)?(?:[a-z-]+\s+){0,2}$", re.IGNORECASE)
 _DOSE = re.compile(
-    r"(?<![\w.])(?P<what>\d+(?:[.,]\d+)?(?:\s?[-–]\s?\d+(?:[.,]\d+)?)?\s?(?:[nuµμmp]M|[nuµμmp]?mol(?:/l)?|[nuµμmp]g\s?/\s?m?[lL]|"
-    r"[nuµμmp]g\s?/\s?kg|mg\s?/\s?kg|I?U\s?/\s?m[lL]|units\s?/\s?m[lL]|%|nanomolar|micromolar|millimolar|molar))(?![\w])"
+    r"(?<![\w.])(?P<what>\d+(?:[.,]\d+)?(?:\s?[-–]\s?\d+(?:[.,]\d+)?)?\s?(?:[nuµμmp]M|"
+    r"[nuµμmp]?mol(?:/l)?|[nuµμmp]g\s?/\s?m?[lL]|"
+    r"[nuµμmp]g\s?/\s?kg|mg\s?/\s?kg|I?U\s?/\s?m[lL]|units\s?/\s?m[lL]|"
+    r"%|nanomolar|micromolar|millimolar|molar))(?![\w])"
 )
 _TIME = re.compile(
-    r"(?<![\w.])(?P<what>(?:\d+(?:\.\d+)?(?:\s?[-–]\s?\d+)?|one|two|three|four|five|six|seven|eight|ten|twelve|twenty-four)"
+    r"(?<![\w.])(?P<what>(?:\d+(?:\.\d+)?(?:\s?[-–]\s?\d+)?|one|"
+    r"two|three|four|five|six|seven|eight|ten|twelve|twenty-four)"
     r"[\s-]?(?:hours?|hrs?|h|minutes?|mins?|days?|d|weeks?|wks?)|overnight)(?![\w])",
     re.IGNORECASE,
 )
@@ -47,12 +52,14 @@ _DATASET_NAME = re.compile(
     r"(?:atlas|data\s?sets?|cohort|study|census|collection|data|compendium|screen)\b"
 )
 _QUERY_AS_CONTROL = re.compile(
-    r"\b(?:query[- ]as[- ]control|(?:against|versus|vs\.?|compared (?:to|with)|relative to)\s+(?:the\s+)?(?:original|measured|"
+    r"\b(?:query[- ]as[- ]control|(?:against|versus|vs\.?|compared (?:to|"
+    r"with)|relative to)\s+(?:the\s+)?(?:original|measured|"
     r"observed|real|input|query|own)\s+(?:query\s+)?cells)\b",
     re.IGNORECASE,
 )
 _SYNTHETIC = re.compile(
-    r"\b(?:synthetic[- ]controls?|(?:generated|matched|predicted|simulated)\s+controls?|generated\s+(?:untreated|control)\s+cells)\b",
+    r"\b(?:synthetic[- ]controls?|(?:generated|matched|predicted|"
+    r"simulated)\s+controls?|generated\s+(?:untreated|control)\s+cells)\b",
     re.IGNORECASE,
 )
 

@@ -66,7 +66,7 @@ def find_cell_types(text: str, tokens: list[Word], taken: list[Span]) -> list[En
 
 
 def _later_is_better(text: str, tokens: list[Word], at: int, size: int, value: float, taken: list[Span]) -> bool:
-    """Would the same stretch without its first word be read with as much trust? Then that word is no part of the name."""
+    """Is the stretch without its first word worth as much? Then that word is no part of the name."""
     if size == 1:
         return False
     piece = tokens[at + 1 : at + size]
@@ -83,13 +83,13 @@ def _value(piece: list[Word], match: Match) -> float:
 
 
 def _starts_and_ends_well(piece: list[Word], match: Match) -> bool:
-    """Do the outer words belong to the name? A marker in front does, even one that the term does not mention."""
+    """Whether the outer words belong to the name; a marker in front does, even one that the term does not mention."""
     first = _explained(piece[0].text, match) or (len(piece) > 1 and bool(_MARKER.match(piece[0].text)))
     return bool(first) and _explained(piece[-1].text, match)
 
 
 def _explained(word: str, match: Match) -> bool:
-    """Does the claimed term, or an ancestor of it, say this word? (`cell` explains itself.)"""
+    """Whether the claimed term, or an ancestor of it, says this word; `cell` explains itself."""
     from haystack.ontology.celltypes import inherited_words, known_words, own_words
 
     if re.fullmatch(r"(?i)cells?|types?|populations?|subsets?", word):
@@ -116,7 +116,7 @@ def _could_be_cell(piece: list[Word], text: str) -> bool:
 
 
 def is_head(word: Word) -> bool:
-    """Does this word name a cell (macrophage, cells, Treg, PBMCs), rather than describe one?"""
+    """Whether this word names a cell (macrophage, cells, Treg, PBMCs), rather than describes one."""
     parts = key(word.text).split(" ")
     if any(_SUFFIX.search(part) or part in _heads() for part in parts if part):
         return True

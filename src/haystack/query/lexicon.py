@@ -2,56 +2,56 @@
 
 from __future__ import annotations
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+from haystack.ontology.normalise import word_set
 
 
 # They end a name: never part of a cell type, tissue or disease.
-QUESTION_WORDS = _words("""
-    a an the this that these those my our your their his her its it i we you they me us please tell show give explain
-    describe estimate determine calculate compute know want need like to for by on upon at as from in into of with without
-    within versus vs than between among across through via using use used given based per about around during before after
-    following under over until while when where which what who whom whose why how if whether then so but or nor not no yes
-    is are was were be been being am do does did done has have had having can could may might must shall should will would
-    happen happens happening occur go goes become becomes get gets make makes look looks looking appear appears seem seems
-    be predict predicts predicted predicting prediction predictions simulate simulated simulation generate generates
-    generated generating generation impute imputes imputed imputing imputation infer inferred model models modelling
-    forecast reconstruct fill project transfer respond responds responded responding response responses react reacts
-    reacted reaction reactions effect effects impact influence influences affect affects affected change changes changed
-    changing alter alters altered shift shifts treat treats treated treating treatment treatments stimulate stimulates
-    stimulated stimulating stimulation expose exposed exposing exposure perturb perturbed perturbing perturbation
-    perturbations incubate incubated incubation culture cultured challenge challenged add added adding addition
-    administer administered apply applied dose dosed activate inhibit inhibited inhibition block blocked blocking knock
-    knocked knocking knockout knockouts knockdown knock-out knock-down ko kd crispr crispri crispra sirna shrna delete
-    deleted deletion overexpress overexpressed overexpressing overexpression silence silenced silencing loss gain gene genes
-    expression expressions express expresses expressed differentially differential transcription transcriptional transcript
-    transcripts transcriptome transcriptomic transcriptomes profile profiles signature signatures program programme state
-    states phenotype donor donors patient patients individual individuals subject subjects participant participants sample
-    samples person people someone reference target control controls untreated unstimulated baseline dataset datasets data
-    atlas cohort study studies experiment missing absent unmeasured unseen unobserved new novel held-out another other
-    different same similar alone together both combined combination compared comparison relative against all any each
-    every more most less least up down upregulated downregulated up-regulated down-regulated induced regulated
-    and/or there here out over primary also just only very really likely expected potential possible ask question answer
-    de deg degs rna rna-seq scrna-seq single-cell lost them transport translate lab want infection infected see
-    wants wanted gave giving put take takes took study find finding help about way ways
-    tell curious wonder wondering interested interest think suppose assume imagine say said hello hi thanks thank cell-type celltype cell-types vehicle
+QUESTION_WORDS = word_set("""
+    a an the this that these those my our your their his her its it i we you they me us please tell show give
+    explain describe estimate determine calculate compute know want need like to for by on upon at as from in into
+    of with without within versus vs than between among across through via using use used given based per about
+    around during before after following under over until while when where which what who whom whose why how if
+    whether then so but or nor not no yes is are was were be been being am do does did done has have had having can
+    could may might must shall should will would happen happens happening occur go goes become becomes get gets make
+    makes look looks looking appear appears seem seems predict predicts predicted predicting prediction predictions
+    simulate simulated simulation generate generates generated generating generation impute imputes imputed imputing
+    imputation infer inferred model models modelling forecast reconstruct fill project transfer respond responds
+    responded responding response responses react reacts reacted reaction reactions effect effects impact influence
+    influences affect affects affected change changes changed changing alter alters altered shift shifts treat
+    treats treated treating treatment treatments stimulate stimulates stimulated stimulating stimulation expose
+    exposed exposing exposure perturb perturbed perturbing perturbation perturbations incubate incubated incubation
+    culture cultured challenge challenged add added adding addition administer administered apply applied dose dosed
+    activate inhibit inhibited inhibition block blocked blocking knock knocked knocking knockout knockouts knockdown
+    knock-out knock-down ko kd crispr crispri crispra sirna shrna delete deleted deletion overexpress overexpressed
+    overexpressing overexpression silence silenced silencing loss gain gene genes expression expressions express
+    expresses expressed differentially differential transcription transcriptional transcript transcripts
+    transcriptome transcriptomic transcriptomes profile profiles signature signatures program programme state states
+    phenotype donor donors patient patients individual individuals subject subjects participant participants sample
+    samples person people someone reference target control controls untreated unstimulated baseline dataset datasets
+    data atlas cohort study studies experiment missing absent unmeasured unseen unobserved new novel held-out
+    another other different same similar alone together both combined combination compared comparison relative
+    against all any each every more most less least up down upregulated downregulated up-regulated down-regulated
+    induced regulated and/or there here out primary also just only very really likely expected potential possible
+    ask question answer de deg degs rna rna-seq scrna-seq single-cell lost them transport translate lab infection
+    infected see wants wanted gave giving put take takes took find finding help way ways curious wonder wondering
+    interested interest think suppose assume imagine say said hello hi thanks thank cell-type celltype cell-types
+    vehicle
 """)
-INSIDE = _words("of the in and from")
+INSIDE = word_set("of the in and from")
 
-TISSUE_NOT = _words("""
-    cell tissue body organ organs system region part side structure left right culture line head back process wall base
-    surface space group set sample male female adult human population membrane matrix material portion trunk zone layer
-    gland duct vessel fiber node band root center network cortex medulla limb tract field element organism compartment
-    junction cap tube sac substance axis cavity floor roof tip crest bud plate disc disk column canal ring arch cord lobe
-    margin neck bone hair nail capillary vein artery endothelium epithelium mesothelium mesenchyme stroma parenchyma
-    interstitium serum plasma fat immune stem germ pole hand foot
+TISSUE_NOT = word_set("""
+    cell tissue body organ organs system region part side structure left right culture line head back process wall
+    base surface space group set sample male female adult human population membrane matrix material portion trunk
+    zone layer gland duct vessel fiber node band root center network cortex medulla limb tract field element
+    organism compartment junction cap tube sac substance axis cavity floor roof tip crest bud plate disc disk column
+    canal ring arch cord lobe margin neck bone hair nail capillary vein artery endothelium epithelium mesothelium
+    mesenchyme stroma parenchyma interstitium serum plasma fat immune stem germ pole hand foot
 """)
-DISEASE_NOT = _words("""
-    disease disorder syndrome condition response reaction sensitivity deficiency infection injury inflammation stress pain
-    sign fever shock death toxicity activation effect exposure change growth hypoxia cell stimulation loss phenotype
-    susceptibility resistance carrier resistant human treated tissue lesion tumor cancer-free ko knockout defect abnormality
-    tolerance dependence aging ageing senescence target control set cat ran can all
+DISEASE_NOT = word_set("""
+    disease disorder syndrome condition response reaction sensitivity deficiency infection injury inflammation
+    stress pain sign fever shock death toxicity activation effect exposure change growth hypoxia cell stimulation
+    loss phenotype susceptibility resistance carrier resistant human treated tissue lesion tumor cancer-free ko
+    knockout defect abnormality tolerance dependence aging ageing senescence target control set cat ran can all
 """)
 
 # UBERON labels that count when they stand inside a cell type's name.

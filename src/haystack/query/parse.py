@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from haystack.config import QuerySettings
 
 _CONTEXT_BEFORE = re.compile(
-    r"\b(?:using|given|based on|prompted (?:with|by)|like|as in|compared (?:to|with)|versus|vs\.?|than|unlike|trained on|"
+    r"\b(?:using|given|based on|prompted (?:with|by)|like|as in|"
+    r"compared (?:to|with)|versus|vs\.?|than|unlike|trained on|"
     r"conditioned on|co-?cultured? with|in contrast to|produced by|secreted by|derived from)\s+(?:[\w+-]+\s+){0,3}$",
     re.IGNORECASE,
 )

@@ -21,7 +21,8 @@ class Named:
 
 _TRANSFER = re.compile(
     r"\bcross[- ]?data\s?sets?\b|\bacross\s+(?:data\s?sets|atlases|studies|cohorts|platforms|technologies)\b|"
-    r"\bas\s+(?:they|it|these|those)?\s*(?:would|might|could)?\s*(?:be|have been|appear|look)?\s*(?:seen|measured|sequenced|"
+    r"\bas\s+(?:they|it|these|those)?\s*(?:would|might|could)?\s*(?:be|"
+    r"have been|appear|look)?\s*(?:seen|measured|sequenced|"
     r"profiled|captured|if)?\s*(?:in|by|from)\s+(?:the\s+)?(?=[A-Z])|\bin\s+the\s+style\s+of\b|"
     r"\b(?:transfer|translate|project|map|port|carry|harmoni[sz]e|move|convert)\w*\b.*\b(?:to|into|onto|between)\b|"
     r"\bfrom\s+(?:the\s+)?(?:one|another|a different)\s+(?:data\s?set|atlas|study|cohort)\b|"
@@ -29,21 +30,25 @@ _TRANSFER = re.compile(
     re.IGNORECASE,
 )
 _IMPUTE = re.compile(
-    r"\bimput\w*|\bmissing\b|\babsent\b|\bfill(?:ing)?\s+in\b|\bnot\s+(?:captured|profiled|measured|sampled|present|sequenced|"
-    r"observed|collected|available|recovered|detected)\b|\bunmeasured\b|\bunobserved\b|\bwithout\s+(?:any\s+)?(?:measured|"
+    r"\bimput\w*|\bmissing\b|\babsent\b|\bfill(?:ing)?\s+in\b|"
+    r"\bnot\s+(?:captured|profiled|measured|sampled|present|sequenced|"
+    r"observed|collected|available|recovered|detected)\b|\bunmeasured\b|"
+    r"\bunobserved\b|\bwithout\s+(?:any\s+)?(?:measured|"
     r"captured)\b|\black(?:s|ing|ed)?\b|\bdropped\s+out\b|\b(?:were|was|is|are|has|have)(?:\s+been)?\s+lost\b|"
     r"\bnever\s+(?:captured|profiled|measured|sampled|sequenced)\b|\bno\s+(?:\w+\s+)?(?:cells\s+)?were\s+(?:captured|"
     r"sampled|recovered|measured)\b|\breconstruct\w*|\binfer\s+the\s+missing\b",
     re.IGNORECASE,
 )
 _EXPRESSION = re.compile(
-    r"\b(?:gene\s+)?expression\b|\btranscriptom\w+|\bexpression\s+profiles?\b|\bprofiles?\s+of\b|\btranscriptional\s+profile\b|"
+    r"\b(?:gene\s+)?expression\b|\btranscriptom\w+|\bexpression\s+profiles?\b|"
+    r"\bprofiles?\s+of\b|\btranscriptional\s+profile\b|"
     r"\bexpress(?:es|ed|ing)?\b|\bcounts\s+of\b|\bcell\s+states?\s+of\b",
     re.IGNORECASE,
 )
 _LOOK = re.compile(r"\b(?:would|will|might|could|do|does)\b.*\blooks?\b|\bwhat\b.*\blooks?\s+like\b", re.IGNORECASE)
 _SAMPLES = re.compile(
-    r"\b(?:donors?|patients?|individuals?|subjects?|participants?|volunteers?|samples?|cohorts?|healthy\s+controls|people|person|biops(?:y|ies))\b",
+    r"\b(?:donors?|patients?|individuals?|subjects?|participants?|volunteers?|"
+    r"samples?|cohorts?|healthy\s+controls|people|person|biops(?:y|ies))\b",
     re.IGNORECASE,
 )
 

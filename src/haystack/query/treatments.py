@@ -12,24 +12,29 @@ from haystack.query.text import Span, Word, span
 
 # Controls and media: what the treated cells are compared with.
 CONTROLS = re.compile(
-    r"\b(?:dmso|pbs|vehicle|mock|saline|phosphate[- ]buffered saline|untreated|unstimulated|non-targeting|scrambled?)\b",
+    r"\b(?:dmso|pbs|vehicle|mock|saline|phosphate[- ]buffered saline|"
+    r"untreated|unstimulated|non-targeting|scrambled?)\b",
     re.I,
 )
 _SLOT = r"(?P<what>[^\s,;?!.][^,;?!]*?)"
 _END = (
-    r"(?=\s*(?:[;?!,]|\.(?:\s|$)|$)|\s(?:treatment|stimulation|exposure|therapy|for|in|on|at|from|if|when|using|how|what|"
-    r"compared|versus|vs|relative|over|after|with|who|would|will|do|does|did|and\s+how|across|within|given|alone|or\s+not)\b)"
+    r"(?=\s*(?:[;?!,]|\.(?:\s|$)|$)|\s(?:treatment|stimulation|"
+    r"exposure|therapy|for|in|on|at|from|if|when|using|how|what|"
+    r"compared|versus|vs|relative|over|after|with|who|would|will|"
+    r"do|does|did|and\s+how|across|within|given|alone|or\s+not)\b)"
 )
 _CUES: tuple[tuple[re.Pattern[str], PerturbationType | None], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), kind)
     for pattern, kind in (
         (
-            rf"\b(?:respon(?:d|ds|ded|ding|se|ses)|react(?:s|ion|ions)?|adapt(?:s|ation)?|reaction)\s+to\s+{_SLOT}{_END}",
+            rf"\b(?:respon(?:d|ds|ded|ding|se|ses)|react(?:s|ion|"
+            rf"ions)?|adapt(?:s|ation)?|reaction)\s+to\s+{_SLOT}{_END}",
             None,
         ),
         (
             r"\b(?:treat(?:s|ed|ing|ment)?|stimulat(?:es?|ed|ing|ion)|incubat(?:es?|ed|ing|ion)|perturb(?:ed|ation)?|"
-            rf"challeng(?:ed?|ing)|dos(?:ed|ing)|cultured|infected)\s+(?:[\w+-]+\s+){{0,4}}?(?:with|by|using)\s+{_SLOT}{_END}",
+            rf"challeng(?:ed?|ing)|dos(?:ed|ing)|cultured|"
+            rf"infected)\s+(?:[\w+-]+\s+){{0,4}}?(?:with|by|using)\s+{_SLOT}{_END}",
             None,
         ),
         (
@@ -44,12 +49,14 @@ _CUES: tuple[tuple[re.Pattern[str], PerturbationType | None], ...] = tuple(
         ),
         (rf"\b(?:after|upon|following|under)\s+{_SLOT}\s+(?:treatment|stimulation|exposure|therapy|infection)\b", None),
         (
-            rf"\b(?:does|do|would|will|can|could|might|may)\s+{_SLOT}\s+(?:affect|influence|change|alter|act\s+(?:on|upon)|modulate|"
+            rf"\b(?:does|do|would|will|can|could|might|may)\s+{_SLOT}\s+(?:affect|"
+            rf"influence|change|alter|act\s+(?:on|upon)|modulate|"
             r"impact|reprogram(?:me)?|shift|do\s+to|activate|inhibit|suppress|induce|regulate)\b",
             None,
         ),
         (
-            r"\b(?P<what>[A-Za-z0-9α-ω][\w/-]*)\s+(?:treatment|exposure|stimulation|challenge|administration|supplementation|"
+            r"\b(?P<what>[A-Za-z0-9α-ω][\w/-]*)\s+(?:treatment|exposure|"
+            r"stimulation|challenge|administration|supplementation|"
             r"deprivation|withdrawal|starvation|infection|therapy|inhibition)\b",
             None,
         ),
@@ -58,7 +65,8 @@ _CUES: tuple[tuple[re.Pattern[str], PerturbationType | None], ...] = tuple(
 )
 _GENE = r"(?-i:(?P<what>[A-Z][A-Za-z0-9-]{1,15}))"
 _LOSS = (
-    r"knock(?:s|ed|ing)?[- ]?out|knock-?outs?|ko|delet(?:e|es|ed|ing|ion)|ablat(?:e|ed|ing|ion)|loss(?:\s+of\s+function)?|"
+    r"knock(?:s|ed|ing)?[- ]?out|knock-?outs?|ko|delet(?:e|es|ed|"
+    r"ing|ion)|ablat(?:e|ed|ing|ion)|loss(?:\s+of\s+function)?|"
     r"disrupt(?:ed|ing|ion)?|inactivat(?:ed|ing|ion)|crispr"
 )
 _LESS = r"knock(?:s|ed|ing)?[- ]?down|knock-?downs?|kd|silenc(?:e|ed|ing)|crispri|sirna|shrna|deplet(?:ed|ing|ion)"
@@ -80,12 +88,15 @@ _LACK = re.compile(
 )
 _NO_GENE = re.compile(r"CRISPR|CRISPRi|CRISPRa|siRNA|shRNA|KO|KD|Simulate|Predict|Gene|Cas9|The|A", re.IGNORECASE)
 _EDGE = re.compile(
-    r"^(?:(?:a|an|the|this|my|our|either|both|treatment|stimulation|exposure|addition|adding|with|of|drug|compound|cytokine|"
-    r"recombinant|human|low|high|dose|doses|combined)\s+)+|(?:\s+(?:treatment|stimulation|exposure|therapy|alone|and|or|of))+$",
+    r"^(?:(?:a|an|the|this|my|our|either|both|treatment|stimulation|"
+    r"exposure|addition|adding|with|of|drug|compound|cytokine|"
+    r"recombinant|human|low|high|dose|doses|combined)\s+)+|"
+    r"(?:\s+(?:treatment|stimulation|exposure|therapy|alone|and|or|of))+$",
     re.IGNORECASE,
 )
 _GROUP = re.compile(
-    r"\b(?:(?:all|the|every|each)\s+)*(?P<kind>drugs?|compounds?|cytokines?|perturbations?)\s+(?:\w+\s+)?(?:from|in|of)\b",
+    r"\b(?:(?:all|the|every|each)\s+)*(?P<kind>drugs?|compounds?|"
+    r"cytokines?|perturbations?)\s+(?:\w+\s+)?(?:from|in|of)\b",
     re.I,
 )
 

@@ -107,7 +107,7 @@ def test_every_name_of_the_ontology_leads_back_to_its_term() -> None:
 
 
 def test_an_unknown_kind_is_an_error() -> None:
-    with pytest.raises(OntologyError, match="unknown kind 'organ'.*cell-type"):
+    with pytest.raises(OntologyError, match=r"unknown kind 'organ'.*cell-type"):
         resolve("organ", "lung")
 
 

@@ -83,7 +83,7 @@ def test_missing_and_binary_tables_are_refused(tmp_path: Path) -> None:
 class FakeOls(BaseHTTPRequestHandler):
     """Answers as OLS4's search does; the query `broken` gets nonsense."""
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         asked = parse_qs(urlparse(self.path).query)
         docs = [
             {"obo_id": "CL:0000236", "label": "B cell"},

@@ -3,8 +3,8 @@
 import pytest
 
 from haystack.ontology import resolve
-from haystack.ontology.index import HEALTHY, kind_ontology
 from haystack.ontology.cellwords import table_rows
+from haystack.ontology.index import HEALTHY, kind_ontology
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""The tracked questions parse as a person would read them."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from haystack.contracts import TaskType, to_json
+from haystack.query import parse_question
+
+ROOT = Path(__file__).parents[3]
+QUESTIONS = [
+    json.loads(line) for line in (ROOT / "tests/data/questions.jsonl").read_text(encoding="utf-8").splitlines()
+]
+
+
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("questions_benchmark", ROOT / "benchmarks" / "questions.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("expected", QUESTIONS, ids=[row["question"][:60] for row in QUESTIONS])
+def test_question(expected: dict[str, object]) -> None:
+    assert benchmark().differences(expected) == {}
+
+
+def test_the_set_is_large_and_covers_every_task_type() -> None:
+    assert len(QUESTIONS) >= 120
+    assert {row["task_type"] for row in QUESTIONS if "task_type" in row} == {task.value for task in TaskType}
+
+
+def test_offsets_point_at_the_words() -> None:
+    for row in QUESTIONS:
+        if "error" in row:
+            continue
+        query = parse_question(str(row["question"]))
+        text = query.raw_query
+        for evidence in query.evidence:
+            if evidence.start is not None:
+                assert text[evidence.start : evidence.end] == evidence.text, (text, evidence)
+
+
+def test_the_same_question_gives_the_same_bytes() -> None:
+    question = "How would lung fibroblasts of donor D3 respond to 10 ng/ml TGF-beta for 24 h?"
+    assert to_json(parse_question(question)) == to_json(parse_question(question))

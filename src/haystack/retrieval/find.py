@@ -122,9 +122,10 @@ def find_candidates(
     choice = choose_query_sets(Question(query, index, settings))
     hybrid = query.task_type is TaskType.CROSS_DATASET_GENERATION
     atlas = index.label("atlas", choice.tiers[0][0]) if hybrid else None
-    question = Question(query, index, settings, refinement.max_hops if refinement else None, query_atlas=atlas)
+    hops = refinement.max_hops if refinement else None
+    question = Question(query, index, settings, hops, atlas, choice.prompt_atlases)
     methods = strategies_for(query, settings.strategies)
-    wide = Question(query, index, settings, WIDEST, query_atlas=atlas)
+    wide = Question(query, index, settings, WIDEST, atlas, choice.prompt_atlases)
     reach = np.zeros(len(index), dtype=bool)
     for method in methods:
         reach[method.propose(wide).rows] = True

@@ -12,7 +12,7 @@ import numpy as np
 
 from haystack.contracts import StructuredQuery, TaskType
 from haystack.errors import RetrievalError, nearest
-from haystack.knowledge.names import key
+from haystack.retrieval.hybrid import rows_of_one_atlas, same_dataset
 from haystack.retrieval.index import HEALTHY
 from haystack.retrieval.profile import target_profile
 from haystack.retrieval.question import Question, related_terms, same_donor
@@ -27,6 +27,8 @@ class QueryChoice:
 
     tiers: list[list[int]]
     rationale: str
+    prompt_atlases: frozenset[str] | None = None
+    """hybrid questions: where prompts must come from; null: any other atlas"""
 
     def enough(self, n_cells: np.ndarray, least: int) -> list[int]:
         """Rows of the first tiers that together hold at least `least` cells (all tiers if they never do)."""
@@ -53,8 +55,9 @@ def choose_query_sets(question: Question) -> QueryChoice:
     """
     rows, words = _rows_of_type(question)
     facts = _facts(question)
+    sources = None
     if question.query.task_type is TaskType.CROSS_DATASET_GENERATION:
-        rows = _rows_of_one_atlas(question, rows, facts)
+        rows, sources = rows_of_one_atlas(question, rows, facts)
     scores = {row: tuple(bool(fits[row]) for fits in facts.values()) for row in rows.tolist()}
     sizes: dict[tuple[tuple[bool, ...], str], int] = {}
     tiers: dict[tuple[tuple[bool, ...], str], list[int]] = {}
@@ -71,7 +74,7 @@ def choose_query_sets(question: Question) -> QueryChoice:
         sentence += f"; fits: {', '.join(fits)}"
     if fails:
         sentence += f"; the index has none that also fits: {', '.join(fails)}"
-    return QueryChoice([tiers[group] for group in order], sentence)
+    return QueryChoice([tiers[group] for group in order], sentence, sources)
 
 
 def _rows_of_type(question: Question) -> tuple[np.ndarray, str]:
@@ -123,7 +126,7 @@ def _facts(question: Question) -> dict[str, np.ndarray]:
     if query.reference_donor_id:
         reference = query.reference_donor_id
         facts["reference donor"] = _where(index.column("donor_id").spread, lambda d: same_donor(reference, d))
-    if query.reference_dataset:
+    if query.reference_dataset and query.task_type is not TaskType.CROSS_DATASET_GENERATION:
         dataset = query.reference_dataset
         facts["reference dataset"] = _where(index.column("atlas").spread, lambda a: same_dataset(dataset, a))
     tissue = query.target_tissue or target_profile(question).values.get("tissue_uberon_id")
@@ -149,48 +152,3 @@ def _facts(question: Question) -> dict[str, np.ndarray]:
 
 def _where(spread: Callable[[Callable[[str], float]], np.ndarray], fits: Callable[[str], bool]) -> np.ndarray:
     return spread(lambda value: float(fits(value))).astype(bool)
-
-
-def same_dataset(asked: str, atlas: str) -> bool:
-    """Whether words for a dataset name an atlas: equal, or one within the other, ignoring case and punctuation.
-
-    >>> same_dataset("Tabula Sapiens", "tabula_sapiens"), same_dataset("Parse", "parse_10m"), same_dataset("OP", "op2")
-    (True, True, False)
-    """
-    ours, theirs = key(asked), key(atlas)
-    if len(ours) < 3:
-        return ours == theirs
-    return ours in theirs or (len(theirs) >= 3 and theirs in ours)
-
-
-def _rows_of_one_atlas(question: Question, rows: np.ndarray, facts: dict[str, np.ndarray]) -> np.ndarray:
-    """Hybrid questions: query cells of one atlas, the best by the facts that leaves prompts in another one.
-
-    Raises
-    ------
-    RetrievalError
-        when no other atlas could give prompts, or the named dataset has no such cells.
-    """
-    index = question.index
-    atlases = [index.label("atlas", int(row)) or "" for row in rows]
-    dataset = question.query.reference_dataset
-    if dataset and not any(facts["reference dataset"][rows]):
-        raise RetrievalError(
-            f"no query cells: reference dataset '{dataset}' has no unperturbed {question.asked_type_words}; atlases "
-            f"that have: {', '.join(sorted(set(atlases)))}. Name one of them, or add the dataset to the atlases"
-        )
-    ranks: dict[str, tuple[tuple[bool, ...], int]] = {}
-    for row, atlas in zip(rows.tolist(), atlases, strict=True):
-        misfit = tuple(not bool(fits[row]) for fits in facts.values())
-        cells = -int(index.n_cells[row])
-        old = ranks.get(atlas)
-        ranks[atlas] = min(old, (misfit, cells)) if old else (misfit, cells)
-    prompts = question.pool & (question.perturbation_match > 0) if question.wants_perturbed else question.pool
-    for atlas in sorted(ranks, key=lambda name: (ranks[name], name)):
-        if (prompts & ~index.column("atlas").equals(atlas)).any():
-            return rows[[name == atlas for name in atlases]]
-    raise RetrievalError(
-        f"a cross-dataset question needs prompts of one atlas and query cells of another; query cells are in "
-        f"{', '.join(sorted(ranks))}, and no other atlas holds prompts"
-        f"{' of ' + question.asked_perturbations[0] if question.asked_perturbations else ''}. Add an atlas"
-    )

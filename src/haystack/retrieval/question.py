@@ -53,6 +53,7 @@ class Question:
         settings: RetrievalSettings,
         max_hops: int | None = None,
         query_atlas: str | None = None,
+        prompt_atlases: frozenset[str] | None = None,
     ) -> None:
         self.query = query
         self.index = index
@@ -60,6 +61,8 @@ class Question:
         self.max_hops = settings.max_hops if max_hops is None else max_hops
         self.query_atlas = query_atlas
         """hybrid questions: the atlas of the query cells, from which no prompt may come"""
+        self.prompt_atlases = prompt_atlases
+        """hybrid questions: the atlases that the question names as source of prompts; null: any but query_atlas"""
 
     @property
     def wants_perturbed(self) -> bool:
@@ -91,6 +94,9 @@ class Question:
         """Rows that may give prompt cells, whatever their relevance."""
         index = self.index
         pool = (index.n_cells >= self.settings.min_cells) & ~index.column("atlas").equals(self.query_atlas)
+        if self.prompt_atlases is not None:
+            sources = self.prompt_atlases
+            pool &= index.column("atlas").spread(lambda atlas: float(atlas in sources)).astype(bool)
         if self.wants_perturbed:
             return pool & index.perturbed
         pool = pool & index.is_control

@@ -77,7 +77,7 @@ def test_roles_stay_apart_whatever_the_sizes(
 
 
 def test_hybrid_questions_join_two_atlases(world, question, settings, tmp_path: Path) -> None:
-    query = question("B cells", task_type=TaskType.CROSS_DATASET_GENERATION, reference_dataset="PBMC")
+    query = question("B cells", task_type=TaskType.CROSS_DATASET_GENERATION, reference_dataset="lone")
     prompts = world.run(query, tmp_path, settings())
     _assert_sound(prompts)
     assert {atlas for atlas, _ in _rows(prompts.query_cells.rows)} == {"pbmc"}

@@ -144,20 +144,59 @@ def test_hold_outs_are_absolute(ask, pbmc) -> None:
     assert found.n_untried < find_candidates(ask(), pbmc, SETTINGS).n_untried
 
 
-def test_hybrid_questions_take_prompts_and_query_cells_from_different_atlases(ask, sets) -> None:
-    frame = sets(
-        {"id": "tissue_b", "atlas": "tissue_atlas"},
-        {"id": "p1", "atlas": "perturb", "perturbation": "IFN-beta"},
-        {"id": "c1", "atlas": "perturb"},
-        {"id": "p2", "atlas": "tissue_atlas", "perturbation": "IFN-beta"},
+@pytest.fixture
+def several(sets):
+    """`tissue` without perturbations; `kang` and `parse` with IFN-beta; B cells everywhere."""
+    return sets(
+        {"id": "tissue_b", "atlas": "tissue"},
+        {"id": "kang_done", "atlas": "kang", "perturbation": "IFN-beta"},
+        {"id": "kang_b", "atlas": "kang"},
+        {"id": "parse_done", "atlas": "parse", "perturbation": "IFN-beta"},
+        {"id": "parse_b", "atlas": "parse", "n": 900},
     )
-    query = ask(task=TaskType.CROSS_DATASET_GENERATION, reference_dataset="Tissue Atlas")
-    assert _ids(find_candidates(query, frame, SETTINGS)) == ["p1"]
-    alone = frame[frame["atlas"] == "tissue_atlas"]
+
+
+@pytest.mark.parametrize(
+    ("named", "prompts", "query_atlas"),
+    [
+        (["Kang"], ["kang_done"], {"parse", "tissue"}),
+        (["Kang", "Tissue"], ["kang_done"], {"tissue"}),
+        (["Tissue", "Kang"], ["kang_done"], {"tissue"}),
+        (["Tissue"], ["kang_done", "parse_done"], {"tissue"}),
+        (["Kang", "Parse"], ["kang_done"], {"parse"}),
+        (["Parse", "Kang"], ["parse_done"], {"kang"}),
+        ([], ["kang_done", "parse_done"], {"kang", "parse", "tissue"}),
+    ],
+)
+def test_hybrid_questions_take_prompts_and_query_cells_from_different_atlases(
+    ask, several, named: list[str], prompts: list[str], query_atlas: set[str]
+) -> None:
+    from haystack.contracts import Ambiguity
+    from haystack.retrieval.index import CellSetIndex
+    from haystack.retrieval.query_cells import choose_query_sets
+    from haystack.retrieval.question import Question
+
+    more = [Ambiguity(field="reference_dataset", text=", ".join(named), alternatives=named)] if len(named) > 1 else []
+    reference = named[0] if named else None
+    query = ask(task=TaskType.CROSS_DATASET_GENERATION, reference_dataset=reference, ambiguities=more)
+    index = CellSetIndex(several)
+    tiers = choose_query_sets(Question(query, index, SETTINGS)).tiers
+    chosen = {index.label("atlas", row) for tier in tiers for row in tier}
+    assert len(chosen) == 1
+    assert chosen <= query_atlas
+    found = find_candidates(query, several, SETTINGS)
+    assert set(_ids(found)) == {name for name in prompts if not name.startswith(chosen.copy().pop())}
+
+
+def test_hybrid_questions_that_cannot_be_answered(ask, several) -> None:
+    query = ask(task=TaskType.CROSS_DATASET_GENERATION)
     with pytest.raises(RetrievalError, match="no other atlas holds prompts of IFN-beta"):
-        find_candidates(query, alone, SETTINGS)
-    with pytest.raises(RetrievalError, match="'Tahoe' has no unperturbed B cell"):
-        find_candidates(query.model_copy(update={"reference_dataset": "Tahoe"}), frame, SETTINGS)
+        find_candidates(query, several[several["atlas"] == "kang"], SETTINGS)
+    with pytest.raises(RetrievalError, match="no atlas is called 'Tahoe'; the index holds kang, parse, tissue"):
+        find_candidates(query.model_copy(update={"reference_dataset": "Tahoe"}), several, SETTINGS)
+    lone = several[several["cell_set_id"].isin(["kang_b", "kang_done", "parse_done"])]
+    with pytest.raises(RetrievalError, match="no atlas beside kang has unperturbed B cell; atlases that have: kang"):
+        find_candidates(query.model_copy(update={"reference_dataset": "Kang"}), lone, SETTINGS)
 
 
 def test_nothing_found_says_what_was_looked_for_and_what_there_is(ask, pbmc) -> None:

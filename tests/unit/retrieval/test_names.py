@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from haystack.retrieval.hybrid import same_dataset
 from haystack.retrieval.perturbations import match_names
-from haystack.retrieval.query_cells import same_dataset
 from haystack.retrieval.question import same_donor
 
 
@@ -49,5 +49,7 @@ def test_donors(asked: str, donor_id: str, same: bool) -> None:
 def test_datasets() -> None:
     assert same_dataset("Parse", "parse_10m_pbmc")
     assert same_dataset("Tabula Sapiens v2", "tabula_sapiens")
+    assert same_dataset("Tabula Sapiens", "tabula_demo")
+    assert not same_dataset("Human PBMC data", "kang_pbmc")
     assert not same_dataset("OP", "opals")
     assert not same_dataset("Tahoe", "kang")

@@ -1,42 +1,147 @@
-"""The component `literature_support`: what papers say about the genes that move."""
+"""The component `literature_support`: whether papers report the changes that are predicted.
+
+What papers say of a gene (contract `GeneLiterature`: one vote per paper) is an expectation that does not come from the
+prediction. value = weighted mean over the genes with an agreed direction of +1 (the gene moves as papers say),
+-CONTRADICTION (it moves the other way) and 0 (it does not move); a gene weighs votes / (votes + 1). A predicted gene
+that no paper speaks of is novel: it is listed, and counts neither way.
+
+Null: the predicted movements are exchanged among the genes that were looked up, half of which are background genes of
+equal expression, within two halves of equal publication count: a much-studied gene has papers whatever happens to it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from haystack.contracts import Component
-from haystack.grounding.curves import rise, score
+from haystack.contracts.literature import GeneLiterature, Literature
+from haystack.grounding.curves import confidence, rise, score
+from haystack.grounding.response import CONTRADICTION, DETECTION_FLOOR, Response
 
-ENOUGH = 3
-"""papers that agree, beyond which further ones add little"""
+SHOWN = 20
+"""papers and sentences kept in the details"""
 
 
-def literature_support(papers: Sequence[Any] | None) -> Component:
-    """Agreement of papers with the direction of the genes that they name.
+def literature_support(
+    literature: Literature | None, response: Response | None = None, draws: int = 200, seed: int = 0
+) -> Component:
+    """Agreement of papers with the direction of the genes that they speak of.
 
     Parameters
     ----------
-    papers
-        evidence objects with an attribute `agrees`: True (the paper reports the predicted direction), False (the
-        opposite) or None (no direction). None: literature was not searched.
+    literature
+        what was found; None: papers were not searched.
+    response
+        the tested genes of the prediction; None: nothing could be tested.
+    draws, seed
+        of the null.
 
     Returns
     -------
     Component
-        value = (agreeing - 1.5 x contradicting) / (agreeing + contradicting + ENOUGH).
+        value as above, null_value the mean of the null (not below 0), p_value its share that reaches the value,
+        score = 1 + 9 x rise((value - null) / (1 - null) x n / (n + 1)) x confidence(p_value) over n judged genes.
+        Not evaluated without an answer of any service, or where no paper states a direction for a tested gene.
     """
-    if papers is None:
+    if literature is None:
         return Component(evaluated=False, reason="literature search is off (offline)")
-    agree = sum(paper.agrees is True for paper in papers)
-    against = sum(paper.agrees is False for paper in papers)
-    if agree + against == 0:
-        return Component(evaluated=False, reason=f"{len(papers)} papers found, none states a direction")
-    value = (agree - 1.5 * against) / (agree + against + ENOUGH)
+    if not literature.evaluated:
+        return Component(evaluated=False, reason=literature.reason)
+    if response is None or not response.genes.size:
+        return Component(evaluated=False, reason="no gene could be tested")
+    asked = [item for item in literature.genes if item.gene in response.position]
+    hits = response.hits[[response.position[item.gene] for item in asked]]
+    verdict = np.array([_verdict(item, response) for item in asked], dtype=int)
+    judged = verdict != 0
+    details = _details(literature, {item.gene: int(hit) for item, hit in zip(asked, hits, strict=True)}, verdict, asked)
+    if not judged.any():
+        reason = f"{len(literature.papers)} papers read, none states a direction for a tested gene"
+        return Component(evaluated=False, reason=reason, details=details)
+    votes = np.array([item.up + item.down for item in asked])
+    weight = np.where(judged, votes / (votes + 1), 0.0)
+    value = _value(hits, verdict, weight)
+    null = _null(hits, verdict, weight, _halves(asked), draws, seed)
+    chance = max(float(null.mean()), 0.0)
+    p_value = float((1 + np.sum(null >= value - 1e-12)) / (1 + draws))
+    agreement = (value - chance) / (1 - chance) if chance < 1 - 1e-9 else 0.0
+    n = int(judged.sum())
     return Component(
-        score=score(rise(value)),
+        score=score(rise(agreement * n / (n + 1)) * confidence(p_value)),
         value=round(value, 6),
-        null_value=0.0,
+        null_value=round(chance, 6),
+        p_value=p_value,
         evaluated=True,
-        details={"papers": len(papers), "agree": agree, "contradict": against},
+        details={"agreement": round(agreement, 6), "judged": n, **details},
     )
+
+
+def _verdict(item: GeneLiterature, response: Response) -> int:
+    """Direction that papers agree on; 0 for none, and for a fall that could not be seen."""
+    at = response.position[item.gene]
+    falls_unseen = item.direction == -1 and response.control[at] < DETECTION_FLOOR and not response.hits[at]
+    return 0 if item.direction is None or falls_unseen else int(item.direction)
+
+
+def _value(hits: np.ndarray, verdict: np.ndarray, weight: np.ndarray) -> float:
+    moves = hits * verdict
+    gain = np.where(moves > 0, 1.0, np.where(moves < 0, -CONTRADICTION, 0.0))
+    return float(np.sum(weight * gain, axis=-1) / weight.sum())
+
+
+def _null(
+    hits: np.ndarray, verdict: np.ndarray, weight: np.ndarray, halves: np.ndarray, draws: int, seed: int
+) -> np.ndarray:
+    """The value with movements exchanged among genes of the same half."""
+    rng = np.random.default_rng(seed)
+    found = np.empty(draws)
+    for draw in range(draws):
+        mixed = hits.copy()
+        for half in np.unique(halves):
+            at = np.flatnonzero(halves == half)
+            mixed[at] = hits[rng.permutation(at)]
+        found[draw] = _value(mixed, verdict, weight)
+    return found
+
+
+def _halves(asked: Sequence[GeneLiterature]) -> np.ndarray:
+    """0 for the less, 1 for the more published half; all 0 where a count is missing."""
+    counts = [item.publications for item in asked]
+    if any(count is None for count in counts):
+        return np.zeros(len(asked), dtype=int)
+    order = sorted(range(len(asked)), key=lambda index: (counts[index] or 0, asked[index].gene))
+    halves = np.zeros(len(asked), dtype=int)
+    halves[order[len(asked) // 2 :]] = 1
+    return halves
+
+
+def _details(
+    literature: Literature, hits: Mapping[str, int], verdict: np.ndarray, asked: Sequence[GeneLiterature]
+) -> dict[str, object]:
+    says = {item.gene: int(sign) for item, sign in zip(asked, verdict, strict=True) if sign}
+    spoken = [item for item in literature.evidence if item.gene in says]
+    uses = {paper.paper_id: sum(item.paper_id == paper.paper_id for item in spoken) for paper in literature.papers}
+    used = sorted((paper for paper in literature.papers if uses[paper.paper_id]), key=lambda p: -uses[p.paper_id])
+    return {
+        "supported": sorted(gene for gene, sign in says.items() if hits[gene] == sign),
+        "contradicted": sorted(gene for gene, sign in says.items() if hits[gene] == -sign),
+        "not_moved": sorted(gene for gene in says if not hits[gene]),
+        "novel": sorted(
+            item.gene
+            for item in asked
+            if item.asked_because != "background" and hits[item.gene] and item.gene not in says
+        ),
+        "papers_read": len(literature.papers),
+        "papers": [
+            {"title": p.title, "doi": p.doi, "pmid": p.pmid, "year": p.year, "citation": p.citation}
+            for p in used[:SHOWN]
+        ],
+        "sentences": [
+            {"gene": item.gene, "direction": item.direction, "sentence": item.sentence, "paper": item.paper_id}
+            for item in spoken[:SHOWN]
+        ],
+        "services_without_answer": {
+            report.name: report.reason for report in literature.services if report.status in {"failed", "partial"}
+        },
+    }

@@ -214,12 +214,8 @@ def test_scale() -> None:
     assert (whole(7.5), whole(7.49)) == (8, 7)
 
 
-def test_literature_hook() -> None:
-    assert not literature_support(None).evaluated
-    agree, against, silent = SimpleNamespace(agrees=True), SimpleNamespace(agrees=False), SimpleNamespace(agrees=None)
-    assert not literature_support([silent]).evaluated
-    assert literature_support([agree] * 10).score > literature_support([agree] * 5 + [against] * 5).score
-    assert literature_support([against]).score == 1
+def test_without_a_literature_search_there_is_no_literature_support() -> None:
+    assert literature_support(None).reason == "literature search is off (offline)"
 
 
 def test_seed_decides(strong: tuple, evidence: Evidence, made: SimpleNamespace) -> None:

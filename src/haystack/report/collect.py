@@ -18,7 +18,6 @@ from haystack.contracts import (
     write_json,
 )
 from haystack.contracts.runlog import Answer, AtlasLog, IterationLog, PathwayHit, PromptLog, RunLog
-from haystack.contracts.validation import Validation
 from haystack.files import sha256, whole_file
 from haystack.report.confidence import best_null, classify, weight_share
 from haystack.report.predictions import build_predictions, inference_facts
@@ -88,28 +87,17 @@ def collect_outputs(
     with whole_file(out_predictions) as temporary:
         predictions.write_h5ad(temporary, compression="gzip", compression_opts=1)
 
-    used = _atlases_used(best)
     log = RunLog(
         run_id=run_id,
-        simulated=any(name in used and entry.simulated for name, entry in atlases.items()),
+        simulated=any(atlas.used and atlas.simulated for atlas in _atlas_logs(best, atlases)),
         query=query,
         answer=_answer(best, de, enrichment, settings),
-        validation=read_json(validation, Validation) if validation else None,
         iterations=history,
         settings=settings.model_dump(mode="json"),
         seeds={"settings": settings.seed} | {f"iteration_{item.number}": item.prompts.seed for item in iterations},
         versions=package_versions(),
         inference=facts,
-        atlases=[
-            AtlasLog(
-                name=name,
-                path=entry.path,
-                description=entry.description,
-                simulated=entry.simulated,
-                used=name in used,
-            )
-            for name, entry in atlases.items()
-        ],
+        atlases=_atlas_logs(best, atlases),
         inputs={name: checksum(path) for name, path in inputs.items()},
         outputs=_output_checksums(run_dir, iterations, {out_de, out_enrichment, out_predictions}),
         licences=licences(settings.model.kind),
@@ -246,11 +234,21 @@ def _finite(value: Any) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _atlases_used(best: Best) -> set[str]:
+def _atlas_logs(best: Best, atlases: Mapping[str, AtlasEntry]) -> list[AtlasLog]:
     rows = list(best.iteration.prompts.query_cells.rows)
     if best.prompt is not None:
         rows += best.prompt.prompt_rows + best.prompt.control_rows
-    return {part.atlas for part in rows}
+    used = {part.atlas for part in rows}
+    return [
+        AtlasLog(
+            name=name,
+            path=entry.path,
+            description=entry.description,
+            simulated=entry.simulated,
+            used=name in used,
+        )
+        for name, entry in atlases.items()
+    ]
 
 
 def _output_checksums(run_dir: Path, iterations: list[Iteration], taken_home: set[Path]) -> dict[str, str]:

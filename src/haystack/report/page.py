@@ -13,6 +13,7 @@ from haystack.contracts.tables import check_table
 from haystack.errors import ContractError
 from haystack.files import write_text
 from haystack.report import view, words
+from haystack.report.answer import answer_sentences, best_grounding, best_iteration
 from haystack.report.confidence import RULE
 from haystack.report.methods import write_methods
 from haystack.report.template import asset, plotly_script, render
@@ -84,13 +85,13 @@ def report_failures(runs: Sequence[tuple[str, str]], results_dir: Path) -> list[
 
 def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dict[str, Any] | None) -> str:
     answer = log.answer
-    grounding = view.best_grounding(log)
+    grounding = best_grounding(log)
     own = de[de["prompt_id"] == answer.best_prompt_id]
     methods = set(enrichment.loc[enrichment["prompt_id"] == answer.best_prompt_id, "method"].astype(str))
     paragraphs, citations = write_methods(log, methods)
     terms, factors = view.term_data(log, enrichment), view.factor_data(log, enrichment)
     n_tested = int(own["padj"].notna().sum())
-    best = view.best_iteration(log)
+    best = best_iteration(log)
     return render(
         "report.html.j2",
         log=log,
@@ -99,7 +100,7 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
         scripts=[plotly_script(), asset("report.js")],
         grounding=grounding,
         best=best,
-        sentences=view.answer_sentences(log, own),
+        sentences=answer_sentences(log, own),
         n_tested=n_tested,
         rule=RULE,
         task=words.TASKS[log.query.task_type.value],
@@ -136,7 +137,7 @@ def _map(log: RunLog, predictions: Path, cells: Path | None) -> dict[str, Any] |
         return None
     from haystack.report.embedding import map_cells
 
-    best = view.best_iteration(log)
+    best = best_iteration(log)
     prompts = {prompt.prompt_id: prompt for prompt in best.prompts} if best else {}
     same = prompts[log.answer.best_prompt_id].control_strategy is ControlStrategy.QUERY_AS_CONTROL
     found = view.map_data(map_cells(predictions, cells, log.answer.best_prompt_id, with_query=not same))

@@ -1,13 +1,14 @@
 """First weights of a small model: a linear autoencoder whose context already speaks.
 
 From random weights most of a short training goes into learning what cell types are. These weights know it from the
-start: the input layer projects onto the directions in which cell types and perturbed cells of the training data differ, one
-attention layer copies the perturbation directions of the window to each cell, and the head is a ridge regression.
+start: the input layer projects onto the directions in which cell types and perturbed cells of the training data differ,
+one attention layer copies the perturbation directions of the window to each cell, and the head is a ridge regression.
 Nothing of it is frozen.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,19 +28,30 @@ ANCHOR, LIFT = 3.0, 4.0
 LOW = 1.1444
 """where GELU is LIFT - ANCHOR"""
 SPREAD = 0.5, 0.1
-"""standard deviation over cells of the signals that tell types apart, and of the others: a single cell says little about
-its perturbation, the mean of the prompt cells much"""
-COPY = 8.0
-"""how strongly the mean of the window's perturbation signals is added to each cell, so that it outweighs the cell's own"""
+"""standard deviation over cells of the signals that tell types apart, and of those that tell perturbations apart: a single
+cell says little about its perturbation, the mean of the prompt cells much"""
+COPY = 20.0
+"""factor on the mean of the window's perturbation signals that is added to each cell: it outweighs the cell's own"""
 QUIET = 0.02
 """factor on the weights that write to the residual stream"""
 TYPE_SHARE = 1 / 3
 """signals that tell cell types apart, at most; the others tell perturbed from control cells"""
+RIDGE, SHRINK = 1.0, 0.1
+"""ridge penalties of the head: absolute for types; relative to the mean square for corrections of changes"""
 FLOOR = 0.3
 """CP10k added before the logarithm that the head is fitted to"""
 
 
-def start_from_data(network: Any, data: TrainingCells, rows: NDArray[np.bool_]) -> None:
+@dataclass
+class Start:
+    """Where the perturbation signals are in a cell's state, and the change of log expression that each stands for."""
+
+    change_slots: NDArray[np.int64]
+    changes: NDArray[np.float64]
+    """(signals, genes)"""
+
+
+def start_from_data(network: Any, data: TrainingCells, rows: NDArray[np.bool_]) -> Start:
     """Set encoder and attention from the cells in `rows` (the training cells); the head is fitted by `fit_head`."""
     basis, n_types = directions(data, rows, network.n_hidden * SIGNALS)
     cells = np.flatnonzero(rows)
@@ -47,7 +59,9 @@ def start_from_data(network: Any, data: TrainingCells, rows: NDArray[np.bool_]) 
     features = np.log1p(data.counts[cells].astype(np.float32))
     centre = features.mean(axis=0)
     wanted = np.where(np.arange(len(basis)) < n_types, *SPREAD)
-    basis *= (wanted / ((features - centre) @ basis.T).std(axis=0).clip(1e-3))[:, None]
+    scale = (wanted / ((features - centre) @ basis.T).std(axis=0).clip(1e-3))[:, None]
+    start = Start(_slots(network, len(basis))[n_types:].numpy(), (basis / scale)[n_types:].astype(np.float64))
+    basis *= scale
     _set_encoder(network, basis, centre)
     with torch.no_grad():
         for number, layer in enumerate(network.layers):
@@ -58,18 +72,31 @@ def start_from_data(network: Any, data: TrainingCells, rows: NDArray[np.bool_]) 
                 _copy_context(network, layer.gene_attn, n_types, len(basis))
             else:
                 layer.gene_attn.proj.weight.mul_(QUIET)
+    return start
 
 
-def fit_head(network: Any, states: Floats, targets: Floats, ridge: float = 1.0) -> None:
-    """Fit the mean half of the head so that final states (n, width) give these shares of counts (n, genes)."""
-    width = states.shape[1]
+def fit_head(network: Any, start: Start, states: Floats, targets: Floats) -> None:
+    """Fit the mean half of the head so that final states (n, width) give these shares of counts (n, genes).
+
+    Perturbations in training are few, so what the perturbation signals say is shrunk towards the encoder's own
+    directions, with one strength for all: a change outside of what was seen is passed on as it came.
+    """
     wanted = np.log(1e4 * targets.astype(np.float64) + FLOOR)
     offset, middle = wanted.mean(axis=0), states.astype(np.float64).mean(axis=0)
-    centred = states - middle
-    weights = np.linalg.solve(centred.T @ centred + ridge * np.eye(width), centred.T @ (wanted - offset))
+    centred, wanted = states - middle, wanted - offset
+    other = np.setdiff1d(np.arange(centred.shape[1]), start.change_slots)
+    weights = np.zeros((centred.shape[1], wanted.shape[1]))
+    # the types first, with the change signals as nuisance; then one strength of all changes; then corrections
+    weights[other] = _ridge(centred, wanted, RIDGE)[other]
+    rest = wanted - centred @ weights
+    passed = centred[:, start.change_slots] @ start.changes
+    strength = float((passed * rest).sum() / (passed**2).sum())
+    weights[start.change_slots] = strength * start.changes
+    size = float((centred[:, start.change_slots] ** 2).sum() / len(start.change_slots))
+    weights[start.change_slots] += _ridge(centred[:, start.change_slots], rest - strength * passed, SHRINK * size)
     first, last = network.output_mlp[0], network.output_mlp[-1]
     with torch.no_grad():
-        eye = torch.eye(width)
+        eye = torch.eye(len(weights))
         first.weight.copy_(torch.cat([eye, -eye]))
         first.bias.zero_()
         solved = torch.from_numpy(weights.T).float()
@@ -78,6 +105,11 @@ def fit_head(network: Any, states: Floats, targets: Floats, ridge: float = 1.0) 
         bias = offset - middle @ weights
         last.bias[0::2] = torch.from_numpy(bias - bias.mean()).float()
         last.bias[1::2] = 1.0
+
+
+def _ridge(features: NDArray[np.float64], wanted: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
+    gram = features.T @ features + penalty * np.eye(features.shape[1])
+    return np.linalg.solve(gram, features.T @ wanted)
 
 
 def directions(data: TrainingCells, rows: NDArray[np.bool_], n: int) -> tuple[Floats, int]:

@@ -303,6 +303,8 @@ def _report(
         "cells_per_second": round(predictions.n_obs / max(seconds["generate"], 1e-9), 1),
         "peak_memory_gib": round(peak / 2**30, 2),
     }
+    if model is not None:
+        report["load_seconds"] = round(model.seconds["load"], 3)
     if model is not None and model.device.type == "cuda":
         import torch
 

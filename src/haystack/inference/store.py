@@ -73,8 +73,8 @@ def load_model(model_dir: str | Path, device: str = "auto", precision: str = "fp
     """
     from time import perf_counter
 
-    start = perf_counter()
     torch = _torch()
+    start = perf_counter()
     folder = Path(model_dir)
     architecture, genes, provenance = _check_folder(folder)
     target = pick_device(device)

@@ -204,7 +204,7 @@ def _window_states(network: Any, windows: Sequence[Window], n_base: int) -> tupl
 @torch.no_grad()
 def _start_from_data(network: Any, maker: WindowMaker, seed: int) -> None:
     """First weights from the training cells; the head is fitted to windows as they will come."""
-    start_from_data(network, maker.cells, maker.pool)
+    start = start_from_data(network, maker.cells, maker.pool)
     states, targets = [], []
     for number in range(HEAD_BATCHES):
         rng = np.random.default_rng([seed, 7, number])
@@ -213,7 +213,7 @@ def _start_from_data(network: Any, maker: WindowMaker, seed: int) -> None:
         _, final = _window_states(network, windows, n_base)
         states += [final[i, n_base + window.scored].numpy() for i, window in enumerate(windows)]
         targets += [window.target for window in windows]
-    fit_head(network, np.concatenate(states), np.concatenate(targets))
+    fit_head(network, start, np.concatenate(states), np.concatenate(targets))
 
 
 def _draw(maker: WindowMaker, rng: np.random.Generator, n_base: int, n_windows: int) -> list[Window]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from haystack.contracts.runlog import RunLog
+from haystack.report.answer import best_grounding
 from haystack.report.words import count, doi_url, listed, spoken
 
 
@@ -192,10 +193,12 @@ def _tests(log: RunLog, methods: set[str], cite: Any) -> str:
 
 def _scores(log: RunLog) -> str:
     grounding = log.settings["grounding"]
-    kind = "weights" if log.query.task_type.is_perturbational else "observational_weights"
-    weights = ", ".join(f"{spoken(name)} {weight:g}" for name, weight in grounding[kind].items())
+    best = best_grounding(log)
+    known = grounding["weights"] | grounding["observational_weights"]
+    parts = [f"{spoken(name)} {known[name]:g}" for name in (best.components if best else {}) if name in known]
+    weights = f" ({', '.join(parts)})" if parts else ""
     return (
-        f"Predictions were scored from 1 to 10 as the weighted mean of evidence components ({weights}); components "
+        f"Predictions were scored from 1 to 10 as the weighted mean of evidence components{weights}; components "
         "that could not be evaluated were left out and the weights renormalised. The composite was compared with that "
         f"of an unchanged prediction, of permuted labels and of random genes ({grounding['permutations']} draws)."
     )

@@ -118,6 +118,7 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
         terms=terms,
         factors=factors,
         no_factors=view.no_factors(log),
+        sentences_read=view.sentences(grounding),
         papers=view.papers(grounding),
         paragraphs=paragraphs,
         citations=citations,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TERMS_SHOWN = 16
 FACTORS_SHOWN = 16
 DETAILS_SHOWN = 15
+SHOWN_APART = {"papers", "sentences"}
+"""details of the literature component that have a place of their own"""
 DONORS_SHOWN = 6
 DOT_CELLS = 4
 """cells per dot of the prompt picture"""
@@ -41,7 +43,11 @@ def component_rows(grounding: PromptGrounding | None) -> list[dict[str, Any]]:
                 "part": part,
                 "weight": grounding.weights.get(name),
                 "width": _position(part.score),
-                "details": [(spoken(key), text) for key, value in part.details.items() if (text := detail(value))],
+                "details": [
+                    (spoken(key), text)
+                    for key, value in part.details.items()
+                    if key not in SHOWN_APART and (text := detail(value))
+                ],
             }
         )
     return sorted(rows, key=lambda row: (not row["part"].evaluated, -(row["weight"] or 0)))
@@ -334,6 +340,18 @@ def map_data(cell_map: CellMap | None) -> dict[str, Any] | None:
         "explained": [round(value, 4) for value in cell_map.explained],
         "n_genes": cell_map.n_genes,
     }
+
+
+def sentences(grounding: PromptGrounding | None) -> list[dict[str, str]]:
+    """What papers say of genes: gene, direction (up, down), sentence, paper."""
+    part = grounding.components.get("literature_support") if grounding else None
+    found = part.details.get("sentences") if part else None
+    keys = ("gene", "direction", "sentence", "paper")
+    return [
+        {key: str(item.get(key, "")) for key in keys}
+        for item in (found if isinstance(found, list) else [])
+        if isinstance(item, dict)
+    ]
 
 
 def papers(grounding: PromptGrounding | None) -> list[dict[str, str]]:

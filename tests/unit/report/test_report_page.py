@@ -253,11 +253,14 @@ def test_papers_are_cited_by_doi(fresh):
     run.collect()
     log = run.log
     paper = {"title": "Interferon <b>works</b>", "doi": "10.1000/xyz123", "year": 2020}
-    log.iterations[1].grounding.prompts[0].components["literature_support"].details["papers"] = [paper]
+    details = log.iterations[1].grounding.prompts[0].components["literature_support"].details
+    details["papers"] = [paper]
+    details["sentences"] = [{"gene": "ISG15", "direction": 1, "sentence": "ISG15 <i>rose</i>.", "paper": "PMC1"}]
     write_json(run.file("log.json"), log)
     run.render()
     found = page(run)
     assert "Interferon <b>works</b>" in found.text
+    assert "▲ “ISG15 <i>rose</i>.” PMC1" in found.text
     assert ("a", {"href": "https://doi.org/10.1000/xyz123", "rel": "noopener noreferrer"}) in found.tags
 
 

@@ -133,7 +133,7 @@ def job(kind: str, folder: Path) -> None:
 
 
 def _as_a_user_would(path: Path, settings: Settings) -> None:
-    """scanpy rank_genes_groups, then gseapy over-representation and prerank (1,000 permutations, whole library)."""
+    """Scanpy rank_genes_groups, then gseapy over-representation and prerank (1,000 permutations, whole library)."""
     import gseapy
     import scanpy as sc
 

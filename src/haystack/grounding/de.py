@@ -12,7 +12,7 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import redirect_stderr
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -60,20 +60,25 @@ def differential_expression(
     """
     names = np.asarray(list(genes), dtype=object)
     values, finite, n_perturbed = _stack(perturbed, control, names)
-    scaled = _cp10k(values)
-    mean_perturbed = np.asarray(scaled[:n_perturbed].mean(axis=0)).ravel() if n_perturbed else np.zeros(names.size)
-    n_control = scaled.shape[0] - n_perturbed
-    mean_control = np.asarray(scaled[n_perturbed:].mean(axis=0)).ravel() if n_control else np.zeros(names.size)
-    held = finite if in_model is None else finite & np.isin(names.astype(str), np.asarray(sorted(in_model), dtype=str))
-    tested = held & ((mean_perturbed > 0) | (mean_control > 0))
-    if min(n_perturbed, n_control) < settings.min_cells:
-        tested[:] = False
-    pval = np.full(names.size, np.nan)
-    if tested.any():
-        columns = np.flatnonzero(tested)
-        run = _wilcoxon if settings.test == "wilcoxon" else _welch
-        pval[columns] = run(scaled[:, columns], n_perturbed)
-    return _table(names, mean_perturbed, mean_control, pval, finite, held, settings)
+    return _compare(_cp10k(values), n_perturbed, names, finite, _held(names, finite, in_model), settings)
+
+
+def permuted_expression(
+    perturbed: Any,
+    control: Any,
+    genes: Collection[str],
+    settings: DESettings,
+    in_model: Collection[str] | None,
+    draws: int,
+    seed: int,
+) -> Iterator[pd.DataFrame]:
+    """As `differential_expression`, with the labels of all cells exchanged at random, `draws` times."""
+    names = np.asarray(list(genes), dtype=object)
+    values, finite, n_perturbed = _stack(perturbed, control, names)
+    scaled, held = _cp10k(values), _held(names, finite, in_model)
+    rng = np.random.default_rng(seed)
+    for _ in range(draws):
+        yield _compare(scaled[rng.permutation(scaled.shape[0])], n_perturbed, names, finite, held, settings)
 
 
 def adjust(pval: np.ndarray, method: str = "benjamini-hochberg") -> np.ndarray:
@@ -98,6 +103,30 @@ def adjust(pval: np.ndarray, method: str = "benjamini-hochberg") -> np.ndarray:
     out = np.empty_like(pval)
     np.put_along_axis(out, order, np.minimum(ranked, 1.0), -1)
     return out
+
+
+def _held(names: np.ndarray, finite: np.ndarray, in_model: Collection[str] | None) -> np.ndarray:
+    if in_model is None:
+        return finite
+    return finite & np.isin(names.astype(str), np.asarray(sorted(in_model), dtype=str))
+
+
+def _compare(
+    scaled: Any, n_perturbed: int, names: np.ndarray, finite: np.ndarray, held: np.ndarray, settings: DESettings
+) -> pd.DataFrame:
+    """The DE table of CP10k values, the first `n_perturbed` rows against the others."""
+    n_control = scaled.shape[0] - n_perturbed
+    zero = np.zeros(names.size)
+    mean_perturbed = np.asarray(scaled[:n_perturbed].mean(axis=0)).ravel() if n_perturbed else zero.copy()
+    mean_control = np.asarray(scaled[n_perturbed:].mean(axis=0)).ravel() if n_control else zero.copy()
+    tested = held & ((mean_perturbed > 0) | (mean_control > 0))
+    if min(n_perturbed, n_control) < settings.min_cells:
+        tested[:] = False
+    pval = np.full(names.size, np.nan)
+    if tested.any():
+        run = _wilcoxon if settings.test == "wilcoxon" else _welch
+        pval[tested] = run(scaled if tested.all() else scaled[:, np.flatnonzero(tested)], n_perturbed)
+    return _table(names, mean_perturbed, mean_control, pval, finite, held, settings)
 
 
 def _table(

@@ -58,11 +58,18 @@ def of_perturbation(perturbation: Perturbation) -> Expectation:
     )
 
 
-def alternatives(question: Expectation | None, known: Sequence[Perturbation]) -> list[Expectation]:
-    """The known perturbations that expect something, without the asked one, in order of name."""
-    own = question.name.lower() if question else None
-    others = {p.name: of_perturbation(p) for p in known if p.name.lower() != own}
-    return [others[name] for name in sorted(others) if not others[name].is_empty]
+def distinct_expectations(known: Sequence[Perturbation]) -> list[Expectation]:
+    """The known perturbations that expect something, in order of name.
+
+    Of several that expect the same (compounds of one mechanism) the first stands for all.
+    """
+    by_name = {p.name: of_perturbation(p) for p in known}
+    distinct: dict[tuple[object, ...], Expectation] = {}
+    for name in sorted(by_name):
+        item = by_name[name]
+        if not item.is_empty:
+            distinct.setdefault((tuple(item.targets.items()), tuple(item.pathways.items())), item)
+    return list(distinct.values())
 
 
 def without(mapping: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

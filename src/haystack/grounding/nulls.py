@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from haystack.grounding.de import differential_expression
-from haystack.grounding.expectation import Expectation, alternatives
+from haystack.grounding.de import permuted_expression
+from haystack.grounding.expectation import Expectation
 from haystack.grounding.response import Response, response_of
 from haystack.grounding.score import Evidence, Judge, composite
 
 if TYPE_CHECKING:
     import anndata as ad
 
-PERMUTATIONS = 5
+PERMUTATIONS = 3
 """times that the labels of the cells are permuted and everything is computed again"""
+
+EXPECTATIONS = 60
+"""other perturbations asked for, at most, drawn at random"""
 
 
 def null_composites(
@@ -33,17 +36,19 @@ def null_composites(
     - `no_change`: every gene as in the control;
     - `permuted_labels`: perturbed and control cells exchanged at random, DE and components computed again;
     - `random_expectation`: the same DE, asked for every other known perturbation that shares less than half of the
-      expected genes, each against all the others as rivals, the asked one among them.
+      expected genes, at most EXPECTATIONS of them, each against all the
+      others as rivals, the asked one among them.
     """
     names = ("no_change", "permuted_labels", "random_expectation")
     if judge is None or not judge.response.genes.size:
         return dict.fromkeys(names), []
     nothing = _value(Judge(_still(judge.response), evidence), question, weights)
     permuted = [
-        _value(Judge(response, evidence), question, weights) for response in _permuted(perturbed, control, evidence)
+        _value(Judge(response, evidence), question, weights) for response in _permuted(perturbed, control, judge)
     ]
-    others = [other for other in alternatives(question, evidence.known) if unrelated(question, other)]
-    random = [_value(judge, other, weights, asked=question) for other in others]
+    others = [other for other in evidence.expectations if unrelated(question, other)]
+    picked = np.random.default_rng(evidence.seed).permutation(len(others))[:EXPECTATIONS]
+    random = [_value(judge, others[index], weights, asked=question) for index in sorted(picked)]
     draws = [value for value in (nothing, *permuted, *random) if value is not None]
     return dict(zip(names, (nothing, _mean(permuted), _mean(random)), strict=True)), draws
 
@@ -81,18 +86,11 @@ def _still(response: Response) -> Response:
     )
 
 
-def _permuted(perturbed: ad.AnnData, control: ad.AnnData, evidence: Evidence) -> list[Response]:
-    from scipy import sparse
-
-    cells = sparse.vstack([sparse.csr_matrix(perturbed.X), sparse.csr_matrix(control.X)], format="csr")
-    rng = np.random.default_rng(evidence.seed)
-    found = []
-    for _ in range(PERMUTATIONS):
-        order = rng.permutation(cells.shape[0])
-        first, second = cells[order[: perturbed.n_obs]], cells[order[perturbed.n_obs :]]
-        table = differential_expression(first, second, [str(gene) for gene in perturbed.var_names], evidence.de)
-        found.append(response_of(table, evidence.de))
-    return found
+def _permuted(perturbed: ad.AnnData, control: ad.AnnData, judge: Judge) -> Iterator[Response]:
+    genes = [str(gene) for gene in perturbed.var_names]
+    evidence, held = judge.evidence, judge.response.in_model
+    tables = permuted_expression(perturbed.X, control.X, genes, evidence.de, held, PERMUTATIONS, evidence.seed)
+    return (response_of(table, evidence.de) for table in tables)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

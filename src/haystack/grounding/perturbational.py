@@ -12,6 +12,7 @@ import numpy as np
 
 from haystack.contracts import Component
 from haystack.grounding.curves import confidence, rise, score
+from haystack.grounding.de import adjust
 from haystack.grounding.enrichment import Regulons, over_representation, ulm
 from haystack.grounding.expectation import Expectation, without
 from haystack.grounding.genesets import SetMatrix
@@ -26,6 +27,8 @@ RIVAL_RIGHT = 4
 """genes a rival must move the right way before it counts"""
 RIVAL_SUPPORT = 0.25
 """agreement beyond chance that a rival needs"""
+MAX_RIVALS = 20
+"""best supported rivals that are compared"""
 TOLERANCE = 0.6
 """share of the rival's support from which the asked perturbation is as good an explanation"""
 NETWORK_HALF = 0.05
@@ -59,8 +62,6 @@ class SetEvidence:
 
 def set_evidence(response: Response, sets: SetMatrix, padj: float) -> SetEvidence:
     """Call each set up or down by over-representation (Benjamini-Hochberg, or padj / 5 as an a-priori hypothesis)."""
-    from haystack.grounding.de import adjust
-
     ora = over_representation(response, sets)
     pval = np.stack([ora[-1][0], ora[1][0]], axis=1)
     significant = np.stack([adjust(pval[:, 0]) < padj, adjust(pval[:, 1]) < padj], axis=1) | (pval < padj / 5)
@@ -105,15 +106,18 @@ def specificity(
 
 
 def rivals(response: Response, others: Sequence[Expectation]) -> list[Expectation]:
-    """Those of `others` whose expected genes move as they say, often enough to explain the response."""
-    supported = ((other, support(response, other.targets)) for other in others)
-    return [other for other, found in supported if found.right >= RIVAL_RIGHT and found.shrunk >= RIVAL_SUPPORT / 2]
+    """Those of `others` whose expected genes move as they say, often enough to explain the response; the best."""
+    if np.count_nonzero(response.hits) < RIVAL_RIGHT:
+        return []
+    supported = [(support(response, other.targets), other) for other in others]
+    strong = [pair for pair in supported if pair[0].right >= RIVAL_RIGHT and pair[0].shrunk >= RIVAL_SUPPORT / 2]
+    return [other for _, other in sorted(strong, key=lambda pair: (-pair[0].shrunk, pair[1].name))[:MAX_RIVALS]]
 
 
 def target_activation(
     response: Response,
     question: Expectation,
-    regulons: Regulons | None,
+    factors: Mapping[str, int],
     specific: Specificity,
     draws: int,
     seed: int,
@@ -130,10 +134,11 @@ def target_activation(
             details={"not_modelled": outside},
         )
     p_value = matched_p_value(response, question.targets, found.value, draws, seed)
-    factors = _expected_factors(response, question.factors, regulons)
+    moved = {tf: factors[tf] * sign for tf, sign in sorted(question.factors.items()) if tf in factors}
+    gains = {tf: float(move) if move >= 0 else -CONTRADICTION for tf, move in moved.items()}
     agreement = found.corrected
-    if factors:
-        agreement = (1 - TF_SHARE) * agreement + TF_SHARE * float(np.mean(list(factors.values())))
+    if gains:
+        agreement = (1 - TF_SHARE) * agreement + TF_SHARE * float(np.mean(list(gains.values())))
     moves = {
         gene: int(response.hits[response.position[gene]]) for gene in question.targets if gene in response.position
     }
@@ -150,7 +155,7 @@ def target_activation(
             "wrong": sorted(g for g, m in moves.items() if m and m != question.targets[g]),
             "not_moved": sorted(g for g in question.targets if g in response.in_model and not moves.get(g)),
             "not_modelled": outside,
-            "transcription_factors": {tf: round(value, 4) for tf, value in factors.items()},
+            "transcription_factors": gains,
             "specificity": _specificity_details(specific),
         },
     )
@@ -272,19 +277,21 @@ def _set_confidence(sets: SetMatrix, evidence: SetEvidence, known: Mapping[str, 
     return max(confidence(p_value), confidence(min(own, 1.0)))
 
 
-def _expected_factors(response: Response, factors: Mapping[str, int], regulons: Regulons | None) -> dict[str, float]:
-    """Expected transcription factors: 1, 0 or -CONTRADICTION by the activity of their regulon."""
-    if not regulons or not response.is_de.any():
+def factor_calls(response: Response, regulons: Regulons | None) -> dict[str, int]:
+    """-1, 0 or 1 per transcription factor: the activity of its regulon falls, does not move, rises.
+
+    Called where the linear model is significant (Benjamini-Hochberg) and at least MIN_DISTINCT of its targets move:
+    shared expression alone, as within permuted labels, gives large t values without a single gene that moves.
+    """
+    if not regulons:
         return {}
-    wanted = {tf: regulons[tf] for tf in sorted(factors) if tf in regulons}
-    activity = ulm(response.signed, response.genes.tolist(), wanted)
-    found = {}
-    for row in activity.itertuples():
-        moved = response.hits[response.where(regulons[row.tf])]
-        strong = row.pval < response.padj_threshold / max(len(activity), 1) and np.count_nonzero(moved) >= MIN_DISTINCT
-        agrees = np.sign(row.statistic) == factors[row.tf]
-        found[row.tf] = (1.0 if agrees else -CONTRADICTION) if strong else 0.0
-    return found
+    activity = ulm(response.signed, response.genes.tolist(), regulons)
+    significant = adjust(activity["pval"].to_numpy(float)) < response.padj_threshold
+    calls = dict.fromkeys(activity["tf"], 0)
+    for tf, statistic in activity.loc[significant, ["tf", "statistic"]].itertuples(index=False):
+        if np.count_nonzero(response.hits[response.where(regulons[tf])]) >= MIN_DISTINCT:
+            calls[tf] = int(np.sign(statistic))
+    return calls
 
 
 def _specificity_details(specific: Specificity) -> dict[str, object]:

@@ -10,11 +10,12 @@ from haystack.config import DESettings, EnrichmentSettings, GroundingSettings
 from haystack.contracts import Component, Perturbation
 from haystack.grounding.curves import whole
 from haystack.grounding.enrichment import Libraries, Regulons
-from haystack.grounding.expectation import Expectation, alternatives
+from haystack.grounding.expectation import Expectation, distinct_expectations
 from haystack.grounding.genesets import SetMatrix, set_matrix
 from haystack.grounding.network import Coherence, Network, coherence, from_edges, from_sets
 from haystack.grounding.perturbational import (
     SetEvidence,
+    factor_calls,
     network_coherence,
     pathway_coherence,
     rivals,
@@ -44,6 +45,11 @@ class Evidence:
     enrichment: EnrichmentSettings = field(default_factory=EnrichmentSettings)
     grounding: GroundingSettings = field(default_factory=GroundingSettings)
     seed: int = 0
+
+    @cached_property
+    def expectations(self) -> list[Expectation]:
+        """What the known perturbations expect, each expectation once."""
+        return distinct_expectations(self.known)
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,7 @@ class Judge:
         specific = specificity(self.response, self.sets, self.set_calls, question, others)
         return {
             "pathway_coherence": pathway_coherence(self.sets, self.set_calls, question, specific, draws, seed),
-            "target_activation": target_activation(
-                self.response, question, self.evidence.regulons, specific, draws, seed
-            ),
+            "target_activation": target_activation(self.response, question, self.factors, specific, draws, seed),
             "network_coherence": network_coherence(self.response, self.network, self.coherence, question, specific),
         }
 
@@ -98,8 +102,13 @@ class Judge:
         return found
 
     @cached_property
+    def factors(self) -> dict[str, int]:
+        """Calls of transcription factor activity."""
+        return factor_calls(self.response, self.evidence.regulons)
+
+    @cached_property
     def _rivals(self) -> list[Expectation]:
-        return rivals(self.response, alternatives(None, self.evidence.known))
+        return rivals(self.response, self.evidence.expectations)
 
 
 def composite(components: Mapping[str, Component], weights: Mapping[str, float], fallback: bool = False) -> Composite:

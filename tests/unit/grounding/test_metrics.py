@@ -89,7 +89,7 @@ def test_report_ranks_truth_prediction_and_nonsense(made: SimpleNamespace) -> No
     json.dumps(report, allow_nan=False)
     assert set(report["conventions"]) == {"generated against generated", "generated against real control"}
     for rows in report["conventions"].values():
-        assert rows["prediction"]["pearson_delta"] > 0.8 > abs(rows["permuted labels"]["pearson_delta"])
+        assert rows["prediction"]["pearson_delta"] > 0.6 > abs(rows["permuted labels"]["pearson_delta"])
         assert rows["split-half ceiling"]["pearson_delta"] > 0.5
         assert rows["no_change"]["pearson_delta"] is None
         assert rows["no_change"]["overlap_at_n"] == 0

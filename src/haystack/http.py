@@ -184,9 +184,9 @@ class Web:
         Raises
         ------
         NotCachedError
-            offline (or the service is down), and there is no kept answer.
+            offline, and there is no kept answer.
         ServiceError
-            the service refuses, or did not answer well in all tries.
+            the service refuses, or did not answer well in all tries, or failed too often before.
         """
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
@@ -275,8 +275,9 @@ class Web:
         except requests.RequestException as error:
             raise ServiceError(f"{service.name}: cannot be asked ({type(error).__name__})") from None
         if cached_only and response.status_code == 504 and response.reason == "Not Cached":
-            why = "offline" if self.offline else "failed before"
-            raise NotCachedError(f"{service.name}: {why}, and the answer is not kept in {self.cache_dir}")
+            if not self.offline:
+                raise ServiceError(f"{service.name}: failed before, and the answer is not kept")
+            raise NotCachedError(f"{service.name}: offline, and the answer is not kept in {self.cache_dir}")
         return response
 
     def _permit(self, service: Service, url: str) -> None:

@@ -180,7 +180,9 @@ def test_clean(given, expected):
 
 
 def test_sentences_keep_abbreviations_together_and_drop_tables():
-    text = "IFN-β (Fig. 2) induces it, e.g. In B cells. No effect, cf. Smith et al. 2010. " + "word " * 300 + ". Done."
+    text = (
+        "IFN-β (Fig. 2) induces it, e.g. In B cells. No effect, cf. Smith et al. 2010. " + "Word " * 300 + "ends. Done."
+    )
     assert sentences(text) == [
         "IFN-β (Fig. 2) induces it, e.g. In B cells.",
         "No effect, cf. Smith et al. 2010.",

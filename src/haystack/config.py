@@ -180,19 +180,19 @@ class TrainSettings(Section):
     """attention heads"""
     n_cells: int = Field(default=128, ge=8)
     """positions of the model's window"""
-    steps: int = Field(default=900, ge=1)
+    steps: int = Field(default=400, ge=1)
     """optimiser steps"""
-    batch_size: int = Field(default=2, ge=1)
+    batch_size: int = Field(default=8, ge=1)
     """windows per step"""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=7e-4, gt=0)
     """peak of the cosine schedule, reached after 20 steps"""
     patience: int = Field(default=3, ge=1)
     """validations (every 100 steps) without a better loss, after which training stops"""
-    control_windows: float = Field(default=0.25, ge=0, le=1)
+    control_windows: float = Field(default=0.15, ge=0, le=1)
     """share of windows with control prompts, which teach that nothing changes"""
-    synthetic_windows: float = Field(default=0.25, ge=0, le=1)
+    synthetic_windows: float = Field(default=0.3, ge=0, le=1)
     """share of windows with a made-up perturbation, which teach to copy a change never seen"""
-    cells_per_set: int = Field(default=100, ge=10)
+    cells_per_set: int = Field(default=200, ge=10)
     """cells read per perturbation, cell type and donor of each atlas"""
     start: str | None = None
     """model folder to fine-tune from; its genes and shape replace those given here"""

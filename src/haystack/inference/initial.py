@@ -28,8 +28,8 @@ ANCHOR, LIFT = 3.0, 4.0
 LOW = 1.1444
 """where GELU is LIFT - ANCHOR"""
 SPREAD = 0.5, 0.1
-"""standard deviation over cells of the signals that tell types apart, and of those that tell perturbations apart: a single
-cell says little about its perturbation, the mean of the prompt cells much"""
+"""standard deviation over cells of the signals that tell types apart, and of those that tell perturbations apart: a
+single cell says little about its perturbation, the mean of the prompt cells much"""
 COPY = 20.0
 """factor on the mean of the window's perturbation signals that is added to each cell: it outweighs the cell's own"""
 QUIET = 0.02

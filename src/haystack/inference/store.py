@@ -122,6 +122,7 @@ def save_model(
     check_genes(list(genes), folder / GENES)
     with whole_file(folder / WEIGHTS) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        temporary.chmod(0o644)
     write_json(folder / CONFIG, architecture)
     write_text(folder / GENES, "".join(f"{gene}\n" for gene in genes))
     provenance = Provenance(

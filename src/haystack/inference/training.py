@@ -35,6 +35,8 @@ KEPT_SHARE = 0.25
 CONTEXT_WEIGHT, CONFIDENCE_WEIGHT, ERROR_WEIGHT = 0.3, 0.1, 1.0
 PROMPT_SCORED, QUERY_SCORED = 12, 12
 """cells per window whose likelihood is computed: the others of a window would say nearly the same"""
+CHANGE_WEIGHT = 4.0
+"""more weight on the error of genes by how much they should change: most genes of most windows do not"""
 PER = 1e4
 WEIGHT_DECAY, WARM_UP, CLIP = 0.01, 20, 1.0
 EVERY = 100
@@ -161,8 +163,8 @@ def _fit(network: Any, maker: WindowMaker, settings: TrainSettings, seed: int, s
 def batch_loss(network: Any, windows: Sequence[Window], n_base: int) -> Tensor:
     """Mean loss of windows that have equally many prompt cells, in nats per gene.
 
-    Negative-binomial likelihood of what the query cells should become, + squared error of log(1 + CP10k), + 0.3 x the
-    likelihood of the prompt cells' own counts (which alone teaches the dispersions), + 0.1 x the cross-entropy of the
+    Negative-binomial likelihood of what the query cells should become, + weighted squared error of log(1 + CP10k),
+    + 0.3 x the likelihood of the prompt cells' own counts (which alone teaches the dispersions), + 0.1 x the cross-entropy of the
     confidence classifier, which sees the mean state of the prompt cells as it does in generation.
     """
     observed, states = _window_states(network, windows, n_base)
@@ -180,11 +182,14 @@ def batch_loss(network: Any, windows: Sequence[Window], n_base: int) -> Tensor:
     target = torch.from_numpy(np.stack([window.target for window in windows]))
     query = nb_divergence(target * log_depth[:, n_prompt:].exp(), log_mean[:, n_prompt:], theta.detach())
     context = nb_negative_log_likelihood(observed[window_of, prompt], log_mean[:, :n_prompt], theta)
-    error = torch.log1p(PER * log_share[:, n_prompt:].exp()) - torch.log1p(PER * target)
+    wanted = torch.log1p(PER * target)
+    before = torch.log1p(PER * torch.from_numpy(np.stack([window.unchanged for window in windows])))
+    error = torch.log1p(PER * log_share[:, n_prompt:].exp()) - wanted
+    error = (error.square() * (1 + CHANGE_WEIGHT * (wanted - before).abs())).mean()
     logits = forward.confidence(network, states[:, :n_base].mean(dim=1).detach(), states[:, n_base:].detach())
     unfinished = torch.from_numpy(np.stack([window.unfinished for window in windows]))
     confidence = torch.nn.functional.binary_cross_entropy_with_logits(logits, unfinished)
-    return query + ERROR_WEIGHT * error.square().mean() + CONTEXT_WEIGHT * context + CONFIDENCE_WEIGHT * confidence
+    return query + ERROR_WEIGHT * error + CONTEXT_WEIGHT * context + CONFIDENCE_WEIGHT * confidence
 
 
 def _window_states(network: Any, windows: Sequence[Window], n_base: int) -> tuple[Tensor, Tensor]:

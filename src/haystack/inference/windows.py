@@ -57,6 +57,8 @@ class Window:
     """(s,) positions of the query cells that are scored, counted from the first query cell"""
     target: Floats
     """(s, genes) shares of counts, each row sums to 1"""
+    unchanged: Floats
+    """(s, genes) shares of counts if nothing were done to the cells"""
     unfinished: Floats
     """(n_query,) 1 where a query cell is still to be changed: the label of the confidence classifier"""
     hidden_genes: Rows
@@ -134,7 +136,8 @@ class WindowMaker:
             share = rng.uniform(*MASKED_GENES)
             hidden = rng.permutation(len(self.cells.genes))[: int(share * len(self.cells.genes))]
         target = np.stack([self._target(plan, row) for row in plan.query[scored]])
-        return Window(np.concatenate([base, query]), scored, target, unfinished, hidden)
+        before = np.stack([self._profile(plan.atlas, CONTROL, plan.cell_type) for _ in scored])
+        return Window(np.concatenate([base, query]), scored, target, before, unfinished, hidden)
 
     def _plan_perturbed(self, rng: np.random.Generator, n_base: int) -> _Plan:
         atlas, perturbation = self._conditions[rng.integers(len(self._conditions))]
@@ -213,7 +216,7 @@ class WindowMaker:
         return self._profiles[key]
 
     def _effect(self, rng: np.random.Generator) -> Effect:
-        """Genes and fold changes of a made-up perturbation: one to three real ones mixed, some of their genes left out."""
+        """Make up a perturbation: genes and fold changes of one to three real ones mixed, some genes left out."""
         mixed = np.zeros(len(self.cells.genes))
         for _ in range(rng.integers(1, 4)):
             atlas, perturbation = self._conditions[rng.integers(len(self._conditions))]

@@ -52,7 +52,7 @@ def question(words: str, perturbation: str) -> StructuredQuery:
     return parse_question(f"How would {words} respond to {perturbation}?")
 
 
-def quality(data: Path, seeds: int = 3) -> dict[str, Any]:
+def quality(data: Path, seeds: int) -> dict[str, Any]:
     """Right and wrong questions for real and null cells; the AUROC of right-and-real against the rest."""
     from sklearn.metrics import roc_auc_score
 
@@ -231,12 +231,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["quality", "speed", "job"])
     parser.add_argument("rest", nargs="*")
+    parser.add_argument("--seeds", type=int, default=1, help="splits and permutations per cell type")
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
     args = parser.parse_args()
     if args.what == "job":
         job(args.rest[0], Path(args.rest[1]))
     else:
-        print(json.dumps(quality(args.data) if args.what == "quality" else speed(), indent=2))
+        print(json.dumps(quality(args.data, args.seeds) if args.what == "quality" else speed(), indent=2))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from haystack.contracts import (
     write_json,
     write_table,
 )
+from haystack.contracts.literature import Literature
 from haystack.errors import GroundingError
 from haystack.grounding.de import differential_expression
 from haystack.grounding.enrichment import enrich
@@ -77,7 +78,7 @@ def ground_cells(
     de: pd.DataFrame | None = None,
     truth: tuple[ad.AnnData, ad.AnnData] | None = None,
     reference: tuple[ad.AnnData, ad.AnnData] | None = None,
-    papers: Sequence[Any] | None = None,
+    literature: Literature | None = None,
 ) -> PromptGrounding:
     """Score two sets of cells against what a question leads one to expect.
 
@@ -93,8 +94,8 @@ def ground_cells(
         observed perturbed and control cells, where they are known: their composite is the ceiling.
     reference
         for questions about a donor: measured cells of it, and of others.
-    papers
-        evidence objects of the literature search; None: not searched.
+    literature
+        what papers say of the genes; None: not searched.
 
     Returns
     -------
@@ -109,7 +110,9 @@ def ground_cells(
         weights = evidence.grounding.weights
         judge = None if few else Judge(response, evidence)
         components = _perturbational(judge, question, few)
-        components["literature_support"] = literature_support(papers)
+        components["literature_support"] = literature_support(
+            literature, judge.response if judge else None, evidence.grounding.permutations, evidence.seed
+        )
         found = composite(components, weights, fallback)
         nulls, draws = null_composites(perturbed, control, question, evidence, judge, weights)
         ceiling = _ceiling(truth, query, question, evidence)
@@ -181,6 +184,7 @@ def ground_predictions(
     run_id: str,
     iteration: int,
     cells: Path | None = None,
+    literature: Path | None = None,
 ) -> None:
     """Score every prompt of an iteration, pick the best, and say what the next iteration should do differently.
 
@@ -189,11 +193,14 @@ def ground_predictions(
     cells
         `cells.h5ad`: the prompt and control prompt cells show what tells the target donor from others; None: the
         component `donor_effect_capture` is not evaluated.
+    literature
+        `literature.json`; None: the component `literature_support` is not evaluated.
     """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     generated, table = read_predictions(predictions), read_table(de, DE)
     measured = read_cells(cells) if cells is not None and question.target_donor_id else None
     read_table(enrichment, ENRICHMENT, columns=["prompt_id", "method", "term"])
+    papers = read_json(literature, Literature) if literature is not None else None
     evidence = load_evidence(settings)
     found = []
     for prompt in chosen.prompts:
@@ -212,6 +219,7 @@ def ground_predictions(
             fallback=_fell_back(prompt.control_strategy, chosen.control_strategy_asked),
             de=own[~own["gene"].isin(noise)].reset_index(drop=True),
             reference=_reference(measured, prompt.prompt_id),
+            literature=papers,
         )
         if noise:
             grounding.notes.append(

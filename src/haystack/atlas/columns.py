@@ -12,6 +12,7 @@ from haystack.errors import suggest
 
 if TYPE_CHECKING:
     from haystack.atlas.store import Store
+    from haystack.errors import AtlasError
 
 CHUNK = 1_000_000
 MAX_LABELS = 200_000
@@ -39,12 +40,18 @@ class StoredCodes:
 
     categories: list[str]
     array: Any
+    n_stored: int
+    """categories in the file"""
+    broken: AtlasError
+    """raised for a code without a category"""
     lookup: np.ndarray | None = None
     """file's code -> code, where some categories stand for missing labels; its last entry is that of -1"""
 
     def codes(self, start: int, stop: int) -> np.ndarray:
         """See LabelColumn."""
         codes = np.asarray(self.array[start:stop])
+        if codes.size and (int(codes.min()) < -1 or int(codes.max()) >= self.n_stored):
+            raise self.broken
         return codes if self.lookup is None else self.lookup[codes]
 
 
@@ -248,7 +255,11 @@ def _categorical(
 ) -> LabelColumn:
     _limit(store, column, field, categories.shape[0])
     kept, lookup = _without_missing(texts(categories[:]), keep)
-    return StoredCodes(kept, codes, None if len(kept) == categories.shape[0] else lookup)
+    broken = store.error(
+        f"column '{column}' ({field}) holds codes outside its categories; it is damaged: write it again"
+    )
+    n_stored = int(categories.shape[0])
+    return StoredCodes(kept, codes, n_stored, broken, None if len(kept) == n_stored else lookup)
 
 
 def _without_missing(labels: list[str], keep: frozenset[str]) -> tuple[list[str], np.ndarray]:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from haystack.atlas import check_atlas, usable_atlases
+from haystack.atlas import check_atlas, read_rows, usable_atlases
 from haystack.errors import AtlasError
 
 
@@ -203,3 +203,24 @@ def test_a_check_reads_little(cells, atlas, monkeypatch):
 def test_remote_atlas_that_is_not_there(make_entry, web):
     for name in ("a.h5ad", "a.zarr"):
         refused(make_entry(f"{web.url}/{name}"), r"cannot be read: .* Check the address, the network and your rights")
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_spoilt_bytes_never_give_a_stack_trace(cells, make_entry, tmp_path: Path, compression):
+    """Whatever byte of a file is wrong, it is read all the same or refused by an AtlasError."""
+    path = tmp_path / "a.h5ad"
+    cells.write_h5ad(path, compression=compression)
+    body, entry = path.read_bytes(), make_entry(path)
+    rng = np.random.default_rng(8)
+    errors = 0
+    for _ in range(60):
+        spoilt = bytearray(body)
+        for at in rng.integers(0, len(body), 3):
+            spoilt[at] = rng.integers(256)
+        path.write_bytes(spoilt)
+        for call in (lambda: check_atlas("mine", entry), lambda: read_rows(entry, [1, 5, 80])):
+            try:
+                call()
+            except AtlasError:
+                errors += 1
+    assert 10 < errors < 120

@@ -93,3 +93,12 @@ def test_labels_that_name_cells(many, atlas, monkeypatch):
     many.obs["barcode"] = many.obs_names.astype(object)
     with pytest.raises(AtlasError, match=r"'barcode'.*more than 50 distinct labels"):
         labels_of(atlas(many), "barcode")
+
+
+@pytest.mark.parametrize("code", [3, -2, 100])
+def test_codes_without_a_category(cells, atlas, code: int):
+    entry = atlas()
+    with h5py.File(entry.path, "r+") as file:
+        file["obs/cell_type/codes"][41] = code
+    with pytest.raises(AtlasError, match=r"'cell_type' .*holds codes outside its categories"):
+        labels_of(entry, "cell_type")

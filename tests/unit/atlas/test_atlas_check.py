@@ -213,7 +213,7 @@ def test_spoilt_bytes_never_give_a_stack_trace(cells, make_entry, tmp_path: Path
     body, entry = path.read_bytes(), make_entry(path)
     rng = np.random.default_rng(8)
     errors = 0
-    for _ in range(60):
+    for _ in range(15):
         spoilt = bytearray(body)
         for at in rng.integers(0, len(body), 3):
             spoilt[at] = rng.integers(256)
@@ -223,4 +223,4 @@ def test_spoilt_bytes_never_give_a_stack_trace(cells, make_entry, tmp_path: Path
                 call()
             except AtlasError:
                 errors += 1
-    assert 10 < errors < 120
+    assert 2 <= errors < 30

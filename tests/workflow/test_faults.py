@@ -133,7 +133,6 @@ def test_kill_during_inference_then_rerun_gives_the_same(finished, pipeline):
     process.communicate()
     assert log.exists()
     assert not pipeline.path("results/summary.tsv").exists()
-    pipeline.run("--unlock")
     pipeline.run("--rerun-incomplete")
     for iteration in (1, 2):
         for name in ("de.parquet", "grounding.json", "decision.json"):

@@ -44,7 +44,7 @@ def upstream_model(architecture, network):
 
 
 def mend_query_embedding(model, n_cells):
-    """Upstream's off-by-one, mended by asking for a context ratio whose rounding gives the prompt cells that there are."""
+    """Upstream's off-by-one, mended by a context ratio whose rounding gives the prompt cells that there are."""
     original = model.get_prediction
 
     def get_prediction(*args, cell_ratio, context_ratio, **kwargs):
@@ -203,7 +203,7 @@ SMALL_WINDOW = helpers.TINY.model_copy(update={"n_cells": 4})
 
 @pytest.mark.parametrize("n_masked", range(1, 60))
 def test_fault_quantile_outside_of_zero_to_one(n_masked):
-    """The share that upstream asks np.quantile for, last step: rounding brings it above 1, or below and one cell is lost."""
+    """In the last step, rounding brings upstream's quantile above 1 (an error), or below (a cell is never generated)."""
     masked = np.arange(60) < n_masked
     logits = np.linspace(-2, -1, 60).astype(np.float32)
     taken, after = unmask(masked, logits, 0.0)

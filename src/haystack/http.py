@@ -114,7 +114,7 @@ class Web:
     Parameters
     ----------
     cache_dir
-        folder of the kept answers (`answers.sqlite`); made when something is asked.
+        folder of the kept answers; made when something is asked.
     offline
         true: only kept answers are given, and no socket is opened.
     attempts
@@ -125,6 +125,8 @@ class Web:
         seconds; a service that asks for a longer pause (Retry-After) has failed.
     sleep
         how to wait between tries (tests replace it).
+    file
+        name of the SQLite file in the folder.
     """
 
     def __init__(
@@ -136,8 +138,10 @@ class Web:
         timeout: tuple[float, float] = (5, 30),
         longest_wait: float = 60,
         sleep: Callable[[float], None] = time.sleep,
+        file: str = CACHE_FILE,
     ) -> None:
         self.cache_dir = Path(cache_dir)
+        self._cache = self.cache_dir / file
         self.offline = offline
         self._attempts, self._timeout = attempts, timeout
         self._longest_wait, self._sleep = longest_wait, sleep
@@ -191,7 +195,7 @@ class Web:
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
         url = path if "://" in path else service.base_url.rstrip("/") + "/" + path.lstrip("/")
-        if self.offline and not (self.cache_dir / CACHE_FILE).exists():
+        if self.offline and not self._cache.exists():
             raise NotCachedError(f"{service.name}: offline, and no answer is kept in {self.cache_dir}")
         self._known_hosts.add(urlsplit(service.base_url).netloc)
         retrying = Retrying(
@@ -310,8 +314,7 @@ class Web:
 
     def _session(self, service: Service) -> Any:
         if service.name not in self._sessions:
-            cache = self.cache_dir / CACHE_FILE
-            self._sessions[service.name] = _make_session(cache, service.per_second, self._timeout[1])
+            self._sessions[service.name] = _make_session(self._cache, service.per_second, self._timeout[1])
         return self._sessions[service.name]
 
 

@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-import requests
-
+from haystack.http import Answer
 from haystack.knowledge.clients.http import Http
 from haystack.knowledge.names import bare, key
 
@@ -40,7 +39,7 @@ def find_drug(http: Http, name: str, base: str = BASE) -> KeggDrug | None:
     return None
 
 
-def _read_list(response: requests.Response) -> list[tuple[str, list[str]]]:
+def _read_list(response: Answer) -> list[tuple[str, list[str]]]:
     """`dr:D10308 <tab> Ibrutinib (JAN/USAN/INN); Imbruvica (TN)` per line; an empty body means nothing found."""
     found = []
     for line in response.text.splitlines():
@@ -53,7 +52,7 @@ def _read_list(response: requests.Response) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _read_entry(response: requests.Response) -> KeggDrug:
+def _read_entry(response: Answer) -> KeggDrug:
     text = response.text
     if not text.rstrip().endswith("///"):
         raise ValueError("the entry does not end with ///")

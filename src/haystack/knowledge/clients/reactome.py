@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import requests
-
+from haystack.http import Answer
 from haystack.knowledge.clients.http import Http
 
 BASE = "https://reactome.org/ContentService"
@@ -25,7 +24,7 @@ def pathways_of(http: Http, accession: str, base: str = BASE) -> list[Pathway]:
     return sorted(found or [], key=lambda pathway: pathway.id)
 
 
-def _read(response: requests.Response) -> list[Pathway]:
+def _read(response: Answer) -> list[Pathway]:
     answer = response.json()
     if not isinstance(answer, list):
         raise ValueError("expected a list of pathways")

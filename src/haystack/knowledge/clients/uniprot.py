@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import requests
-
+from haystack.http import Answer
 from haystack.knowledge.clients.http import Http
 
 BASE = "https://rest.uniprot.org"
@@ -32,7 +31,7 @@ def find_protein(http: Http, gene: str, base: str = BASE) -> Protein | None:
     return min(exact, key=lambda protein: protein.accession) if exact else None
 
 
-def _read(response: requests.Response) -> list[Protein]:
+def _read(response: Answer) -> list[Protein]:
     return [_protein(entry) for entry in response.json()["results"]]
 
 

@@ -126,7 +126,7 @@ class QuerySettings(Section):
     """How questions are read."""
 
     llm: str | None = None
-    """provider:model that may propose a parse (extra `llm`), for example anthropic:claude-sonnet-4-5; null: rules only"""
+    """provider:model that may propose a parse (extra `llm`), such as anthropic:claude-sonnet-4-5; null: rules only"""
     llm_base_url: str | None = None
     """an OpenAI-compatible endpoint that serves the model of `llm`, for example http://localhost:11434/v1"""
 

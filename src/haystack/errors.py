@@ -51,7 +51,8 @@ class MissingExtraError(HaystackError):
     """An optional dependency is absent. The message names the install command."""
 
     def __init__(self, extra: str, needed_for: str) -> None:
-        super().__init__(f"{needed_for} needs the extra '{extra}'. In the pipeline's folder: pip install -e '.[{extra}]'")
+        command = f"pip install -e '.[{extra}]'"
+        super().__init__(f"{needed_for} needs the extra '{extra}'. In the pipeline's folder: {command}")
 
 
 def nearest(value: str, known: Iterable[str], n: int = 3) -> list[str]:

@@ -8,11 +8,11 @@ rule harmonize_atlas:
         "logs/index/{atlas}/harmonize_atlas.log",
     benchmark:
         "results/benchmarks/harmonize_atlas/{atlas}.tsv"
+    conda:
+        "../envs/haystack.yaml"
     params:
         entry=plan.atlas_entry,
         code=plan.code("atlas"),
-    conda:
-        "../envs/haystack.yaml"
     message:
         "Reading the labels of atlas {wildcards.atlas} and mapping them to ontologies"
     script:
@@ -28,11 +28,11 @@ rule index_cell_sets:
         "logs/index/index_cell_sets.log",
     benchmark:
         "results/benchmarks/index_cell_sets.tsv"
+    conda:
+        "../envs/haystack.yaml"
     params:
         atlases=list(plan.atlases),
         code=plan.code("atlas"),
-    conda:
-        "../envs/haystack.yaml"
     message:
         "Grouping cells into cell sets by perturbation, cell type, donor, tissue and disease"
     script:

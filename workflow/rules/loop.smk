@@ -9,12 +9,12 @@ rule retrieve_cells:
         candidates="results/runs/{run_id}/iter_{iteration}/candidates.json",
     log:
         "logs/runs/{run_id}/iter_{iteration}/retrieve_cells.log",
+    conda:
+        "../envs/haystack.yaml"
     params:
         settings=plan.get("retrieval"),
         atlases=list(plan.atlases),
         code=plan.code("retrieval"),
-    conda:
-        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: finding cells that show the condition"
     script:
@@ -33,12 +33,12 @@ rule generate_prompts:
         cells="results/runs/{run_id}/iter_{iteration}/cells.h5ad",
     log:
         "logs/runs/{run_id}/iter_{iteration}/generate_prompts.log",
+    conda:
+        "../envs/haystack.yaml"
     params:
         settings=plan.get("retrieval", "prompting", "prompts_per_iteration", "control_strategy", "seed"),
         entries=plan.atlas_entries(),
         code=plan.code("prompting"),
-    conda:
-        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: choosing prompt, control and query cells"
     script:
@@ -55,13 +55,13 @@ rule stack_inference:
         "logs/runs/{run_id}/iter_{iteration}/stack_inference.log",
     benchmark:
         "results/benchmarks/stack_inference/{run_id}.iter_{iteration}.tsv"
+    conda:
+        "../envs/haystack.yaml"
+    threads: 2
     params:
         settings=plan.get("model", "seed"),
         model_dir=plan.model_dir(),
         code=plan.code("inference"),
-    threads: 2
-    conda:
-        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: predicting with all prompts in one job"
     script:
@@ -80,11 +80,11 @@ rule enrich_predictions:
         "logs/runs/{run_id}/iter_{iteration}/enrich_predictions.log",
     benchmark:
         "results/benchmarks/enrich_predictions/{run_id}.iter_{iteration}.tsv"
+    conda:
+        "../envs/haystack.yaml"
     params:
         settings=plan.get("de", "enrichment", "seed"),
         code=plan.code("grounding"),
-    conda:
-        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: differential expression, gene sets, TF activity"
     script:
@@ -106,11 +106,11 @@ rule ground_predictions:
         "logs/runs/{run_id}/iter_{iteration}/ground_predictions.log",
     benchmark:
         "results/benchmarks/ground_predictions/{run_id}.iter_{iteration}.tsv"
+    conda:
+        "../envs/haystack.yaml"
     params:
         settings=plan.get("de", "enrichment", "grounding", "seed"),
         code=plan.code("grounding"),
-    conda:
-        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: checking the prediction against biology"
     script:
@@ -127,11 +127,11 @@ checkpoint decide:
         decision="results/runs/{run_id}/iter_{iteration}/decision.json",
     log:
         "logs/runs/{run_id}/iter_{iteration}/decide.log",
+    conda:
+        "../envs/haystack.yaml"
     params:
         settings=plan.get("score_threshold", "max_iterations", "plateau_window", "plateau_min_improvement"),
         code=plan.code("loop"),
-    conda:
-        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: deciding whether to go on"
     script:

@@ -11,15 +11,15 @@ rule train_model:
         "logs/model/{model}/train_model.log",
     benchmark:
         "results/benchmarks/train_model/{model}.tsv"
+    conda:
+        "../envs/haystack.yaml"
+    threads: 2
     params:
         train=plan.training,
         entries=plan.atlas_entries(),
         exclude=plan.holdouts,
         seed=plan.settings.seed,
         code=plan.code("inference"),
-    threads: 2
-    conda:
-        "../envs/haystack.yaml"
     message:
         "Training the small STACK model {wildcards.model}; held-out cells are never seen"
     script:

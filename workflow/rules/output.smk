@@ -11,12 +11,12 @@ rule validate_prediction:
         validation="results/runs/{run_id}/validation.json",
     log:
         "logs/runs/{run_id}/validate_prediction.log",
+    conda:
+        "../envs/haystack.yaml"
     params:
         settings=plan.get("validation", "de", "enrichment", "grounding", "seed"),
         entries=plan.atlas_entries(),
         code=plan.code("grounding"),
-    conda:
-        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}: setting the prediction beside the measured cells that were held out"
     script:
@@ -43,13 +43,13 @@ rule collect_outputs:
         enrichment="results/runs/{run_id}/{run_id}_enrichment.csv",
     log:
         "logs/runs/{run_id}/collect_outputs.log",
+    conda:
+        "../envs/haystack.yaml"
     params:
         settings=plan.effective,
         entries=plan.atlas_entries(),
         checksums=plan.checksummed,
         code=plan.code("report"),
-    conda:
-        "../envs/haystack.yaml"
     message:
         "Run {wildcards.run_id}: collecting the best prediction, its tables and the run log"
     script:
@@ -73,10 +73,10 @@ rule render_report:
         ),
     log:
         "logs/runs/{run_id}/render_report.log",
-    params:
-        code=plan.code("report"),
     conda:
         "../envs/haystack.yaml"
+    params:
+        code=plan.code("report"),
     message:
         "Run {wildcards.run_id}: writing the report"
     script:
@@ -102,11 +102,11 @@ rule summarize_runs:
         ),
     log:
         "logs/summarize_runs.log",
+    conda:
+        "../envs/haystack.yaml"
     params:
         runs=plan.questions(),
         code=plan.code("report"),
-    conda:
-        "../envs/haystack.yaml"
     message:
         "Summarising all runs"
     script:

@@ -120,7 +120,7 @@ def _measured(
     n_cells = sum(part.n_obs for part in parts)
     if n_cells < 2:
         raise GroundingError(
-            f"config: validation.{name}: the filter matches {n_cells} cells of {', '.join(atlases)}; it takes at least 2"
+            f"config: validation.{name}: {n_cells} cells of {', '.join(atlases)} match; it takes at least 2"
         )
     return ad.concat(parts, index_unique="-") if len(parts) > 1 else parts[0]
 

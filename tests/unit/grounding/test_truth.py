@@ -131,5 +131,5 @@ def test_measured_cells_are_those_of_the_filters(run):
 
 
 def test_filter_that_matches_nothing_is_named(run):
-    with pytest.raises(GroundingError, match=r"validation\.perturbed.*matches 0 cells"):
+    with pytest.raises(GroundingError, match=r"validation\.perturbed: 0 cells"):
         validate(run, "p1", perturbed={"perturbation": ["nothing"]})

@@ -41,6 +41,9 @@ def assemble(found: Findings) -> StructuredQuery:
     _place(query, found)
     _donors(query, found)
     _leftovers(query, found)
+    for item in query.evidence:  # places are those of the question as it was written, markup included
+        if item.start is not None:
+            item.text = found.raw[item.start : item.end]
     cl = ontology("CL")
     query.provenance = {"parser": "rules", "cell_ontology": cl.version, "cellxgene_schema": cl.schema}
     return query

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from haystack.ontology.normalise import word_set
 
-
 # They end a name: never part of a cell type, tissue or disease.
 QUESTION_WORDS = word_set("""
     a an the this that these those my our your their his her its it i we you they me us please tell show give

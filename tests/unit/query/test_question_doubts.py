@@ -1,6 +1,8 @@
 """Bad input gets a typed error or a query that states the doubt; never a guess in silence."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from haystack.errors import QueryParsingError
 from haystack.query import parse_question
@@ -112,3 +114,22 @@ def test_controls_are_no_perturbation() -> None:
 )
 def test_details(question: str, field: str, value: str) -> None:
     assert getattr(parse_question(question), field) == value
+
+
+PIECES = (
+    "how would T cells respond to IL-2 donor D1 treated with 10 nM 24 h knockout STAT1 lung patients COVID-19 <b> </b> 🧬 γδ "
+    "CD4+ ; ' \" ( % { \\ reference dataset Kang Tabula Sapiens without FOO1 impute missing 中文 vs DMSO -"
+).split()
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.one_of(st.text(max_size=120), st.lists(st.sampled_from(PIECES), max_size=40).map(" ".join)))
+def test_any_text_gives_a_query_or_a_typed_error(text: str) -> None:
+    try:
+        query = parse_question(text)
+    except QueryParsingError as error:
+        assert error.message
+        return
+    assert query.cell_type_cl_id
+    for evidence in query.evidence:
+        assert evidence.start is None or query.raw_query[evidence.start : evidence.end] == evidence.text

@@ -116,10 +116,11 @@ def test_details(question: str, field: str, value: str) -> None:
     assert getattr(parse_question(question), field) == value
 
 
-PIECES = (
-    "how would T cells respond to IL-2 donor D1 treated with 10 nM 24 h knockout STAT1 lung patients COVID-19 <b> </b> 🧬 γδ "
-    "CD4+ ; ' \" ( % { \\ reference dataset Kang Tabula Sapiens without FOO1 impute missing 中文 vs DMSO -"
-).split()
+MIXTURE = """
+how would T cells respond to IL-2 donor D1 treated with 10 nM 24 h knockout STAT1 lung patients COVID-19 <b> </b> 🧬 γδ
+CD4+ ; ' " ( % { \\ reference dataset Kang Tabula Sapiens without FOO1 impute missing 中文 vs DMSO -
+"""
+PIECES = MIXTURE.split()
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -127,8 +128,7 @@ PIECES = (
 def test_any_text_gives_a_query_or_a_typed_error(text: str) -> None:
     try:
         query = parse_question(text)
-    except QueryParsingError as error:
-        assert error.message
+    except QueryParsingError:
         return
     assert query.cell_type_cl_id
     for evidence in query.evidence:

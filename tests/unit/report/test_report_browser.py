@@ -152,6 +152,10 @@ def test_prints(browser, finish, tmp_path):
     browser.wait(DRAWN)
     browser.pdf(tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+    browser.run("window.dispatchEvent(new Event('beforeprint'))")
+    assert browser.run("document.querySelector('#volcano svg').getBoundingClientRect().width") == 660
+    browser.run("window.dispatchEvent(new Event('afterprint'))")
+    browser.wait("document.querySelector('#volcano svg').getBoundingClientRect().width > 900")
     browser.send("Emulation.setEmulatedMedia", media="print")
     hidden = browser.run("getComputedStyle(document.querySelector('.controls')).display")
     browser.send("Emulation.setEmulatedMedia", media="")

@@ -274,6 +274,11 @@
     select();
   }
 
+  // Paper is narrower than most windows and wider than a phone: plots take its width while printing.
+  const plots = () => [...document.querySelectorAll(".plot[data-drawn]")];
+  window.addEventListener("beforeprint", () => { for (const node of plots()) Plotly.relayout(node, { width: 660 }); });
+  window.addEventListener("afterprint", () => { for (const node of plots()) Plotly.relayout(node, { width: null, autosize: true }); });
+
   for (const node of document.querySelectorAll("[data-needs-script]")) node.hidden = false;
   table();
   if (document.getElementById("volcano")) volcano();

@@ -1,3 +1,22 @@
+# Only for entries with a url, only with `offline: false`. Goes on from what an interrupted download left.
+rule download_atlas:
+    output:
+        "resources/atlases/{file}",
+    log:
+        "logs/atlases/{file}/download_atlas.log",
+    wildcard_constraints:
+        file=plan.download_pattern,
+    conda:
+        "../envs/haystack.yaml"
+    params:
+        atlas=plan.download,
+        offline=plan.settings.offline,
+    message:
+        "Fetching the public atlas {wildcards.file} (its address stands in the atlas's entry)"
+    script:
+        "../scripts/download_atlas.py"
+
+
 rule harmonize_atlas:
     input:
         plan.atlas_file,

@@ -41,7 +41,14 @@ def _atlases(plan: Plan) -> list[str]:
     genes = _model_genes(plan)
     problems = []
     for name, entry in plan.atlases.items():
-        if entry.simulated and not Path(entry.path).exists():
+        absent = "://" not in entry.path and not Path(entry.path).exists()
+        if absent and (entry.simulated or (entry.url and not plan.settings.offline)):
+            continue
+        if absent and entry.url:
+            problems.append(
+                f"atlas '{name}': {entry.path} is absent, and `offline: true` forbids fetching {entry.url}. "
+                "Set offline: false, or put the file there"
+            )
             continue
         try:
             check_atlas(name, entry, genes)

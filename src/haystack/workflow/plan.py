@@ -48,6 +48,17 @@ class Plan:
         """Regular expression for the wildcard atlas."""
         return "|".join(re.escape(name) for name in self.atlases)
 
+    @property
+    def download_pattern(self) -> str:
+        """Regular expression for atlases that can be fetched into `resources/atlases`; matches nothing if there are none."""
+        return "|".join(re.escape(name) for name in self._downloads()) or "(?!)"
+
+    def _downloads(self) -> dict[str, str]:
+        """File name in `resources/atlases` -> name of the atlas that can be fetched."""
+        folder = Path("resources/atlases")
+        paths = {name: Path(entry.path) for name, entry in self.atlases.items() if entry.url}
+        return {path.name: name for name, path in paths.items() if path.parent == folder}
+
     # -- params ------------------------------------------------------------------------------------------------------
 
     def query(self, wildcards: Wildcards) -> str:
@@ -102,6 +113,11 @@ class Plan:
     def atlas_entry(self, wildcards: Any) -> dict[str, Any]:
         """The entry of one atlas as plain values."""
         return self.atlases[wildcards.atlas].model_dump(mode="json")
+
+    def download(self, wildcards: Any) -> dict[str, Any]:
+        """Name, address and checksum of an atlas that can be fetched."""
+        name = self._downloads()[wildcards.file]
+        return {"name": name, "entry": self.atlases[name].model_dump(mode="json")}
 
     def atlas_entries(self) -> dict[str, dict[str, Any]]:
         """All entries as plain values, by name."""

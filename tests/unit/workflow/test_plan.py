@@ -110,3 +110,23 @@ def test_default_config_is_a_plan(monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[3])
     config = yaml.safe_load(Path("config/config.yaml").read_text())
     assert Plan(config).run_ids
+
+
+def test_atlases_with_an_address_are_fetched_and_only_those(folder):
+    public = {**ATLAS, "path": "resources/atlases/p.h5ad", "url": "https://example.org/p.h5ad"}
+    fetched = plan(atlases={"a": ATLAS, "p": public}, offline=False)
+    assert re.fullmatch(fetched.download_pattern, "p.h5ad")
+    assert fetched.download(SimpleNamespace(file="p.h5ad"))["name"] == "p"
+    assert not re.fullmatch(plan().download_pattern, "a.h5ad")
+
+
+def test_absent_atlas_with_an_address_is_refused_offline(folder):
+    public = {**ATLAS, "path": "resources/atlases/p.h5ad", "url": "https://example.org/p.h5ad"}
+    config = {
+        "atlases": {"p": public},
+        "enrichment": {"libraries": {}, "regulons": None},
+        "model": {"kind": "additive", "name": "additive", "path": None},
+    }
+    with pytest.raises(ConfigError, match=r"offline: true"):
+        check_plan(plan(**config), keep_going=True)
+    check_plan(plan(**config, offline=False), keep_going=True)

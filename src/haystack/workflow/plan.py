@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def download_pattern(self) -> str:
-        """Regular expression for atlases that can be fetched into `resources/atlases`; matches nothing if there are none."""
+        """Regular expression for atlases that can be fetched into `resources/atlases`; may match nothing."""
         return "|".join(re.escape(name) for name in self._downloads()) or "(?!)"
 
     def _downloads(self) -> dict[str, str]:

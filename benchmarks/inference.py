@@ -91,9 +91,11 @@ def make_files(work: Path, shape: dict[str, int], n_prompts: int) -> None:
         wanted = {f"p{i}" for i in range(k)}
         kept = everything.obs["prompt_id"].isna() | everything.obs["prompt_id"].isin(wanted)
         everything[kept.to_numpy()].copy().write_h5ad(work / f"cells{k}.h5ad")
-    base = everything[(everything.obs["role"] == "prompt").to_numpy() & (everything.obs["prompt_id"] == "p0").to_numpy()]
+    base = everything[
+        (everything.obs["role"] == "prompt").to_numpy() & (everything.obs["prompt_id"] == "p0").to_numpy()
+    ]
     base.copy().write_h5ad(work / "base.h5ad")
-    everything[: QUERY_CELLS].copy().write_h5ad(work / "test.h5ad")
+    everything[:QUERY_CELLS].copy().write_h5ad(work / "test.h5ad")
 
 
 def run_upstream(work: Path) -> float:
@@ -123,9 +125,13 @@ def timed(command: list[str], work: Path) -> float:
 
 
 def show(rows: list, shape: dict[str, int]) -> None:
-    print(f"\n{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {shape}")
-    print(f"{PROMPT_CELLS} prompt cells, {QUERY_CELLS} query cells, 5 steps; seconds from start to end of the process\n")
-    print(f"{'':44s} {'median s':>9s} {'upstream calls':>15s} {'ratio':>7s} {'load s':>7s} {'generate s':>11s} {'GiB':>5s}")
+    machine = platform.processor() or platform.machine()
+    print(f"\n{machine}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {shape}")
+    print(
+        f"{PROMPT_CELLS} prompt cells, {QUERY_CELLS} query cells, 5 steps; seconds from start to end of the process\n"
+    )
+    heads = f"{'median s':>9s} {'upstream calls':>15s} {'ratio':>7s} {'load s':>7s} {'generate s':>11s} {'GiB':>5s}"
+    print(f"{'':44s} {heads}")
     one = statistics.median(rows[0][1])
     for name, times, calls, report in rows:
         median = statistics.median(times)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-    from scipy import sparse
 
-    Counts = sparse.csr_matrix
     Floats = NDArray[np.float32]
+
+Counts: TypeAlias = Any
+"""sparse.csr_matrix (cells x genes), whole numbers"""
 
 PER = 1e4
 """log expression is log(1 + counts per 10,000)"""

@@ -109,7 +109,7 @@ def fit_head(network: Any, start: Start, states: Floats, targets: Floats) -> Non
 
 def _ridge(features: NDArray[np.float64], wanted: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
     gram = features.T @ features + penalty * np.eye(features.shape[1])
-    return np.linalg.solve(gram, features.T @ wanted)
+    return np.asarray(np.linalg.solve(gram, features.T @ wanted), dtype=np.float64)
 
 
 def directions(data: TrainingCells, rows: NDArray[np.bool_], n: int) -> tuple[Floats, int]:

@@ -245,7 +245,7 @@ def _generate_all(
             rng.manual_seed(jobs[start].seed ^ 0x5EED)
             mean = torch.stack([one.mean for one in group]).mean(dim=0)
             counts = sample_counts(mean, torch.stack([one.theta for one in group]).mean(dim=0), rng)
-        logit = np.mean([one.logit for one in group], axis=0, dtype=np.float32)
+        logit = np.stack([one.logit for one in group]).mean(axis=0, dtype=np.float32)
         results.append(Predicted(counts.cpu().numpy(), mean.cpu().numpy(), logit))
     return results
 

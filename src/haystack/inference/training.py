@@ -20,8 +20,9 @@ from haystack.inference import forward
 from haystack.inference.architecture import Architecture, build
 from haystack.inference.initial import fit_head, start_from_data
 from haystack.inference.losses import nb_divergence, nb_negative_log_likelihood
-from haystack.inference.store import load_model, save_model
+from haystack.inference.store import Model, load_model, save_model
 from haystack.inference.training_cells import CONTROL, TrainingCells, read_training_cells
+from haystack.inference.validation import summarize, validate_held_out
 from haystack.inference.windows import Mixture, Window, WindowMaker
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ EVERY = 100
 """steps between validations, which are also the points that a killed training resumes from"""
 VALIDATION_BATCHES = 6
 HEAD_BATCHES = 50
+QUESTIONS = 20
 STATE = "training.pt"
 
 
@@ -65,7 +67,7 @@ def train_model(
     exclude: Sequence[CellFilter],
     seed: int,
 ) -> None:
-    """Train a model and write its folder.
+    """Train a model and write its folder; provenance.json tells how well it answers what was held out.
 
     The same atlases, settings and seed give the same weights on the same machine. A killed training goes on from its
     last validation when it is called again with the same arguments.
@@ -102,6 +104,8 @@ def train_model(
         _start_from_data(network, maker, seed)
     identity = _identity(settings, exclude, seed, data)
     progress = _fit(network, maker, settings, seed, out / STATE, identity)
+    model = Model(network, architecture, data.genes, torch.device("cpu"))
+    held_out = summarize(validate_held_out(model, data, seed, QUESTIONS))
     save_model(
         out,
         network.state_dict(),
@@ -122,6 +126,7 @@ def train_model(
             "columns": ["step", "training", "validation"],
             "best_step": progress.best_step,
             "seconds": round(progress.seconds, 1),
+            "held_out": held_out,
         },
         licence="trained from scratch with arc-stack's model code (CC BY-NC-SA 4.0: non-commercial use)",
     )
@@ -164,8 +169,8 @@ def batch_loss(network: Any, windows: Sequence[Window], n_base: int) -> Tensor:
     """Mean loss of windows that have equally many prompt cells, in nats per gene.
 
     Negative-binomial likelihood of what the query cells should become, + weighted squared error of log(1 + CP10k),
-    + 0.3 x the likelihood of the prompt cells' own counts (which alone teaches the dispersions), + 0.1 x the cross-entropy of the
-    confidence classifier, which sees the mean state of the prompt cells as it does in generation.
+    + 0.3 x the likelihood of the prompt cells' own counts (which alone teaches the dispersions), + 0.1 x the
+    cross-entropy of the confidence classifier, which sees the mean state of the prompt cells as it does in generation.
     """
     observed, states = _window_states(network, windows, n_base)
     n_windows = len(windows)

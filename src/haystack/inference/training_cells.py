@@ -165,9 +165,8 @@ def _label(frame: pd.DataFrame, atlas: str) -> pd.DataFrame:
     cell_type = frame["cell_type_cl_id"]
     for other in ("cell_type_name", "cell_type_original"):
         cell_type = cell_type.where(cell_type.notna(), frame[other])
-    perturbation = (
-        frame["perturbation_name"].fillna(frame["perturbation_original"]).where(~frame["is_control"], CONTROL)
-    )
+    name = frame["perturbation_name"].where(frame["perturbation_name"].notna(), frame["perturbation_original"])
+    perturbation = name.where(~frame["is_control"].astype(bool), CONTROL)
     labelled = frame[["row", "held_out"]].assign(
         atlas=atlas,
         cell_type=cell_type,

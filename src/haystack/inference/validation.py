@@ -130,8 +130,8 @@ def _ask(model: Model, data: TrainingCells, question: _Question, seed: int, gene
         additive=_pearson(log_means(data.counts[prompt]) - log_means(data.counts[prompt_control]), truth),
         mean_of_others=_pearson(np.mean(trained, axis=0), truth) if trained else 0.0,
         top50_overlap=len(_top(predicted) & _top(truth)),
-        slope=float(predicted @ truth / max(truth @ truth, 1e-12)),
-        control_slope=float((control - unchanged) @ truth / max(truth @ truth, 1e-12)),
+        slope=float(predicted @ truth) / max(float(truth @ truth), 1e-12),
+        control_slope=float((control - unchanged) @ truth) / max(float(truth @ truth), 1e-12),
     )
 
 

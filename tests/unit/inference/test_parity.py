@@ -203,7 +203,7 @@ SMALL_WINDOW = helpers.TINY.model_copy(update={"n_cells": 4})
 
 @pytest.mark.parametrize("n_masked", range(1, 60))
 def test_fault_quantile_outside_of_zero_to_one(n_masked):
-    """In the last step, rounding brings upstream's quantile above 1 (an error), or below (a cell is never generated)."""
+    """In the last step, rounding brings upstream's quantile above 1 (an error) or below (a cell is never made)."""
     masked = np.arange(60) < n_masked
     logits = np.linspace(-2, -1, 60).astype(np.float32)
     taken, after = unmask(masked, logits, 0.0)

@@ -88,7 +88,7 @@ def test_held_out_cells_are_in_no_window_and_choose_no_gene(atlas, cells):
     assert (cells.held_out == held).all()
     assert not (cells.validation & cells.held_out).any()
     maker = WindowMaker(cells, 32, Mixture(0.3, 0.3), ~cells.validation & ~cells.held_out)
-    used = np.concatenate([rows for rows in maker.controls.values()] + [r for t in maker.perturbed.values() for r in t.values()])
+    used = np.concatenate(list(maker.controls.values()) + [r for t in maker.perturbed.values() for r in t.values()])
     assert not cells.held_out[used].any()
     assert not cells.validation[used].any()
     assert len(used) == (~cells.validation & ~cells.held_out).sum()
@@ -151,7 +151,9 @@ def test_targets_of_perturbed_and_control_windows(cells):
     gains = []
     for maker in (perturbed, control):
         windows = [maker.draw(rng, 16, 8) for _ in range(20)]
-        gains.append(np.mean([w.target[:, raised].sum(1).mean() / w.unchanged[:, raised].sum(1).mean() for w in windows]))
+        gains.append(
+            np.mean([w.target[:, raised].sum(1).mean() / w.unchanged[:, raised].sum(1).mean() for w in windows])
+        )
         labels = {float(value) for w in windows for value in w.unfinished}
         assert labels == ({0.0, 1.0} if maker is perturbed else {0.0})
     assert gains[0] > 1.5
@@ -193,7 +195,9 @@ def test_divergence_is_zero_at_the_truth_and_has_the_gradient_of_the_likelihood(
     nb_divergence(mean, log_mean, theta).backward()
     expected = log_mean.grad.clone()
     log_mean.grad = None
-    draws = torch.tensor(rng.poisson(rng.gamma(theta.numpy(), (mean / theta).numpy(), (200000, 5))), dtype=torch.float64)
+    draws = torch.tensor(
+        rng.poisson(rng.gamma(theta.numpy(), (mean / theta).numpy(), (200000, 5))), dtype=torch.float64
+    )
     nb_negative_log_likelihood(draws, log_mean.expand(200000, 5), theta).backward()
     np.testing.assert_allclose(log_mean.grad, expected, rtol=0.1, atol=0.003)
     assert float(nb_divergence(mean, log_mean.detach(), theta)) > 0
@@ -239,14 +243,16 @@ def test_fine_tuning_keeps_genes_and_shape(atlas, tmp_path, monkeypatch):
 
 
 def test_a_small_model_uses_its_prompt(atlas, tmp_path, monkeypatch):
-    """Held-out cell types of known drugs, in seconds: better than no change and than the other drugs; off with controls."""
+    """A held-out cell type of known drugs: better than no change and the other drugs; off with control prompts."""
     monkeypatch.setattr(training, "HEAD_BATCHES", 20)
     held = [CellFilter(cell_type=["alpha"], perturbation=["drug one", "drug two", "drug three", "drug four"])]
     train_model(*atlas, tmp_path / "m", settings(steps=30, synthetic_windows=0.2), held, 0)
     model = load_model(tmp_path / "m")
     data = read_training_cells(*atlas, settings(), held, 0, model.genes)
     answers = validate_held_out(model, data, 0)
-    assert {(a.cell_type, a.perturbation) for a in answers} == {("alpha", f"drug {n}") for n in ("one", "two", "three", "four")}
+    assert {(a.cell_type, a.perturbation) for a in answers} == {
+        ("alpha", f"drug {n}") for n in ("one", "two", "three", "four")
+    }
     mean = summarize(answers)["mean"]
     assert mean["stack"] > 0.6
     assert mean["stack"] > mean["mean_of_others"] + 0.3
@@ -259,7 +265,9 @@ def test_validation_keeps_the_truths_controls_apart(cells, monkeypatch):
 
     used = {}
     monkeypatch.setattr(
-        validation, "_generated", lambda m, d, query, prompts, *_: used.update(query=query) or [np.zeros(100), np.ones(100)]
+        validation,
+        "_generated",
+        lambda m, d, query, prompts, *_: used.update(query=query) or [np.zeros(100), np.ones(100)],
     )
     original, seen = validation.log_means, []
     monkeypatch.setattr(validation, "log_means", lambda counts: seen.append(counts) or original(counts))

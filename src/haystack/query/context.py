@@ -104,6 +104,7 @@ def find_context(text: str) -> Context:
 
 
 def _donors(text: str, context: Context, taken: list[Span]) -> None:
+    explicit = False
     matches = list(_DONOR.finditer(text)) or list(_LONE_ID.finditer(text))
     for match in matches:
         where = span(text, match.start("id"), match.end("id"))
@@ -113,11 +114,14 @@ def _donors(text: str, context: Context, taken: list[Span]) -> None:
         start = match.start("person") if "person" in match.re.groupindex else match.start()
         before, after = text[:start], text[match.end() :]
         is_reference = role in {"reference", "source", "template"} or bool(_REFERENCE_AFTER.match(after))
+        explicit = explicit or is_reference
         if not is_reference and role not in {"target", "query", "new", "unseen", "another"} and len(matches) > 1:
             is_reference = bool(_REFERENCE_BEFORE.search(before)) and not re.search(
                 r"\b(?:to|into|for)\s+(?:[a-z-]+\s+){0,2}$", before, re.IGNORECASE
             )
         (context.reference_donors if is_reference else context.target_donors).append(where)
+    if context.reference_donors and not context.target_donors and not explicit:
+        context.target_donors.append(context.reference_donors.pop(0))
 
 
 def _datasets(text: str) -> list[tuple[Span, str]]:

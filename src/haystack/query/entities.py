@@ -184,6 +184,8 @@ def _in_cell(where: Span, cells: list[Span]) -> bool:
 
 def _organ(where: Span, match: Match, text: str) -> bool:
     before = text[: where.start].rstrip().rsplit(" ", 1)[-1].lower()
+    if before in {"of", "from", "in", "the"}:
+        return True
     return match.name in ORGANS and before not in {"smooth", "red", "white", "striated", "vascular", "cardiac"}
 
 

@@ -32,7 +32,8 @@ QUESTION_WORDS = word_set("""
     against all any each every more most less least up down upregulated downregulated up-regulated down-regulated
     induced regulated and/or there here out primary also just only very really likely expected potential possible
     ask question answer de deg degs rna rna-seq scrna-seq single-cell lost them transport translate lab infection
-    infected see wants wanted gave giving put take takes took find finding help way ways curious wonder wondering
+    infected see compare compares comparing differently outcome outcomes upregulate upregulates downregulate
+    downregulates wants wanted gave giving put take takes took find finding help way ways curious wonder wondering
     interested interest think suppose assume imagine say said hello hi thanks thank cell-type celltype cell-types
     vehicle
 """)

@@ -110,6 +110,8 @@ def read(question: str) -> Findings:
     found.controls = [Span(m.start(), m.end(), m[0]) for m in CONTROLS.finditer(text)]
     if not found.treatments:
         found.treatments = find_unknown(text, [*taken, *(c.span for c in found.cells), *found.controls])
+        sick = {(d.span.start, d.span.end) for d in found.diseases}
+        found.treatments = [t for t in found.treatments if t.known or (t.span.start, t.span.end) not in sick]
         overlapped = [t.span for t in found.treatments]
         found.diseases = [d for d in found.diseases if not any(d.span.overlaps(where) for where in overlapped)]
     if not found.treatments:

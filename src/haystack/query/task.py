@@ -46,6 +46,7 @@ _EXPRESSION = re.compile(
     re.IGNORECASE,
 )
 _LOOK = re.compile(r"\b(?:would|will|might|could|do|does)\b.*\blooks?\b|\bwhat\b.*\blooks?\s+like\b", re.IGNORECASE)
+_GENERATE = re.compile(r"\b(?:generate|create|synthesi[sz]e|simulate)\b", re.IGNORECASE)
 _SAMPLES = re.compile(
     r"\b(?:donors?|patients?|individuals?|subjects?|participants?|volunteers?|"
     r"samples?|cohorts?|healthy\s+controls|people|person|biops(?:y|ies))\b",
@@ -80,6 +81,8 @@ def task_type(text: str, named: Named) -> tuple[TaskType, float, str]:
         return TaskType.CROSS_DATASET_GENERATION, 0.6, "a dataset"
     if _LOOK.search(text):
         return TaskType.CELL_TYPE_IMPUTATION, 0.8, "what a cell type would look like"
+    if _GENERATE.search(text) and (named.target_donor or named.disease):
+        return TaskType.CELL_TYPE_IMPUTATION, 0.7, "cells to be generated for a donor or a disease"
     if named.target_donor:
         return TaskType.DONOR_EXPRESSION_PREDICTION, 0.7, "a donor"
     if _EXPRESSION.search(text) and _SAMPLES.search(text):

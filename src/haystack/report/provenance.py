@@ -36,7 +36,7 @@ def licences(model_kind: str) -> list[str]:
 
 
 def package_versions() -> dict[str, str]:
-    """Python, platform, haystack and each of its direct dependencies that is installed, name -> version."""
+    """Python, platform, haystack, its code, and each of its direct dependencies that is installed, name -> version."""
     found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
     names = {"haystack"} | {re.split(r"[^A-Za-z0-9._-]", item, maxsplit=1)[0] for item in requires("haystack") or []}
     for name in sorted(names, key=str.lower):
@@ -44,7 +44,17 @@ def package_versions() -> dict[str, str]:
             found[name.lower()] = version(name)
         except PackageNotFoundError:
             continue
+    found["haystack code"] = _code_hash()
     return found
+
+
+def _code_hash() -> str:
+    """12 hex digits over the package's Python files, so that edited code shows where the version stays the same."""
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def checksum(path: str | Path) -> FileChecksum:

@@ -87,7 +87,7 @@ def test_log_lets_another_person_repeat_the_run(finish):
     log = run.log
     assert log.seeds == {"settings": 0, "iteration_1": 0, "iteration_2": 0}
     assert log.settings["de"]["log2fc"] == 0.5
-    assert {"python", "haystack", "anndata", "snakemake"} <= set(log.versions)
+    assert {"python", "haystack", "haystack code", "anndata", "snakemake"} <= set(log.versions)
     assert log.inputs["query"].sha256 == sha256(run.folder / "query.json")
     assert log.inputs["remote"].sha256 is None
     assert log.inputs["remote"].note

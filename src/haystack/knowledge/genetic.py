@@ -96,7 +96,11 @@ def find_genetic(text: str) -> list[tuple[int, int, Perturbation]]:
         while match := pattern.search(text, position):
             position = match.start() + 1
             symbol = gene_symbol(match["gene"])
-            if symbol is None or not _written_as_gene(match["gene"]) or INHERITED.search(text[: match.start()]):
+            if (
+                symbol is None
+                or not _written_as_gene(match["gene"])
+                or INHERITED.search(text[max(0, match.start() - 60) : match.start()])
+            ):
                 continue
             start, end = match.span()
             found.append((start, end, genetic(symbol, action, direction, text[start:end])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
+from functools import lru_cache
 
 GREEK = {
     "α": "alpha",
@@ -46,6 +46,7 @@ SPELLED = (
 GREEK_STEM = re.compile(
     r"^(ifn|tgf|tnf|lt|il\d+|il\d+ra?|fgf|groi?)(alpha|alfa|beta|gamma|delta|epsilon|kappa|lambda|omega)(\d*[a-z]?)$"
 )
+TURNED = re.compile(r"^(alpha|beta|gamma|lambda|omega)(interferon|ifn)$")
 # What people put around the name of a substance without changing what it is.
 PREFIX = re.compile(
     r"^(?:(?:recombinant|human|murine|mouse|rh|rhu|r-?h|soluble|native|purified|exogenous)[\s-]+|(?:rh|h)(?=IL|TNF|IFN|TGF))",
@@ -62,7 +63,7 @@ SALTS = (
 SALT = re.compile(rf"[\s,]+(?:\(?(?:mono|di|tri|hemi)?(?:{SALTS})\)?)$", re.IGNORECASE)
 
 
-@cache
+@lru_cache(maxsize=200_000)
 def key(text: str) -> str:
     """The compact form under which a name is looked up; empty for text without letters or digits.
 
@@ -74,6 +75,9 @@ def key(text: str) -> str:
     text = "".join(GREEK.get(letter, letter) for letter in text)
     text = re.sub(r"tumour", "tumor", text)
     compact = re.sub(r"[^a-z0-9+]", "", text).rstrip("+")
+    turned = TURNED.match(compact)
+    if turned:
+        compact = turned[2] + turned[1]
     for long, short in SPELLED:
         if compact.startswith(long):
             compact = short + compact[len(long) :]

@@ -13,22 +13,21 @@ from haystack.knowledge.resolve import blockade, resolve_perturbation
 
 TOKEN = re.compile(r"[A-Za-z0-9α-ωΑ-Ωß']+")
 MAX_TOKENS = 9
+CONTEXT = 60
+"""characters before and behind a name that are looked at"""
+PLURAL = re.compile(r"(?<=[a-z]{3})s$")
+DOSE_AHEAD = re.compile(r"\s*[(,]?\s*\d+(?:[.,]\d+)?\s*(?:[pnuµμm]M|[pnuµμm]?g/m[lL]|mg/kg)\b")
 # Names that are also common words: only as written here do they mean the molecule.
 CASED = {
     "april": "APRIL",
     "light": "LIGHT",
     "trail": "TRAIL",
     "tweak": "TWEAK",
-    "dox": "DOX",
-    "dex": "dex",
-    "gas": "GAS",
-    "ran": "RAN",
-    "cat": "CAT",
 }
 # The molecule is part of the name of something else.
 NOT_BEFORE = re.compile(
     r"^(?:[\s-]*(?:receptors?\b|producing\b|secret(?:ing|ory)\b|neurons?\b|type\s+cells?\b|expressing\b|producers?\b|positive\b|negative\b|deficient\b|"
-    r"resistan(?:t|ce)\b|sensitiv(?:e|ity)\b|dependen(?:t|ce)\b|deficiency\b|(?:in)?toxi(?:city|cation)\b|related\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b)|\s?R\b|[+⁺]|-?/-|hi\b|lo\b)",
+    r"resistan(?:t|ce)\b|sensitiv(?:e|ity)\b|dependen(?:t|ce)\b|deficiency\b|(?:in)?toxi(?:city|cation)\b|related\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b|antibod)|\s?R\b|[+⁺]|-?/-|hi\b|lo\b)",
     re.IGNORECASE,
 )
 NOT_BEHIND = re.compile(
@@ -110,12 +109,23 @@ def _at(text: str, start: int, end: int) -> Perturbation | None:
     if re.search(r"[,;.?!:]\s", words) or "\n" in words or re.search(r"\s(?:and|or|vs|versus|plus)\s", words):
         return None
     compact = key(words)
-    if len(compact) < 2 or NOT_BEFORE.match(text[end:]) or NOT_BEHIND.search(text[:start]):
+    name = index().get(compact) or index().get(key(bare(words))) or index().get(key(PLURAL.sub("", words)))
+    if name is None and chebi_drug(words) is None and chebi_drug(bare(words)) is None:
         return None
-    name = index().get(compact) or index().get(key(bare(words)))
+    if len(compact) < 2 or NOT_BEFORE.match(_after(text, end)) or NOT_BEHIND.search(_before(text, start)):
+        return None
     if name:
         return known(name) if _as_written(words, compact, name) else None
     return _substance(text, start, end)
+
+
+def _before(text: str, start: int) -> str:
+    """What stands before a place, as far as it can bear on it; bounded, so that long texts stay cheap."""
+    return text[max(0, start - CONTEXT) : start]
+
+
+def _after(text: str, end: int) -> str:
+    return text[end : end + CONTEXT]
 
 
 def _as_written(words: str, compact: str, name: str) -> bool:
@@ -136,20 +146,18 @@ def _substance(text: str, start: int, end: int) -> Perturbation | None:
     if words.lower() in STOP or len(words) < 5:
         return None
     first = words.split()[0]
-    if not (DRUG_SUFFIX.search(first) or re.search(r"\d", words) or CUE.search(text[:start])):
-        return None
-    hit = chebi_drug(words)
-    if hit is None:
+    cued = CUE.search(_before(text, start)) or DOSE_AHEAD.match(_after(text, end))
+    if not (cued or DRUG_SUFFIX.search(first) or re.search(r"\d", words)):
         return None
     return resolve_perturbation(words)
 
 
 def _widened(text: str, start: int, end: int, perturbation: Perturbation) -> tuple[int, int, Perturbation]:
     """The span with `anti-` before or `blockade` behind it, which turns a cytokine round."""
-    before, behind = ANTI.search(text[:start]), BLOCKED.match(text[end:])
+    before, behind = ANTI.search(_before(text, start)), BLOCKED.match(_after(text, end))
     if perturbation.type == "cytokine" and (before or behind):
         if before:
-            start = before.start()
+            start -= len(before[0])
         if behind:
             end += behind.end()
         perturbation = blockade(perturbation)

@@ -35,6 +35,9 @@ SENTENCES = {
         ("interleukin-1 beta", "IL-1-beta"),
         ("interleukin 6", "IL-6"),
     ],
+    "hepatocytes, paracetamol 5 mM": [("paracetamol", "paracetamol")],
+    "how would monocytes respond to beta interferon?": [("beta interferon", "IFN-beta")],
+    "exhausted T cells under checkpoint blockade": [("checkpoint blockade", "PD-1 or PD-L1 antibody")],
     "LIGHT on B cells": [("LIGHT", "LIGHT")],
     "imatinib mesylate in mast cells": [("imatinib mesylate", "imatinib")],
     "How do B cells respond to recombinant human IL-21?": [("recombinant human IL-21", "IL-21")],
@@ -58,7 +61,7 @@ def test_mentions_with_their_places(sentence, expected):
         "What does water do to the cells?",
         "Was the rest of the set large, and is a cat an animal?",
         "severe combined immunodeficiency due to JAK3 deficiency",
-        "ibrutinib-resistant lymphoma, insulin resistance",
+        "ibrutinib-resistant lymphoma, insulin resistance, TPO antibodies, Trail and tweak",
         "😀 <script>alert(1)</script> '; DROP TABLE drugs; --",
         "",
     ],
@@ -79,6 +82,15 @@ def test_labels_of_cell_types_hold_no_perturbation():
     assert len(labels) > 500
     assert len(taken) <= 1, taken
     assert resolve("cell-type", "B cell")
+
+
+@pytest.mark.parametrize("unit", ["(a-", "IL-2 ", "word and cells ", "KO ", "interferon", " ", "((("])
+def test_ten_thousand_characters_take_no_time(unit):
+    import time
+
+    start = time.process_time()
+    find_perturbations((unit * 10_000)[:10_000])
+    assert time.process_time() - start < 10, "about 0.2 s on an idle machine; a quadratic rule took 33 s"
 
 
 @given(st.text(alphabet="IFNL-ab12 βγ()+/,;KOSTA", max_size=60))

@@ -6,6 +6,8 @@ Usage: python benchmarks/questions.py [questions.jsonl]
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -72,6 +74,20 @@ def main(path: Path) -> None:
         print(f"{name:<24}{right[name]:>8}{asked[name]:>8}{right[name] / asked[name]:>8.1%}")
     print(f"{'whole question':<24}{whole:>8}{len(rows):>8}{whole / len(rows):>8.1%}")
     print(f"{1000 * seconds / len(rows):.1f} ms per question")
+    print(f"\n{'cold haystack parse':<24}{'wall s':>8}{'cpu s':>8}")
+    for run in range(1, 4):
+        wall, cpu = cold(str(rows[0]["question"]))
+        print(f"{f'run {run}':<24}{wall:>8.2f}{cpu:>8.2f}")
+
+
+def cold(question: str) -> tuple[float, float]:
+    """Wall and processor seconds of one `haystack parse` from the shell."""
+    before, start = os.times(), time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "haystack.cli", "parse", question, "--json"], check=True, stdout=subprocess.DEVNULL
+    )
+    wall, after = time.perf_counter() - start, os.times()
+    return wall, after.children_user + after.children_system - before.children_user - before.children_system
 
 
 if __name__ == "__main__":

@@ -91,14 +91,36 @@ rule enrich_predictions:
         "../scripts/enrich_predictions.py"
 
 
+# Asked for only with literature.enabled. Answers are kept beside the run, so a rerun needs no network.
+rule search_literature:
+    input:
+        query="results/runs/{run_id}/query.json",
+        de="results/runs/{run_id}/iter_{iteration}/de.parquet",
+    output:
+        literature="results/runs/{run_id}/iter_{iteration}/literature.json",
+    log:
+        "logs/runs/{run_id}/iter_{iteration}/search_literature.log",
+    conda:
+        "../envs/haystack.yaml"
+    params:
+        settings=plan.get("literature", "offline"),
+        code=plan.code("literature"),
+    message:
+        "Run {wildcards.run_id}, iteration {wildcards.iteration}: reading what papers say of the predicted genes"
+    script:
+        "../scripts/search_literature.py"
+
+
 rule ground_predictions:
     input:
         query="results/runs/{run_id}/query.json",
         candidates="results/runs/{run_id}/iter_{iteration}/candidates.json",
         prompts="results/runs/{run_id}/iter_{iteration}/prompts.json",
+        cells="results/runs/{run_id}/iter_{iteration}/cells.h5ad",
         predictions="results/runs/{run_id}/iter_{iteration}/predictions.h5ad",
         de="results/runs/{run_id}/iter_{iteration}/de.parquet",
         enrichment="results/runs/{run_id}/iter_{iteration}/enrichment.parquet",
+        literature=plan.literature,
         libraries=plan.library_files,
     output:
         grounding="results/runs/{run_id}/iter_{iteration}/grounding.json",

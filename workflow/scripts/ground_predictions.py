@@ -13,6 +13,8 @@ if "snakemake" in globals():
             candidates=snakemake.input.candidates,
             de=snakemake.input.de,
             enrichment=snakemake.input.enrichment,
+            cells=snakemake.input.cells,
+            literature=next(iter(snakemake.input.literature), None),
             out=snakemake.output.grounding,
             settings=Settings.model_validate(snakemake.params.settings),
             run_id=snakemake.wildcards.run_id,

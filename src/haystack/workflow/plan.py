@@ -178,6 +178,11 @@ class Plan:
         """Gene set libraries, and the regulon and network tables where given."""
         return tables(self.runs[wildcards.run_id].settings)
 
+    def literature(self, wildcards: Wildcards) -> list[str]:
+        """`literature.json` of the iteration, where the run searches papers."""
+        asked = self.runs[wildcards.run_id].settings.literature.enabled
+        return [f"results/runs/{wildcards.run_id}/iter_{wildcards.iteration}/literature.json"] if asked else []
+
     def previous_prompts(self, wildcards: Wildcards) -> list[str]:
         """`prompts.json` of every earlier iteration: what has been tried."""
         return [f"results/runs/{wildcards.run_id}/iter_{i}/prompts.json" for i in range(1, int(wildcards.iteration))]

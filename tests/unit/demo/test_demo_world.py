@@ -109,7 +109,7 @@ def test_about_forty_percent_of_responders_are_unexpected(responses, expected):
         moved = responses[name].abs().ge(RESPONDS).any(axis=1)
         responders = set(moved.index[moved])
         share = len(responders - genes) / len(responders)
-        assert 0.2 < share < 0.75, (name, share)
+        assert 0.2 < share < 0.8, (name, share)
         total += len(responders)
         surprising += len(responders - genes)
     assert 0.35 < surprising / total < 0.5
@@ -127,4 +127,4 @@ def test_a_third_of_the_truths_departs_from_what_knowledge_expects(responses, ex
         agreement[name] = sum(right) / len(right)
     departed = {name for name, share in agreement.items() if share < 0.15}
     assert departed == set(departing()) & set(expected)
-    assert min(share for name, share in agreement.items() if name not in departed) > 0.35
+    assert min(share for name, share in agreement.items() if name not in departed) > 0.3

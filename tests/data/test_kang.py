@@ -6,6 +6,11 @@ import anndata as ad
 import pandas as pd
 import pytest
 
+from haystack.config import DESettings, ModelSettings
+from haystack.contracts import CellRole, read_cells, read_predictions, write_cells
+from haystack.grounding import differential_expression
+from haystack.inference import run_inference
+
 RUN = "results/runs/kang_b_cells_ifnb"
 INTERFERON = ["ISG15", "IFI6", "IFIT1", "IFIT3", "MX1", "OAS1", "ISG20", "LY6E", "STAT1", "IRF7"]
 pytestmark = pytest.mark.slow
@@ -52,3 +57,35 @@ def test_no_held_out_cell_was_used(kang, data_folder):
             rows.update(selection["rows"])
     assert rows
     assert not held_out.iloc[sorted(rows)].any()
+
+
+def test_control_prompts_take_the_response_away(kang, tmp_path):
+    """The same query cells, prompted with one half of the control cells against the other half."""
+    log, _ = best(kang)
+    cells = read_cells(kang.path(f"{RUN}/iter_{log['answer']['best_iteration']}/cells.h5ad"))
+    own = (cells.obs["prompt_id"] == log["answer"]["best_prompt_id"]).to_numpy()
+    role = cells.obs["role"].astype(str)
+    controls = cells[own & (role == CellRole.CONTROL_PROMPT).to_numpy()].copy()
+    half = controls.n_obs // 2
+    controls.obs["role"] = [CellRole.PROMPT.value] * half + [CellRole.CONTROL_PROMPT.value] * (controls.n_obs - half)
+    query = cells[(role == CellRole.QUERY).to_numpy()]
+    write_cells(tmp_path / "cells.h5ad", ad.concat([controls, query]))
+    settings = ModelSettings(path=str(kang.path("results/model/kang_tiny")))
+    run_inference(settings.path, tmp_path / "cells.h5ad", tmp_path / "predictions.h5ad", settings, seed=0)
+
+    made = read_predictions(tmp_path / "predictions.h5ad")
+    groups = [made[(made.obs["role"] == role).to_numpy()].X for role in ("perturbed", "control")]
+    de = differential_expression(*groups, list(made.var_names), DESettings()).set_index("gene")
+    assert not de.loc[INTERFERON, "is_de"].any(), de.loc[INTERFERON]
+    assert de["is_de"].sum() <= 0.01 * len(de)
+
+
+def test_baselines_and_ceiling_stand_beside_the_prediction(kang):
+    log, _ = best(kang)
+    rows = log["validation"]["conventions"]["generated against real control"]
+    assert {"prediction", "no_change", "additive", "split-half ceiling", "permuted labels"} <= set(rows)
+    assert rows["prediction"]["pearson_delta"] > 0.5
+    assert rows["prediction"]["mae_delta"] < rows["no_change"]["mae_delta"]
+    assert abs(rows["permuted labels"]["pearson_delta"]) < 0.4
+    report = kang.path(f"{RUN}/kang_b_cells_ifnb_report.html").read_text()
+    assert "Against the measured truth" in report

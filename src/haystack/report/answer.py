@@ -98,5 +98,6 @@ def _expected_sentence(log: RunLog, own: pd.DataFrame) -> list[str]:
 
 
 def plural(cell_type: str) -> str:
-    """`B cell` -> `B cells`; words that are plural already stay."""
-    return cell_type if cell_type.endswith("s") else cell_type + "s"
+    """`B cell` -> `B cells`, `fibroblast of lung` -> `fibroblasts of lung`; words that are plural already stay."""
+    head, link, rest = cell_type.partition(" of ")
+    return (head if head.endswith("s") else head + "s") + link + rest

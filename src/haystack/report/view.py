@@ -172,36 +172,38 @@ def genes_outside_model(log: RunLog, de: pd.DataFrame) -> list[str]:
 
 def query_rows(query: StructuredQuery) -> list[dict[str, Any]]:
     """How the question was understood: field, words, entity, identifier."""
+    words = {item.field: item.text for item in query.evidence if item.start is not None}
     rows = [
         ("Cell type", query.cell_type_query, query.cell_type_name, query.cell_type_cl_id),
         ("Perturbation", query.perturbation_query, query.perturbation_resolved, None),
         ("Dose", query.perturbation_dose, query.perturbation_dose, None),
         ("Time", query.perturbation_time, query.perturbation_time, None),
-        ("Tissue", None, query.target_tissue_name, query.target_tissue),
-        ("Disease", None, query.target_disease_name, query.target_disease_state),
+        ("Tissue", words.get("target_tissue"), query.target_tissue_name, query.target_tissue),
+        ("Disease", words.get("target_disease_state"), query.target_disease_name, query.target_disease_state),
         ("Donor", query.target_donor_id, query.target_donor_id, None),
         ("Condition", query.target_condition, query.target_condition, None),
         ("Reference donor", query.reference_donor_id, query.reference_donor_id, None),
         ("Reference dataset", query.reference_dataset, query.reference_dataset, None),
     ]
     return [
-        {"field": field, "words": words, "name": name, "id": identifier}
-        for field, words, name, identifier in rows
-        if words or name or identifier
+        {"field": field, "words": said, "name": name, "id": identifier}
+        for field, said, name, identifier in rows
+        if said or name or identifier
     ]
 
 
 def marked_question(log: RunLog) -> list[tuple[str, str | None]]:
-    """The question in pieces: (text, field that was read from it or None). Overlapping spans keep the first."""
+    """The question in pieces: (text, field that was read from it or None). Of overlapping spans the longest first."""
     text = log.query.raw_query
     spans = sorted(
-        (item.start, item.end, item.field)
+        (item.start, -item.end, item.field)
         for item in log.query.evidence
         if item.start is not None and item.end is not None and 0 <= item.start < item.end <= len(text)
     )
     pieces: list[tuple[str, str | None]] = []
     position = 0
-    for start, end, field in spans:
+    for start, minus_end, field in spans:
+        end = -minus_end
         if start < position:
             continue
         pieces += [(text[position:start], None), (text[start:end], spoken(field))]

@@ -8,6 +8,7 @@ import pytest
 
 from haystack.contracts import Component, ControlStrategy, PromptGrounding
 from haystack.report import provenance
+from haystack.report.answer import plural
 from haystack.report.confidence import classify, weight_share
 from haystack.report.provenance import checksum
 from haystack.report.template import policy, script_json
@@ -85,6 +86,13 @@ def test_numbers_as_people_read_them():
     assert count(12345, "gene") == "12,345 genes"
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert listed([]) == ""
+
+
+def test_plurals_of_cell_types():
+    assert plural("B cell") == "B cells"
+    assert plural("fibroblast of lung") == "fibroblasts of lung"
+    assert plural("CD4-positive, alpha-beta T cell") == "CD4-positive, alpha-beta T cells"
+    assert plural("lymphocytes") == "lymphocytes"
 
 
 def test_links_are_made_only_from_ids():

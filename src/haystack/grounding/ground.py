@@ -154,7 +154,7 @@ def enrich_predictions(
     """
     import pandas as pd
 
-    cells, question = read_predictions(predictions), read_json(query, StructuredQuery)
+    cells, question = read_predictions(predictions, means=False), read_json(query, StructuredQuery)
     libraries = read_libraries(enrichment.libraries)
     regulons = read_regulons(enrichment.regulons) if enrichment.regulons else None
     expected = sorted(asked(question).pathways)
@@ -197,7 +197,7 @@ def ground_predictions(
         `literature.json`; None: the component `literature_support` is not evaluated.
     """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
-    generated, table = read_predictions(predictions), read_table(de, DE)
+    generated, table = read_predictions(predictions, means=False), read_table(de, DE)
     measured = read_cells(cells) if cells is not None and question.target_donor_id else None
     read_table(enrichment, ENRICHMENT, columns=["prompt_id", "method", "term"])
     papers = read_json(literature, Literature) if literature is not None else None

@@ -21,11 +21,12 @@ from haystack.contracts import (
     Prompts,
     QueryCells,
     read_json,
+    read_predictions,
     read_table,
     write_json,
     write_predictions,
 )
-from haystack.errors import GroundingError
+from haystack.errors import ContractError, GroundingError
 from haystack.grounding import enrich_predictions, ground_predictions
 
 
@@ -172,3 +173,15 @@ def test_a_prompt_without_predictions_is_named(run: dict) -> None:
     write_json(run["folder"] / "prompts.json", prompts)
     with pytest.raises(GroundingError, match="p9"):
         ground(run)
+
+
+def test_counts_are_read_without_the_means(run: dict) -> None:
+    path = run["folder"] / "predictions.h5ad"
+    whole, counts = read_predictions(path), read_predictions(path, means=False)
+    assert "mean" not in counts.layers
+    assert (whole.X != counts.X).nnz == 0
+    assert whole.obs.equals(counts.obs)
+    del whole.layers["mean"]
+    whole.write_h5ad(path)
+    with pytest.raises(ContractError, match="mean"):
+        read_predictions(path, means=False)

@@ -146,7 +146,8 @@ def show(rows: list, shape: dict[str, int]) -> None:
     print(
         f"{PROMPT_CELLS} prompt cells, {QUERY_CELLS} query cells, 5 steps; seconds from start to end of the process\n"
     )
-    heads = f"{'median s':>9s} {'CPU s':>7s} {'upstream calls':>15s} {'ratio':>7s} {'of CPU':>7s} {'load s':>7s} {'generate s':>11s} {'GiB':>5s}"
+    heads = f"{'median s':>9s} {'CPU s':>7s} {'upstream calls':>15s} {'ratio':>7s} {'of CPU':>7s}"
+    heads += f" {'load s':>7s} {'generate s':>11s} {'GiB':>5s}"
     print(f"{'':44s} {heads}")
     one, one_cpu = (statistics.median(part) for part in zip(*rows[0][1], strict=True))
     for name, times, calls, report in rows:

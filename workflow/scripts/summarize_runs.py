@@ -3,12 +3,14 @@
 if "snakemake" in globals():
     from pathlib import Path
 
-    from haystack.report import summarize_runs
+    from haystack.report import report_failures, summarize_runs
     from haystack.workflow import script_logging
 
     with script_logging(snakemake):
+        runs = list(snakemake.params.runs.items())
+        report_failures(runs, Path("results"))  # removes the pages of runs that are well again
         summarize_runs(
-            runs=list(snakemake.params.runs.items()),
+            runs=runs,
             results_dir=Path("results"),
             out_tsv=Path(snakemake.output.tsv),
             out_html=Path(snakemake.output.html),

@@ -42,9 +42,11 @@ def write_summary_of_failures(plan: Plan) -> None:
 
     The files get the oldest possible time, so that the summary's own rule replaces them once all runs are well.
     """
-    from haystack.report import summarize_runs
+    from haystack.report import report_failures, summarize_runs
 
+    runs = list(plan.questions().items())
+    report_failures(runs, Path("results"))
     paths = [Path("results/summary.tsv"), Path("results/summary.html")]
-    summarize_runs(list(plan.questions().items()), Path("results"), *paths)
+    summarize_runs(runs, Path("results"), *paths)
     for path in paths:
         os.utime(path, (0, 0))

@@ -18,6 +18,7 @@ from haystack.contracts import (
     write_json,
 )
 from haystack.contracts.runlog import Answer, AtlasLog, IterationLog, PathwayHit, PromptLog, RunLog
+from haystack.contracts.validation import Validation
 from haystack.files import sha256, whole_file
 from haystack.report.confidence import best_null, classify, weight_share
 from haystack.report.predictions import build_predictions, inference_facts
@@ -92,6 +93,7 @@ def collect_outputs(
         simulated=any(atlas.used and atlas.simulated for atlas in _atlas_logs(best, atlases)),
         query=query,
         answer=_answer(best, de, enrichment, settings),
+        validation=read_json(validation, Validation) if validation else None,
         iterations=history,
         settings=settings.model_dump(mode="json"),
         seeds={"settings": settings.seed} | {f"iteration_{item.number}": item.prompts.seed for item in iterations},

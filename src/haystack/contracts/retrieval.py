@@ -52,7 +52,7 @@ class Candidate(Contract):
     strategy: Strategy = Field(description="the one that finds it most relevant")
     strategies: list[Strategy] = Field(default=[], description="all that propose it")
     relevance_score: float = Field(ge=0, le=1)
-    quality: float | None = Field(default=None, ge=0, le=1, description="cell count, depth and control; null: not rated")
+    quality: float | None = Field(default=None, ge=0, le=1, description="cell count, depth, control; null: not rated")
     rationale: str
     control: Pairing | None = None
 

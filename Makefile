@@ -1,5 +1,6 @@
-# Two commands for everybody: `make run` (the demo) and `make test`. Each sets up what it needs in .venv first; a second call
-# is quick. `make check` is what CI adds: format, lint, types, workflow lint.
+# Two commands for everybody: `make run` (the demo) and `make test`. Each sets up what it needs in .venv first; a second
+# call is quick. CI adds `make check` (format, lint, types, workflow lint) and `make test-slow` (kills, bad runs, equal
+# bytes, a model trained on real cells).
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,13 +10,16 @@ STAMP := $(VENV)/.installed
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 PROFILE ?= profiles/local
 
-.PHONY: run test check setup
+.PHONY: run test test-slow check setup
 
 run: $(STAMP)
 	$(BIN)/snakemake --profile $(PROFILE)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

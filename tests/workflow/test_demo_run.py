@@ -6,7 +6,6 @@ import re
 import pytest
 
 RUN = "results/runs/monocytes_ifng"
-pytestmark = pytest.mark.slow
 
 
 def jobs(output: str) -> dict[str, int]:
@@ -81,6 +80,7 @@ def test_new_question_reuses_the_index(copy):
     assert not {"harmonize_atlas", "index_cell_sets", "simulate_atlas"} & set(planned)
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_bytes_in_another_folder(finished, pipeline):
     pipeline.run()
     for iteration in (1, 2):

@@ -14,7 +14,6 @@ from scipy import sparse
 
 MONOCYTES = "Predict the effect of IFN-gamma on CD14+ monocytes"
 B_CELLS = "How would B cells respond to IL-4?"
-pytestmark = pytest.mark.slow
 
 
 def refused(pipeline, *arguments: str) -> str:
@@ -105,6 +104,7 @@ def test_no_gene_shared_with_the_model(pipeline):
     assert "gene" in refused(pipeline)
 
 
+@pytest.mark.slow
 def test_one_bad_run_among_three(pipeline):
     pipeline.set(max_iterations=1)
     pipeline.ask(good=MONOCYTES, bad="How would unicorn cells respond to TGF-beta?", other=B_CELLS)
@@ -123,6 +123,7 @@ def test_one_bad_run_among_three(pipeline):
     assert "unicorn" not in pipeline.path("results/summary.tsv").read_text()
 
 
+@pytest.mark.slow
 def test_kill_during_inference_then_rerun_gives_the_same(finished, pipeline):
     process = pipeline.start()
     log = pipeline.path("logs/runs/monocytes_ifng/iter_2/stack_inference.log")

@@ -53,8 +53,8 @@ class Pipeline:
     def command(self, *arguments: str) -> list[str]:
         return [
             *(sys.executable, "-m", "snakemake"),
+            *arguments,  # before --configfile, which would take targets for further files
             *("--profile", "profiles/local", "--configfile", self.configfile),
-            *arguments,
         ]
 
     def start(self, *arguments: str) -> subprocess.Popen:

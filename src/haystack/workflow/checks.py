@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from haystack.errors import ConfigError, HaystackError
 from haystack.workflow.plan import Plan, tables
+
+log = logging.getLogger(__name__)
 
 
 def check_plan(plan: Plan, keep_going: bool = False) -> None:
     """Everything that can be known to be wrong before work starts.
 
     Atlases must be readable, hold their columns, raw counts and genes of the model; every question must be
-    understood. With `keep_going` a question that is not understood is left to its own run, which then fails alone.
+    understood. With `keep_going` a question that is not understood is left to its own run, which then fails alone, and
+    an atlas that cannot be used is left out with a warning, as long as another is left and no model is trained on it.
 
     Raises
     ------
     HaystackError
         with all problems found, a line each.
     """
-    problems = [*_files(plan), *_atlases(plan)]
+    problems = _files(plan)
+    bad = _atlases(plan)
+    if keep_going and len(bad) < len(plan.atlases) and not set(bad) & set(plan.training_atlases()):
+        for name, message in bad.items():
+            log.warning("Going on without the atlas %s. %s", name, message)
+            del plan.atlases[name]
+    else:
+        problems += bad.values()
     if not keep_going:
         problems += _queries(plan)
     if problems:
@@ -35,17 +46,18 @@ def _files(plan: Plan) -> list[str]:
     return problems
 
 
-def _atlases(plan: Plan) -> list[str]:
+def _atlases(plan: Plan) -> dict[str, str]:
+    """Name -> what is wrong, for atlases that cannot be used."""
     from haystack.atlas import check_atlas
 
     genes = _model_genes(plan)
-    problems = []
+    problems: dict[str, str] = {}
     for name, entry in plan.atlases.items():
         absent = "://" not in entry.path and not Path(entry.path).exists()
         if absent and (entry.simulated or (entry.url and not plan.settings.offline)):
             continue
         if absent and entry.url:
-            problems.append(
+            problems[name] = (
                 f"atlas '{name}': {entry.path} is absent, and `offline: true` forbids fetching {entry.url}. "
                 "Set offline: false, or put the file there"
             )
@@ -53,7 +65,7 @@ def _atlases(plan: Plan) -> list[str]:
         try:
             check_atlas(name, entry, genes)
         except HaystackError as error:
-            problems.append(str(error))
+            problems[name] = str(error)
     return problems
 
 

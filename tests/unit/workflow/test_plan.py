@@ -130,3 +130,20 @@ def test_absent_atlas_with_an_address_is_refused_offline(folder):
     with pytest.raises(ConfigError, match=r"offline: true"):
         check_plan(plan(**config), keep_going=True)
     check_plan(plan(**config, offline=False), keep_going=True)
+
+
+def test_keep_going_leaves_a_bad_atlas_out_as_long_as_another_is_left(folder, caplog):
+    simulated = {**ATLAS, "path": "results/demo/s.h5ad", "simulated": True}
+    config = {
+        "enrichment": {"libraries": {}, "regulons": None},
+        "model": {"kind": "additive", "name": "additive", "path": None},
+    }
+    going_on = plan(**config, atlases={"a": ATLAS, "s": simulated})
+    check_plan(going_on, keep_going=True)
+    assert list(going_on.atlases) == ["s"]
+    assert "a.h5ad" in caplog.text
+    with pytest.raises(ConfigError, match=r"a\.h5ad"):
+        check_plan(plan(**config, atlases={"a": ATLAS}), keep_going=True)
+    trained = {"kind": "stack", "name": "m", "path": None, "train": {"atlases": ["a"]}}
+    with pytest.raises(ConfigError, match=r"a\.h5ad"):
+        check_plan(plan(**{**config, "model": trained}, atlases={"a": ATLAS, "s": simulated}), keep_going=True)

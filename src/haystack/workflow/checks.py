@@ -48,10 +48,10 @@ def _files(plan: Plan) -> list[str]:
 
 def _atlases(plan: Plan) -> dict[str, str]:
     """Name -> what is wrong, for atlases that cannot be used."""
-    from haystack.atlas import check_atlas
+    from haystack.atlas import usable_atlases
 
-    genes = _model_genes(plan)
     problems: dict[str, str] = {}
+    present = {}
     for name, entry in plan.atlases.items():
         absent = "://" not in entry.path and not Path(entry.path).exists()
         if absent and (entry.simulated or (entry.url and not plan.settings.offline)):
@@ -61,12 +61,10 @@ def _atlases(plan: Plan) -> dict[str, str]:
                 f"atlas '{name}': {entry.path} is absent, and `offline: true` forbids fetching {entry.url}. "
                 "Set offline: false, or put the file there"
             )
-            continue
-        try:
-            check_atlas(name, entry, genes)
-        except HaystackError as error:
-            problems[name] = str(error)
-    return problems
+        else:
+            present[name] = entry
+    _, bad = usable_atlases(present, _model_genes(plan))
+    return problems | {name: str(error) for name, error in bad.items()}
 
 
 def _model_genes(plan: Plan) -> set[str] | None:

@@ -1,0 +1,1 @@
+"""Google Cloud: coordinator jobs on Batch, storage, and errors that say what to do."""

@@ -1,0 +1,84 @@
+"""What the service asks of a backend. Every call may be repeated: a service that was killed asks again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from haystack.errors import HaystackError
+from haystack.runs.models import FileName, RunRecord, RunResult, WorkflowEvent
+
+State = Literal["waiting", "running", "succeeded", "failed", "lost"]
+
+
+class BackendError(HaystackError):
+    """The backend cannot do what is asked: no folder, no quota, no permission."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a backend sees of a run."""
+
+    state: State
+    """lost: its process or job is gone without a word"""
+    events: list[WorkflowEvent] = field(default_factory=list)
+    """those after the row's `events_read`"""
+    events_read: int = 0
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run that succeeded left."""
+
+    result: RunResult
+    structured_query: dict[str, Any]
+    control_strategy_effective: str | None
+    outputs: dict[str, str]
+    iterations: int
+
+
+class Backend(Protocol):
+    """Starts, watches and stops runs; knows where their files are."""
+
+    name: str
+    """local or batch"""
+    node: str | None
+    """which folder the runs of a local backend live in; null: any service can look after them"""
+    limit: int | None
+    """runs at once; null: the backend queues by itself"""
+
+    def submit(self, run: RunRecord) -> str | None:
+        """Take a recorded run on: prepare its folder. Starts nothing. Repeating it does nothing.
+
+        Raises
+        ------
+        BackendError
+            saying why it cannot be taken.
+        """
+
+    def start(self, run: RunRecord) -> str:
+        """Start a claimed run; the name of its process or job. A run that is already started is left alone."""
+
+    def observe(self, run: RunRecord) -> Observation:
+        """How a running run is doing."""
+
+    def outcome(self, run: RunRecord) -> Outcome:
+        """What a run that succeeded left.
+
+        Raises
+        ------
+        HaystackError
+            when its files are missing or broken.
+        """
+
+    def structured_query(self, run: RunRecord) -> dict[str, Any] | None:
+        """How the question was understood, once it is known."""
+
+    def cancel(self, run: RunRecord) -> bool:
+        """Stop all that belongs to a run; true once nothing of it is left. Repeating it is no error."""
+
+    def locate(self, run: RunRecord, name: FileName) -> Path | str | None:
+        """A result file: a path on this machine, or a signed address that holds for a while; None where it is absent."""

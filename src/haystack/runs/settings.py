@@ -1,0 +1,211 @@
+"""Settings of the run service: from the environment (`HAYSTACK_...`), else from a file. Secrets never from the file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from haystack.contracts.base import explain
+from haystack.errors import ConfigError
+
+DEFAULT_FILE = "config/service.yaml"
+Words = Annotated[list[str], NoDecode]
+"""a list; in the environment separated by commas"""
+
+
+class MailSettings(BaseModel):
+    """E-mail when a run ends. `HAYSTACK_MAIL__BACKEND=smtp`, and so on."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    backend: Literal["none", "smtp", "sendgrid"] = "none"
+    """none, smtp or sendgrid"""
+    sender: str = ""
+    """From address"""
+    events: list[Literal["completed", "failed", "cancelled"]] = ["completed", "failed", "cancelled"]
+    """which ends are worth a mail"""
+    smtp_host: str = "localhost"
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    """from the environment only"""
+    smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
+    """none is for a relay on this machine; refused together with a password"""
+    sendgrid_api_key: SecretStr | None = None
+    """from the environment only"""
+    sendgrid_url: str = "https://api.sendgrid.com/v3/mail/send"
+    timeout: float = Field(default=15, gt=0)
+    """seconds"""
+
+    @model_validator(mode="after")
+    def _complete(self) -> MailSettings:
+        if self.backend != "none" and "@" not in self.sender:
+            raise ValueError("mail.sender: an e-mail address is needed (HAYSTACK_MAIL__SENDER)")
+        if self.backend == "sendgrid" and self.sendgrid_api_key is None:
+            raise ValueError("mail.sendgrid_api_key: set HAYSTACK_MAIL__SENDGRID_API_KEY")
+        if self.smtp_password is not None and self.smtp_tls == "none":
+            raise ValueError("mail.smtp_tls: a password is sent only over TLS; set starttls or tls")
+        return self
+
+
+class ServiceSettings(BaseSettings):
+    """Everything that an operator may choose.
+
+    In order: arguments, environment (`HAYSTACK_PORT`, `HAYSTACK_MAIL__SENDER`), files in `HAYSTACK_SECRETS_DIR`, then the
+    YAML file that `HAYSTACK_SERVICE_CONFIG` names (`config/service.yaml` where it exists).
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="HAYSTACK_", env_nested_delimiter="__", extra="forbid", use_attribute_docstrings=True
+    )
+
+    database_url: SecretStr | None = None
+    """sqlite:///path or postgresql://user:password@host/name; null: haystack.sqlite in work_dir"""
+    cloud_sql_instance: str | None = None
+    """project:region:instance, reached by the Cloud SQL connector; database_url then names user and database only"""
+    pipeline_dir: Path = Path()
+    """folder with workflow/, config/ and resources/"""
+    work_dir: Path = Path("service")
+    """where runs, the shared index and the default database are kept"""
+    backend: Literal["local", "batch"] = "local"
+    """local: child processes on this machine; batch: coordinator jobs on Google Batch"""
+    configfile: str | None = None
+    """a config file laid over config/config.yaml for every run (in pipeline_dir)"""
+    profile: str = "profiles/local"
+    """Snakemake profile of local runs (in pipeline_dir)"""
+    max_concurrent_runs: int = Field(default=2, ge=1, le=1000)
+    """local runs at once; the others wait in order"""
+    max_active_runs_per_user: int = Field(default=100, ge=1)
+    """pending and running runs that one person may have"""
+    max_attempts: int = Field(default=3, ge=1)
+    """starts of a run whose process vanished (a reboot, out of memory) before it is given up as failed"""
+    poll_seconds: float = Field(default=1.0, gt=0)
+    """how often running runs are looked at"""
+    lease_seconds: float = Field(default=600, gt=0)
+    """a service that was silent for so long has lost its runs: another one marks them failed"""
+    offline: bool = True
+    """true: requests for an LLM or literature are refused, as they need the network"""
+    llm: str | None = None
+    """provider:model used where a request switches its LLM on; null: refused"""
+    host: str = "127.0.0.1"
+    """address to listen on"""
+    port: int = Field(default=8000, ge=0, le=65535)
+    debug: bool = False
+    """true: no sign-in, everybody is debug_user; refused beyond loopback"""
+    debug_user: str = "developer@localhost"
+    """who everybody is in debug mode"""
+    iap_audience: str | None = None
+    """expected audience of Google IAP's signed header"""
+    iap_issuer: str = "https://cloud.google.com/iap"
+    iap_keys_url: str = "https://www.gstatic.com/iap/verify/public_key-jwk"
+    """where IAP's public keys are"""
+    admins: Words = []
+    """e-mail addresses that see and cancel everybody's runs"""
+    cors_origins: Words = []
+    """other origins whose pages may call the API; none by default, * is refused"""
+    frontend_out_dir: Path | None = Field(default=None, validation_alias="FRONTEND_OUT_DIR")
+    """folder of another static front end; null: the built-in page"""
+    public_url: str | None = None
+    """address of the page, for links in e-mails"""
+    signed_url_minutes: int = Field(default=60, ge=1, le=7 * 24 * 60)
+    """how long links to result files hold"""
+    mail: MailSettings = MailSettings()
+
+    @field_validator("admins", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+    @field_validator("admins")
+    @classmethod
+    def _lower(cls, value: list[str]) -> list[str]:
+        return [address.lower() for address in value]
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _no_wildcard(cls, value: list[str]) -> list[str]:
+        if "*" in value:
+            raise ValueError("name the origins one by one; * would let any page use a signed-in person's session")
+        return value
+
+    @model_validator(mode="after")
+    def _absolute(self) -> ServiceSettings:
+        object.__setattr__(self, "pipeline_dir", self.pipeline_dir.resolve())
+        object.__setattr__(self, "work_dir", (self.pipeline_dir / self.work_dir).resolve())
+        return self
+
+    @property
+    def url(self) -> SecretStr:
+        """The database's address; by default a file in `work_dir`."""
+        return self.database_url or SecretStr(f"sqlite:///{self.work_dir / 'haystack.sqlite'}")
+
+    @property
+    def is_loopback(self) -> bool:
+        """True when only this machine can reach the service."""
+        return self.host in {"127.0.0.1", "::1", "localhost"}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, secrets folder, YAML file."""
+        file = Path(os.environ.get("HAYSTACK_SERVICE_CONFIG", DEFAULT_FILE))
+        return init_settings, env_settings, file_secret_settings, YamlConfigSettingsSource(settings_cls, yaml_file=file)
+
+
+def load_service_settings(**given: Any) -> ServiceSettings:
+    """Read environment and file.
+
+    Raises
+    ------
+    ConfigError
+        naming the setting and what is wrong; values of secrets are not shown.
+    """
+    named = os.environ.get("HAYSTACK_SERVICE_CONFIG")
+    if named and not Path(named).is_file():
+        raise ConfigError(f"{named}: no such file (HAYSTACK_SERVICE_CONFIG)")
+    _refuse_secrets_in_file(Path(named or DEFAULT_FILE))
+    if os.environ.get("HAYSTACK_SECRETS_DIR"):
+        given["_secrets_dir"] = os.environ["HAYSTACK_SECRETS_DIR"]
+    try:
+        return ServiceSettings(**given)
+    except ValidationError as error:
+        raise ConfigError(f"service settings: {_without_values(error)}") from None
+
+
+def _without_values(error: ValidationError) -> str:
+    """What is wrong, by field. No values: one of them might be a secret."""
+    return explain(error).split(" (found ")[0] if error.error_count() == 1 else "; ".join(
+        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
+    )
+
+
+def _refuse_secrets_in_file(path: Path) -> None:
+    from haystack.config import read_yaml
+
+    if not path.is_file():
+        return
+    data = read_yaml(path)
+    mail = data.get("mail") or {}
+    for where, name in ((mail, "smtp_password"), (mail, "sendgrid_api_key")):
+        if isinstance(where, dict) and where.get(name):
+            raise ConfigError(f"{path}: '{name}' is a secret. Set it in the environment (HAYSTACK_MAIL__{name.upper()})")
+    if "@" in str(data.get("database_url") or "").split("://")[-1].split("/")[0] and ":" in str(
+        data["database_url"]
+    ).split("://")[-1].split("@")[0]:
+        raise ConfigError(f"{path}: database_url holds a password. Set it in the environment (HAYSTACK_DATABASE_URL)")

@@ -1,0 +1,343 @@
+"""The run store: one table, SQLite or PostgreSQL, safe for several processes.
+
+Every change is one conditional UPDATE: of the status that it may follow, or of the version that was read. So a cancelled
+run never becomes completed, and of two writers neither loses an update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from haystack.runs.database import connect, from_row, migrate, runs, to_row
+from haystack.runs.errors import RunNotFoundError, RunStateError, StoreError
+from haystack.runs.models import (
+    ACTIVE,
+    TRANSITIONS,
+    Notification,
+    Phase,
+    RunPage,
+    RunRecord,
+    RunStatus,
+    ScoreRecord,
+    WorkflowEvent,
+    utc_now,
+)
+from haystack.runs.settings import ServiceSettings
+
+RETRIES = 100
+"""times a writer reads anew when another was faster"""
+STAGES = {
+    "parse_query": Phase.QUERY_ANALYSIS,
+    "retrieve_cells": Phase.PROMPT_GENERATION,
+    "generate_prompts": Phase.PROMPT_GENERATION,
+    "stack_inference": Phase.INFERENCE,
+    "enrich_predictions": Phase.EVALUATION,
+    "search_literature": Phase.EVALUATION,
+    "ground_predictions": Phase.EVALUATION,
+    "decide": Phase.EVALUATION,
+    "validate_prediction": Phase.OUTPUT_GENERATION,
+    "collect_outputs": Phase.OUTPUT_GENERATION,
+    "render_report": Phase.OUTPUT_GENERATION,
+    "summarize_runs": Phase.OUTPUT_GENERATION,
+}
+"""rule -> phase that people are shown"""
+Change = dict[str, Any]
+
+
+class RunStore:
+    """All runs. Thread-safe; one per process.
+
+    Parameters
+    ----------
+    engine
+        SQLAlchemy engine of a database whose schema is up to date; `RunStore.open` makes both.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, settings: ServiceSettings) -> RunStore:
+        """Connect, and bring the schema up to date (under a lock: several processes may start at once).
+
+        Raises
+        ------
+        StoreError
+            when the database cannot be reached, or is of a newer version. Passwords are not shown.
+        """
+        engine = connect(settings)
+        migrate(engine)
+        return cls(engine)
+
+    def close(self) -> None:
+        """Give connections back."""
+        self._engine.dispose()
+
+    def ready(self) -> None:
+        """Return when the database answers.
+
+        Raises
+        ------
+        StoreError
+            when it does not.
+        """
+        with self._reading() as connection:
+            connection.execute(text("SELECT 1"))
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def get(self, run_id: str) -> RunRecord:
+        """One run, whoever asked for it (the service checks the owner).
+
+        Raises
+        ------
+        RunNotFoundError
+            when there is none.
+        """
+        with self._reading() as connection:
+            row = connection.execute(select(runs).where(runs.c.run_id == run_id)).mappings().first()
+        if row is None:
+            raise RunNotFoundError(run_id)
+        return from_row(row)
+
+    def list_runs(
+        self, user_email: str | None = None, *, page: int = 1, page_size: int = 20, status: RunStatus | None = None
+    ) -> RunPage:
+        """Runs of one person (None: of everybody), newest first. Pages count from 1."""
+        where = [runs.c.user_email == user_email] if user_email is not None else []
+        where += [runs.c.status == status.value] if status is not None else []
+        page_of = (
+            select(runs)
+            .where(*where)
+            .order_by(runs.c.created_at.desc(), runs.c.run_id.desc())
+            .limit(page_size)
+            .offset((page - 1) * page_size)
+        )
+        with self._reading() as connection:
+            total = connection.execute(select(func.count()).select_from(runs).where(*where)).scalar_one()
+            rows = connection.execute(page_of).mappings().all()
+        return RunPage(runs=[from_row(row) for row in rows], total=total, page=page, page_size=page_size)
+
+    def select_runs(self, *, limit: int = 1000, **equal: Any) -> list[RunRecord]:
+        """Runs whose columns hold these values (a set or list: one of them; None: nothing), oldest first."""
+        where = [_is(name, value) for name, value in equal.items()]
+        query = select(runs).where(*where).order_by(runs.c.created_at, runs.c.run_id).limit(limit)
+        with self._reading() as connection:
+            return [from_row(row) for row in connection.execute(query).mappings()]
+
+    def count_active(self, user_email: str) -> int:
+        """Pending and running runs of one person."""
+        query = select(func.count()).where(
+            runs.c.user_email == user_email, runs.c.status.in_([status.value for status in ACTIVE])
+        )
+        with self._reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def create(self, run: RunRecord) -> RunRecord:
+        """Record a run. When this returns it is on disk.
+
+        Raises
+        ------
+        RunStateError
+            when the run_id is taken.
+        """
+        try:
+            with self._writing() as connection:
+                connection.execute(insert(runs).values(to_row(run)))
+        except IntegrityError:
+            raise RunStateError(f"run '{run.run_id}' exists already", run_id=run.run_id) from None
+        return run
+
+    def transition(self, run_id: str, status: RunStatus, **fields: Any) -> RunRecord:
+        """Give a run a new status, and fields with it; only from a status that it may follow (TRANSITIONS).
+
+        Raises
+        ------
+        RunStateError
+            when the run's status does not allow it: another writer was first, or it has ended.
+        RunNotFoundError
+            when there is no such run.
+        """
+        now = utc_now()
+        values = {**fields, "status": status, "updated_at": now}
+        if status.is_final:
+            values.setdefault("finished_at", now)
+            values.setdefault("notification", Notification.DUE)
+        change = (
+            update(runs)
+            .where(runs.c.run_id == run_id, runs.c.status.in_([before.value for before in TRANSITIONS[status]]))
+            .values(**to_row(values), version=runs.c.version + 1)
+        )
+        with self._writing() as connection:
+            changed = connection.execute(change).rowcount
+        run = self.get(run_id)
+        if not changed:
+            raise RunStateError(f"run '{run_id}' is {run.status}; it cannot become {status}", run_id=run_id)
+        return run
+
+    def cancel(self, run_id: str) -> RunRecord:
+        """Mark a pending or running run cancelled. From here on it can become nothing else.
+
+        Raises
+        ------
+        RunStateError
+            when it is neither pending nor running.
+        """
+        return self.transition(run_id, RunStatus.CANCELLED, termination_reason="cancelled")
+
+    def claim(self, node: str | None, backend: str, limit: int | None, lease: float) -> list[RunRecord]:
+        """Make submitted runs of a node running, oldest first, so that at most `limit` of them run; those claimed.
+
+        Of several processes that claim at once, each run goes to one.
+        """
+        claimed: list[RunRecord] = []
+        here = {"node": node, "backend": backend}
+        while True:
+            running = len(self.select_runs(status=RunStatus.RUNNING, **here))
+            free = 10 if limit is None else limit - running
+            waiting = [run for run in self.select_runs(status=RunStatus.PENDING, **here) if run.submitted_at]
+            if free <= 0 or not waiting:
+                return claimed
+            for run in waiting[:free]:
+                now = utc_now()
+                try:
+                    claimed.append(
+                        self.transition(
+                            run.run_id,
+                            RunStatus.RUNNING,
+                            started_at=now,
+                            attempts=run.attempts + 1,
+                            lease_until=now + timedelta(seconds=lease),
+                        )
+                    )
+                except RunStateError:
+                    continue
+
+    def change(self, run_id: str, make: Callable[[RunRecord], Change | None]) -> RunRecord:
+        """Read a run, let `make` say what changes (None: nothing), and write it; again if another writer was faster.
+
+        `make` may not change the status; `transition` does.
+        """
+        for _ in range(RETRIES):
+            run = self.get(run_id)
+            values = make(run)
+            if values is None:
+                return run
+            if "status" in values:
+                raise ValueError("a status is changed by transition()")
+            statement = (
+                update(runs)
+                .where(runs.c.run_id == run_id, runs.c.version == run.version)
+                .values(**to_row({**values, "updated_at": utc_now()}), version=run.version + 1)
+            )
+            with self._writing() as connection:
+                if connection.execute(statement).rowcount:
+                    return self.get(run_id)
+        raise StoreError(f"run '{run_id}': other writers were faster {RETRIES} times")
+
+    def record_events(self, run_id: str, events: list[WorkflowEvent], events_read: int) -> RunRecord:
+        """Take over what the workflow says: phase, iteration, scores. Each byte of its log counts once.
+
+        `events` are those between the row's `events_read` and the new one; a run that has ended stays as it is.
+        """
+
+        def apply(run: RunRecord) -> Change | None:
+            if events_read <= run.events_read or run.status is not RunStatus.RUNNING:
+                return None
+            change: Change = {"events_read": events_read}
+            for event in events:
+                change.update(_told_by(event, run.model_copy(update=change)))
+            return change
+
+        return self.change(run_id, apply)
+
+    def renew(self, node: str, lease: float) -> None:
+        """Say that a node is alive: its pending and running runs are looked after."""
+        active = [status.value for status in ACTIVE]
+        statement = (
+            update(runs)
+            .where(runs.c.node == node, runs.c.status.in_(active))
+            .values(lease_until=utc_now() + timedelta(seconds=lease))
+        )
+        with self._writing() as connection:
+            connection.execute(statement)
+
+    def abandoned(self, before: datetime | None = None) -> list[RunRecord]:
+        """Active runs whose node has been silent for longer than its lease."""
+        query = select(runs).where(
+            runs.c.status.in_([status.value for status in ACTIVE]), runs.c.lease_until < (before or utc_now())
+        )
+        with self._reading() as connection:
+            return [from_row(row) for row in connection.execute(query).mappings()]
+
+    def take_notification(self, run_id: str) -> bool:
+        """True for one caller only: it is the one to send the e-mail about the run's end."""
+        statement = (
+            update(runs)
+            .where(runs.c.run_id == run_id, runs.c.notification == Notification.DUE.value)
+            .values(
+                notification=Notification.SENDING.value,
+                notification_attempts=runs.c.notification_attempts + 1,
+                version=runs.c.version + 1,
+            )
+        )
+        with self._writing() as connection:
+            return bool(connection.execute(statement).rowcount)
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise StoreError(f"the database cannot be read ({type(error).__name__})") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except IntegrityError:
+            raise
+        except SQLAlchemyError as error:
+            raise StoreError(f"the database cannot be written ({type(error).__name__})") from error
+
+
+def _is(name: str, value: Any) -> Any:
+    column = runs.c[name]
+    if value is None:
+        return column.is_(None)
+    if isinstance(value, (set, frozenset, list, tuple)):
+        return column.in_(sorted(getattr(item, "value", item) for item in value))
+    return column == getattr(value, "value", value)
+
+
+def _told_by(event: WorkflowEvent, run: RunRecord) -> Change:
+    """What one event changes."""
+    change: Change = {}
+    if event.iteration is not None and event.iteration > run.iteration:
+        change["iteration"] = event.iteration
+    if event.event == "stage_started" and event.stage in STAGES:
+        change["phase"] = STAGES[event.stage]
+    elif event.event == "iteration_scored" and event.iteration is not None:
+        others = [score for score in run.scores if score.iteration != event.iteration]
+        scored = ScoreRecord(iteration=event.iteration, score=event.score)
+        change["scores"] = sorted([*others, scored], key=lambda score: score.iteration)
+    elif event.event == "run_finished" and event.reason in set(TERMINATIONS):
+        change["termination_reason"] = event.reason
+    elif event.event == "run_failed" and event.message:
+        change["error_message"] = event.message
+    return change
+
+
+TERMINATIONS = ("threshold_reached", "plateau", "max_iterations", "candidates_exhausted")

@@ -1,0 +1,66 @@
+"""Stand-ins for Google Cloud on this machine: Batch, Cloud Logging, and Cloud Storage (gcp-storage-emulator)."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("google.cloud.batch_v1", reason="needs the extra gcp")
+pytest.importorskip("gcp_storage_emulator", reason="needs gcp-storage-emulator")
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `import batch_service`: tests are no package
+
+from batch_service import BatchService
+
+
+@pytest.fixture
+def batch_service(tmp_path) -> Iterator[BatchService]:
+    """A Batch service without jobs. `service.client()` is the real client connected to it."""
+    with BatchService(tmp_path / "batch").serving() as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def storage_host() -> Iterator[str]:
+    """Address of a storage emulator, for STORAGE_EMULATOR_HOST."""
+    from gcp_storage_emulator.server import create_server
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = create_server("127.0.0.1", port, in_memory=True)
+    server.start()
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def storage_emulator(storage_host, monkeypatch) -> Iterator[str]:
+    """The emulator for this process: clients made now talk to it. It starts without buckets."""
+    import requests
+
+    from haystack.gcp import storage
+
+    requests.get(f"{storage_host}/wipe", timeout=10)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_host)
+    storage.client.cache_clear()
+    yield storage_host
+    storage.client.cache_clear()
+
+
+def redirected(service: BatchService, storage_host: str, folder: Path) -> dict[str, str]:
+    """Environment that leads Google's clients of a child process to the stand-ins (see edge/sitecustomize.py)."""
+    key = folder / "no_such_user.json"
+    key.write_text('{"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"}')
+    return {
+        "STAND_IN_BATCH": service.address,
+        "STORAGE_EMULATOR_HOST": storage_host,
+        "GOOGLE_APPLICATION_CREDENTIALS": str(key),
+        "GOOGLE_CLOUD_PROJECT": service.project,
+        "PYTHONPATH": os.pathsep.join(
+            [str(Path(__file__).parent / "edge"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),
+    }

@@ -58,6 +58,7 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings) 
         best_iteration=best.iteration if best else None,
         best_prompt_id=best.prompt_id if best else None,
         scores=scores,
+        threshold=settings.score_threshold,
         refinement=last.refinement,
     )
 

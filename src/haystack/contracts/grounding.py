@@ -93,6 +93,7 @@ class Decision(Contract):
     best_iteration: int | None
     best_prompt_id: str | None
     scores: list[IterationScore]
+    threshold: int | None = Field(default=None, description="composite_score from which the loop stops")
     refinement: Refinement | None
 
     @model_validator(mode="after")

@@ -1,0 +1,275 @@
+"""The logger plugin, fed with the records that Snakemake sends."""
+
+import io
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
+
+from snakemake_logger_plugin_haystack import LogHandler
+from snakemake_logger_plugin_haystack.display import Board, board_lines
+
+KEYS = ["time", "event", "run_id", "stage", "iteration", "score", "value", "threshold", "reason", "message"]
+
+
+def settings(**changes) -> SimpleNamespace:
+    plain = {
+        "quiet": None,
+        "show_failed_logs": True,
+        "nocolor": True,
+        "printshellcmds": False,
+        "debug_dag": False,
+        "verbose": False,
+        "dryrun": False,
+        "stdout": False,
+    }
+    return SimpleNamespace(**(plain | changes))
+
+
+def record(event: LogEvent | None = None, text: str | None = None, level: int = logging.INFO, **fields):
+    made = logging.LogRecord("snakemake.logging", level, __file__, 1, text or "None", None, None)
+    made.__dict__.update(fields)
+    if event is not None:
+        made.event = event
+    return made
+
+
+def started(job: int, rule: str, run_id: str | None = None, iteration: int | None = None, output=()):
+    wildcards = {} if run_id is None else {"run_id": run_id}
+    if iteration:
+        wildcards["iteration"] = str(iteration)
+    message = f"Run {run_id}, iteration {iteration}: doing {rule}" if run_id else f"Doing {rule}"
+    fields = {
+        "jobid": job,
+        "rule_name": rule,
+        "rule_msg": message,
+        "wildcards": wildcards,
+        "output": list(output),
+        "log": [f"logs/{rule}.log"],
+    }
+    return record(LogEvent.JOB_INFO, **fields)
+
+
+def finished(job: int):
+    return record(LogEvent.JOB_FINISHED, text=f"Finished jobid: {job}", job_id=job)
+
+
+def failed(job: int, rule: str, log: str):
+    fields = {"input": [], "output": [], "conda_env": None, "container_img": None, "shellcmd": None, "aux": {}}
+    return record(
+        LogEvent.JOB_ERROR,
+        text=f"Error in rule {rule}, jobid: {job}",
+        level=logging.ERROR,
+        jobid=job,
+        rule_name=rule,
+        rule_msg=None,
+        log=[log],
+        indent=False,
+        **fields,
+    )
+
+
+class Session:
+    """A handler in a folder of its own, and what it wrote."""
+
+    def __init__(self, capsys, **changes) -> None:
+        self.capsys = capsys
+        self.handler = LogHandler(settings(**changes), None)
+
+    def send(self, *records) -> None:
+        for item in records:
+            self.handler.handle(item)
+
+    def end(self) -> tuple[list[dict], str]:
+        self.handler.close()
+        try:
+            with open("events/haystack.jsonl", encoding="utf-8") as handle:
+                events = [json.loads(line) for line in handle]
+        except FileNotFoundError:
+            events = []
+        return events, self.capsys.readouterr().err
+
+
+@pytest.fixture
+def session(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HAYSTACK_EVENTS", "events/haystack.jsonl")
+    return lambda **changes: Session(capsys, **changes)
+
+
+def write(path, data) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return str(path)
+
+
+def a_run(tmp_path) -> list[logging.LogRecord]:
+    scores = [
+        {"iteration": 1, "prompt_id": "p1", "composite_value": 4.4, "composite_score": 4},
+        {"iteration": 2, "prompt_id": "p2", "composite_value": 7.1, "composite_score": 7},
+    ]
+    records = [record(LogEvent.WORKFLOW_STARTED), record(LogEvent.RUN_INFO, stats={"render_report": 2, "total": 9})]
+    for i in (1, 2):
+        reason = "threshold_reached" if i == 2 else None
+        content = {"scores": scores[:i], "threshold": 7, "reason": reason}
+        path = f"results/runs/a/iter_{i}/decision.json"
+        write(tmp_path / path, content)
+        records += [started(i, "decide", "a", i, [path]), finished(i)]
+    answer = {"answer": {"best_iteration": 2, "composite_score": 7, "composite_value": 7.1}, "iterations": []}
+    write(tmp_path / "results/runs/a/a_log.json", answer)
+    return [*records, started(3, "render_report", "a"), finished(3), record(LogEvent.PROGRESS, done=3, total=9)]
+
+
+def test_snakemake_finds_the_plugin():
+    plugin = LoggerPluginRegistry().get_plugin("haystack")
+    assert plugin.log_handler is LogHandler
+
+
+def test_events_of_a_run(session, tmp_path):
+    running = session()
+    running.send(*a_run(tmp_path))
+    events, shown = running.end()
+    assert [list(event) for event in events] == [KEYS] * len(events)
+    assert [event["event"] for event in events] == [
+        *("run_started", "stage_started", "stage_finished", "iteration_scored"),
+        *("stage_started", "stage_finished", "iteration_scored"),
+        *("stage_started", "stage_finished", "run_finished", "workflow_finished"),
+    ]
+    first, second = (event for event in events if event["event"] == "iteration_scored")
+    assert (first["score"], first["threshold"], first["reason"]) == (4, 7, None)
+    assert (second["iteration"], second["score"], second["reason"]) == (2, 7, "threshold_reached")
+    done = events[-2]
+    assert (done["run_id"], done["score"], done["reason"]) == ("a", 7, "threshold_reached")
+    assert events[-1]["reason"] == "completed"
+    assert "1 of 2 runs finished" in shown
+    assert "score 4 (stops from 7); going on" in shown
+
+
+def test_outputs_on_another_machine_give_events_without_scores(session):
+    running = session()
+    running.send(started(1, "decide", "a", 1, ["gs://bucket/results/runs/a/iter_1/decision.json (send to storage)"]))
+    running.send(finished(1))
+    events, _ = running.end()
+    assert [(event["event"], event["score"]) for event in events[-1:]] == [("iteration_scored", None)]
+
+
+def test_copy_of_a_cloud_output_is_read(session, tmp_path):
+    path = ".snakemake/storage/gcs/bucket/results/runs/a/iter_1/decision.json"
+    score = {"iteration": 1, "composite_score": 3, "composite_value": 3.0}
+    write(tmp_path / path, {"scores": [score], "threshold": 7, "reason": None})
+    running = session()
+    running.send(started(1, "decide", "a", 1, ["gs://bucket/results/runs/a/iter_1/decision.json (send to storage)"]))
+    running.send(finished(1))
+    events, _ = running.end()
+    assert events[-1]["score"] == 3
+
+
+def test_failure_carries_the_scripts_own_message_and_its_log(session, tmp_path):
+    write(tmp_path / "results/runs/a/failure.json", {"rule": "parse_query", "message": "unicorn: no such cell type"})
+    (tmp_path / "parse.log").write_text("what the job said\n")
+    running = session()
+    running.send(
+        record(LogEvent.WORKFLOW_STARTED), started(1, "parse_query", "a"), failed(1, "parse_query", "parse.log")
+    )
+    running.send(record(text="Shutting down, this might take some time."))
+    events, shown = running.end()
+    assert [event["event"] for event in events][-2:] == ["run_failed", "workflow_finished"]
+    assert events[-2]["message"] == "unicorn: no such cell type"
+    assert events[-1]["reason"] == "failed"
+    for words in ("Error in rule parse_query", "what the job said", "unicorn: no such cell type", "1 failed"):
+        assert words in shown
+
+
+def test_a_job_that_is_tried_again_has_not_failed(session):
+    running = session()
+    running.send(started(1, "stack_inference", "a", 1), failed(1, "stack_inference", "x.log"))
+    running.send(record(text="Trying to restart job 1."), record(text="Select jobs to execute..."))
+    running.send(started(1, "stack_inference", "a", 1), finished(1))
+    events, _ = running.end()
+    assert "run_failed" not in [event["event"] for event in events]
+
+
+def test_failure_is_told_once_though_the_group_and_its_jobs_report_it(session):
+    running = session()
+    running.send(started(1, "stack_inference", "a", 1), started(2, "stack_inference", "b", 1))
+    error = [{"jobid": n, "rule_name": "stack_inference", "output": [], "log": []} for n in (1, 2)]
+    group = {"groupid": "g", "aux_logs": [], "job_error_info": error}
+    running.send(record(LogEvent.GROUP_ERROR, text="Error in group g", level=logging.ERROR, **group))
+    running.send(failed(1, "stack_inference", "x.log"), failed(2, "stack_inference", "x.log"))
+    events, _ = running.end()
+    assert [event["run_id"] for event in events if event["event"] == "run_failed"] == ["a", "b"]
+
+
+def test_error_before_any_job_is_shown_and_told(session):
+    running = session()
+    running.send(record(LogEvent.ERROR, text="WorkflowError:\nno such file x.h5ad", level=logging.ERROR))
+    events, shown = running.end()
+    assert "no such file x.h5ad" in shown
+    assert [(event["event"], event["reason"]) for event in events] == [("workflow_finished", "failed")]
+    assert "no such file x.h5ad" in events[0]["message"]
+
+
+def test_dry_run_looks_as_always_and_tells_nothing(session):
+    running = session(dryrun=True)
+    running.send(record(LogEvent.WORKFLOW_STARTED), record(text="This was a dry-run"))
+    events, shown = running.end()
+    assert events == []
+    assert "This was a dry-run" in shown
+
+
+def test_quiet_leaves_errors_and_events(session):
+    from snakemake.settings.enums import Quietness
+
+    running = session(quiet={Quietness.PROGRESS})
+    running.send(started(1, "decide", "a", 1), record(text="something went wrong", level=logging.ERROR))
+    events, shown = running.end()
+    assert events[0]["event"] == "run_started"
+    assert "something went wrong" in shown
+    assert "doing decide" not in shown
+
+
+def test_a_fault_in_the_logger_costs_no_message(session):
+    running = session()
+    broken = started(1, "decide", "a", 1)
+    broken.wildcards = 7
+    running.send(broken, record(text="all is well", level=logging.WARNING))
+    _, shown = running.end()
+    assert "The haystack logger failed" in shown
+    assert "all is well" in shown
+
+
+def test_events_file_that_cannot_be_written_is_named_once(session, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HAYSTACK_EVENTS", "file/events.jsonl")
+    running = session()
+    running.send(started(1, "decide", "a", 1), finished(1))
+    _, shown = running.end()
+    assert shown.count("no events are kept") == 1
+    assert "doing decide" in shown
+
+
+def test_board_shows_each_run_once_and_leaves_nothing(session, tmp_path, monkeypatch):
+    running = session()
+    stream = io.StringIO()
+    running.handler.display = Board(settings(), stream)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: SimpleNamespace(columns=60, lines=24))
+    running.send(started(1, "harmonize_atlas"), started(2, "decide", "a", 1), started(3, "parse_query", "b"))
+    lines = board_lines(running.handler.tracker, 12)
+    assert [line.split()[0] for line in lines] == ["all", "a", "b", "0"]
+    running.handler.close()
+    text = stream.getvalue()
+    assert max(len(line.split("\033[J")[-1]) for line in text.splitlines()) < 60
+    assert text.rstrip("\n").split("\033[J")[-1].count("\n") == 0
+
+
+def test_board_of_many_runs_is_short():
+    from snakemake_logger_plugin_haystack.events import RunState, Tracker
+
+    tracker = Tracker()
+    tracker.runs = {f"run{i}": RunState(stage="decide") for i in range(100)}
+    lines = board_lines(tracker, 12)
+    assert len(lines) == 14
+    assert "88 more" in lines[-2]

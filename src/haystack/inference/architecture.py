@@ -18,6 +18,7 @@ from haystack.contracts import Contract
 from haystack.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from types import ModuleType
 
     import torch
@@ -51,6 +52,24 @@ def build(architecture: Architecture) -> torch.nn.Module:
         )
     network_class = _network_class()
     return network_class(**architecture.model_dump())
+
+
+def without_initial_weights() -> AbstractContextManager[Any]:
+    """While inside, modules leave their weights as they are allocated.
+
+    For weights about to be replaced. On the "meta" device torch would import a second's worth of its compiler only to
+    draw numbers that are not there.
+    """
+    from torch.overrides import TorchFunctionMode
+
+    class LeaveAsAllocated(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            if getattr(function, "__module__", None) == "torch.nn.init":
+                return args[0] if args else kwargs["tensor"]
+            return function(*args, **kwargs)
+
+    return LeaveAsAllocated()
 
 
 @cache

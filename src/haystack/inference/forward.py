@@ -6,7 +6,7 @@ to all. So the kept cells are run first, and their keys and values serve any num
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,6 +15,13 @@ from torch.nn.functional import linear, scaled_dot_product_attention, softplus
 
 NARROW = 8
 """width of an attention head, below which bf16 on a CPU attends in fp32"""
+
+COMPILED = 4
+"""width of a head, up to which the compiled kernel of `narrow_attention` beats torch's on a CPU: at width 2 it takes a
+quarter of the time, at 4 a third, at 8 four times as much (1,536 cells of 100 tokens, 8 heads, two cores)"""
+
+WORTH_A_KERNEL = 10_000_000
+"""scores within the cells of one window, from which that kernel is worth its loading (Large: 41 million)"""
 
 
 @dataclass
@@ -25,6 +32,8 @@ class Kept:
     values: list[Tensor]
     final: Tensor
     """(P, K, width)"""
+    dispersion: list[Tensor] = field(default_factory=list)
+    """what `dispersion_logits` says of each group, (genes, K), where the caller has asked for it"""
 
 
 def tokenize(network: Any, counts: Tensor) -> Tensor:
@@ -101,19 +110,40 @@ def dispersions(network: Any, hidden_states: Tensor) -> Tensor:
     return softplus(linear(hidden_states, last.weight[1::2], last.bias[1::2]).float())
 
 
-def median_dispersion(network: Any, states: Tensor) -> Tensor:
-    """Median theta (genes,) over the prompt cells (n, width) of one window: the lower one for even numbers."""
+def dispersion_logits(network: Any, states: Tensor) -> Tensor:
+    """Inverse dispersions of the cells (n, width) before bias and softplus, which keep their order: (genes, n)."""
+    return network.output_mlp[-1].weight[1::2] @ hidden(network, states).T
+
+
+def median_dispersion(network: Any, logits: Tensor) -> Tensor:
+    """Median inverse dispersion theta (genes,), float32, over the prompt cells of one window.
+
+    `logits` (genes, n) are theirs from `dispersion_logits`; of an even number, the lower of the middle two.
+    """
     last = network.output_mlp[-1]
-    by_gene = last.weight[1::2] @ hidden(network, states).T
-    return softplus(by_gene.median(dim=1).values.float() + last.bias[1::2].float())
+    return softplus(logits.median(dim=1).values.float() + last.bias[1::2].float())
 
 
 def _within_cells(network: Any, layer: Any, x: Tensor) -> Tensor:
     """Attention among the tokens of each cell."""
     shape = x.shape
     x = x.reshape(-1, *shape[-2:])
-    q, k, v = _project(layer.cell_attn, x + network.gene_pos_embedding)
-    return layer.cell_norm(x + _attend(layer.cell_attn, q, k, v)).reshape(shape)
+    attention = layer.cell_attn
+    placed = x + network.gene_pos_embedding
+    if _kernel_pays(network, attention, x):
+        from haystack.inference.narrow_attention import attend
+
+        attended = attention.proj(attend(attention.qkv(placed), attention.n_heads, attention.scale))
+    else:
+        attended = _attend(attention, *_project(attention, placed))
+    return layer.cell_norm(x + attended).reshape(shape)
+
+
+def _kernel_pays(network: Any, attention: Any, x: Tensor) -> bool:
+    """Whether the compiled kernel serves here and is faster: by the shape of the model, never that of the batch."""
+    scores = network.n_cells * attention.n_heads * network.n_hidden**2
+    serves = x.device.type == "cpu" and attention.head_dim <= COMPILED and not torch.is_grad_enabled()
+    return serves and scores >= WORTH_A_KERNEL
 
 
 def _after_attention(network: Any, layer: Any, x: Tensor, attended: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ def _run_step(model: Model, states: list[_State], step: Step, batch_size: int) -
             tasks.append((number, window))
         if state.draws.keeps_prompt and state.kept is None:
             rows = torch.as_tensor(windows[0].base[: step.n_kept], device=model.device)
-            state.kept = forward.run_kept(model.network, state.prompt_tokens[rows].unsqueeze(0))
+            state.kept = _run_kept(model.network, state.prompt_tokens[rows].unsqueeze(0))
     start = 0
     while start < len(tasks):
         try:
@@ -171,10 +171,10 @@ def _run_windows(model: Model, states: list[_State], step: Step, tasks: list[tup
     n_context = step.n_base - step.n_kept
     base_sum = kept.final.sum(dim=1)[owner] + final[:, :n_context].sum(dim=1)
     logits = forward.confidence(network, base_sum / step.n_base, final[:, n_context:]).cpu().numpy()
-    medians = [
-        forward.median_dispersion(network, torch.cat([kept.final[owner[i]], final[i, :n_context]]))
-        for i in range(len(tasks))
-    ]
+    medians = []
+    for i in range(len(tasks)):
+        context = forward.dispersion_logits(network, final[i, :n_context])
+        medians.append(forward.median_dispersion(network, torch.cat([kept.dispersion[int(owner[i])], context], dim=1)))
     for i, (number, window) in enumerate(tasks):
         state = states[number]
         assert state.states is not None
@@ -199,7 +199,13 @@ def _kept_of(
         states[number].prompt_tokens[torch.as_tensor(window.base[: step.n_kept], device=model.device)]
         for number, window in tasks
     ]
-    return forward.run_kept(model.network, torch.stack(tokens)), torch.arange(len(tasks), device=model.device)
+    return _run_kept(model.network, torch.stack(tokens)), torch.arange(len(tasks), device=model.device)
+
+
+def _run_kept(network: Any, tokens: Tensor) -> forward.Kept:
+    kept = forward.run_kept(network, tokens)
+    kept.dispersion = [forward.dispersion_logits(network, group) for group in kept.final]
+    return kept
 
 
 def _stack_kept(groups: list[Any]) -> forward.Kept:
@@ -208,6 +214,7 @@ def _stack_kept(groups: list[Any]) -> forward.Kept:
         [torch.cat([group.keys[layer] for group in groups]) for layer in layers],
         [torch.cat([group.values[layer] for group in groups]) for layer in layers],
         torch.cat([group.final for group in groups]),
+        [logits for group in groups for logits in group.dispersion],
     )
 
 

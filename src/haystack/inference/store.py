@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from haystack.contracts import Contract, read_json, write_json
 from haystack.errors import MissingExtraError, ModelError
 from haystack.files import sha256, whole_file, write_text
-from haystack.inference.architecture import Architecture, build
+from haystack.inference.architecture import Architecture, build, without_initial_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,11 +77,20 @@ def load_model(model_dir: str | Path, device: str = "auto", precision: str = "fp
     torch = _torch()
     start = perf_counter()
     folder = Path(model_dir)
-    architecture, genes, provenance = _check_folder(folder)
     target = pick_device(device)
+    provenance = _read_provenance(folder)
+    _check_hash(folder, CONFIG, provenance)
+    _check_hash(folder, GENES, provenance)
+    architecture = read_json(folder / CONFIG, Architecture)
+    genes = model_genes(folder)
+    if len(genes) != architecture.n_genes:
+        raise ModelError(f"{folder / GENES}: {len(genes)} genes, but n_genes in {CONFIG} is {architecture.n_genes}")
+    with ThreadPoolExecutor(1) as pool:  # the hash takes most of the time; the network is built beside it
+        weights_checked = pool.submit(_check_hash, folder, WEIGHTS, provenance)
+        with torch.device("meta"), without_initial_weights():
+            network = build(architecture)
+        weights_checked.result()
     tensors = _read_tensors(folder / WEIGHTS, target)
-    with torch.device("meta"):
-        network = build(architecture)
     check_tensors(network, tensors, folder / WEIGHTS)
     network.load_state_dict(tensors, strict=True, assign=True)
     network.to(device=target, dtype=_dtype(precision))
@@ -187,26 +197,23 @@ def pick_device(device: str) -> torch.device:
     return picked
 
 
-def _check_folder(folder: Path) -> tuple[Architecture, list[str], Provenance]:
+def _read_provenance(folder: Path) -> Provenance:
     missing = [name for name in _all_files() if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"{folder}: not a whole model folder, lacks {', '.join(missing)}. {REMAKE}")
-    provenance = read_json(folder / PROVENANCE, Provenance)
-    for name in (WEIGHTS, CONFIG, GENES):
-        wanted = provenance.files.get(name)
-        if wanted is None:
-            raise ModelError(f"{folder / PROVENANCE}: files: no sha256 of {name}. {REMAKE}")
-        found = sha256(folder / name)
-        if found != wanted:
-            raise ModelError(
-                f"{folder / name}: sha256 is {found[:12]}..., {PROVENANCE} says {wanted[:12]}...: changed or "
-                f"damaged, not loaded. {REMAKE}"
-            )
-    architecture = read_json(folder / CONFIG, Architecture)
-    genes = model_genes(folder)
-    if len(genes) != architecture.n_genes:
-        raise ModelError(f"{folder / GENES}: {len(genes)} genes, but n_genes in {CONFIG} is {architecture.n_genes}")
-    return architecture, genes, provenance
+    return read_json(folder / PROVENANCE, Provenance)
+
+
+def _check_hash(folder: Path, name: str, provenance: Provenance) -> None:
+    wanted = provenance.files.get(name)
+    if wanted is None:
+        raise ModelError(f"{folder / PROVENANCE}: files: no sha256 of {name}. {REMAKE}")
+    found = sha256(folder / name)
+    if found != wanted:
+        raise ModelError(
+            f"{folder / name}: sha256 is {found[:12]}..., {PROVENANCE} says {wanted[:12]}...: changed or "
+            f"damaged, not loaded. {REMAKE}"
+        )
 
 
 def _read_tensors(path: Path, device: torch.device) -> dict[str, torch.Tensor]:

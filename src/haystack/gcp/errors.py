@@ -126,7 +126,7 @@ def _diagnose(error: BaseException, text: str, at: Context) -> tuple[type[GcpErr
 
 def _forbidden(text: str, at: Context) -> tuple[type[GcpError], str]:
     low = text.lower()
-    if "has not been used" in low or "service_disabled" in low or "is disabled" in low and "api" in low:
+    if "has not been used" in low or "service_disabled" in low or ("is disabled" in low and "api" in low):
         found = re.search(r"([a-z]+)\.googleapis\.com", low)
         api = found.group(0) if found else "batch.googleapis.com"
         return ProjectError, (

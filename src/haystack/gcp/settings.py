@@ -56,6 +56,9 @@ class GcpSettings(Section):
     runs_per_coordinator: int = Field(default=20, ge=1, le=80)
     """runs of a table that share a coordinator; beyond 80 planning takes longer than the work"""
 
+    batch_endpoint: str | None = None
+    """another address of the Batch API, host:port; http://host:port is spoken to without TLS and login (tests)"""
+
     @property
     def parent(self) -> str:
         """Where Batch keeps the jobs."""
@@ -65,6 +68,11 @@ class GcpSettings(Section):
     def root(self) -> str:
         """URI of the folder under which `results/` lies, without a slash at its end."""
         return "/".join(part for part in (f"gs://{self.bucket}", self.prefix) if part)
+
+    def environment(self) -> dict[str, str]:
+        """The settings that were given, as environment variables, so that a coordinator has the same ones."""
+        given = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
+        return {PREFIX + name.upper(): _text(value) for name, value in given.items() if value not in (None, [])}
 
 
 def load_gcp_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> GcpSettings:
@@ -102,3 +110,10 @@ def load_gcp_settings(path: Path | None = None, environment: Mapping[str, str] |
 def _value(name: str, text: str) -> Any:
     """Lists are written with commas; everything else is left to the model."""
     return [part.strip() for part in text.split(",") if part.strip()] if name == f"{PREFIX}ATLAS_BUCKETS" else text
+
+
+def _text(value: Any) -> str:
+    """As it is written in the environment."""
+    if isinstance(value, list):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,167 @@
+"""The description of a coordinator job, and what Batch's words about a job mean."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from haystack.errors import ConfigError
+from haystack.gcp.names import COMPONENT_LABEL, ORCHESTRATOR, RUN_LABEL, label_value
+from haystack.gcp.request import CoordinatorRequest, request_uri
+from haystack.gcp.settings import PREFIX, GcpSettings
+
+if TYPE_CHECKING:
+    from google.cloud import batch_v1
+
+CPU_MILLI = 4_000
+MEMORY_MIB = 16_384
+MOUNTS = "/mnt/disks/gcs"
+"""where buckets are mounted on the coordinator, by name; Batch allows only folders of /mnt/disks"""
+OUT_OF_TIME = 75
+"""exit code of a coordinator that stopped by itself before Batch would have (EX_TEMPFAIL)"""
+MAX_RUNTIME = 50005
+EVENTS = {
+    "50001": "The preemptible machine was taken away; the job is tried again as often as its retries allow",
+    "50002": "The machine stopped reporting: often out of memory, or no way to batch.googleapis.com from its network",
+    "50003": "The machine was restarted while the task ran",
+    "50004": "The task did not answer any more",
+    "50005": "It ran longer than it may",
+    "50006": "The machine was made anew while the task ran",
+    "quota": "A quota is used up: docs/gcp.md, 'Quota', says which and how to ask for more",
+    "zone_resource_pool_exhausted": "No such machine is free just now: wait, or take another region or GPU",
+    "no vm": "No machine came up in time: see docs/gcp.md, 'Jobs that stay SCHEDULED'",
+    "docker pull": "The image could not be pulled: see docs/gcp.md, 'Images'",
+}
+"""what a status event holds (in lower case) -> what it means"""
+
+
+def coordinator_job(settings: GcpSettings, request: CoordinatorRequest) -> batch_v1.Job:
+    """The Batch job of a coordinator: one container, no retries, a time limit, Cloud Logging.
+
+    Raises
+    ------
+    ConfigError
+        when no images are set.
+    """
+    from google.cloud import batch_v1
+
+    for name in ("orchestrator_image", "inference_image"):
+        if not getattr(settings, name):
+            raise ConfigError(
+                f"Google Cloud: no {name} is set. Build and push the images (docs/gcp.md, 'Images'), then set it in "
+                f"config/gcp.yaml or by {PREFIX}{name.upper()}"
+            )
+    task = batch_v1.TaskSpec(
+        runnables=[_runnable(settings, request)],
+        compute_resource=batch_v1.ComputeResource(cpu_milli=CPU_MILLI, memory_mib=MEMORY_MIB),
+        max_retry_count=0,
+        max_run_duration=dt.timedelta(hours=settings.orchestrator_hours),
+        volumes=[
+            batch_v1.Volume(
+                gcs=batch_v1.GCS(remote_path=bucket),
+                mount_path=f"{MOUNTS}/{bucket}",
+                mount_options=["--implicit-dirs", "-o ro"],
+            )
+            for bucket in settings.atlas_buckets
+        ],
+    )
+    labels = {**request.labels, RUN_LABEL: label_value(request.coordinator), COMPONENT_LABEL: ORCHESTRATOR}
+    return batch_v1.Job(
+        task_groups=[batch_v1.TaskGroup(task_count=1, task_spec=task)],
+        allocation_policy=_allocation(settings, labels),
+        labels=labels,
+        logs_policy=batch_v1.LogsPolicy(destination=batch_v1.LogsPolicy.Destination.CLOUD_LOGGING),
+    )
+
+
+def _runnable(settings: GcpSettings, request: CoordinatorRequest) -> batch_v1.Runnable:
+    from google.cloud import batch_v1
+
+    # shared jobs of the coordinator (the index) are labelled with its id
+    variables = {**settings.environment(), "HAYSTACK_RUN_ID": request.coordinator}
+    if settings.atlas_buckets:
+        variables["HAYSTACK_BUCKETS"] = MOUNTS
+    return batch_v1.Runnable(
+        container=batch_v1.Runnable.Container(
+            image_uri=settings.orchestrator_image,
+            entrypoint="haystack",
+            commands=["gcp", "coordinate", request_uri(settings, request.coordinator)],
+        ),
+        environment=batch_v1.Environment(variables=variables),
+        display_name=f"coordinator {request.coordinator}",
+    )
+
+
+def _allocation(settings: GcpSettings, labels: dict[str, str]) -> batch_v1.AllocationPolicy:
+    from google.cloud import batch_v1
+
+    policy = batch_v1.AllocationPolicy.InstancePolicy(
+        machine_type=settings.orchestrator_machine_type,
+        # never preemptible: everything it runs would stop with it
+        provisioning_model=batch_v1.AllocationPolicy.ProvisioningModel.STANDARD,
+        # the image must be named with a size of its own, or Batch is left without one
+        boot_disk=batch_v1.AllocationPolicy.Disk(
+            image="batch-cos", size_gb=settings.orchestrator_boot_disk_gb, type_="pd-balanced"
+        ),
+    )
+    allocation = batch_v1.AllocationPolicy(
+        location=batch_v1.AllocationPolicy.LocationPolicy(allowed_locations=[f"regions/{settings.region}"]),
+        instances=[batch_v1.AllocationPolicy.InstancePolicyOrTemplate(policy=policy)],
+        labels=labels,
+    )
+    if settings.orchestrator_service_account:
+        allocation.service_account = batch_v1.ServiceAccount(email=settings.orchestrator_service_account)
+    if settings.network or settings.subnetwork or not settings.external_ip:
+        allocation.network = batch_v1.AllocationPolicy.NetworkPolicy(
+            network_interfaces=[
+                batch_v1.AllocationPolicy.NetworkInterface(
+                    network=settings.network or "",
+                    subnetwork=settings.subnetwork or "",
+                    no_external_ip_address=not settings.external_ip,
+                )
+            ]
+        )
+    return allocation
+
+
+def exit_codes(job: batch_v1.Job) -> list[int]:
+    """Exit codes of the task's executions, in order."""
+    return [int(event.task_execution.exit_code) for event in job.status.status_events if event.task_execution.exit_code]
+
+
+def ran_out_of_time(job: batch_v1.Job) -> bool:
+    """True when a failed job failed for its time limit only."""
+    codes = exit_codes(job)
+    if codes:
+        return codes[-1] in {OUT_OF_TIME, MAX_RUNTIME}
+    return any(str(MAX_RUNTIME) in event.description for event in job.status.status_events)
+
+
+def message_of(job: batch_v1.Job) -> str:
+    """The last event in Batch's words, and what it means where that is known."""
+    events = sorted(job.status.status_events, key=lambda event: _seconds(event.event_time))
+    if not events:
+        return ""
+    said = [" ".join(event.description.split()) for event in events if event.description]
+    text = said[-1] if said else ""
+    meanings = [meaning for word, meaning in EVENTS.items() if any(word in line.lower() for line in said[-3:])]
+    return ". ".join([text.rstrip("."), *meanings[:1]]) if text else "".join(meanings[:1])
+
+
+def began(job: batch_v1.Job) -> dt.datetime | None:
+    """When the job began to run: from its events."""
+    for event in job.status.status_events:
+        if "to RUNNING" in event.description:
+            return plain_time(event.event_time)
+    return None
+
+
+def plain_time(value: Any) -> dt.datetime | None:
+    """A protobuf time as a plain datetime in UTC; None when unset."""
+    if value is None or _seconds(value) <= 0:
+        return None
+    return dt.datetime.fromtimestamp(_seconds(value), tz=dt.UTC)
+
+
+def _seconds(value: Any) -> float:
+    return float(value.timestamp()) if value is not None else 0.0

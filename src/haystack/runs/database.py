@@ -121,7 +121,9 @@ runs = Table(
 
 def to_row(values: RunRecord | Mapping[str, Any]) -> dict[str, Any]:
     """Column values: enums become their words, models plain data."""
-    fields = {name: getattr(values, name) for name in RunRecord.model_fields} if isinstance(values, RunRecord) else values
+    fields = (
+        {name: getattr(values, name) for name in RunRecord.model_fields} if isinstance(values, RunRecord) else values
+    )
     return {name: _plain(value) for name, value in fields.items()}
 
 
@@ -153,7 +155,9 @@ def connect(settings: ServiceSettings) -> Engine:
     try:
         url = make_url(settings.url.get_secret_value())
     except ArgumentError:
-        raise ConfigError("HAYSTACK_DATABASE_URL: not a database address, such as postgresql://user:password@host/name") from None
+        raise ConfigError(
+            "HAYSTACK_DATABASE_URL: not a database address, such as postgresql://user:password@host/name"
+        ) from None
     kind = url.get_backend_name()
     if kind == "sqlite":
         if url.database in {None, "", ":memory:"}:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import logging
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from haystack.errors import HaystackError
 from haystack.runs.backends import Backend, BackendError
+from haystack.runs.dispatcher import Dispatcher
 from haystack.runs.errors import RequestError, RunNotFoundError, RunStateError, SubmissionError
-from haystack.runs.models import (
-    FILES,
-    FileName,
-    RunPage,
-    RunRecord,
-    RunRequest,
-    RunResult,
-    RunStatus,
-    new_run_id,
-    utc_now,
-)
+from haystack.runs.models import FileName, RunPage, RunRecord, RunRequest, RunResult, RunStatus, new_run_id, utc_now
+from haystack.runs.notifications import Postman
 from haystack.runs.settings import ServiceSettings
 from haystack.runs.store import RunStore
-
-log = logging.getLogger(__name__)
 
 
 class RunService:
@@ -46,6 +36,8 @@ class RunService:
         self.settings = settings
         self.store = store
         self.backend = backend
+        self._dispatcher = Dispatcher(settings, store, backend)
+        self._postman = Postman(settings, store) if settings.mail.backend != "none" else None
 
     def submit(self, user_email: str, request: RunRequest) -> RunRecord:
         """Record a run, then hand it to the backend. It starts when there is room.
@@ -57,7 +49,36 @@ class RunService:
         SubmissionError
             when the backend cannot take it; the run is recorded as failed, with the reason.
         """
-        raise NotImplementedError
+        user = user_email.lower()
+        config = pipeline_config(request, self.settings)
+        if self.store.count_active(user) >= self.settings.max_active_runs_per_user:
+            raise RequestError(
+                f"you have {self.settings.max_active_runs_per_user} runs that have not ended; wait, or cancel some"
+            )
+        now = utc_now()
+        lease = now + timedelta(seconds=self.settings.lease_seconds)
+        run = self.store.create(
+            RunRecord(
+                run_id=new_run_id(),
+                user_email=user,
+                query=request.query,
+                config=config,
+                seed=request.seed,
+                max_iterations=request.max_iterations,
+                control_strategy=request.control_strategy,
+                backend=self.backend.name,
+                node=self.backend.node,
+                created_at=now,
+                updated_at=now,
+                lease_until=lease if self.backend.node else None,
+            )
+        )
+        try:
+            run = self._dispatcher.hand_over(run)
+        except BackendError as error:
+            raise SubmissionError(f"run '{run.run_id}' could not be started: {error}", run_id=run.run_id) from None
+        self._dispatcher.wake()
+        return run
 
     def get(self, user_email: str, run_id: str) -> RunRecord:
         """The run as it is now.
@@ -67,7 +88,10 @@ class RunService:
         RunNotFoundError
             when there is none, or it is another person's.
         """
-        raise NotImplementedError
+        run = self.store.get(run_id)
+        if run.user_email != user_email.lower() and not self.is_admin(user_email):
+            raise RunNotFoundError(run_id)
+        return run
 
     def list_runs(
         self,
@@ -79,7 +103,8 @@ class RunService:
         everybody: bool = False,
     ) -> RunPage:
         """The person's runs, newest first. `everybody` holds for admins only."""
-        raise NotImplementedError
+        whose = None if everybody and self.is_admin(user_email) else user_email.lower()
+        return self.store.list_runs(whose, page=page, page_size=page_size, status=status)
 
     def result(self, user_email: str, run_id: str) -> RunResult:
         """What a completed run found.
@@ -91,7 +116,16 @@ class RunService:
         RunStateError
             when the run is not completed.
         """
-        raise NotImplementedError
+        run = self._completed(user_email, run_id)
+        assert run.result is not None
+        return run.result
+
+    def _completed(self, user_email: str, run_id: str) -> RunRecord:
+        run = self.get(user_email, run_id)
+        if run.status is not RunStatus.COMPLETED:
+            why = f": {run.error_message}" if run.error_message else ""
+            raise RunStateError(f"run '{run_id}' is {run.status}, so it has no result{why}", run_id=run_id)
+        return run
 
     def locate(self, user_email: str, run_id: str, name: FileName) -> Path | str | None:
         """A result file of a completed run: a path to serve, or a signed address to go to; None where it is absent.
@@ -101,7 +135,7 @@ class RunService:
         RunNotFoundError, RunStateError
             as in `result`.
         """
-        raise NotImplementedError
+        return self.backend.locate(self._completed(user_email, run_id), name)
 
     def cancel(self, user_email: str, run_id: str) -> RunRecord:
         """Cancel a pending or running run, and stop what it started.
@@ -113,7 +147,11 @@ class RunService:
         RunStateError
             when it has ended.
         """
-        raise NotImplementedError
+        self.get(user_email, run_id)
+        run = self.store.cancel(run_id)
+        # Processes are ended by whoever looks after the run: it also knows those that are just starting.
+        self._dispatcher.wake()
+        return run
 
     def ready(self) -> None:
         """Return when the database answers; StoreError else."""
@@ -124,12 +162,17 @@ class RunService:
         return user_email.lower() in self.settings.admins
 
     def start(self) -> None:
-        """Start looking after runs in the background: start, watch, stop, notify. Several processes may call this; one works."""
-        raise NotImplementedError
+        """Look after runs in the background: start, watch, stop, notify. Of several processes that do, one works."""
+        self._dispatcher.start()
+        if self._postman is not None:
+            self._postman.start()
 
     def close(self) -> None:
         """Stop looking after runs. Those that are under way go on, and are found again."""
-        raise NotImplementedError
+        self._dispatcher.close()
+        if self._postman is not None:
+            self._postman.close()
+        self.store.close()
 
     def __enter__(self) -> RunService:
         return self
@@ -139,5 +182,48 @@ class RunService:
 
 
 def open_service(settings: ServiceSettings) -> RunService:
-    """The service with the store and backend that the settings name. Nothing is started; see `RunService.start`."""
-    raise NotImplementedError
+    """The service with the store and backend that the settings name. Nothing is started; see `RunService.start`.
+
+    Raises
+    ------
+    HaystackError
+        when the database or the backend cannot be used.
+    """
+    return RunService(settings, RunStore.open(settings), _backend(settings))
+
+
+def _backend(settings: ServiceSettings) -> Backend:
+    if settings.backend == "batch":
+        from haystack.runs.backends.batch import open_batch
+
+        return open_batch(settings)
+    from haystack.runs.backends.local import LocalBackend
+
+    return LocalBackend(settings)
+
+
+def pipeline_config(request: RunRequest, settings: ServiceSettings) -> dict[str, Any]:
+    """The pipeline's settings that a request asks for; the service's config holds for all others.
+
+    Raises
+    ------
+    RequestError
+        when the request switches on what this service does not offer.
+    """
+    names = {"control_strategy", "max_iterations", "score_threshold", "prompts_per_iteration", "seed", "de"}
+    config: dict[str, Any] = request.model_dump(mode="json", include=names, exclude_none=True)
+    if (request.llm or request.literature) and settings.offline:
+        raise RequestError(
+            "this service works offline: llm and literature are switched off (HAYSTACK_OFFLINE=false allows them)"
+        )
+    if request.llm:
+        if settings.llm is None:
+            raise RequestError("this service has no language model: leave llm out (or set HAYSTACK_LLM)")
+        config["query"] = {"llm": settings.llm}
+    if request.literature:
+        config["literature"] = {"enabled": True}
+    if request.llm or request.literature:
+        config["offline"] = False
+    if not request.enrichment:
+        config["enrichment"] = {"libraries": {}, "regulons": None}
+    return config

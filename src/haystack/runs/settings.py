@@ -61,8 +61,8 @@ class MailSettings(BaseModel):
 class ServiceSettings(BaseSettings):
     """Everything that an operator may choose.
 
-    In order: arguments, environment (`HAYSTACK_PORT`, `HAYSTACK_MAIL__SENDER`), files in `HAYSTACK_SECRETS_DIR`, then the
-    YAML file that `HAYSTACK_SERVICE_CONFIG` names (`config/service.yaml` where it exists).
+    In order: arguments, environment (`HAYSTACK_PORT`, `HAYSTACK_MAIL__SENDER`), files in `HAYSTACK_SECRETS_DIR`, then
+    the YAML file that `HAYSTACK_SERVICE_CONFIG` names (`config/service.yaml` where it exists).
     """
 
     model_config = SettingsConfigDict(
@@ -190,8 +190,10 @@ def load_service_settings(**given: Any) -> ServiceSettings:
 
 def _without_values(error: ValidationError) -> str:
     """What is wrong, by field. No values: one of them might be a secret."""
-    return explain(error).split(" (found ")[0] if error.error_count() == 1 else "; ".join(
-        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
+    return (
+        explain(error).split(" (found ")[0]
+        if error.error_count() == 1
+        else "; ".join(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
     )
 
 
@@ -204,8 +206,11 @@ def _refuse_secrets_in_file(path: Path) -> None:
     mail = data.get("mail") or {}
     for where, name in ((mail, "smtp_password"), (mail, "sendgrid_api_key")):
         if isinstance(where, dict) and where.get(name):
-            raise ConfigError(f"{path}: '{name}' is a secret. Set it in the environment (HAYSTACK_MAIL__{name.upper()})")
-    if "@" in str(data.get("database_url") or "").split("://")[-1].split("/")[0] and ":" in str(
-        data["database_url"]
-    ).split("://")[-1].split("@")[0]:
+            raise ConfigError(
+                f"{path}: '{name}' is a secret. Set it in the environment (HAYSTACK_MAIL__{name.upper()})"
+            )
+    if (
+        "@" in str(data.get("database_url") or "").split("://")[-1].split("/")[0]
+        and ":" in str(data["database_url"]).split("://")[-1].split("@")[0]
+    ):
         raise ConfigError(f"{path}: database_url holds a password. Set it in the environment (HAYSTACK_DATABASE_URL)")

@@ -1,12 +1,12 @@
 """The run store: one table, SQLite or PostgreSQL, safe for several processes.
 
-Every change is one conditional UPDATE: of the status that it may follow, or of the version that was read. So a cancelled
-run never becomes completed, and of two writers neither loses an update.
+Every change is one conditional UPDATE: of the status that it may follow, or of the version that was read. So a
+cancelled run never becomes completed, and of two writers neither loses an update.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -57,10 +57,13 @@ class RunStore:
     ----------
     engine
         SQLAlchemy engine of a database whose schema is up to date; `RunStore.open` makes both.
+    notify
+        ends of runs that an e-mail is due for.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, notify: Collection[str] = ()) -> None:
         self._engine = engine
+        self._notify = frozenset(notify)
 
     @classmethod
     def open(cls, settings: ServiceSettings) -> RunStore:
@@ -73,7 +76,7 @@ class RunStore:
         """
         engine = connect(settings)
         migrate(engine)
-        return cls(engine)
+        return cls(engine, settings.mail.events if settings.mail.backend != "none" else ())
 
     def close(self) -> None:
         """Give connections back."""
@@ -170,7 +173,7 @@ class RunStore:
         values = {**fields, "status": status, "updated_at": now}
         if status.is_final:
             values.setdefault("finished_at", now)
-            values.setdefault("notification", Notification.DUE)
+            values["notification"] = Notification.DUE if status.value in self._notify else Notification.NONE
         change = (
             update(runs)
             .where(runs.c.run_id == run_id, runs.c.status.in_([before.value for before in TRANSITIONS[status]]))
@@ -199,7 +202,7 @@ class RunStore:
         Of several processes that claim at once, each run goes to one.
         """
         claimed: list[RunRecord] = []
-        here = {"node": node, "backend": backend}
+        here: dict[str, Any] = {"node": node, "backend": backend}
         while True:
             running = len(self.select_runs(status=RunStatus.RUNNING, **here))
             free = 10 if limit is None else limit - running

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from haystack.errors import HaystackError
-from haystack.runs.models import FileName, RunRecord, RunResult, WorkflowEvent
+from haystack.runs.models import FileName, RunRecord, RunResult, ScoreRecord, WorkflowEvent
 
 State = Literal["waiting", "running", "succeeded", "failed", "lost"]
 
@@ -37,7 +37,8 @@ class Outcome:
     structured_query: dict[str, Any]
     control_strategy_effective: str | None
     outputs: dict[str, str]
-    iterations: int
+    scores: list[ScoreRecord]
+    seed: int
 
 
 class Backend(Protocol):
@@ -81,4 +82,4 @@ class Backend(Protocol):
         """Stop all that belongs to a run; true once nothing of it is left. Repeating it is no error."""
 
     def locate(self, run: RunRecord, name: FileName) -> Path | str | None:
-        """A result file: a path on this machine, or a signed address that holds for a while; None where it is absent."""
+        """A result file: a path on this machine, or a signed address that holds for a while; None if absent."""

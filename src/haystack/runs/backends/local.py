@@ -1,0 +1,208 @@
+"""Runs as child processes of this machine, which outlive the service."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from haystack.errors import HaystackError
+from haystack.files import write_text
+from haystack.runs.backends.base import BackendError, Observation, Outcome
+from haystack.runs.backends.folders import EVENTS, Folders
+from haystack.runs.events import read_events
+from haystack.runs.models import FILES, FileName, RunRecord
+from haystack.runs.outcome import read_failure, read_outcome, read_structured_query
+from haystack.runs.processes import Identity, end_session
+from haystack.runs.runner import CANCELLED, EXIT, LOCK, OUTPUT, PROCESS
+from haystack.runs.settings import ServiceSettings
+
+SECRET_VARIABLES = ("HAYSTACK_DATABASE_URL", "HAYSTACK_MAIL__")
+"""beginnings of environment variables that no pipeline needs to see"""
+
+
+class LocalBackend:
+    """Starts the pipeline as child processes.
+
+    Parameters
+    ----------
+    settings
+        of the service.
+    """
+
+    name = "local"
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.folders = Folders(settings)
+        self.limit: int | None = settings.max_concurrent_runs
+        self.node: str | None = _node(settings.work_dir)
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def submit(self, run: RunRecord) -> str | None:
+        """Prepare the run's folder."""
+        try:
+            self.folders.prepare(run)
+        except HaystackError as error:
+            raise BackendError(str(error)) from None
+        except OSError as error:
+            raise BackendError(f"the run's folder cannot be written: {error}") from None
+        return None
+
+    def start(self, run: RunRecord) -> str:
+        """Start the runner, unless the run's lock says that one is alive."""
+        folder = self.folders.run(run.run_id)
+        name = f"local:{run.run_id}"
+        with self._lock(folder, tries=50) as lock:
+            if lock is None or (folder / EXIT).exists() or (folder / CANCELLED).exists():
+                return name
+            try:
+                self._children[run.run_id] = subprocess.Popen(
+                    [sys.executable, "-m", "haystack.runs.runner", str(folder), str(lock)],
+                    cwd=folder,
+                    env=_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(lock,),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise BackendError(f"the run's process cannot be started: {error}") from None
+        return name
+
+    def observe(self, run: RunRecord) -> Observation:
+        """Its events, and whether its lock is still held."""
+        self._reap(run.run_id)
+        folder = self.folders.run(run.run_id)
+        # First the lock, then what it left: a run that ends in between is seen as running once more, never as lost.
+        alive = self._is_locked(folder)
+        events, read = read_events(folder / EVENTS, run.events_read, run.run_id)
+        told: dict[str, Any] = {"events": events, "events_read": read}
+        if alive:
+            return Observation("running", **told)
+        if not (folder / EXIT).exists():
+            return Observation("lost", **told)
+        ended = json.loads((folder / EXIT).read_text(encoding="utf-8"))
+        if ended["returncode"] == 0:
+            return Observation("succeeded", **told)
+        kind, message = self._why(run.run_id, ended)
+        return Observation("failed", **told, error_type=kind, error_message=message)
+
+    def outcome(self, run: RunRecord) -> Outcome:
+        """From the run's log."""
+        outputs: dict[str, str] = {name: str(path) for name in FILES if (path := self.locate(run, name)) is not None}
+        return read_outcome(run.run_id, lambda name: self.locate(run, name), outputs)
+
+    def structured_query(self, run: RunRecord) -> dict[str, Any] | None:
+        """query.json, once it is there."""
+        return read_structured_query(self.folders.results(run.run_id) / "query.json")
+
+    def cancel(self, run: RunRecord) -> bool:
+        """Ask at first, end by force when asked again."""
+        folder = self.folders.run(run.run_id)
+        if not folder.is_dir():
+            return True
+        asked = (folder / CANCELLED).exists()
+        if not asked:
+            write_text(folder / CANCELLED, "")
+        leader = _process(folder)
+        left = end_session(leader, kill=asked) if leader else 0
+        self._reap(run.run_id)
+        return left == 0 and not self._is_locked(folder)
+
+    def locate(self, run: RunRecord, name: FileName) -> Path | None:
+        """A result file on this machine."""
+        path = self.folders.results(run.run_id) / FILES[name].format(run_id=run.run_id)
+        return path if path.is_file() else None
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _lock(self, folder: Path, tries: int = 1) -> Iterator[int | None]:
+        """The run's lock, or None where its process holds it. Tries, 10 ms apart: another look lasts no longer."""
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            yield descriptor if _taken(descriptor, tries) else None
+        finally:
+            os.close(descriptor)
+
+    def _is_locked(self, folder: Path) -> bool:
+        if not folder.is_dir():
+            return False
+        with self._lock(folder) as lock:
+            return lock is None
+
+    def _reap(self, run_id: str) -> None:
+        child = self._children.get(run_id)
+        if child is not None and child.poll() is not None:
+            self._children.pop(run_id, None)
+
+    def _why(self, run_id: str, ended: dict[str, Any]) -> tuple[str, str]:
+        """Kind of error and message: what the failed script said, else the end of what Snakemake said."""
+        failure = read_failure(self.folders.results(run_id) / "failure.json")
+        if failure is not None:
+            return failure.error_type, failure.message
+        folder = self.folders.run(run_id)
+        path = folder / OUTPUT
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        return "WorkflowError", _last_words(
+            text
+        ) or f"Snakemake ended with code {ended['returncode']} ({ended['stage']})"
+
+
+def _taken(descriptor: int, tries: int) -> bool:
+    for number in range(tries):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if number + 1 < tries:
+                time.sleep(0.01)
+        else:
+            return True
+    return False
+
+
+def _last_words(text: str, limit: int = 2000) -> str:
+    """What stands after the last `...Error` line that Snakemake printed, without its head."""
+    lines = text.splitlines()
+    heads = [
+        number for number, line in enumerate(lines) if line.startswith(("WorkflowError", "Error", "LockException"))
+    ]
+    tail = lines[heads[-1] + 1 :] if heads else lines[-5:]
+    return "\n".join(line.rstrip() for line in tail if line.strip())[:limit]
+
+
+def _process(folder: Path) -> Identity | None:
+    try:
+        return Identity.read(json.loads((folder / PROCESS).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(SECRET_VARIABLES)}
+
+
+def _node(work_dir: Path) -> str:
+    """Name of the folder in which the runs live; it stays with the folder."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    path = work_dir / "node"
+    new = work_dir / f".node.{os.getpid()}"
+    new.write_text(uuid.uuid4().hex, encoding="utf-8")
+    try:
+        # Written beside and linked: of two processes that start at once, one names the folder.
+        os.link(new, path)
+    except FileExistsError:
+        pass
+    finally:
+        new.unlink()
+    return path.read_text(encoding="utf-8")

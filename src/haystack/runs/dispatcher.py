@@ -1,0 +1,248 @@
+"""Looks after runs: starts what waits, watches what runs, ends what was cancelled, finds again what a kill left behind.
+
+Every step may be repeated and may stop anywhere: what has to be done is always read from the store.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from haystack.errors import HaystackError
+from haystack.runs.backends import Backend, BackendError, Observation
+from haystack.runs.errors import RunStateError, StoreError
+from haystack.runs.models import Phase, RunRecord, RunStatus, utc_now
+from haystack.runs.settings import ServiceSettings
+from haystack.runs.store import RunStore
+
+log = logging.getLogger(__name__)
+SUBMITTING = timedelta(seconds=30)
+"""how long a recorded run is left to the process that is handing it to the backend"""
+
+
+class Dispatcher:
+    """One thread that does what is due. Of several processes over one folder only one works, the others stand by.
+
+    Parameters
+    ----------
+    settings, store, backend
+        of the service.
+    """
+
+    def __init__(self, settings: ServiceSettings, store: RunStore, backend: Backend) -> None:
+        self.settings, self.store, self.backend = settings, store, backend
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._renewed = utc_now() - timedelta(days=1)
+        self._troubles: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Work in the background."""
+        self._thread = threading.Thread(target=self._run, name="haystack-dispatcher", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Something is due: do not wait for the next look."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop; runs go on by themselves."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            with self.alone() as works:
+                while works and not self._stop.is_set():
+                    self.look()
+                    self._pause()
+            self._pause()
+
+    def _pause(self) -> None:
+        self._wake.wait(self.settings.poll_seconds)
+        self._wake.clear()
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Hold the dispatcher's lock of this folder; false where another process does. A killed one has let go."""
+        if self.backend.node is None:
+            yield True
+            return
+        with (self.settings.work_dir / "dispatcher.lock").open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def look(self) -> None:
+        """Do once all that is due. What cannot be done for one run does not keep the others waiting."""
+        for step in (self._renew, self._submit, self._claim, self._watch, self._end, self._give_up):
+            try:
+                step()
+            except StoreError as error:
+                self._trouble(step.__name__, error)
+                return
+
+    def _each(self, step: str, runs: list[RunRecord], do: Any) -> None:
+        for run in runs:
+            try:
+                do(run)
+            except RunStateError:
+                continue  # another writer was first: what is due now is read anew
+            except StoreError:
+                raise
+            except HaystackError as error:
+                self._trouble(f"{step} {run.run_id}", error)
+
+    def _trouble(self, where: str, error: Exception) -> None:
+        """Once in the log, not at every look."""
+        if self._troubles.get(where) != str(error):
+            log.warning("%s: %s", where, error)
+        self._troubles[where] = str(error)
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def _ours(self) -> dict[str, Any]:
+        return {"backend": self.backend.name, "node": self.backend.node}
+
+    def _renew(self) -> None:
+        if self.backend.node and utc_now() - self._renewed > timedelta(seconds=self.settings.lease_seconds / 4):
+            self.store.renew(self.backend.node, self.settings.lease_seconds)
+            self._renewed = utc_now()
+
+    def _submit(self) -> None:
+        """Runs that were recorded by a process that died before it handed them on."""
+        recorded = self.store.select_runs(status=RunStatus.PENDING, submitted_at=None, **self._ours())
+        late = [run for run in recorded if utc_now() - run.created_at > SUBMITTING]
+        self._each("submit", late, self.hand_over)
+
+    def hand_over(self, run: RunRecord) -> RunRecord:
+        """Give a recorded run to the backend; failed, with the reason, if it cannot take it.
+
+        Raises
+        ------
+        BackendError
+            when it cannot.
+        """
+        try:
+            job = self.backend.submit(run)
+        except BackendError as error:
+            self.store.transition(
+                run.run_id,
+                RunStatus.FAILED,
+                error_type="SubmissionError",
+                error_message=str(error),
+                stopped_at=utc_now(),
+            )
+            raise
+        return self.store.change(run.run_id, lambda _: {"submitted_at": utc_now(), "job_name": job})
+
+    def _claim(self) -> None:
+        if self.backend.limit is None:
+            waiting = self.store.select_runs(status=RunStatus.PENDING, **self._ours())
+            self._each("watch", [run for run in waiting if run.submitted_at], self._watch_waiting)
+            return
+        claimed = self.store.claim(
+            self.backend.node, self.backend.name, self.backend.limit, self.settings.lease_seconds
+        )
+        self._each("start", claimed, self._start)
+
+    def _watch_waiting(self, run: RunRecord) -> None:
+        """A backend with a queue of its own says when a run leaves it."""
+        if self.backend.observe(run).state != "waiting":
+            self.store.transition(run.run_id, RunStatus.RUNNING, started_at=utc_now(), attempts=run.attempts + 1)
+
+    def _start(self, run: RunRecord) -> None:
+        try:
+            job = self.backend.start(run)
+        except BackendError as error:
+            self._fail(run, "SubmissionError", str(error))
+            return
+        self.store.change(run.run_id, lambda now: {"job_name": job} if now.job_name != job else None)
+
+    def _watch(self) -> None:
+        self._each("watch", self.store.select_runs(status=RunStatus.RUNNING, **self._ours()), self._watch_one)
+
+    def _watch_one(self, run: RunRecord) -> None:
+        seen = self.backend.observe(run)
+        if seen.events:
+            run = self.store.record_events(run.run_id, seen.events, seen.events_read)
+        if run.structured_query is None and run.phase not in {Phase.PENDING, Phase.QUERY_ANALYSIS}:
+            found = self.backend.structured_query(run)
+            if found is not None:
+                run = self.store.change(run.run_id, lambda _: {"structured_query": found})
+        if seen.state == "succeeded":
+            self._complete(run)
+        elif seen.state == "failed":
+            self._fail(
+                run, seen.error_type or "WorkflowError", seen.error_message or run.error_message or "no reason given"
+            )
+        elif seen.state == "lost":
+            self._resume(run, seen)
+
+    def _complete(self, run: RunRecord) -> None:
+        try:
+            outcome = self.backend.outcome(run)
+        except HaystackError as error:
+            self._fail(run, type(error).__name__, str(error))
+            return
+        self.store.transition(
+            run.run_id,
+            RunStatus.COMPLETED,
+            phase=Phase.OUTPUT_GENERATION,
+            iteration=len(outcome.scores),
+            scores=outcome.scores,
+            structured_query=outcome.structured_query,
+            control_strategy_effective=outcome.control_strategy_effective,
+            final_score=outcome.result.grounding_score,
+            termination_reason=outcome.result.termination_reason,
+            seed=outcome.seed,
+            outputs=outcome.outputs,
+            result=outcome.result,
+            error_message=None,
+            stopped_at=utc_now(),
+        )
+
+    def _fail(self, run: RunRecord, kind: str, message: str) -> None:
+        self.store.transition(
+            run.run_id, RunStatus.FAILED, error_type=kind, error_message=message, stopped_at=utc_now()
+        )
+
+    def _resume(self, run: RunRecord, seen: Observation) -> None:
+        """Its process is gone without a word: a reboot, out of memory, or killed before it began."""
+        if run.attempts >= self.settings.max_attempts:
+            self._fail(
+                run, "ProcessLost", f"its process vanished {run.attempts} times; the machine may be out of memory"
+            )
+            return
+        log.warning("%s: its process vanished; it goes on where it was (start %d)", run.run_id, run.attempts + 1)
+        self._start(self.store.change(run.run_id, lambda now: {"attempts": now.attempts + 1}))
+
+    def _end(self) -> None:
+        """Whatever is left of runs that were cancelled (or given up by another service)."""
+        ended = {RunStatus.CANCELLED, RunStatus.FAILED}
+        self._each("end", self.store.select_runs(status=ended, stopped_at=None, **self._ours()), self._end_one)
+
+    def _end_one(self, run: RunRecord) -> None:
+        if self.backend.cancel(run):
+            self.store.change(run.run_id, lambda _: {"stopped_at": utc_now()})
+
+    def _give_up(self) -> None:
+        """Runs of a service that has been silent for long. Its folder is not ours, so they cannot be resumed here."""
+        lost = [run for run in self.store.abandoned() if run.node != self.backend.node]
+        for run in lost:
+            message = "the service that ran it has been silent for too long; submit it again"
+            try:
+                self.store.transition(run.run_id, RunStatus.FAILED, error_type="NodeLost", error_message=message)
+            except RunStateError:
+                continue

@@ -13,13 +13,13 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import redirect_stderr
-from io import StringIO
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from haystack.errors import GroundingError
+from haystack.grounding.ranks import Ranks, rank
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,27 +58,59 @@ def differential_expression(
     GroundingError
         for shapes that do not fit, repeated genes, or negative values.
     """
-    names = np.asarray(list(genes), dtype=object)
-    values, finite, n_perturbed = _stack(perturbed, control, names)
-    return _compare(_cp10k(values), n_perturbed, names, finite, _held(names, finite, in_model), settings)
+    return Groups(perturbed, control, genes, settings, in_model).table()
 
 
-def permuted_expression(
-    perturbed: Any,
-    control: Any,
-    genes: Collection[str],
-    settings: DESettings,
-    in_model: Collection[str] | None,
-    draws: int,
-    seed: int,
-) -> Iterator[pd.DataFrame]:
-    """As `differential_expression`, with the labels of all cells exchanged at random, `draws` times."""
-    names = np.asarray(list(genes), dtype=object)
-    values, finite, n_perturbed = _stack(perturbed, control, names)
-    scaled, held = _cp10k(values), _held(names, finite, in_model)
-    rng = np.random.default_rng(seed)
-    for _ in range(draws):
-        yield _compare(scaled[rng.permutation(scaled.shape[0])], n_perturbed, names, finite, held, settings)
+class Groups:
+    """Two groups of cells, prepared so that they can be compared with their own labels and with labels exchanged.
+
+    Parameters as of `differential_expression`.
+    """
+
+    def __init__(
+        self,
+        perturbed: Any,
+        control: Any,
+        genes: Collection[str],
+        settings: DESettings,
+        in_model: Collection[str] | None = None,
+    ) -> None:
+        self.names = np.asarray(list(genes), dtype=object)
+        values, self.finite, self.n_perturbed = _stack(perturbed, control, self.names)
+        self.scaled = _cp10k(values)
+        self.held = _held(self.names, self.finite, in_model)
+        self.settings = settings
+
+    @cached_property
+    def ranks(self) -> Ranks:
+        """Ranks of all cells, the same under every labelling."""
+        return rank(self.scaled)
+
+    def table(self, first: np.ndarray | None = None) -> pd.DataFrame:
+        """The DE table of the cells of the mask `first` against the others; None: as the cells came."""
+        if first is None:
+            first = np.arange(self.scaled.shape[0]) < self.n_perturbed
+        sizes = int(first.sum()), int((~first).sum())
+        means = [
+            np.asarray(group.astype(float) @ self.scaled).ravel() / max(size, 1)
+            for group, size in zip((first, ~first), sizes, strict=True)
+        ]
+        tested = self.held & ((means[0] > 0) | (means[1] > 0))
+        if min(sizes) < self.settings.min_cells:
+            tested[:] = False
+        pval = np.full(self.names.size, np.nan)
+        if tested.any():
+            found = self.ranks.p_values(first) if self.settings.test == "wilcoxon" else _welch(self.scaled, first)
+            pval[tested] = found[tested]
+        return _table(self.names, means[0], means[1], pval, self.finite, self.held, self.settings)
+
+    def permuted(self, draws: int, seed: int) -> Iterator[pd.DataFrame]:
+        """Tables with the labels of all cells exchanged at random."""
+        rng = np.random.default_rng(seed)
+        for _ in range(draws):
+            first = np.zeros(self.scaled.shape[0], dtype=bool)
+            first[rng.permutation(first.size)[: self.n_perturbed]] = True
+            yield self.table(first)
 
 
 def adjust(pval: np.ndarray, method: str = "benjamini-hochberg") -> np.ndarray:
@@ -109,24 +141,6 @@ def _held(names: np.ndarray, finite: np.ndarray, in_model: Collection[str] | Non
     if in_model is None:
         return finite
     return finite & np.isin(names.astype(str), np.asarray(sorted(in_model), dtype=str))
-
-
-def _compare(
-    scaled: Any, n_perturbed: int, names: np.ndarray, finite: np.ndarray, held: np.ndarray, settings: DESettings
-) -> pd.DataFrame:
-    """The DE table of CP10k values, the first `n_perturbed` rows against the others."""
-    n_control = scaled.shape[0] - n_perturbed
-    zero = np.zeros(names.size)
-    mean_perturbed = np.asarray(scaled[:n_perturbed].mean(axis=0)).ravel() if n_perturbed else zero.copy()
-    mean_control = np.asarray(scaled[n_perturbed:].mean(axis=0)).ravel() if n_control else zero.copy()
-    tested = held & ((mean_perturbed > 0) | (mean_control > 0))
-    if min(n_perturbed, n_control) < settings.min_cells:
-        tested[:] = False
-    pval = np.full(names.size, np.nan)
-    if tested.any():
-        run = _wilcoxon if settings.test == "wilcoxon" else _welch
-        pval[tested] = run(scaled if tested.all() else scaled[:, np.flatnonzero(tested)], n_perturbed)
-    return _table(names, mean_perturbed, mean_control, pval, finite, held, settings)
 
 
 def _table(
@@ -192,40 +206,13 @@ def _cp10k(values: Any) -> Any:
     return sparse.csr_matrix(sparse.diags(factor) @ values)
 
 
-def _wilcoxon(scaled: Any, n_first: int) -> np.ndarray:
-    """Two-sided p-values of the rank-sum test, first rows against the others, by illico."""
-    import anndata as ad
-    import pandas as pd
-    from loguru import logger
-
-    logger.disable("illico")
-    import illico
-
-    scaled.sort_indices()  # illico refuses unsorted ones
-    group = np.where(np.arange(scaled.shape[0]) < n_first, "perturbed", "control")
-    cells = ad.AnnData(scaled, obs=pd.DataFrame({"group": group}, index=np.arange(scaled.shape[0]).astype(str)))
-    with redirect_stderr(StringIO()):  # its progress bar
-        result = illico.asymptotic_wilcoxon(
-            cells,
-            is_log1p=False,
-            group_keys="group",
-            reference="control",
-            n_threads=1,
-            use_continuity=False,
-            tie_correct=True,
-            precompile=False,
-        )
-    pval = result.loc["perturbed", "p_value"].to_numpy(dtype=float)
-    return np.clip(np.where(np.isfinite(pval), pval, 1.0), 0.0, 1.0)
-
-
-def _welch(scaled: Any, n_first: int) -> np.ndarray:
-    """Two-sided p-values of Welch's t-test on log1p(CP10k)."""
+def _welch(scaled: Any, first: np.ndarray) -> np.ndarray:
+    """Two-sided p-values of Welch's t-test on log1p(CP10k), the cells of the mask against the others."""
     from scipy import stats
 
     logged = scaled.log1p()
     moments = []
-    for part in (logged[:n_first], logged[n_first:]):
+    for part in (logged[first], logged[~first]):
         mean = np.asarray(part.mean(axis=0)).ravel()
         square = np.asarray(part.multiply(part).mean(axis=0)).ravel()
         n = part.shape[0]

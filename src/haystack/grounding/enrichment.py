@@ -1,14 +1,14 @@
 """Enrichment: over-representation over all sets, pre-ranked GSEA over a shortlist, TF activity by a linear model.
 
 - Over-representation: one-sided hypergeometric test of the DE genes that rise, and of those that fall, in every set;
-  background = tested genes (expressed, held by the model). gseapy computes the table; `over_representation` is the
-  same test as arrays, for the nulls.
-- GSEA: gseapy `prerank` on log2fc x -log10 p, weighted, sets on the shortlist only (expected pathways, then the best
-  of the over-representation): 1,000 permutations over a whole library would take minutes and change nothing in the
-  score.
+  background = tested genes (expressed, held by the model).
+- GSEA: `haystack.grounding.gsea` on log2fc x -log10 p, weighted, sets on the shortlist only (expected pathways, then
+  the best of the over-representation): more would change nothing in the score.
 - TF activity: the t statistic of the slope of a univariate linear model of the ranking on the regulon's weights over
-  all tested genes (decoupler's `ulm`). decoupler compiles for about ten seconds in every fresh process, so the
-  formula is computed here.
+  all tested genes (decoupler's `ulm`).
+
+gseapy and decoupler are what the tests compare with. They are not used here because importing them, and compiling
+decoupler, takes longer in every fresh process than everything else that a job does.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 
 from haystack.grounding.de import adjust
 from haystack.grounding.genesets import SetMatrix
+from haystack.grounding.gsea import prerank
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,51 +132,39 @@ def ulm(ranking: np.ndarray, genes: Sequence[str], regulons: Regulons) -> pd.Dat
 
 
 def _ora_table(response: Response, sets: SetMatrix) -> pd.DataFrame:
+    """Every set of every library, up and down; adjusted within library and direction."""
     import pandas as pd
 
-    rows = []
-    for library in sorted(set(sets.libraries)):
-        wanted = {
-            name: response.genes[held].tolist()
-            for name, owner, held in zip(sets.names, sets.libraries, sets.rows, strict=True)
-            if owner == library
-        }
-        for direction, chosen in (("up", response.up), ("down", response.down)):
-            rows.append(_ora_rows(response, wanted, chosen, library, direction))
-    return pd.concat(rows, ignore_index=True) if rows else _empty()
+    if not sets.names:
+        return _empty()
+    parts = []
+    for direction, (pval, overlap) in over_representation(response, sets).items():
+        chosen = response.up if direction == 1 else response.down
+        moved = [response.genes[rows[chosen[rows]]] for rows in sets.rows]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "method": "ora",
+                    "library": list(sets.libraries),
+                    "term": list(sets.names),
+                    "direction": "up" if direction == 1 else "down",
+                    "statistic": _odds_ratio(overlap, sets.sizes, int(chosen.sum()), response.genes.size),
+                    "pval": pval,
+                    "n_overlap": overlap,
+                    "n_set": sets.sizes,
+                    "genes": [";".join(sorted(genes)) for genes in moved],
+                }
+            )
+        )
+    return _adjusted(pd.concat(parts, ignore_index=True))
 
 
-def _ora_rows(
-    response: Response, wanted: dict[str, list[str]], chosen: np.ndarray, library: str, direction: str
-) -> pd.DataFrame:
-    """One library, one direction; sets without overlap have p = 1."""
-    import pandas as pd
-
-    found = {}
-    genes = response.genes[chosen].tolist()
-    if genes:
-        import gseapy
-
-        result = gseapy.enrich(
-            gene_list=genes, gene_sets=wanted, background=response.genes.tolist(), outdir=None, no_plot=True, cutoff=1.0
-        ).results
-        if len(result):
-            found = {row["Term"]: row for row in result.to_dict("records")}
-    table = pd.DataFrame(
-        {
-            "method": "ora",
-            "library": library,
-            "term": list(wanted),
-            "direction": direction,
-            "statistic": [_finite(found[name]["Odds Ratio"]) if name in found else 0.0 for name in wanted],
-            "pval": [float(found[name]["P-value"]) if name in found else 1.0 for name in wanted],
-            "n_overlap": [len(found[name]["Genes"].split(";")) if name in found else 0 for name in wanted],
-            "n_set": [len(members) for members in wanted.values()],
-            "genes": [";".join(sorted(found[name]["Genes"].split(";"))) if name in found else "" for name in wanted],
-        }
+def _odds_ratio(overlap: np.ndarray, size: np.ndarray, drawn: int, total: int) -> np.ndarray:
+    """Odds of moving within a set over those outside, half a gene added to each of the four counts (Haldane 1956)."""
+    inside, outside = overlap + 0.5, drawn - overlap + 0.5
+    return np.where(
+        overlap > 0, inside * (total - size - drawn + overlap + 0.5) / ((size - overlap + 0.5) * outside), 0
     )
-    table["padj"] = adjust(table["pval"].to_numpy(float))
-    return table
 
 
 def _shortlist(ora: pd.DataFrame, sets: SetMatrix, expected: Sequence[str], size: int) -> list[int]:
@@ -192,50 +181,29 @@ def _shortlist(ora: pd.DataFrame, sets: SetMatrix, expected: Sequence[str], size
 def _gsea_table(
     response: Response, sets: SetMatrix, shortlist: list[int], settings: EnrichmentSettings, seed: int
 ) -> pd.DataFrame:
-    import logging
-
-    import gseapy
     import pandas as pd
 
-    order = np.lexsort((response.genes.astype(str), -response.signed))
-    ranking = pd.DataFrame({"gene": response.genes[order], "signed": response.signed[order]})
     if not np.any(response.signed):
         return _empty()
-    wanted = {str(column): response.genes[sets.rows[column]].tolist() for column in shortlist}
-    logger = logging.getLogger("gseapy")
-    before, logger.disabled = logger.disabled, True
-    try:
-        result = gseapy.prerank(
-            rnk=ranking,
-            gene_sets=wanted,
-            min_size=1,
-            max_size=max(settings.max_size, max(map(len, wanted.values()))),
-            permutation_num=settings.gsea_permutations,
-            weight=1.0,
-            seed=seed,
-            threads=1,
-            outdir=None,
-            no_plot=True,
-            verbose=False,
-        ).res2d
-    finally:
-        logger.disabled = before
+    order = np.lexsort((response.genes.astype(str), -response.signed))
+    place = np.empty(order.size, dtype=int)
+    place[order] = np.arange(order.size)
+    found = prerank(
+        response.signed[order], [place[sets.rows[column]] for column in shortlist], settings.gsea_permutations, seed
+    )
     rows = []
-    for row in result.to_dict("records"):
-        column = int(row["Term"])
-        score, pval = _finite(row["NES"]), _finite(row["NOM p-val"])
-        lead = sorted(filter(None, str(row["Lead_genes"]).split(";")))
+    for column, one in zip(shortlist, found, strict=True):
         rows.append(
             {
                 "method": "gsea",
                 "library": sets.libraries[column],
                 "term": sets.names[column],
-                "direction": "up" if (score or 0) >= 0 else "down",
-                "statistic": score,
-                "pval": None if pval is None else max(pval, 1 / (1 + settings.gsea_permutations)),
-                "n_overlap": len(lead),
+                "direction": "up" if one.score >= 0 else "down",
+                "statistic": one.normalised,
+                "pval": one.pval,
+                "n_overlap": one.leading.size,
                 "n_set": int(sets.sizes[column]),
-                "genes": ";".join(lead),
+                "genes": ";".join(sorted(response.genes[order[one.leading]])),
             }
         )
     return _adjusted(pd.DataFrame(rows)) if rows else _empty()
@@ -272,11 +240,6 @@ def _adjusted(table: pd.DataFrame) -> pd.DataFrame:
     for index in table.groupby(["method", "library", "direction"], sort=True).groups.values():
         table.loc[index, "padj"] = adjust(table.loc[index, "pval"].to_numpy(float))
     return table
-
-
-def _finite(value: object) -> float | None:
-    number = float(str(value))
-    return number if np.isfinite(number) else None
 
 
 def _empty() -> pd.DataFrame:

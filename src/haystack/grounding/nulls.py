@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from haystack.grounding.de import permuted_expression
+from haystack.grounding.de import Groups
 from haystack.grounding.expectation import Expectation
 from haystack.grounding.response import Response, response_of
 from haystack.grounding.score import Evidence, Judge, composite
@@ -89,8 +89,8 @@ def _still(response: Response) -> Response:
 def _permuted(perturbed: ad.AnnData, control: ad.AnnData, judge: Judge) -> Iterator[Response]:
     genes = [str(gene) for gene in perturbed.var_names]
     evidence, held = judge.evidence, judge.response.in_model
-    tables = permuted_expression(perturbed.X, control.X, genes, evidence.de, held, PERMUTATIONS, evidence.seed)
-    return (response_of(table, evidence.de) for table in tables)
+    cells = Groups(perturbed.X, control.X, genes, evidence.de, held)
+    return (response_of(table, evidence.de) for table in cells.permuted(PERMUTATIONS, evidence.seed))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -12,7 +12,8 @@ from scipy import sparse, stats
 
 from haystack.config import DESettings
 from haystack.errors import GroundingError
-from haystack.grounding.de import adjust, differential_expression
+from haystack.grounding import ranks
+from haystack.grounding.de import Groups, adjust, differential_expression
 
 
 def cp10k(cells: ad.AnnData) -> np.ndarray:
@@ -31,6 +32,41 @@ def test_wilcoxon_is_scipys_with_tie_correction(pair: tuple[ad.AnnData, ad.AnnDa
     theirs = stats.mannwhitneyu(cp10k(first), cp10k(second), method="asymptotic", use_continuity=False).pvalue
     np.testing.assert_allclose(ours["pval"], theirs, rtol=1e-6)
     np.testing.assert_allclose(ours["padj"], stats.false_discovery_control(theirs), rtol=1e-6)
+
+
+def test_wilcoxon_is_illicos(pair: tuple[ad.AnnData, ad.AnnData], made: SimpleNamespace) -> None:
+    import illico
+
+    both = ad.concat(list(pair))
+    both.X = sparse.csr_matrix(np.vstack([cp10k(cells) for cells in pair]))
+    both.obs["group"] = ["a"] * pair[0].n_obs + ["b"] * pair[1].n_obs
+    theirs = illico.asymptotic_wilcoxon(
+        both, is_log1p=False, group_keys="group", reference="b", use_continuity=False, tie_correct=True
+    )
+    ours = differential_expression(pair[0].X, pair[1].X, made.genes, DESettings())
+    np.testing.assert_allclose(ours["pval"], theirs.loc["a", "p_value"], rtol=1e-9)
+
+
+def test_ranks_in_pieces_are_ranks(pair: tuple[ad.AnnData, ad.AnnData], monkeypatch: pytest.MonkeyPatch) -> None:
+    values = sparse.csr_matrix(pair[0].X.astype(float))
+    whole = ranks.rank(values)
+    monkeypatch.setattr(ranks, "CHUNK", 37)
+    pieces = ranks.rank(values)
+    np.testing.assert_array_equal(whole.ties, pieces.ties)
+    np.testing.assert_array_equal(whole.above.toarray(), pieces.above.toarray())
+    dense = stats.rankdata(values.toarray(), axis=0)
+    np.testing.assert_array_equal(whole.above.toarray() + whole.base, dense)
+
+
+def test_exchanged_labels_are_compared_like_any_others(made: SimpleNamespace) -> None:
+    first, second = made.cells(45, 1, rise=2), made.cells(60, 2)
+    groups = Groups(first.X, second.X, made.genes, DESettings())
+    (table,) = groups.permuted(1, seed=3)
+    mixed = np.random.default_rng(3).permutation(105)
+    both = sparse.vstack([first.X, second.X]).tocsr()
+    again = differential_expression(both[mixed[:45]], both[mixed[45:]], made.genes, DESettings())
+    np.testing.assert_allclose(table["pval"], again["pval"], rtol=1e-9)
+    np.testing.assert_allclose(table["log2fc"], again["log2fc"], rtol=1e-9, atol=1e-12)
 
 
 def test_t_test_is_scipys_welch(pair: tuple[ad.AnnData, ad.AnnData], made: SimpleNamespace) -> None:

@@ -15,6 +15,7 @@ from haystack.errors import GroundingError
 from haystack.grounding.de import differential_expression
 from haystack.grounding.enrichment import enrich, over_representation, ulm
 from haystack.grounding.genesets import read_edges, read_gmt, read_regulons, set_matrix
+from haystack.grounding.gsea import prerank
 from haystack.grounding.response import Response, response_of
 
 
@@ -40,6 +41,57 @@ def test_over_representation_is_fishers(response: Response, library: Path) -> No
     members = np.isin(np.arange(response.genes.size), sets.rows[sets.column["raised"]])
     counts = pd.crosstab(members, response.up).to_numpy()[::-1, ::-1]
     assert pval[sets.column["raised"]] == pytest.approx(stats.fisher_exact(counts, alternative="greater").pvalue)
+
+
+def test_over_representation_is_gseapys(response: Response, library: Path) -> None:
+    import gseapy
+
+    sets = set_matrix({"mine": read_gmt(library)}, response.genes, 5, 500)
+    ours = enrich(response, sets, None, [], EnrichmentSettings(gsea_sets=0), 0)
+    ours = ours[ours["direction"] == "up"].set_index("term")
+    wanted = {name: response.genes[rows].tolist() for name, rows in zip(sets.names, sets.rows, strict=True)}
+    theirs = gseapy.enrich(
+        response.genes[response.up].tolist(), wanted, background=response.genes.tolist(), outdir=None, no_plot=True
+    ).results.set_index("Term")
+    part = ours.loc[theirs.index]
+    np.testing.assert_allclose(part["pval"], theirs["P-value"].astype(float), rtol=1e-6)
+    np.testing.assert_allclose(part["statistic"], theirs["Odds Ratio"].astype(float), rtol=1e-6)
+    assert [genes.split(";") for genes in part["genes"]] == [sorted(genes.split(";")) for genes in theirs["Genes"]]
+    assert (ours.loc[~ours.index.isin(theirs.index), "pval"] == 1).all()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_prerank_is_gseapys() -> None:
+    import gseapy
+
+    rng = np.random.default_rng(1)
+    statistic = np.sort(rng.normal(size=600))[::-1]
+    genes = [f"G{i}" for i in range(600)]
+    sets = {"top": np.arange(0, 90, 3), "bottom": np.arange(450, 600, 5), "spread": np.arange(3, 600, 20)}
+    ours = dict(zip(sets, prerank(statistic, list(sets.values()), 2000, 0), strict=True))
+    theirs = gseapy.prerank(
+        pd.DataFrame({"gene": genes, "value": statistic}),
+        {name: [genes[at] for at in rows] for name, rows in sets.items()},
+        min_size=1,
+        permutation_num=2000,
+        seed=0,
+        outdir=None,
+        no_plot=True,
+        threads=1,
+    ).res2d.set_index("Term")
+    for name, one in ours.items():
+        row = theirs.loc[name]
+        assert one.score == pytest.approx(float(row["ES"]), abs=1e-9)
+        assert one.normalised == pytest.approx(float(row["NES"]), rel=0.03)
+        assert one.pval == pytest.approx(float(row["NOM p-val"]), abs=0.05)
+        assert {genes[at] for at in one.leading} == set(str(row["Lead_genes"]).split(";"))
+
+
+def test_prerank_of_nothing_much() -> None:
+    flat, whole = prerank(np.zeros(10), [np.array([0, 1]), np.arange(10)], 20, 0)
+    assert flat.pval > 0.05
+    assert np.isfinite([flat.score, whole.score]).all()
+    assert prerank(np.arange(5.0), [], 20, 0) == []
 
 
 def test_gsea_shortlist_leads_with_the_expected(response: Response, library: Path) -> None:

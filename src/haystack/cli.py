@@ -20,6 +20,7 @@ COMMANDS = (
     "inference",
     "grounding",
     "report",
+    "runs",
     "profiles",
 )
 """packages (or modules) with subcommands, in the order of the data"""

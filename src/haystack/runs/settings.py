@@ -119,6 +119,8 @@ class ServiceSettings(BaseSettings):
     """address of the page, for links in e-mails"""
     signed_url_minutes: int = Field(default=60, ge=1, le=7 * 24 * 60)
     """how long links to result files hold"""
+    signing_secret: SecretStr | None = Field(default=None, min_length=32)
+    """what links to local result files are signed with (environment only); null: made once and kept in work_dir"""
     mail: MailSettings = MailSettings()
 
     @field_validator("admins", "cors_origins", mode="before")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from haystack.errors import GroundingError
+from haystack.grounding.symbols import current_names
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -18,7 +19,7 @@ SHARED = 0.5
 
 
 def read_counts(path: Path) -> ad.AnnData:
-    """Cells x genes with raw counts (CSR) in X and unique upper-case var_names; duplicates are summed.
+    """Cells x genes with raw counts (CSR) in X and unique, current, upper-case var_names; duplicates are summed.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def read_counts(path: Path) -> ad.AnnData:
             f"{path}: {100 * share:.0f} % of the values in X are not whole numbers; raw counts are needed "
             "(put them into X, for example: adata.X = adata.layers['counts'])"
         )
-    names = [str(name).upper() for name in cells.var_names]
+    names = current_names(cells.var_names)
     unique = sorted(set(names))
     if len(unique) != len(names):
         column = {name: index for index, name in enumerate(unique)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from haystack.contracts import Perturbation, StructuredQuery
+from haystack.grounding.symbols import current
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Expectation:
 
 def asked(query: StructuredQuery) -> Expectation:
     """The expectation of a question. A gene or pathway without a direction is expected to rise."""
-    targets = {gene.upper(): query.expected_target_directions.get(gene, 1) for gene in query.expected_targets}
-    targets |= {gene.upper(): sign for gene, sign in query.expected_target_directions.items()}
+    targets = {current(gene): query.expected_target_directions.get(gene, 1) for gene in query.expected_targets}
+    targets |= {current(gene): sign for gene, sign in query.expected_target_directions.items()}
     pathways = {name.lower(): query.expected_pathway_directions.get(name, 1) for name in query.expected_pathways}
     pathways |= {name.lower(): sign for name, sign in query.expected_pathway_directions.items()}
     main = query.perturbations[0] if query.perturbations else None
@@ -39,20 +40,20 @@ def asked(query: StructuredQuery) -> Expectation:
     return Expectation(
         name=query.perturbation_resolved or query.perturbation_query or "",
         targets=targets,
-        factors={tf.upper(): sign for tf, sign in main.expected_tfs.items()} if main else {},
+        factors={current(tf): sign for tf, sign in main.expected_tfs.items()} if main else {},
         pathways=pathways,
-        anchors=frozenset(targets) | {gene.upper() for gene in acting},
+        anchors=frozenset(targets) | {current(gene) for gene in acting},
     )
 
 
 def of_perturbation(perturbation: Perturbation) -> Expectation:
     """The expectation of a perturbation of the knowledge tables."""
-    targets = {gene.upper(): sign for gene, sign in perturbation.expected_targets.items()}
-    acting = {gene.upper() for gene in (*perturbation.receptors, *perturbation.targets)}
+    targets = {current(gene): sign for gene, sign in perturbation.expected_targets.items()}
+    acting = {current(gene) for gene in (*perturbation.receptors, *perturbation.targets)}
     return Expectation(
         name=perturbation.name,
         targets=targets,
-        factors={tf.upper(): sign for tf, sign in perturbation.expected_tfs.items()},
+        factors={current(tf): sign for tf, sign in perturbation.expected_tfs.items()},
         pathways={name.lower(): sign for name, sign in perturbation.expected_pathways.items()},
         anchors=frozenset(targets) | acting,
     )

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from haystack.errors import GroundingError
+from haystack.grounding.symbols import current
 
 log = logging.getLogger(__name__)
 
 
 def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
-    """Gene sets by name, symbols in upper case.
+    """Gene sets by name, current symbols in upper case.
 
     Lines without genes are left out; sets of the same name are united; both are logged.
 
@@ -43,7 +44,7 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
             raise GroundingError(
                 f"{path}, line {number}: expected name, description and genes between tabs: {line[:60]!r}"
             )
-        genes = {gene.strip().split(",")[0].upper() for gene in rest.split("\t")[1:]} - {""}
+        genes = {current(gene.strip().split(",")[0]) for gene in rest.split("\t")[1:] if gene.strip()} - {""}
         if not genes:
             log.warning("%s, line %d: the set %r has no genes and is left out", path, number, name)
             continue
@@ -80,7 +81,7 @@ def read_regulons(path: str | Path) -> dict[str, dict[str, float]]:
                 weight = float(row["weight"])
                 if not np.isfinite(weight):
                     raise ValueError(row["weight"])
-                regulons.setdefault(row["source"].upper(), {})[row["target"].upper()] = weight
+                regulons.setdefault(current(row["source"]), {})[current(row["target"])] = weight
     except FileNotFoundError:
         raise GroundingError(f"{path}: no such regulon table (config: enrichment.regulons)") from None
     except (ValueError, TypeError) as error:
@@ -105,11 +106,12 @@ def read_edges(path: str | Path) -> set[tuple[str, str]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        parts = [part.strip().upper() for part in line.split("\t")]
+        parts = [part.strip() for part in line.split("\t")]
         if len(parts) < 2:
             raise GroundingError(f"{path}, line {number}: expected two gene symbols between tabs: {line[:60]!r}")
-        if parts[0] != parts[1]:
-            edges.add((min(parts[:2]), max(parts[:2])))
+        first, second = sorted(current(part) for part in parts[:2])
+        if first != second:
+            edges.add((first, second))
     return edges
 
 

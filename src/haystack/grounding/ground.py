@@ -40,6 +40,7 @@ from haystack.grounding.observational import observe
 from haystack.grounding.refine import refine
 from haystack.grounding.response import response_of
 from haystack.grounding.score import Composite, Evidence, Judge, composite
+from haystack.grounding.symbols import current, current_names
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -267,7 +268,8 @@ def _de_of(perturbed: ad.AnnData, control: ad.AnnData, settings: DESettings, que
     table = differential_expression(
         perturbed.X, control.X, genes, settings, in_model=[g for g, h in zip(genes, held, strict=True) if h]
     )
-    absent = sorted((set(asked(query).targets) | {g.upper() for g in query.expected_marker_genes}) - set(genes))
+    wanted = set(asked(query).targets) | {current(gene) for gene in query.expected_marker_genes}
+    absent = sorted(wanted - set(current_names(genes)))
     if not absent:
         return table
     rows = pd.DataFrame({"gene": absent, "in_model": False, "is_de": False})

@@ -19,6 +19,7 @@ from haystack.contracts import Component
 from haystack.contracts.literature import GeneLiterature, Literature
 from haystack.grounding.curves import confidence, rise, score
 from haystack.grounding.response import CONTRADICTION, DETECTION_FLOOR, Response
+from haystack.grounding.symbols import current
 
 SHOWN = 20
 """papers and sentences kept in the details"""
@@ -51,8 +52,8 @@ def literature_support(
         return Component(evaluated=False, reason=literature.reason)
     if response is None or not response.genes.size:
         return Component(evaluated=False, reason="no gene could be tested")
-    asked = [item for item in literature.genes if item.gene in response.position]
-    hits = response.hits[[response.position[item.gene] for item in asked]]
+    asked = [item for item in literature.genes if current(item.gene) in response.position]
+    hits = response.hits[[response.position[current(item.gene)] for item in asked]]
     verdict = np.array([_verdict(item, response) for item in asked], dtype=int)
     judged = verdict != 0
     details = _details(literature, {item.gene: int(hit) for item, hit in zip(asked, hits, strict=True)}, verdict, asked)
@@ -79,7 +80,7 @@ def literature_support(
 
 def _verdict(item: GeneLiterature, response: Response) -> int:
     """Direction that papers agree on; 0 for none, and for a fall that could not be seen."""
-    at = response.position[item.gene]
+    at = response.position[current(item.gene)]
     falls_unseen = item.direction == -1 and response.control[at] < DETECTION_FLOOR and not response.hits[at]
     return 0 if item.direction is None or falls_unseen else int(item.direction)
 

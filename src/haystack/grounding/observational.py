@@ -15,6 +15,7 @@ import numpy as np
 from haystack.contracts import Component, StructuredQuery
 from haystack.grounding.curves import confidence, rise, score
 from haystack.grounding.score import Evidence, composite
+from haystack.grounding.symbols import current, current_names
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -83,7 +84,7 @@ class Looks:
 
     def __init__(self, cells: ad.AnnData, types: Lists, genes: Sequence[str] | None = None) -> None:
         self.cells = cells
-        self.genes = [str(gene) for gene in (cells.var_names if genes is None else genes)]
+        self.genes = current_names(cells.var_names) if genes is None else list(genes)
         self.position = {gene: index for index, gene in enumerate(self.genes)}
         self._markers = {gene for listed in types.values() for gene in listed}
 
@@ -262,7 +263,7 @@ def _value(
 
 def _asked_markers(query: StructuredQuery, types: Lists) -> list[str]:
     if query.expected_marker_genes:
-        return [gene.upper() for gene in query.expected_marker_genes]
+        return [current(gene) for gene in query.expected_marker_genes]
     return _nearest(query.cell_type_cl_id, types) if query.cell_type_cl_id else []
 
 
@@ -349,7 +350,7 @@ def _lists(path: str) -> dict[str, list[str]]:
     from haystack.resources import resource
 
     rows = read_rows(resource(path), ("id", "genes"))
-    return {row["id"]: [gene.upper() for gene in items(row["genes"])] for row in rows}
+    return {row["id"]: [current(gene) for gene in items(row["genes"])] for row in rows}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from haystack.grounding.symbols import current_names
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -134,14 +136,15 @@ class Support:
 
 
 def response_of(de: pd.DataFrame, settings: DESettings, ignore: Iterable[str] = ()) -> Response:
-    """The tested genes of one prompt's DE table; `ignore`: genes that are not to count at all."""
+    """The tested genes of one prompt's DE table, by current symbols; `ignore`: genes that are not to count at all."""
     left_out = set(ignore)
+    names = np.asarray(current_names(de["gene"]), dtype=object)
     keep = de["pval"].notna().to_numpy() & ~de["gene"].isin(left_out).to_numpy()
     tested = de[keep]
-    held = de.loc[de["in_model"] & ~de["gene"].isin(left_out), "gene"]
+    held = names[(de["in_model"] & ~de["gene"].isin(left_out)).to_numpy(bool)]
     level = np.maximum(tested["mean_perturbed"].to_numpy(float), tested["mean_control"].to_numpy(float))
     return Response(
-        genes=tested["gene"].to_numpy(object),
+        genes=names[keep],
         log2fc=tested["log2fc"].to_numpy(float),
         pval=tested["pval"].to_numpy(float),
         padj=tested["padj"].to_numpy(float),

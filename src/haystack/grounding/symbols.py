@@ -1,0 +1,34 @@
+"""One name for one gene: earlier symbols (IL8) and current ones (CXCL8) must meet, whoever wrote the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+
+@cache
+def current(gene: str) -> str:
+    """The current symbol in upper case; a name that is not known stays as it is.
+
+    >>> current("il8"), current("C1ORF54"), current("MADEUP1")
+    ('CXCL8', 'C1ORF54', 'MADEUP1')
+    """
+    from haystack.knowledge import gene_symbol
+
+    return (gene_symbol(gene) or gene).strip().upper()
+
+
+def current_names(genes: Iterable[str]) -> list[str]:
+    """Current symbols of the genes of one file, in order, as distinct as they came.
+
+    A gene keeps its earlier symbol where another gene of the file has the current one already.
+    """
+    given = [str(gene).strip().upper() for gene in genes]
+    taken, names = set(given), []
+    for gene in given:
+        name = current(gene)
+        if name != gene:
+            name = gene if name in taken else name
+            taken.add(name)
+        names.append(name)
+    return names

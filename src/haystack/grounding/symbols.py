@@ -6,16 +6,14 @@ from collections.abc import Iterable
 from functools import cache
 
 
-@cache
 def current(gene: str) -> str:
     """The current symbol in upper case; a name that is not known stays as it is.
 
     >>> current("il8"), current("C1ORF54"), current("MADEUP1")
     ('CXCL8', 'C1ORF54', 'MADEUP1')
     """
-    from haystack.knowledge import gene_symbol
-
-    return (gene_symbol(gene) or gene).strip().upper()
+    name = gene.strip().upper()
+    return _earlier().get(name, name)
 
 
 def current_names(genes: Iterable[str]) -> list[str]:
@@ -24,11 +22,22 @@ def current_names(genes: Iterable[str]) -> list[str]:
     A gene keeps its earlier symbol where another gene of the file has the current one already.
     """
     given = [str(gene).strip().upper() for gene in genes]
+    earlier = _earlier()
+    if earlier.keys().isdisjoint(given):
+        return given
     taken, names = set(given), []
     for gene in given:
-        name = current(gene)
+        name = earlier.get(gene, gene)
         if name != gene:
             name = gene if name in taken else name
             taken.add(name)
         names.append(name)
     return names
+
+
+@cache
+def _earlier() -> dict[str, str]:
+    """Earlier symbol -> current symbol, both in upper case."""
+    from haystack.knowledge.genetic import symbols
+
+    return {old: new.upper() for old, new in symbols().items() if new.upper() != old}

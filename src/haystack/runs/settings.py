@@ -211,6 +211,8 @@ def _refuse_secrets_in_file(path: Path) -> None:
             raise ConfigError(
                 f"{path}: '{name}' is a secret. Set it in the environment (HAYSTACK_MAIL__{name.upper()})"
             )
+    if data.get("signing_secret"):
+        raise ConfigError(f"{path}: 'signing_secret' is a secret. Set it in the environment (HAYSTACK_SIGNING_SECRET)")
     if (
         "@" in str(data.get("database_url") or "").split("://")[-1].split("/")[0]
         and ":" in str(data["database_url"]).split("://")[-1].split("@")[0]

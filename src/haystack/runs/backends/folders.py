@@ -84,7 +84,7 @@ class Folders:
         A run's folder is a whole pipeline folder with a config of its own; Snakemake started there by hand goes on.
         """
         self.check()
-        base = self._base()
+        base = self.service_config()
         shared = _merge(base, self._rebased(base))
         folder = self.run(run.run_id)
         for name in SHARED_RESULTS:
@@ -103,7 +103,7 @@ class Folders:
         write_text(folder / "config" / "runs.tsv", f"run_id\tquery\n{run.run_id}\t{run.query}\n")
         write_text(folder / SPEC, json.dumps(self._spec(run, load_settings(shared)), indent=1))
 
-    def _base(self) -> dict[str, Any]:
+    def service_config(self) -> dict[str, Any]:
         """The service's own config."""
         config = self.settings.pipeline_dir / CONFIG
         base = read_yaml(config) if config.is_file() else {}

@@ -22,6 +22,7 @@ COMMANDS = (
     "report",
     "runs",
     "profiles",
+    "gcp",
 )
 """packages (or modules) with subcommands, in the order of the data"""
 

@@ -333,7 +333,8 @@ class Settings(Section):
     """Everything in `config/config.yaml`."""
 
     runs: str = "config/runs.tsv"
-    """table of runs: run_id (may be empty), query, and columns named as run settings that override them"""
+    """table of runs: run_id (may be empty), query, and columns named as run settings that override them; a file, or
+    the table itself as text"""
     atlases: str | dict[str, AtlasEntry] = "config/atlases.yaml"
     """file with the atlases, or the atlases themselves"""
     use_atlases: list[str] | None = None

@@ -105,6 +105,11 @@ def request_uri(settings: GcpSettings, coordinator: str) -> str:
     return f"{settings.root}/coordinators/{coordinator}.json"
 
 
+def events_uri(settings: GcpSettings, coordinator: str) -> str:
+    """Where a coordinator copies its event log: a line of JSON per event (see the logger plugin)."""
+    return f"{settings.root}/coordinators/{coordinator}.events.jsonl"
+
+
 def marker_uri(settings: GcpSettings, run_id: str) -> str:
     """The file that says that a run was cancelled."""
     return f"{settings.root}/results/runs/{run_id}/cancelled.json"
@@ -141,7 +146,8 @@ def request_of(settings: GcpSettings, run_id: str) -> CoordinatorRequest | None:
         return read_request(request_uri(settings, run_id))[0]
     except MissingObjectError:
         pass
-    for uri in storage.list_objects(f"{settings.root}/coordinators/"):
+    known = storage.list_objects(f"{settings.root}/coordinators/")
+    for uri in (uri for uri in known if uri.endswith(".json")):
         request = read_request(uri)[0]
         if run_id in request.run_ids:
             return request

@@ -129,6 +129,18 @@ def exists(uri: str) -> bool:
         return True
 
 
+def checksum(uri: str) -> str | None:
+    """CRC32C of the object's content, big-endian in base64, as Cloud Storage keeps it; None if there is no object."""
+    with _blob(uri, "Looking at") as blob:
+        try:
+            blob.reload(timeout=TIMEOUT)
+        except Exception as error:
+            if isinstance(explain(error, uri), MissingObjectError):
+                return None
+            raise
+        return str(blob.crc32c)
+
+
 def delete(uri: str) -> bool:
     """Delete an object; false if there was none."""
     with _blob(uri, "Deleting") as blob:

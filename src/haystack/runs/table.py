@@ -40,7 +40,7 @@ def run_identifier(query: str, overrides: dict[str, Any]) -> str:
 
 
 def read_runs(config: dict[str, Any], settings: Settings) -> list[Run]:
-    """Read and check the table that `settings.runs` names.
+    """Read and check the table that `settings.runs` names, or holds (text of more than one line).
 
     Parameters
     ----------
@@ -54,9 +54,10 @@ def read_runs(config: dict[str, Any], settings: Settings) -> list[Run]:
     ConfigError
         naming file, line and column.
     """
-    path = Path(settings.runs)
+    given_text = settings.runs if "\n" in settings.runs else None
+    path = Path("config: runs" if given_text else settings.runs)
     runs = []
-    for line, row in _rows(path):
+    for line, row in _rows(path, given_text):
         where = f"{path}, line {line}"
         query = (row.pop("query") or "").strip()
         if not query:
@@ -83,9 +84,9 @@ def read_runs(config: dict[str, Any], settings: Settings) -> list[Run]:
     return runs
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+def _rows(path: Path, given_text: str | None) -> list[tuple[int, dict[str, str]]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = given_text or path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file (the table of runs, setting `runs`)") from None
     except UnicodeDecodeError as error:

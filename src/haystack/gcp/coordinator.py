@@ -1,0 +1,150 @@
+"""Inside a coordinator job: read the request, run Snakemake with profiles/gcp, stop in time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from haystack.errors import ConfigError
+from haystack.gcp import storage
+from haystack.gcp.errors import GcpError
+from haystack.gcp.jobs import OUT_OF_TIME
+from haystack.gcp.request import CoordinatorRequest, events_uri, marker_uri, read_request
+from haystack.gcp.settings import GcpSettings
+
+log = logging.getLogger(__name__)
+
+DRAIN = 900.0
+"""seconds before the end of a coordinator's time, from which it starts no more jobs and lets those under way finish"""
+STOP = 120.0
+"""seconds before the end at which even those are stopped, so that records still reach the bucket"""
+EVENTS_EVERY = 5.0
+"""seconds between two copies of the event log"""
+
+
+def coordinate(uri: str, settings: GcpSettings, profile: str = "profiles/gcp") -> int:
+    """Do what a request asks for; the exit code of the coordinator.
+
+    Runs that were cancelled in the meantime are left out. In the last quarter of an hour no more jobs are started:
+    those under way finish, and the exit code 75 says that the coordinator is to be submitted again.
+
+    Parameters
+    ----------
+    uri : str
+        the request's file, gs://.../coordinators/{id}.json.
+    settings : GcpSettings
+        those of this coordinator.
+    profile : str
+        Snakemake profile, a folder below the current one.
+
+    Returns
+    -------
+    int
+        0 when all runs finished, 75 when time ran out, else Snakemake's exit code.
+
+    Raises
+    ------
+    ConfigError
+        when the current folder is not that of the pipeline.
+    GcpError
+        when the request cannot be read.
+    """
+    if not Path("workflow/Snakefile").exists():
+        raise ConfigError(f"{Path.cwd()}: no workflow/Snakefile here. A coordinator starts in the pipeline's folder")
+    request, _ = read_request(uri)
+    left = _without_cancelled(request, settings)
+    if left is None:
+        print(f"All runs of {request.coordinator} were cancelled: nothing to do", flush=True)
+        return 0
+    configfile = _write_config(left)
+    events = Path(".snakemake/haystack_events.jsonl")
+    command = [sys.executable, "-m", "snakemake", "--configfile", str(configfile), "--profile", profile]
+    print(f"Coordinator {left.coordinator}, attempt {left.attempt}: {', '.join(left.run_ids)}", flush=True)
+    environment = {**os.environ, "HAYSTACK_EVENTS": str(events), "HAYSTACK_RUN_ID": left.coordinator}
+    with _EventCopy(events, events_uri(settings, left.coordinator)):
+        return _run_in_time(command, environment, 3600 * settings.orchestrator_hours)
+
+
+def _without_cancelled(request: CoordinatorRequest, settings: GcpSettings) -> CoordinatorRequest | None:
+    left: CoordinatorRequest | None = request
+    for run_id in request.run_ids:
+        if left is not None and storage.exists(marker_uri(settings, run_id)):
+            print(f"Run {run_id} was cancelled: left out", flush=True)
+            left = left.without(run_id)
+    return left
+
+
+def _write_config(request: CoordinatorRequest) -> Path:
+    """The request as a config file in the pipeline's folder, the table within: workers get config files, not tables."""
+    import yaml
+
+    from haystack.files import write_text
+
+    path = Path("config") / f"coordinator_{request.coordinator}.yaml"
+    write_text(path, yaml.safe_dump({**request.config, "runs": request.table}, sort_keys=True, allow_unicode=True))
+    return path
+
+
+def _run_in_time(command: list[str], environment: dict[str, str], seconds: float) -> int:
+    """Run Snakemake; on SIGTERM it starts nothing new, on SIGINT it stops its jobs."""
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    # Batch stops a deleted job with SIGTERM: Snakemake must then stop its GPU jobs at once
+    signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(signal.SIGINT))
+    drain = max(seconds - DRAIN, seconds / 2)
+    stop = max(seconds - STOP, seconds * 0.9)
+    for wait, number in ((drain, signal.SIGTERM), (stop - drain, signal.SIGINT)):
+        try:
+            return _exit_code(process.wait(wait))
+        except subprocess.TimeoutExpired:
+            print(f"Time is running out: sending {number.name} to Snakemake", flush=True)
+            process.send_signal(number)
+    code = process.wait()
+    # what was under way may have been the last of it
+    return 0 if code == 0 else OUT_OF_TIME
+
+
+def _exit_code(code: int) -> int:
+    return code if code >= 0 else 128 - code
+
+
+class _EventCopy:
+    """Copies the event log of Snakemake's logger plugin into the bucket, for those who watch."""
+
+    def __init__(self, path: Path, uri: str) -> None:
+        self.path, self.uri = path, uri
+        self._copied = -1
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="haystack-events", daemon=True)
+
+    def __enter__(self) -> _EventCopy:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # a coordinator that goes on appends to what its predecessor told
+        self.path.write_bytes(storage.read_bytes(self.uri)[0] if storage.exists(self.uri) else b"")
+        self._copied = self.path.stat().st_size
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end.set()
+        self._thread.join()
+        self._copy()
+
+    def _keep(self) -> None:
+        while not self._end.wait(EVENTS_EVERY):
+            self._copy()
+
+    def _copy(self) -> None:
+        size = self.path.stat().st_size
+        if size == self._copied:
+            return
+        try:
+            storage.write_bytes(self.uri, self.path.read_bytes()[:size], content_type="application/x-ndjson")
+        except GcpError as error:  # the next copy holds these lines too
+            log.warning("The event log could not be copied yet. %s", error)
+        else:
+            self._copied = size

@@ -176,7 +176,7 @@ def _not_found(text: str, at: Context) -> tuple[type[GcpError], str]:
         )
     if "image" in low:
         return ImageError, _image(text, at)
-    if "project" in low and "jobs/" not in low:
+    if re.search(r"\bprojects?\b", low) and "jobs/" not in low:
         return ProjectError, _wrong_project(at)
     return MissingObjectError, f"not found ({text})"
 

@@ -146,11 +146,17 @@ def _forbidden(text: str, at: Context) -> tuple[type[GcpError], str]:
 
 
 def _permission(text: str, at: Context) -> str:
-    found = re.search(r"\b((?:batch|storage|iam|artifactregistry|logging|compute|serviceusage)(?:\.\w+){2})\b", text)
+    found = re.search(
+        r"(?<![\w.@-])((?:batch|storage|iam|artifactregistry|logging|compute|serviceusage)\.(?!googleapis)\w+\.\w+)",
+        text,
+    )
+    who = re.search(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", text)
+    account = at.account if at.account != Context.account or not who else who.group(0)
+    kind = "serviceAccount" if account == Context.account or account.endswith("gserviceaccount.com") else "user"
     right = found.group(1) if found else None
     role = next((role for start, role in ROLES.items() if right and right.lower().startswith(start)), None)
     denied = f"the account lacks the right {right}" if right else f"permission denied ({text})"
-    member = f"--member serviceAccount:{at.account} --role {role or 'ROLE'}"
+    member = f"--member {kind}:{account} --role {role or 'ROLE'}"
     if role and right and right.startswith("storage."):
         command = f"gcloud storage buckets add-iam-policy-binding gs://{at.bucket} {member}"
     elif role and right and right.lower().endswith((".actas", ".signblob")):
@@ -237,4 +243,6 @@ def _text(error: BaseException) -> str:
     """The service's own words, on one line, without what the client library puts around them."""
     text = getattr(error, "message", None) or str(error) or type(error).__name__
     text = re.sub(r"\s+", " ", str(text)).strip().rstrip(".")
+    # storage puts the address first, with words of its own (projection=...)
+    text = re.sub(r"^(GET|POST|PUT|PATCH|DELETE|HEAD) https?://\S+: ", "", text)
     return text if len(text) <= 400 else text[:400] + "..."

@@ -1,4 +1,4 @@
-"""`haystack runs`: the table of runs."""
+"""`haystack runs` (the table of runs, and the runs of the service) and `haystack serve`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import sys
 from pathlib import Path
 
 from haystack.errors import ConfigError
+from haystack.runs.service_commands import add_run_actions, add_serve
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add `haystack runs` and its actions."""
-    parser = subparsers.add_parser("runs", help="runs: make many at once")
+    """Add `haystack runs` and its actions, and `haystack serve`."""
+    parser = subparsers.add_parser("runs", help="runs: submit, watch, fetch and cancel them; make many at once")
     actions = parser.add_subparsers(metavar="action", required=True)
+    add_run_actions(actions)
     _add_expand(actions)
+    add_serve(subparsers)
 
 
 def _add_expand(actions: argparse._SubParsersAction) -> None:
     parser = actions.add_parser(
         "expand",
         help="a list of perturbations becomes rows of config/runs.tsv",
-        description="One question per cell type and perturbation. Perturbations are those named, those of a file, those "
-        "that an atlas shows, or, with --type alone, those of the knowledge tables.",
+        description="One question per cell type and perturbation. Perturbations are those named, those of a "
+        "file, those that an atlas shows, or, with --type alone, those of the knowledge tables.",
     )
     parser.add_argument("--cell-type", action="append", required=True, help="whose response is asked for; repeatable")
     parser.add_argument("--perturbation", action="append", default=[], help="a name; repeatable")

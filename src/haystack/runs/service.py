@@ -225,5 +225,5 @@ def pipeline_config(request: RunRequest, settings: ServiceSettings) -> dict[str,
     if request.llm or request.literature:
         config["offline"] = False
     if not request.enrichment:
-        config["enrichment"] = {"libraries": {}, "regulons": None}
+        config["enrichment"] = {"enabled": False}
     return config

@@ -93,10 +93,7 @@ class Folders:
         self._link(folder)
         for name in SHARED_RESULTS:
             _symlink(folder / "results" / name, self.shared / "results" / name)
-        # A run's own settings replace a whole table of files (gene set libraries), they are not laid over it.
         own = {**_merge(shared, run.config), "runs": "config/runs.tsv"}
-        if "libraries" in run.config.get("enrichment", {}):
-            own["enrichment"] = {**own["enrichment"], "libraries": run.config["enrichment"]["libraries"]}
         load_settings(own)
         write_text(self.shared / CONFIG, _yaml(shared))
         write_text(folder / CONFIG, _yaml(own))
@@ -145,7 +142,7 @@ class Folders:
         folder = self.run(run.run_id)
         report = f"results/runs/{run.run_id}/{FILES['report'].format(run_id=run.run_id)}"
         shared = ["results/index/cell_sets.parquet"]
-        if settings.model.kind == "stack" and settings.model.path is None:
+        if settings.model.kind == "stack" and "://" in (settings.model.path or "://"):
             shared.append(f"results/model/{settings.model.name}/model.safetensors")
         own = f"runs={folder / 'config' / 'runs.tsv'}"
         return {

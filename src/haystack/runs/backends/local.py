@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -27,6 +28,8 @@ from haystack.runs.settings import ServiceSettings
 
 SECRET_VARIABLES = ("HAYSTACK_DATABASE_URL", "HAYSTACK_MAIL__")
 """beginnings of environment variables that no pipeline needs to see"""
+ERROR_HEAD = re.compile(r"(?P<kind>\w+(Error|Exception))( in file .*, line \d+)?:\s*(?P<rest>.*)$")
+"""how Snakemake begins to tell of an error"""
 
 
 class LocalBackend:
@@ -154,9 +157,8 @@ class LocalBackend:
         folder = self.folders.run(run_id)
         path = folder / OUTPUT
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        return "WorkflowError", _last_words(
-            text
-        ) or f"Snakemake ended with code {ended['returncode']} ({ended['stage']})"
+        kind, message = _last_words(text)
+        return kind, message or f"Snakemake ended with code {ended['returncode']} ({ended['stage']})"
 
 
 def _taken(descriptor: int, tries: int) -> bool:
@@ -171,14 +173,19 @@ def _taken(descriptor: int, tries: int) -> bool:
     return False
 
 
-def _last_words(text: str, limit: int = 2000) -> str:
-    """What stands after the last `...Error` line that Snakemake printed, without its head."""
+def _last_words(text: str, limit: int = 2000) -> tuple[str, str]:
+    """Kind and message of the last error that Snakemake printed, without the places in the code."""
     lines = text.splitlines()
-    heads = [
-        number for number, line in enumerate(lines) if line.startswith(("WorkflowError", "Error", "LockException"))
-    ]
-    tail = lines[heads[-1] + 1 :] if heads else lines[-5:]
-    return "\n".join(line.rstrip() for line in tail if line.strip())[:limit]
+    heads = [(number, match) for number, line in enumerate(lines) if (match := ERROR_HEAD.match(line))]
+    if not heads:
+        return "WorkflowError", "\n".join(line for line in lines[-5:] if line.strip())[:limit]
+    number, match = heads[-1]
+    message = [match["rest"] or ""]
+    for line in lines[number + 1 :]:
+        if line.startswith('  File "') or not line.strip():
+            break
+        message.append(line.rstrip())
+    return match["kind"], "\n".join(line for line in message if line)[:limit]
 
 
 def _process(folder: Path) -> Identity | None:

@@ -1,0 +1,176 @@
+"""Runs from the shell: of a service elsewhere, or of the store on this machine. Both answer with the same fields."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from haystack.errors import ConfigError
+from haystack.runs.errors import ServiceUnavailableError
+from haystack.runs.models import FILES, RUN_ID
+
+TOKEN = "HAYSTACK_TOKEN"  # noqa: S105 (the name of a variable)
+LINKS = {"anndata_url": "predictions", "report_url": "report", "log_url": "log"}
+"""field of a result -> file"""
+
+
+class Runs(Protocol):
+    """What `haystack runs` does."""
+
+    def submit(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask."""
+
+    def list(self, page: int, page_size: int, status: str | None) -> dict[str, Any]:
+        """One's own runs, newest first."""
+
+    def status(self, run_id: str) -> dict[str, Any]:
+        """How a run is doing."""
+
+    def result(self, run_id: str) -> dict[str, Any]:
+        """What it found."""
+
+    def cancel(self, run_id: str) -> dict[str, Any]:
+        """Stop it."""
+
+
+class RemoteRuns:
+    """Those of a service.
+
+    Parameters
+    ----------
+    url
+        address of the service.
+    headers
+        sent with every request, `Name: value`; the token in HAYSTACK_TOKEN is added as a bearer token.
+    """
+
+    def __init__(self, url: str, headers: list[str]) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ConfigError(f"--url '{url}': expected an address such as https://haystack.example.org")
+        self._base = url.rstrip("/") + "/api/v1/runs/"
+        self._host = parts.netloc.rpartition("@")[2]
+        self._headers = dict(_header(text) for text in headers)
+        if os.environ.get(TOKEN):
+            self._headers.setdefault("Authorization", f"Bearer {os.environ[TOKEN]}")
+
+    def submit(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask."""
+        return self._call("POST", "", json=request)
+
+    def list(self, page: int, page_size: int, status: str | None) -> dict[str, Any]:
+        """One's own runs, newest first."""
+        asked = {"page": page, "page_size": page_size, **({"status": status} if status else {})}
+        return self._call("GET", "", params=asked)
+
+    def status(self, run_id: str) -> dict[str, Any]:
+        """How a run is doing."""
+        return self._call("GET", checked(run_id))
+
+    def result(self, run_id: str) -> dict[str, Any]:
+        """What it found."""
+        return self._call("GET", f"{checked(run_id)}/result")
+
+    def cancel(self, run_id: str) -> dict[str, Any]:
+        """Stop it."""
+        return self._call("POST", f"{checked(run_id)}/cancel")
+
+    def _call(self, method: str, path: str, **what: Any) -> dict[str, Any]:
+        import requests
+
+        try:
+            # A redirect would carry the token elsewhere; it also means that a sign-in page wants to be seen.
+            answer = requests.request(
+                method, self._base + path, headers=self._headers, timeout=60, allow_redirects=False, **what
+            )
+        except requests.RequestException as error:
+            raise ServiceUnavailableError(f"{self._host}: cannot be reached ({type(error).__name__})") from None
+        try:
+            body = answer.json()
+        except ValueError:
+            body = None
+        if answer.ok and isinstance(body, dict):
+            return body
+        raise ServiceUnavailableError(f"{self._host}: {_refusal(answer, body)}")
+
+
+def _refusal(answer: Any, body: Any) -> str:
+    if isinstance(body, dict) and body.get("message"):
+        details = body.get("details")
+        return f"{body['message']}" + (f" {details}" if details else "")
+    if answer.status_code in {301, 302, 303, 307, 308, 401, 403}:
+        return f"answers {answer.status_code}: sign in, and give your token in {TOKEN} or by --header"
+    return f"answers {answer.status_code} {answer.reason}, which is no answer of a run service"
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise ConfigError("--header: expected 'Name: value'")
+    return name.strip(), value.strip()
+
+
+def checked(run_id: str) -> str:
+    """The run_id, if it is one: it becomes part of an address."""
+    if not re.fullmatch(RUN_ID, run_id):
+        raise ConfigError(f"'{run_id[:80]}' is no run_id: run_ and 12 hexadecimal digits")
+    return run_id
+
+
+class LocalRuns:
+    """Those in the store of this machine.
+
+    Parameters
+    ----------
+    service
+        the run service (haystack.runs.service.RunService).
+    user
+        whose runs.
+    """
+
+    def __init__(self, service: Any, user: str) -> None:
+        self.service, self.user = service, user
+
+    def submit(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask."""
+        from pydantic import ValidationError
+
+        from haystack.contracts.base import explain
+        from haystack.runs.models import RunRequest
+        from haystack.runs.views import status_view
+
+        try:
+            asked = RunRequest.model_validate(request)
+        except ValidationError as error:
+            raise ConfigError(f"request: {explain(error)}") from None
+        return status_view(self.service.submit(self.user, asked))
+
+    def list(self, page: int, page_size: int, status: str | None) -> dict[str, Any]:
+        """One's own runs, newest first."""
+        from haystack.runs.models import RunStatus
+        from haystack.runs.views import status_view
+
+        wanted = RunStatus(status) if status else None
+        found = self.service.list_runs(self.user, page=page, page_size=page_size, status=wanted)
+        runs = [status_view(run) for run in found.runs]
+        return {"runs": runs, "total": found.total, "page": found.page, "page_size": found.page_size}
+
+    def status(self, run_id: str) -> dict[str, Any]:
+        """How a run is doing."""
+        from haystack.runs.views import status_view
+
+        return status_view(self.service.get(self.user, checked(run_id)))
+
+    def result(self, run_id: str) -> dict[str, Any]:
+        """What it found; files as paths."""
+        found = self.service.result(self.user, checked(run_id)).model_dump(mode="json")
+        places = {field: self.service.locate(self.user, run_id, name) for field, name in LINKS.items() if name in FILES}
+        return {"run_id": run_id, **found, **{field: str(place) if place else None for field, place in places.items()}}
+
+    def cancel(self, run_id: str) -> dict[str, Any]:
+        """Stop it."""
+        from haystack.runs.views import status_view
+
+        return status_view(self.service.cancel(self.user, checked(run_id)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -119,7 +119,7 @@ class RunStore:
         """The columns SHORT of several runs, by run_id; unknown ones are left out. One query: for many who poll."""
         query = select(*(runs.c[name] for name in SHORT)).where(runs.c.run_id.in_(run_ids))
         with self._reading() as connection:
-            return {row["run_id"]: row for row in connection.execute(query).mappings()}
+            return {row["run_id"]: cast("Mapping[str, Any]", row) for row in connection.execute(query).mappings()}
 
     def list_runs(
         self, user_email: str | None = None, *, page: int = 1, page_size: int = 20, status: RunStatus | None = None

@@ -1,0 +1,152 @@
+"""What every request passes: whose it is, from where it comes, how large it is; and the headers of every answer.
+
+Pure ASGI: a poll of a run's status costs no more than it must.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from anyio import to_thread
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from haystack.api.errors import error_response, of_haystack
+from haystack.api.headers import PLAIN
+from haystack.api.identity import HEADER, DebugIdentity, Identity, User
+from haystack.errors import HaystackError
+
+API = "/api/v1/"
+FILES = "/api/v1/files/"
+"""links carry a signature of their own"""
+COLLECTION = "/api/v1/runs/"
+MAX_BODY = 64 * 1024
+"""bytes; the largest sensible request has about 5 KB"""
+BODY_SECONDS = 15.0
+LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
+LOOPBACK_CLIENTS = ("127.", "::1", "::ffff:127.")
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Door:
+    """Middleware around the whole app.
+
+    Parameters
+    ----------
+    identity
+        who is asking; `scope["state"]["user"]` is set for all of the API but links to files.
+    origins
+        origins (besides its own) whose pages may change something.
+    """
+
+    def __init__(self, app: ASGIApp, identity: Identity, origins: Iterable[str]) -> None:
+        self.app = app
+        self.identity = identity
+        self.origins = frozenset(origins)
+        self.debug = isinstance(identity, DebugIdentity)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message.setdefault("headers", []))
+                for name, value in PLAIN.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        refusal = self._refuse(scope)
+        path = scope["path"] = _one_form(scope["path"])
+        if refusal is None and path.startswith(API) and not path.startswith(FILES) and scope["method"] != "OPTIONS":
+            user = await self._user(scope)
+            if isinstance(user, Response):
+                refusal = user
+            else:
+                scope.setdefault("state", {})["user"] = user
+        if refusal is None and scope["method"] not in SAFE:
+            body = await _read(scope, receive)
+            if isinstance(body, Response):
+                refusal = body
+            else:
+                receive = _replay(body, receive)
+        await (refusal or self.app)(scope, receive, dressed)
+
+    async def _user(self, scope: Scope) -> User | Response:
+        tokens = [value for name, value in scope["headers"] if name == HEADER]
+        user = self.identity.known(tokens)
+        if user is not None:
+            return user
+        try:
+            return await to_thread.run_sync(self.identity.verify, tokens)
+        except HaystackError as error:
+            return of_haystack(error)
+
+    def _refuse(self, scope: Scope) -> Response | None:
+        """Requests that another page makes a browser send, and, in debug mode, whatever is not of this machine."""
+        headers = Headers(raw=scope["headers"])
+        host = headers.get("host", "")
+        if self.debug:
+            client = (scope.get("client") or ("127.0.0.1", 0))[0]
+            if not LOOPBACK.fullmatch(host) or not str(client).startswith(LOOPBACK_CLIENTS):
+                return error_response(403, "NotLocal", "without sign-in (debug mode), only this machine may ask")
+        if scope["method"] in SAFE:
+            return None
+        origin = headers.get("origin")
+        if origin is not None and origin not in self.origins and urlsplit(origin).netloc.lower() != host.lower():
+            return error_response(403, "ForeignOrigin", "pages of other origins may not change anything here")
+        return None
+
+
+def _one_form(path: str) -> str:
+    """`/api/v1/runs` is `/api/v1/runs/`, and everything else below /api has no slash at its end: nothing is redirected,
+    so no redirect can lose a body.
+    """
+    if not path.startswith("/api/"):
+        return path
+    if path.rstrip("/") + "/" == COLLECTION:
+        return COLLECTION
+    return path.rstrip("/")
+
+
+async def _read(scope: Scope, receive: Receive) -> bytes | Response:
+    """The whole body, or the answer to one that is too large, or too slow."""
+    too_large = error_response(413, "TooLarge", f"the body is larger than {MAX_BODY // 1024} KiB")
+    declared = Headers(raw=scope["headers"]).get("content-length", "")
+    if declared.isdigit() and (len(declared) > 18 or int(declared) > MAX_BODY):
+        return too_large
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return error_response(400, "Disconnected", "the body was not sent whole")
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > MAX_BODY:
+                    return too_large
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        return error_response(408, "TooSlow", f"the body did not arrive within {BODY_SECONDS:.0f} s")
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """What the app reads: the body, then whatever comes."""
+    told = False
+
+    async def replay() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

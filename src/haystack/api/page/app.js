@@ -1,0 +1,278 @@
+// The page of the run service. Everything that comes from outside is set as text, never as HTML.
+import { phases, preview, result, runRows, scoreChart, statusWord } from "./views.js";
+import { ApiError, call } from "./client.js";
+import { clear, el, show } from "./dom.js";
+
+const POLL = 15000;
+const PREVIEW_PAUSE = 450;
+const PAGE_SIZE = 10;
+const $ = (id) => document.getElementById(id);
+const state = { page: 1, filter: "", timer: null, previewTimer: null, previewAbort: null, route: 0, run: null, heard: "" };
+
+// ---------------------------------------------------------------- what is shown
+
+function route() {
+  clearTimeout(state.timer);
+  state.route += 1;
+  state.heard = "";
+  clear($("alert"));
+  const [, kind, id] = (location.hash || "#/").split("/");
+  const place = !kind ? "home" : kind === "runs" && /^run_[0-9a-f]{12}$/.test(id || "") ? "run" : "missing";
+  for (const name of ["home", "run", "missing"]) $(name).hidden = name !== place;
+  if (place === "run") openRun(id);
+  if (place === "home") openHome();
+  if (place === "missing") document.title = "Not found - HAYSTACK";
+  if (state.route > 1) $(`${place}-title`).focus();
+}
+
+function openHome() {
+  document.title = "HAYSTACK";
+  refreshList();
+}
+
+function openRun(id) {
+  state.run = null;
+  document.title = "Run - HAYSTACK";
+  for (const name of ["run-title", "run-line", "run-problem", "phases", "run-message", "scores", "result"]) clear($(name));
+  $("cancel").hidden = true;
+  refreshRun(id);
+}
+
+function problem(error) {
+  clear($("alert"));
+  $("alert").append(el("div", { class: "banner bad" }, el("p", {}, error.message)));
+}
+
+function tell(text) {
+  $("news").textContent = text;
+}
+
+function later(work) {
+  clearTimeout(state.timer);
+  state.timer = setTimeout(work, POLL);
+}
+
+// ---------------------------------------------------------------- the list
+
+async function refreshList() {
+  const mine = state.route;
+  const params = new URLSearchParams({ page: state.page, page_size: PAGE_SIZE });
+  if (state.filter) params.set("status", state.filter);
+  try {
+    const list = await call("GET", `/api/v1/runs/?${params}`);
+    if (mine !== state.route) return;
+    clear($("alert"));
+    $("who").textContent = list.user_email;
+    const pages = Math.max(1, Math.ceil(list.total / PAGE_SIZE));
+    if (state.page > pages) {
+      state.page = pages;
+      return refreshList();
+    }
+    show($("runs"), runRows(list.runs, state.filter));
+    $("pages").hidden = pages < 2;
+    $("page-label").textContent = `Page ${state.page} of ${pages}`;
+    $("newer").disabled = state.page <= 1;
+    $("older").disabled = state.page >= pages;
+  } catch (error) {
+    if (mine !== state.route) return;
+    problem(error);
+  }
+  later(refreshList);
+}
+
+function turn(by) {
+  state.page += by;
+  refreshList().then(() => tell($("page-label").textContent));
+}
+
+// ---------------------------------------------------------------- one run
+
+async function refreshRun(id) {
+  const mine = state.route;
+  try {
+    const run = await call("GET", `/api/v1/runs/${id}`);
+    if (mine !== state.route) return;
+    clear($("alert"));
+    showRun(run);
+    if (run.status === "pending" || run.status === "running") return later(() => refreshRun(id));
+    if (run.status === "completed") await refreshResult(id, mine);
+  } catch (error) {
+    if (mine !== state.route) return;
+    if (error instanceof ApiError && error.status === 404) {
+      $("run").hidden = true;
+      $("missing").hidden = false;
+      document.title = "Not found - HAYSTACK";
+      return;
+    }
+    problem(error);
+    later(() => refreshRun(id));
+  }
+}
+
+function showRun(run) {
+  state.run = run;
+  document.title = `${statusWord(run.status)}: ${run.query.slice(0, 60)} - HAYSTACK`;
+  $("who").textContent = run.user_email;
+  $("run-title").textContent = run.query;
+  $("run-title").classList.toggle("long", run.query.length > 160);
+  show($("run-line"), [
+    el("span", { class: `status ${run.status}` }, statusWord(run.status)),
+    el("span", {}, el("code", {}, run.run_id)),
+    el("span", {}, "asked ", el("time", { datetime: run.created_at }, when(run.created_at))),
+    run.seed === null ? null : el("span", {}, `seed ${run.seed}`),
+  ]);
+  show($("run-problem"), run.error_message
+    ? el("div", { class: "banner bad" }, el("p", {}, el("strong", {}, "The run failed.")), el("p", {}, run.error_message))
+    : null);
+  show($("phases"), phases(run));
+  $("run-message").textContent = run.message;
+  show($("scores"), scoreChart(run));
+  $("cancel").hidden = !(run.status === "pending" || run.status === "running");
+  $("cancel").disabled = false;
+  if (state.heard && state.heard !== run.message) tell(run.message);
+  state.heard = run.message;
+}
+
+async function refreshResult(id, mine) {
+  const found = await call("GET", `/api/v1/runs/${id}/result`);
+  if (mine === state.route) show($("result"), result(found));
+}
+
+async function cancel() {
+  const dialog = $("sure");
+  dialog.returnValue = "no";
+  dialog.showModal();
+  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
+  if (dialog.returnValue !== "yes") return;
+  const id = state.run.run_id;
+  $("cancel").disabled = true;
+  try {
+    showRun(await call("POST", `/api/v1/runs/${id}/cancel`));
+    $("run-title").focus();
+    clearTimeout(state.timer);
+  } catch (error) {
+    problem(error);
+    refreshRun(id);
+  }
+}
+
+function when(text) {
+  return new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
+
+// ---------------------------------------------------------------- asking
+
+function question() {
+  return $("query").value.replace(/\s+/g, " ").trim();
+}
+
+function schedulePreview() {
+  clearTimeout(state.previewTimer);
+  state.previewTimer = setTimeout(refreshPreview, PREVIEW_PAUSE);
+}
+
+async function refreshPreview() {
+  const query = question();
+  state.previewAbort?.abort();
+  const box = $("understood");
+  if (query.length < 10) {
+    show($("preview"), el("p", { class: "muted" }, "Write at least ten characters, and this shows what would be looked for."));
+    box.setAttribute("aria-busy", "false");
+    $("controls-note").hidden = true;
+    return;
+  }
+  const abort = (state.previewAbort = new AbortController());
+  box.setAttribute("aria-busy", "true");
+  try {
+    const body = { query, control_strategy: new FormData($("ask")).get("control_strategy") };
+    const found = await call("POST", "/api/v1/runs/validate", body, abort.signal);
+    show($("preview"), preview(found));
+    $("controls-note").textContent = found.controls.message;
+    $("controls-note").hidden = !found.controls.message;
+    tell(found.message);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    show($("preview"), el("p", { class: "error" }, error.message));
+  }
+  if (abort === state.previewAbort) box.setAttribute("aria-busy", "false");
+}
+
+function request() {
+  const form = new FormData($("ask"));
+  const body = { query: question(), control_strategy: form.get("control_strategy"), de: {} };
+  for (const name of ["enrichment", "literature", "llm"]) body[name] = form.has(name);
+  for (const [name, text] of form) {
+    const value = String(text).trim();
+    const input = $("ask").elements.namedItem(name);
+    if (value === "" || !(input.type === "number" || name === "de.test")) continue;
+    const item = input.type === "number" ? Number(value) : value;
+    if (name.startsWith("de.")) body.de[name.slice(3)] = item;
+    else body[name] = item;
+  }
+  if (Object.keys(body.de).length === 0) delete body.de;
+  return body;
+}
+
+function fault(text, field = $("query")) {
+  $("query-error").textContent = text;
+  $("query-error").hidden = !text;
+  $("query").toggleAttribute("aria-invalid", false);
+  if (text && field === $("query")) $("query").setAttribute("aria-invalid", "true");
+  if (text) field.focus();
+}
+
+async function submit(event) {
+  event.preventDefault();
+  fault("");
+  if (question().length < 10) return fault("The question needs at least ten characters.");
+  const wrong = [...$("ask").elements].find((item) => item.type === "number" && !item.checkValidity());
+  if (wrong) {
+    wrong.closest("details").open = true;
+    return wrong.reportValidity();
+  }
+  $("submit").disabled = true;
+  try {
+    const run = await call("POST", "/api/v1/runs/", request());
+    $("ask").reset();
+    refreshPreview();
+    tell("The run has been started.");
+    location.hash = `#/runs/${run.run_id}`;
+  } catch (error) {
+    fault(error.message);
+  } finally {
+    $("submit").disabled = false;
+  }
+}
+
+// ---------------------------------------------------------------- start
+
+$("ask").addEventListener("submit", submit);
+$("query").addEventListener("input", () => {
+  fault("");
+  schedulePreview();
+});
+for (const choice of document.getElementsByName("control_strategy")) choice.addEventListener("change", schedulePreview);
+$("example").addEventListener("click", () => {
+  $("query").value = $("example").textContent;
+  $("query").focus();
+  refreshPreview();
+});
+$("filter").addEventListener("change", () => {
+  state.filter = $("filter").value;
+  state.page = 1;
+  refreshList();
+});
+$("newer").addEventListener("click", () => turn(-1));
+$("older").addEventListener("click", () => turn(1));
+$("cancel").addEventListener("click", cancel);
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address after # is the route
+  $("main").focus();
+});
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return clearTimeout(state.timer);
+  if (!$("home").hidden) refreshList();
+  else if (state.run && !$("run").hidden && ["pending", "running"].includes(state.run.status)) refreshRun(state.run.run_id);
+});
+window.addEventListener("hashchange", route);
+route();

@@ -1,0 +1,184 @@
+// What the service says, as elements. Pure: data in, nodes out.
+import { el, svg } from "./dom.js";
+
+const STATUS = { pending: "Waiting", running: "Running", completed: "Completed", failed: "Failed", cancelled: "Cancelled" };
+const PHASES = [
+  ["query_analysis", "Understanding the question"],
+  ["prompt_generation", "Choosing prompt cells"],
+  ["inference", "Predicting"],
+  ["evaluation", "Checking the evidence"],
+  ["output_generation", "Writing the report"],
+];
+const REASONS = {
+  threshold_reached: "the score reached its threshold",
+  plateau: "the score stopped improving",
+  max_iterations: "all iterations were used",
+  candidates_exhausted: "there were no further cells to try",
+  cancelled: "it was cancelled",
+};
+const CONTROLS = { synthetic_control: "generated controls", query_as_control: "the cells as they are" };
+
+export function statusWord(status) {
+  return STATUS[status] ?? status;
+}
+
+function score(value) {
+  return value === null || value === undefined ? "not scored" : value.toFixed(1);
+}
+
+// ---------------------------------------------------------------- preview
+
+export function preview(found) {
+  const out = [el("p", { class: "quote" }, marked(found.query, found.fields)), el("p", {}, found.message)];
+  if (found.fields.length) {
+    out.push(el("dl", { class: "facts" }, found.fields.map((field) => [
+      el("dt", {}, field.label),
+      el("dd", {}, field.value, field.id ? [" ", el("span", { class: "id muted" }, field.id)] : null),
+    ])));
+  }
+  for (const item of found.ambiguities) {
+    out.push(el("p", { class: "banner" }, `“${item.text}” could also mean ${item.alternatives.join(", or ")}.`));
+  }
+  for (const text of found.warnings) out.push(el("p", { class: "banner" }, text));
+  if (found.not_understood.length) {
+    out.push(el("p", { class: "hint" }, `Words that were not used: ${found.not_understood.join(", ")}`));
+  }
+  return out;
+}
+
+// The question with the words that were read as entities underlined.
+function marked(text, fields) {
+  const letters = [...text];
+  const spans = fields.filter((field) => field.start !== null && field.end !== null).map((field) => [field.start, field.end]);
+  spans.sort((a, b) => a[0] - b[0]);
+  const out = [];
+  let place = 0;
+  for (const [start, end] of spans) {
+    if (start < place) continue;
+    out.push(letters.slice(place, start).join(""), el("mark", {}, letters.slice(start, end).join("")));
+    place = end;
+  }
+  out.push(letters.slice(place).join(""));
+  return out;
+}
+
+// ---------------------------------------------------------------- list
+
+export function runRows(runs, filter) {
+  if (!runs.length) {
+    return el("p", { class: "muted" }, filter ? "None of your runs is in this state." : "You have not asked anything yet.");
+  }
+  const head = ["Status", "Question", "Score", "Iteration", "Asked"];
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Your runs, a table" },
+    el("table", { class: "runs" },
+      el("thead", {}, el("tr", {}, head.map((text, place) => el("th", { scope: "col", class: [2, 3].includes(place) ? "num" : null }, text)))),
+      el("tbody", {}, runs.map(row))));
+}
+
+function row(run) {
+  return el("tr", {},
+    el("td", {}, el("span", { class: `status ${run.status}` }, statusWord(run.status))),
+    el("td", { class: "question" }, el("a", { href: `#/runs/${run.run_id}` }, run.query.length > 180 ? `${run.query.slice(0, 179)}…` : run.query)),
+    el("td", { class: "num", "data-label": "score" }, run.current_score === null ? "–" : run.current_score.toFixed(1)),
+    el("td", { class: "num", "data-label": "iteration" }, run.max_iterations ? `${run.current_iteration} of ${run.max_iterations}` : String(run.current_iteration)),
+    el("td", { class: "nowrap muted" }, el("time", { datetime: run.created_at }, new Date(run.created_at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }))));
+}
+
+// ---------------------------------------------------------------- one run
+
+export function phases(run) {
+  const at = run.status === "completed" ? PHASES.length : PHASES.findIndex(([name]) => name === run.current_phase);
+  const going = run.status === "running";
+  return PHASES.map(([, label], place) => {
+    const done = place < at;
+    const here = going && place === at;
+    return el("li", { class: done ? "done" : null, "aria-current": here ? "step" : null },
+      label, el("span", { class: "unseen" }, done ? " (done)" : here ? " (now)" : ""));
+  });
+}
+
+export function scoreChart(run) {
+  const points = run.grounding_scores.map((value, place) => ({ iteration: place + 1, value }));
+  if (!points.length) return el("p", { class: "muted" }, "A score from 1 to 10 appears here after each iteration.");
+  const threshold = run.score_threshold;
+  const told = points.map((point) => `iteration ${point.iteration}: ${score(point.value)}`).join(", ");
+  const limit = threshold === null ? "" : ` The run stops early at ${threshold}.`;
+  return [
+    el("div", { class: "chart" }, drawing(run, points, threshold, `Score by iteration. ${told}.${limit}`)),
+    el("table", {},
+      el("caption", {}, `Composite score, 1 to 10; higher is better.${limit}`),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Iteration"), el("th", { scope: "col", class: "num" }, "Score"))),
+      el("tbody", {}, points.map((point) => el("tr", {}, el("th", { scope: "row" }, String(point.iteration)), el("td", { class: "num" }, score(point.value)))))),
+  ];
+}
+
+function drawing(run, points, threshold, label) {
+  const [width, height, left, right, top, bottom] = [640, 220, 36, 24, 16, 34];
+  const last = Math.max(run.max_iterations ?? 1, points.length, 2);
+  const x = (iteration) => left + ((width - left - right) * (iteration - 1)) / (last - 1);
+  const y = (value) => top + ((height - top - bottom) * (10 - value)) / 9;
+  const scored = points.filter((point) => point.value !== null);
+  return svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label },
+    [1, 4, 7, 10].map((value) => [
+      svg("line", { class: "axis", x1: left, x2: width - right, y1: y(value), y2: y(value) }),
+      svg("text", { x: left - 10, y: y(value) + 4, "text-anchor": "end" }, String(value)),
+    ]),
+    Array.from({ length: last }, (_, place) => svg("text", { x: x(place + 1), y: height - 12, "text-anchor": "middle" }, String(place + 1))),
+    threshold === null ? null : [
+      svg("line", { class: "threshold", x1: left, x2: width - right, y1: y(threshold), y2: y(threshold) }),
+      svg("text", { class: "threshold-label", x: width - right, y: y(threshold) - 6, "text-anchor": "end" }, `threshold ${threshold}`),
+    ],
+    svg("polyline", { class: "line", points: scored.map((point) => `${x(point.iteration)},${y(point.value)}`).join(" ") }),
+    scored.map((point) => [
+      svg("circle", { cx: x(point.iteration), cy: y(point.value), r: 5 }),
+      svg("text", { class: "value", x: x(point.iteration), y: y(point.value) + (point.value > 8.5 ? 22 : -12), "text-anchor": "middle" }, point.value.toFixed(1)),
+    ]));
+}
+
+// ---------------------------------------------------------------- result
+
+export function result(found) {
+  const files = [
+    [found.report_url, "Open the report", "primary"],
+    [found.anndata_url, "Predicted cells (h5ad)", ""],
+    [found.de_url, "Differential expression (csv)", ""],
+    [found.enrichment_url, "Gene sets (csv)", ""],
+    [found.log_url, "Run log (json)", ""],
+  ].filter(([url]) => url);
+  return el("section", { class: "card", "aria-labelledby": "result-title" },
+    el("h2", { id: "result-title" }, "Result"),
+    found.simulated ? el("p", { class: "banner" }, el("strong", {}, "Simulation. "), "The cells behind this come from a simulated atlas. The numbers say nothing about real cells.") : null,
+    el("p", { class: "headline" }, found.success ? `Score ${score(found.grounding_score)} of 10` : "No prediction could be scored"),
+    el("p", {}, `${found.num_de_genes} genes are predicted to change. The run stopped because ${REASONS[found.termination_reason] ?? "it ended"}; compared with ${CONTROLS[found.control_strategy_effective] ?? "controls"}.`),
+    el("div", { class: "two" },
+      genes("Going up", "up", "▲", found.top_upregulated), genes("Going down", "down", "▼", found.top_downregulated),
+      terms("Gene sets", found.enriched_pathways.map((item) => [item.term, item.direction, item.padj])),
+      terms("Transcription factors", found.activated_tfs.map((item) => [item.name, item.direction, item.padj]))),
+    el("ul", { class: "downloads" }, files.map(([url, label, kind]) =>
+      el("li", {}, el("a", { class: `button ${kind}`, href: safe(url), rel: "noopener noreferrer", target: kind ? "_blank" : null, download: kind ? null : "" }, label, kind ? el("span", { class: "unseen" }, " (opens a new tab)") : null)))),
+    el("p", { class: "hint" }, "P-values describe the model's sampling of generated cells, not variation between donors. Links hold for a limited time; reload the page for new ones."));
+}
+
+function safe(url) {
+  const { protocol } = new URL(url, location.href);
+  return protocol === "https:" || protocol === "http:" ? url : "#";
+}
+
+function genes(title, kind, sign, names) {
+  return el("div", {}, el("h3", {}, title),
+    names.length
+      ? el("ul", { class: "genes" }, names.slice(0, 20).map((name) => el("li", { class: `chip ${kind}` }, el("span", { "aria-hidden": "true" }, `${sign} `), name)))
+      : el("p", { class: "muted" }, "none"));
+}
+
+function terms(title, items) {
+  return el("div", {}, el("h3", {}, title),
+    items.length
+      ? el("ul", { class: "plain" }, items.slice(0, 10).map(([name, direction, padj]) =>
+          el("li", {}, name, el("span", { class: "muted" }, ` (${direction === "up" ? "higher" : "lower"}; adjusted p ${small(padj)})`))))
+      : el("p", { class: "muted" }, "none"));
+}
+
+function small(value) {
+  return value === null || value === undefined ? "unknown" : value < 0.001 ? value.toExponential(1) : value.toFixed(3);
+}

@@ -1,0 +1,222 @@
+"""The endpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as InPath
+from fastapi.responses import FileResponse, RedirectResponse
+from starlette.exceptions import HTTPException
+
+from haystack import __version__
+from haystack.api.catalogue import Catalogue, Kind
+from haystack.api.errors import PROBLEMS, ErrorBody
+from haystack.api.headers import REPORT_POLICY
+from haystack.api.identity import User
+from haystack.api.links import LinkError, Links
+from haystack.api.schemas import (
+    Health,
+    MetadataFilter,
+    MetadataPage,
+    Readiness,
+    RunFilter,
+    RunList,
+    RunOutcome,
+    RunState,
+    Understanding,
+    ValidateRequest,
+    run_state,
+)
+from haystack.api.status import StatusDesk
+from haystack.api.understanding import understand
+from haystack.runs.errors import RunNotFoundError
+from haystack.runs.models import FILES, RUN_ID, FileName, RunRequest, RunStatus
+from haystack.runs.service import RunService
+
+IS_RUN_ID = re.compile(RUN_ID)
+RunId = Annotated[str, InPath(description="`run_` and 12 hexadecimal digits", examples=["run_0123456789ab"])]
+UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "no such run, or not yours"}}
+TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json", ".csv": "text/csv; charset=utf-8"}
+
+
+def run_routes(service: RunService, desk: StatusDesk, catalogue: Catalogue, links: Links) -> APIRouter:
+    """Submit, look at, fetch and cancel runs."""
+    router = APIRouter(prefix="/api/v1/runs", tags=["runs"], responses=PROBLEMS)
+    defaults = catalogue.defaults
+
+    @router.post("/", status_code=201, summary="Ask a question")
+    def submit(body: RunRequest, request: Request, response: Response) -> RunState:
+        """Record a run and start it when there is room. The same question may be asked twice."""
+        run = service.submit(_user(request).email, body)
+        response.headers["Location"] = f"/api/v1/runs/{run.run_id}"
+        return run_state(run, defaults)
+
+    @router.get("/", summary="The caller's runs")
+    def list_runs(wanted: Annotated[RunFilter, Query()], request: Request) -> RunList:
+        """Newest first."""
+        user = _user(request)
+        found = service.list_runs(
+            user.email,
+            page=wanted.page,
+            page_size=wanted.page_size,
+            status=wanted.status,
+            everybody=wanted.everybody and user.is_admin,
+        )
+        return RunList(
+            runs=[run_state(run, defaults) for run in found.runs],
+            total=found.total,
+            page=found.page,
+            page_size=found.page_size,
+            user_email=user.email,
+        )
+
+    @router.post("/validate", summary="How a question would be understood")
+    def validate(body: ValidateRequest) -> Understanding:
+        """Nothing is recorded. A question that cannot be understood is an answer with `valid: false`."""
+        return understand(body.query, body.control_strategy, catalogue)
+
+    @router.get("/{run_id}", summary="How a run is doing", response_model=RunState, responses=UNKNOWN)
+    async def status(run_id: RunId, request: Request) -> Response:
+        """Poll every 15 seconds."""
+        return Response(await desk.status(_user(request), _checked(run_id)), media_type="application/json")
+
+    @router.get("/{run_id}/result", summary="What a completed run found", responses=UNKNOWN)
+    def result(run_id: RunId, request: Request) -> RunOutcome:
+        """Scores, genes, gene sets, TFs, and links to the files. 400 for a run that is not completed."""
+        user = _user(request).email
+        found = service.result(user, _checked(run_id))
+        run = run_state(service.get(user, run_id), defaults)
+        place = _link_maker(service, links, user, run_id, str(request.base_url))
+        return RunOutcome(
+            **found.model_dump(),
+            run_id=run_id,
+            grounding_scores=run.grounding_scores,
+            control_strategy=run.control_strategy,
+            control_strategy_effective=run.control_strategy_effective,
+            anndata_url=place("predictions"),
+            report_url=place("report"),
+            log_url=place("log"),
+            de_url=place("de"),
+            enrichment_url=place("enrichment"),
+        )
+
+    @router.post("/{run_id}/cancel", summary="Cancel a run", responses=UNKNOWN)
+    def cancel(run_id: RunId, request: Request) -> RunState:
+        """400 for a run that is neither pending nor running."""
+        return run_state(service.cancel(_user(request).email, _checked(run_id)), defaults)
+
+    return router
+
+
+def file_routes(service: RunService, links: Links) -> APIRouter:
+    """Result files on this machine, for whoever holds a signed link."""
+    forbidden: dict[int | str, dict[str, Any]] = {
+        403: {"model": ErrorBody, "description": "the link is not signed by this service, or has expired"}
+    }
+    router = APIRouter(prefix="/api/v1/files", tags=["files"], responses={**PROBLEMS, **UNKNOWN, **forbidden})
+
+    @router.get("/{run_id}/{name}", summary="A result file", response_class=FileResponse)
+    def fetch(
+        run_id: RunId,
+        name: str,
+        expires: Annotated[int, Query(ge=0, le=10**11)],
+        signature: Annotated[str, Query(max_length=100)],
+    ) -> Response:
+        """Addresses come from a run's result; ranges are answered."""
+        try:
+            links.check(run_id, name, expires, signature)
+        except LinkError as error:
+            raise HTTPException(403, str(error)) from None
+        run = service.store.get(_checked(run_id))
+        found = service.backend.locate(run, _file_name(name)) if run.status is RunStatus.COMPLETED else None
+        if found is None:
+            raise HTTPException(404, "this file is not there any more")
+        return _file(found) if isinstance(found, Path) else RedirectResponse(found, 307)
+
+    return router
+
+
+def metadata_routes(catalogue: Catalogue) -> APIRouter:
+    """What questions may name."""
+    router = APIRouter(prefix="/api/v1/metadata", tags=["metadata"], responses=PROBLEMS)
+
+    def add(kind: Kind) -> None:
+        @router.get(f"/{kind}", summary=f"{kind.capitalize().replace('-', ' ')} of the atlases", name=kind)
+        def entries(wanted: Annotated[MetadataFilter, Query()]) -> MetadataPage:
+            found, indexed = catalogue.items(kind, wanted.search)
+            first = (wanted.page - 1) * wanted.page_size
+            return MetadataPage(
+                items=found[first : first + wanted.page_size],
+                total=len(found),
+                page=wanted.page,
+                page_size=wanted.page_size,
+                indexed=indexed,
+            )
+
+    for kind in get_args(Kind):
+        add(kind)
+    return router
+
+
+def health_routes(service: RunService) -> APIRouter:
+    """For load balancers; without sign-in."""
+    router = APIRouter(prefix="/api/health", tags=["health"])
+    down: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody, "description": "the database does not answer"}}
+
+    @router.get("", summary="The service answers")
+    async def health() -> Health:
+        return Health(version=__version__)
+
+    @router.get("/ready", summary="Its database answers too", responses=down)
+    def ready() -> Readiness:
+        service.ready()
+        return Readiness(version=__version__)
+
+    return router
+
+
+def _user(request: Request) -> User:
+    user: User = request.state.user
+    return user
+
+
+def _checked(run_id: str) -> str:
+    if not IS_RUN_ID.fullmatch(run_id):
+        raise RunNotFoundError(run_id)
+    return run_id
+
+
+def _file_name(name: str) -> FileName:
+    found: FileName | None = next((known for known in FILES if known == name), None)
+    if found is None:
+        raise HTTPException(404, "there is no such file")
+    return found
+
+
+def _link_maker(
+    service: RunService, links: Links, user: str, run_id: str, base_url: str
+) -> Callable[[FileName], str | None]:
+    base = (service.settings.public_url or base_url).rstrip("/")
+
+    def place(name: FileName) -> str | None:
+        found = service.locate(user, run_id, name)
+        return base + links.path(run_id, name) if isinstance(found, Path) else found
+
+    return place
+
+
+def _file(path: Path) -> FileResponse:
+    """Reports open in the browser, in an origin of their own; everything else is saved."""
+    is_report = path.suffix == ".html"
+    headers = {"Content-Security-Policy": REPORT_POLICY} if is_report else {}
+    return FileResponse(
+        path,
+        media_type=TYPES.get(path.suffix, "application/octet-stream"),
+        filename=path.name,
+        content_disposition_type="inline" if is_report else "attachment",
+        headers=headers,
+    )

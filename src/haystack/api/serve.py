@@ -1,0 +1,38 @@
+"""Run the service: one process with one event loop. More would each watch the same runs and gain little on two cores."""
+
+from __future__ import annotations
+
+import socket
+
+from haystack.errors import ConfigError
+from haystack.runs.settings import ServiceSettings
+
+
+def serve(settings: ServiceSettings) -> None:
+    """Listen until told to stop (SIGTERM, SIGINT); runs under way go on, and are found again at the next start.
+
+    Raises
+    ------
+    ConfigError
+        when the address is taken, or `create_app` refuses.
+    """
+    import uvicorn
+
+    from haystack.api.app import create_app
+
+    app = create_app(settings)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from None
+        # Taken at once: the service is restarted often enough for a queue of clients to be waiting.
+        listener.listen(2048)
+        host, port = listener.getsockname()[:2]
+        print(f"HAYSTACK: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=75, lifespan="on"
+        )
+        uvicorn.Server(config).run(sockets=[listener])

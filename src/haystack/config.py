@@ -200,17 +200,37 @@ class TrainSettings(Section):
     """further hold-outs of training, besides retrieval.exclude"""
 
 
+class ModelDownload(Section):
+    """A checkpoint on the Hugging Face hub (rule download_stack_model, `haystack model download`)."""
+
+    repository: str = "arcinstitute/Stack-Large-Aligned"
+    """owner/name"""
+    revision: str = Field(pattern="^[0-9a-f]{40}$")
+    """commit of the repository, 40 hexadecimal digits: a branch or tag may change under you"""
+    checkpoint: str = "bc_large_aligned.ckpt"
+    """file name of the checkpoint"""
+    genes: str = "basecount_1000per_15000max.pkl"
+    """file name of the gene list"""
+    checkpoint_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """any other checkpoint is refused"""
+    genes_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """any other gene list is refused"""
+
+
 class ModelSettings(Section):
     """Which model predicts, and how it is run."""
 
     kind: Literal["stack", "no_change", "prompt_mean", "additive"] = "stack"
     """stack, or a baseline behind the same interface"""
     name: str = "demo_tiny"
-    """folder under results/model for a trained model, and the name in reports"""
+    """folder under results/model for a model that is trained or fetched, and the name in reports"""
     path: str | None = "resources/demo/model"
-    """folder with model.safetensors, config.json, genes.txt, provenance.json; null: results/model/{name}, from train"""
+    """folder with model.safetensors, config.json, genes.txt, provenance.json, also gs://bucket/folder, which is
+    copied to results/model/{name}; null: results/model/{name}, from train or download"""
     train: TrainSettings | None = None
     """train the model by the pipeline; needs path: null"""
+    download: ModelDownload | None = None
+    """fetch the model from the Hugging Face hub; needs path: null and offline: false"""
     steps: int = Field(default=5, ge=1, le=50)
     """T, steps of the mask-diffusion schedule"""
     prompt_ratio: float = Field(default=0.25, gt=0, lt=1)
@@ -230,9 +250,17 @@ class ModelSettings(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelSettings:
-        if self.kind == "stack" and (self.path is None) == (self.train is None):
-            raise ValueError("give either model.path (a finished model) or model.train with path: null")
+        given = [source for source in (self.path, self.train, self.download) if source is not None]
+        if self.kind == "stack" and len(given) != 1:
+            raise ValueError(
+                "give one of model.path (a finished model), model.train, model.download; the last two need path: null"
+            )
         return self
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether `path` is an address from which the model is copied first."""
+        return self.path is not None and "://" in self.path
 
 
 class DESettings(Section):

@@ -69,3 +69,24 @@ def test_offline_forbids_it_before_work_starts(public):
     output = pipeline.run(TARGET, ok=False)
     assert "offline: true" in output
     assert not pipeline.path("results").exists()
+
+
+MODEL_FILES = ("model.safetensors", "config.json", "genes.txt", "provenance.json")
+
+
+def test_model_at_an_address_is_copied(pipeline, served):
+    folder, address = served
+    for name in MODEL_FILES:
+        (folder / name).write_bytes(pipeline.path(f"resources/demo/model/{name}").read_bytes())
+    pipeline.set(model={"path": address, "name": "remote"})
+    pipeline.run("results/model/remote/provenance.json")
+    for name in MODEL_FILES:
+        assert pipeline.path(f"results/model/remote/{name}").read_bytes() == (folder / name).read_bytes()
+
+
+def test_model_of_the_hub_is_not_fetched_offline(pipeline):
+    pipeline.set(model={"path": None, "name": "large", "download": {"revision": "0" * 40}}, offline=True)
+    output = pipeline.run("all", ok=False)
+    assert "arcinstitute/Stack-Large-Aligned" in output
+    assert "offline: true" in output
+    assert not pipeline.path("results").exists()

@@ -11,6 +11,8 @@ rule train_model:
         "logs/model/{model}/train_model.log",
     benchmark:
         "results/benchmarks/train_model/{model}.tsv"
+    wildcard_constraints:
+        model=plan.trained_pattern,
     conda:
         "../envs/haystack.yaml"
     threads: 2
@@ -24,3 +26,24 @@ rule train_model:
         "Training the small STACK model {wildcards.model}; held-out cells are never seen"
     script:
         "../scripts/train_model.py"
+
+
+# Only with model.download (off by default, needs `offline: false`) or a model.path that is an address.
+rule download_stack_model:
+    output:
+        weights="results/model/{model}/model.safetensors",
+        config="results/model/{model}/config.json",
+        genes="results/model/{model}/genes.txt",
+        provenance="results/model/{model}/provenance.json",
+    log:
+        "logs/model/{model}/download_stack_model.log",
+    wildcard_constraints:
+        model=plan.fetched_pattern,
+    conda:
+        "../envs/haystack.yaml"
+    params:
+        source=plan.fetched_model,
+    message:
+        "Fetching the STACK model {wildcards.model}"
+    script:
+        "../scripts/download_stack_model.py"

@@ -11,9 +11,12 @@ from haystack.errors import ConfigError
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommands of this room."""
-    model = subparsers.add_parser("model", help="import or train a STACK model")
+    model = subparsers.add_parser("model", help="import, download or train a STACK model")
     kinds = model.add_subparsers(dest="model_command", required=True)
     _add_import(kinds.add_parser("import", help="turn an arc-stack checkpoint into a safe model folder"))
+    _add_download(
+        kinds.add_parser("download", help="fetch a checkpoint from the Hugging Face hub, or a folder from gs://")
+    )
     _add_train(kinds.add_parser("train", help="train a small model on the atlases of a config"))
     _add_generate(subparsers.add_parser("generate", help="generate cells from prompts with a model"))
 
@@ -25,6 +28,19 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint-sha256", help="refuse any other checkpoint")
     parser.add_argument("--genes-sha256", help="refuse any other gene list")
     parser.set_defaults(run=_import)
+
+
+def _add_download(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", help="repository of the hub (arcinstitute/Stack-Large-Aligned), or gs://bucket/folder"
+    )
+    parser.add_argument("--revision", help="commit of the repository, 40 hexadecimal digits")
+    parser.add_argument("--checkpoint", help="file name of the checkpoint (default: that of Stack-Large-Aligned)")
+    parser.add_argument("--genes", help="file name of the gene list (default: that of Stack-Large-Aligned)")
+    parser.add_argument("--checkpoint-sha256", help="refuse any other checkpoint")
+    parser.add_argument("--genes-sha256", help="refuse any other gene list")
+    parser.add_argument("--out", type=Path, required=True, help="model folder to write")
+    parser.set_defaults(run=_download)
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +72,21 @@ def _import(arguments: argparse.Namespace) -> int:
     import_checkpoint(
         arguments.checkpoint, arguments.genes, arguments.out, arguments.checkpoint_sha256, arguments.genes_sha256
     )
+    print(f"wrote {arguments.out}")
+    return 0
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from haystack.config import ModelDownload, validate
+    from haystack.inference.download import copy_model, download_stack_model
+
+    if "://" in arguments.source:
+        copy_model(arguments.source, arguments.out)
+    else:
+        names = ("revision", "checkpoint", "genes", "checkpoint_sha256", "genes_sha256")
+        given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+        download = validate(ModelDownload, {"repository": arguments.source, **given}, "haystack model download")
+        download_stack_model(download, arguments.out, offline=False)
     print(f"wrote {arguments.out}")
     return 0
 

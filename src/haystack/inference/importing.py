@@ -12,7 +12,7 @@ import numpy as np
 
 from haystack.errors import ModelError, nearest
 from haystack.files import sha256
-from haystack.inference.architecture import Architecture, build
+from haystack.inference.architecture import Architecture, build, without_initial_weights
 from haystack.inference.store import check_genes, check_tensors, save_model
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def import_checkpoint(
         raise ModelError(f"{genes}: {len(symbols)} genes, but the checkpoint's n_genes is {architecture.n_genes}")
     import torch
 
-    with torch.device("meta"):
+    with torch.device("meta"), without_initial_weights():
         network = build(architecture)
     tensors = {name: tensor.float() for name, tensor in tensors.items() if not name.startswith("mmd_loss.")}
     check_tensors(network, tensors, checkpoint)

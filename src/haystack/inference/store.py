@@ -101,13 +101,21 @@ def load_model(model_dir: str | Path, device: str = "auto", precision: str = "fp
     return model
 
 
+def check_folder(model_dir: str | Path) -> None:
+    """All files are there and have the hashes that provenance.json names, or a ModelError."""
+    folder = Path(model_dir)
+    provenance = _read_provenance(folder)
+    for name in provenance.files:
+        _check_hash(folder, name, provenance)
+
+
 def model_genes(model_dir: str | Path) -> list[str]:
     """Read the genes that a model knows, upper-case, in order."""
     path = Path(model_dir) / GENES
     try:
         genes = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise ModelError(f"{path}: no such file; a model folder holds {', '.join(_all_files())}. {REMAKE}") from None
+        raise ModelError(f"{path}: no such file; a model folder holds {', '.join(all_files())}. {REMAKE}") from None
     except UnicodeDecodeError:
         raise ModelError(f"{path}: not a text file with one gene symbol per line. {REMAKE}") from None
     check_genes(genes, path)
@@ -198,7 +206,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def _read_provenance(folder: Path) -> Provenance:
-    missing = [name for name in _all_files() if not (folder / name).is_file()]
+    missing = [name for name in all_files() if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"{folder}: not a whole model folder, lacks {', '.join(missing)}. {REMAKE}")
     return read_json(folder / PROVENANCE, Provenance)
@@ -250,5 +258,6 @@ def _arc_stack_version() -> str:
         raise MissingExtraError("stack", "Writing a STACK model") from None
 
 
-def _all_files() -> tuple[str, ...]:
+def all_files() -> tuple[str, ...]:
+    """Names of the files of a model folder; provenance.json, with the hashes of the others, comes last."""
     return WEIGHTS, CONFIG, GENES, PROVENANCE

@@ -41,8 +41,15 @@ def _files(plan: Plan) -> list[str]:
     named = dict.fromkeys(path for run in plan.runs.values() for path in tables(run.settings))
     problems = [f"{path}: no such file (named in the config)" for path in named if not Path(path).exists()]
     plan.training_atlases()
-    if plan.settings.model.path:
-        problems += [f"{path}: no such file (model.path)" for path in plan.model_files() if not Path(path).exists()]
+    model = plan.settings.model
+    absent = [path for path in plan.model_files() if not Path(path).exists()]
+    if model.download and plan.settings.offline and absent:
+        problems.append(
+            f"model.download: {absent[0]} is absent, and `offline: true` forbids fetching {model.download.repository}. "
+            "Set offline: false, or make the folder elsewhere with `haystack model download` and set model.path"
+        )
+    if model.path and not model.is_remote:
+        problems += [f"{path}: no such file (model.path)" for path in absent]
     return problems
 
 

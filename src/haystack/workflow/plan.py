@@ -53,6 +53,18 @@ class Plan:
         """Regular expression for atlases that can be fetched into `resources/atlases`; may match nothing."""
         return "|".join(re.escape(name) for name in self._downloads()) or "(?!)"
 
+    @property
+    def trained_pattern(self) -> str:
+        """Regular expression for the model that the pipeline trains; may match nothing."""
+        model = self.settings.model
+        return re.escape(model.name) if model.train else "(?!)"
+
+    @property
+    def fetched_pattern(self) -> str:
+        """Regular expression for the model that the pipeline fetches; may match nothing."""
+        model = self.settings.model
+        return re.escape(model.name) if model.download or model.is_remote else "(?!)"
+
     def _downloads(self) -> dict[str, str]:
         """File name in `resources/atlases` -> name of the atlas that can be fetched."""
         folder = Path("resources/atlases")
@@ -105,6 +117,12 @@ class Plan:
         train = self.settings.model.train
         return train.model_dump(mode="json") if train else None
 
+    def fetched_model(self, wildcards: Any = None) -> dict[str, Any]:
+        """Where the model is fetched from."""
+        model = self.settings.model
+        download = model.download.model_dump(mode="json") if model.download else None
+        return {"download": download, "path": model.path, "offline": self.settings.offline}
+
     def holdouts(self, wildcards: Any = None) -> list[dict[str, Any]]:
         """Cells that the model may not see in training: those that any run holds out."""
         filters = [item.model_dump(mode="json") for run in self.runs.values() for item in run.settings.holdouts]
@@ -147,7 +165,7 @@ class Plan:
         model = self.settings.model
         if model.kind != "stack":
             return None
-        return Path(model.path) if model.path else Path("results/model") / model.name
+        return Path(model.path) if model.path and not model.is_remote else Path("results/model") / model.name
 
     def model_files(self, wildcards: Any = None) -> list[str]:
         """The model's files; none for a baseline."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from haystack.api.app import create_app
-    from haystack.api.serve import serve
+    from haystack.api.server import serve
 
-_HOME = {"create_app": "app", "serve": "serve"}
+_HOME = {"create_app": "app", "serve": "server"}
 
 __all__ = ["create_app", "serve"]
 

@@ -34,7 +34,7 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
     Parameters
     ----------
     settings
-        of the service; checked as `check_identity` says.
+        of the service; checked as `open_identity` says.
     service
         the runs; None: opened here, looked after while the app runs, and closed with it.
 

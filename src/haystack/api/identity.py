@@ -1,7 +1,7 @@
 """Who is asking: Google's Identity-Aware Proxy signs a token for every request, and only that signature is believed.
 
-The plain headers `X-Goog-Authenticated-User-Email` and `-Id` can be set by anyone who reaches the service past the proxy:
-they are never read. Source of the rules: Google Cloud, "Securing your app with signed headers".
+The plain headers `X-Goog-Authenticated-User-Email` and `-Id` can be set by anyone who reaches the service past the
+proxy: they are never read. Source of the rules: Google Cloud, "Securing your app with signed headers".
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Identity(Protocol):
 
 
 class DebugIdentity:
-    """Everyone is the same user. For development on one machine: see `haystack.api.serve.check_identity`."""
+    """Everyone is the same user. For development on one machine: see `haystack.api.app.open_identity`."""
 
     def __init__(self, email: str, admins: frozenset[str]) -> None:
         self.user = User(email.lower(), email.lower() in admins)

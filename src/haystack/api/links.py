@@ -1,4 +1,4 @@
-"""Links to result files on this machine: signed, for a limited time, without sign-in (as signed links of a bucket are)."""
+"""Links to result files on this machine: signed, for a limited time, without sign-in, as those of a bucket are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run the service: one process with one event loop. More would each watch the same runs and gain little on two cores."""
+"""Run the service: one process with one event loop, which is enough (benchmarks/service.py)."""
 
 from __future__ import annotations
 

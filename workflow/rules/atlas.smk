@@ -29,6 +29,8 @@ rule harmonize_atlas:
         "results/benchmarks/harmonize_atlas/{atlas}.tsv"
     conda:
         "../envs/haystack.yaml"
+    resources:
+        googlebatch_labels=plan.labels("index"),
     params:
         entry=plan.atlas_entry,
         code=plan.code("atlas"),

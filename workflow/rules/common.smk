@@ -1,6 +1,6 @@
 from haystack.workflow import open_plan, write_summary_of_failures
 
-plan = open_plan(config, check=workflow.is_main_process)
+plan = open_plan(config, workflow)
 
 
 wildcard_constraints:

@@ -58,6 +58,8 @@ rule stack_inference:
     conda:
         "../envs/haystack.yaml"
     threads: 2
+    resources:
+        googlebatch_labels=plan.labels("inference"),
     params:
         settings=plan.get("model", "seed"),
         model_dir=plan.model_dir(),

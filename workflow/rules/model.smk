@@ -16,6 +16,8 @@ rule train_model:
     conda:
         "../envs/haystack.yaml"
     threads: 2
+    resources:
+        googlebatch_labels=plan.labels("training"),
     params:
         train=plan.training,
         entries=plan.atlas_entries(),

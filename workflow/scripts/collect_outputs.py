@@ -5,7 +5,7 @@ if "snakemake" in globals():
 
     from haystack.config import Settings
     from haystack.report import collect_outputs
-    from haystack.workflow import entries, script_logging
+    from haystack.workflow import address, benchmarks, entries, given, script_logging
 
     with script_logging(snakemake):
         collect_outputs(
@@ -14,8 +14,9 @@ if "snakemake" in globals():
             decision=Path(snakemake.input.decisions[-1]),
             settings=Settings.model_validate(snakemake.params.settings),
             atlases=entries(snakemake.params.entries),
-            inputs=snakemake.params.checksums,
-            benchmarks=Path("results/benchmarks"),
+            inputs={name: given(path, snakemake.input) for name, path in snakemake.params.checksums.items()},
+            addresses={name: address(path) for name, path in snakemake.params.checksums.items()},
+            benchmarks=benchmarks(snakemake),
             out_predictions=Path(snakemake.output.predictions),
             out_log=Path(snakemake.output.log),
             out_de=Path(snakemake.output.de),

@@ -6,7 +6,7 @@ if "snakemake" in globals():
     from haystack.workflow import entries, script_logging
 
     with script_logging(snakemake):
-        atlases = entries(snakemake.params.entries)
+        atlases = entries(snakemake.params.entries, snakemake.input)
         write_prompts(
             query=snakemake.input.query,
             candidates=snakemake.input.candidates,

@@ -2,13 +2,13 @@
 
 if "snakemake" in globals():
     from haystack.atlas import harmonize_atlas
-    from haystack.config import AtlasEntry
-    from haystack.workflow import script_logging
+    from haystack.workflow import entries, script_logging
 
     with script_logging(snakemake):
+        name = snakemake.wildcards.atlas
         harmonize_atlas(
-            name=snakemake.wildcards.atlas,
-            entry=AtlasEntry.model_validate(snakemake.params.entry),
+            name=name,
+            entry=entries({name: snakemake.params.entry}, snakemake.input)[name],
             out_cells=snakemake.output.cells,
             out_mapping=snakemake.output.mapping,
         )

@@ -1,6 +1,8 @@
 """Predict the query cells under every prompt of one iteration, with one load of the model."""
 
 if "snakemake" in globals():
+    from pathlib import Path
+
     from haystack.config import Settings
     from haystack.inference import run_inference
     from haystack.workflow import script_logging
@@ -8,7 +10,7 @@ if "snakemake" in globals():
     with script_logging(snakemake):
         settings = Settings.model_validate(snakemake.params.settings)
         run_inference(
-            model_dir=snakemake.params.model_dir,
+            model_dir=Path(snakemake.input.model[0]).parent if snakemake.input.model else None,
             cells=snakemake.input.cells,
             out=snakemake.output.predictions,
             settings=settings.model,

@@ -8,10 +8,11 @@ if "snakemake" in globals():
 
     with script_logging(snakemake):
         runs = list(snakemake.params.runs.items())
-        report_failures(runs, Path("results"))  # removes the pages of runs that are well again
+        results = Path(snakemake.output.tsv).parent
+        report_failures(runs, results)  # removes the pages of runs that are well again
         summarize_runs(
             runs=runs,
-            results_dir=Path("results"),
+            results_dir=results,
             out_tsv=Path(snakemake.output.tsv),
             out_html=Path(snakemake.output.html),
         )

@@ -9,8 +9,9 @@ if "snakemake" in globals():
 
     with script_logging(snakemake):
         settings = TrainSettings.model_validate(snakemake.params.train)
+        atlases = entries(snakemake.params.entries, snakemake.input)
         train_model(
-            atlases={name: entries(snakemake.params.entries)[name] for name in settings.atlases},
+            atlases={name: atlases[name] for name in settings.atlases},
             cells=dict(zip(settings.atlases, snakemake.input.cells, strict=True)),
             out_dir=Path(snakemake.output.weights).parent,
             settings=settings,

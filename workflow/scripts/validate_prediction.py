@@ -6,7 +6,7 @@ if "snakemake" in globals():
     from haystack.workflow import entries, script_logging
 
     with script_logging(snakemake):
-        atlases = entries(snakemake.params.entries)
+        atlases = entries(snakemake.params.entries, snakemake.input)
         validate_prediction(
             query=snakemake.input.query,
             predictions=snakemake.input.predictions,

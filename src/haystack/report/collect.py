@@ -47,6 +47,7 @@ def collect_outputs(
     out_de: Path,
     out_enrichment: Path,
     validation: Path | None = None,
+    addresses: Mapping[str, str] | None = None,
 ) -> None:
     """Write what stands for a finished run.
 
@@ -66,6 +67,8 @@ def collect_outputs(
         folder with Snakemake's `{stage}/{run_id}.iter_{iteration}.tsv`; what is absent is left out.
     validation
         `validation.json`, where the config names the measured truth.
+    addresses
+        name -> how the log names an input, where the file read is a copy of one in a bucket.
 
     Raises
     ------
@@ -100,7 +103,10 @@ def collect_outputs(
         versions=package_versions(),
         inference=facts,
         atlases=_atlas_logs(best, atlases),
-        inputs={name: checksum(path) for name, path in inputs.items()},
+        inputs={
+            name: checksum(path).model_copy(update={"path": (addresses or {}).get(name, str(path))})
+            for name, path in inputs.items()
+        },
         outputs=_output_checksums(run_dir, iterations, {out_de, out_enrichment, out_predictions}),
         licences=licences(settings.model.kind),
         timing=read_timing(Path(benchmarks), run_id),

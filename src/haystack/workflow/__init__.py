@@ -4,7 +4,17 @@ Everything here is light (standard library and pydantic) until a check or a job 
 """
 
 from haystack.workflow.plan import Plan, entries
-from haystack.workflow.scripts import script_logging
+from haystack.workflow.remote import address, given
+from haystack.workflow.scripts import benchmarks, script_logging
 from haystack.workflow.start import open_plan, write_summary_of_failures
 
-__all__ = ["Plan", "entries", "open_plan", "script_logging", "write_summary_of_failures"]
+__all__ = [
+    "Plan",
+    "address",
+    "benchmarks",
+    "entries",
+    "given",
+    "open_plan",
+    "script_logging",
+    "write_summary_of_failures",
+]

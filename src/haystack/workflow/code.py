@@ -26,6 +26,16 @@ def code_hash(*packages: str) -> str:
     return digest.hexdigest()[:12]
 
 
+@cache
+def package_hash() -> str:
+    """First 12 hex digits of the SHA-256 over all modules and templates: equal on all machines of a run."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*")):
+        if path.suffix in {".py", ".j2", ".js", ".css"} and "_resources" not in path.parts:
+            digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
 def _closure(packages: Sequence[str]) -> set[str]:
     found: set[str] = set()
     todo = list(packages)

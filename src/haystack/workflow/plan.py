@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,10 @@ from haystack.contracts import Decision, read_json
 from haystack.errors import ConfigError
 from haystack.runs import Run, read_runs
 from haystack.workflow.code import code_hash
+from haystack.workflow.remote import fetched, local_copy
 
+ONLY = "HAYSTACK_RUNS"
+"""environment variable with the ids of the runs that a coordinator works on, spaces between; set by `haystack batch`"""
 MODEL_FILES = ("model.safetensors", "config.json", "genes.txt", "provenance.json")
 
 
@@ -26,10 +30,25 @@ class Wildcards(Protocol):
 class Plan:
     """The validated config, turned into what rules ask for. `plan` in the Snakefile."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], storage: str | None = None, only: Sequence[str] = ()) -> None:
+        self.storage = storage
+        """prefix of the default storage that rules' files lie under (gs://bucket/folder); None: this machine's disk"""
+        self.grouped: Callable[[], bool] = lambda: False
+        """whether jobs of several runs may share a group, and one label with it"""
         self.settings = load_settings(config)
         self.atlases = load_atlases(self.settings)
-        self.runs: dict[str, Run] = {run.run_id: run for run in read_runs(config, self.settings)}
+        self.table: dict[str, Run] = {run.run_id: run for run in read_runs(config, self.settings)}
+        """all runs: what they share (a model's hold-outs, the summary) counts them all"""
+        unknown = [run_id for run_id in only if run_id not in self.table]
+        if unknown:
+            raise ConfigError(f"{self.settings.runs}: no run '{unknown[0]}' (asked for by {ONLY})")
+        self.runs = {run_id: self.table[run_id] for run_id in only} if only else self.table
+        """those to work on: all, or one chunk"""
+
+    @property
+    def bucket(self) -> str | None:
+        """The storage's prefix where that is in Google Cloud Storage."""
+        return self.storage if self.storage and self.storage.startswith("gs://") else None
 
     # -- wildcards ---------------------------------------------------------------------------------------------------
 
@@ -94,8 +113,8 @@ class Plan:
         return self.runs[wildcards.run_id].settings.model_dump(mode="json")
 
     def questions(self) -> dict[str, str]:
-        """run_id -> question, in the order of the table."""
-        return {run.run_id: run.query for run in self.runs.values()}
+        """run_id -> question, in the order of the whole table."""
+        return {run.run_id: run.query for run in self.table.values()}
 
     def validation(self, wildcards: Wildcards) -> list[str]:
         """`validation.json`, where the run names the measured truth."""
@@ -125,7 +144,7 @@ class Plan:
 
     def holdouts(self, wildcards: Any = None) -> list[dict[str, Any]]:
         """Cells that the model may not see in training: those that any run holds out."""
-        filters = [item.model_dump(mode="json") for run in self.runs.values() for item in run.settings.holdouts]
+        filters = [item.model_dump(mode="json") for run in self.table.values() for item in run.settings.holdouts]
         return [item for i, item in enumerate(filters) if item not in filters[:i]]
 
     def atlas_entry(self, wildcards: Any) -> dict[str, Any]:
@@ -145,16 +164,42 @@ class Plan:
         """Hash of the modules (and their tables) that a rule runs, so that editing the science reruns it."""
         return code_hash(*packages)
 
+    def labels(self, component: str) -> Callable[[Any], str]:
+        """A resource function: labels of the rule's job on Google Batch, by which a cancelled run's jobs are found."""
+
+        def labels_of_job(wildcards: Any) -> str:
+            from haystack.gcp.names import COMPONENT_LABEL, RUN_LABEL, label_value
+
+            run_id = None if self.grouped() else getattr(wildcards, "run_id", None)
+            shared = os.environ.get("HAYSTACK_RUN_ID", "shared")
+            return f"{RUN_LABEL}={label_value(run_id or shared)},{COMPONENT_LABEL}={component}"
+
+        return labels_of_job
+
     # -- inputs ------------------------------------------------------------------------------------------------------
 
     def atlas_file(self, wildcards: Any) -> list[str]:
         """The atlas itself, and the corrected labels where a person wrote some; nothing for a remote atlas."""
         entry = self.atlases[wildcards.atlas]
-        return _local(entry.path) + ([entry.mapping] if entry.mapping else [])
+        return self._inputs(entry.path) + ([entry.mapping] if entry.mapping else [])
 
     def atlas_files(self, wildcards: Any = None) -> list[str]:
         """All local atlases in use."""
-        return [path for entry in self.atlases.values() for path in _local(entry.path)]
+        return [path for entry in self.atlases.values() for path in self._inputs(entry.path)]
+
+    def _inputs(self, path: str) -> list[str]:
+        """An atlas as input of a rule: nothing if it is read in place from a bucket.
+
+        With default storage an absolute path is where a bucket is mounted, on the coordinator only: marked as local,
+        it keeps the job there.
+        """
+        if "://" in path:
+            return []
+        if self.storage is not None and Path(path).is_absolute():
+            from snakemake.io import local
+
+            return [local(path)]
+        return [path]
 
     def cells_tables(self, wildcards: Any = None) -> list[str]:
         """Harmonised cells of all atlases in use."""
@@ -165,7 +210,7 @@ class Plan:
         model = self.settings.model
         if model.kind != "stack":
             return None
-        return Path(model.path) if model.path and not model.is_remote else Path("results/model") / model.name
+        return Path(model.path) if model.path else Path("results/model") / model.name
 
     def model_files(self, wildcards: Any = None) -> list[str]:
         """The model's files; none for a baseline."""
@@ -178,7 +223,7 @@ class Plan:
 
     def training_files(self, wildcards: Any = None) -> list[str]:
         """Local atlases that the model is trained on."""
-        return [path for name in self.training_atlases() for path in _local(self.atlases[name].path)]
+        return [path for name in self.training_atlases() for path in self._inputs(self.atlases[name].path)]
 
     def training_atlases(self) -> list[str]:
         """Names of the atlases that the model is trained on."""
@@ -195,6 +240,18 @@ class Plan:
     def library_files(self, wildcards: Wildcards) -> list[str]:
         """Gene set libraries, and the regulon and network tables where given."""
         return tables(self.runs[wildcards.run_id].settings)
+
+    def named_files(self) -> list[str]:
+        """Files of this machine that rules read, but for atlases: tables, the model, corrected labels."""
+        libraries = [path for run in self.runs.values() for path in tables(run.settings)]
+        given = self.model_files() if self.settings.model.path and not self.settings.model.is_remote else []
+        mappings = [entry.mapping for entry in self.atlases.values() if entry.mapping]
+        return list(dict.fromkeys([*libraries, *given, *mappings]))
+
+    def sources(self) -> list[str]:
+        """Files that every machine reads beside the config: the table of runs, the list of atlases."""
+        named = [self.settings.runs, self.settings.atlases]
+        return [path for path in named if isinstance(path, str) and "\n" not in path and Path(path).is_file()]
 
     def literature(self, wildcards: Wildcards) -> list[str]:
         """`literature.json` of the iteration, where the run searches papers."""
@@ -220,7 +277,8 @@ class Plan:
         """An input function: the file `name` of every iteration, until a checkpoint says stop."""
 
         def files(wildcards: Wildcards) -> list[str]:
-            return [f"{path.parent.as_posix()}/{name}" for path in _decisions(checkpoints, wildcards)]
+            n = len(_decisions(checkpoints, wildcards))
+            return [f"results/runs/{wildcards.run_id}/iter_{i}/{name}" for i in range(1, n + 1)]
 
         return files
 
@@ -228,19 +286,18 @@ class Plan:
         """An input function: the file `name` of the best iteration (the first, where none could be scored)."""
 
         def file(wildcards: Wildcards) -> str:
-            last = _decisions(checkpoints, wildcards)[-1]
-            best = read_json(last, Decision).best_iteration or 1
+            best = _decisions(checkpoints, wildcards)[-1].best_iteration or 1
             return f"results/runs/{wildcards.run_id}/iter_{best}/{name}"
 
         return file
 
 
-def _decisions(checkpoints: Any, wildcards: Wildcards) -> list[Path]:
+def _decisions(checkpoints: Any, wildcards: Wildcards) -> list[Decision]:
     """Walk the checkpoints of a run until one says stop."""
-    found: list[Path] = []
-    while not found or read_json(found[-1], Decision).continue_:
+    found: list[Decision] = []
+    while not found or found[-1].continue_:
         job = checkpoints.decide.get(run_id=wildcards.run_id, iteration=len(found) + 1)
-        found.append(Path(str(job.output.decision)))
+        found.append(read_json(fetched(job.output.decision), Decision))
     return found
 
 
@@ -250,10 +307,11 @@ def tables(settings: Settings) -> list[str]:
     return [*settings.enrichment.libraries.values(), *(path for path in optional if path)]
 
 
-def _local(path: str) -> list[str]:
-    return [] if "://" in path else [path]
-
-
-def entries(plain: dict[str, dict[str, Any]]) -> dict[str, AtlasEntry]:
-    """Atlas entries from a rule's params."""
-    return {name: AtlasEntry.model_validate(entry) for name, entry in plain.items()}
+def entries(plain: dict[str, dict[str, Any]], files: Iterable[str] = ()) -> dict[str, AtlasEntry]:
+    """Atlas entries from a rule's params, with paths among the rule's `files` (local copies under default storage)."""
+    found = {}
+    given = list(files)
+    for name, values in plain.items():
+        placed = {key: local_copy(values[key], given) for key in ("path", "mapping") if values.get(key)}
+        found[name] = AtlasEntry.model_validate({**values, **placed})
+    return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from haystack.errors import HaystackError
+from haystack.workflow.remote import bucket, forget_failure, keep_beside_results, results_root
 
 
 @contextmanager
@@ -42,6 +43,21 @@ def script_logging(snakemake: Any) -> Iterator[logging.Logger]:
     finally:
         root.removeHandler(handler)
         handler.close()
+        keep_beside_results(snakemake.log[0])
+
+
+def benchmarks(snakemake: Any) -> Path:
+    """The folder with the benchmark files of the job's run; under default storage they are copied there first."""
+    folder = results_root(snakemake.output[0]) / "results/benchmarks"
+    if storage := bucket():
+        from haystack.gcp.storage import download, list_objects
+
+        names = (f"/{snakemake.wildcards.run_id}.tsv", f"/{snakemake.wildcards.run_id}.iter_")
+        place = f"{storage}/results/benchmarks/"
+        for uri in list_objects(place):
+            if any(name in uri for name in names):
+                download(uri, folder / uri.removeprefix(place))
+    return folder
 
 
 def _failure_path(snakemake: Any) -> Path | None:
@@ -68,9 +84,12 @@ def _record_failure(snakemake: Any, error_type: str, message: str) -> None:
             log=str(snakemake.log[0]),
         ),
     )
+    keep_beside_results(path)
 
 
 def _clear_failure(snakemake: Any) -> None:
     path = _failure_path(snakemake)
+    if path and bucket():
+        forget_failure(path, snakemake.rule)
     if path and path.exists() and json.loads(path.read_text(encoding="utf-8")).get("rule") == snakemake.rule:
         path.unlink()

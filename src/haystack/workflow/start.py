@@ -8,33 +8,67 @@ from pathlib import Path
 from typing import Any
 
 from haystack.errors import HaystackError
+from haystack.gcp.checks import check_cloud
 from haystack.workflow.checks import check_plan
 from haystack.workflow.locks import clear_stale_locks
-from haystack.workflow.plan import Plan
+from haystack.workflow.plan import ONLY, Plan
+from haystack.workflow.remote import declare_code, declare_storage
 
 
-def open_plan(config: dict[str, Any], *, check: bool) -> Plan:
-    """Validate the config and, in the main process, check all inputs. Errors become one clear WorkflowError."""
+def open_plan(config: dict[str, Any], workflow: Any) -> Plan:
+    """Validate the config and, in the main process, check all inputs. Errors become one clear WorkflowError.
+
+    Parameters
+    ----------
+    config
+        Snakemake's config.
+    workflow
+        Snakemake's workflow: says whether this is the main process, and where files lie.
+    """
     from snakemake.exceptions import WorkflowError
 
     try:
-        plan = Plan(config)
-        if check:
+        storage = declare_storage(workflow)
+        if storage:
+            declare_code(workflow)
+        plan = Plan(config, storage=storage, only=os.environ.get(ONLY, "").split())
+        plan.grouped = lambda: bool(workflow.group_settings and workflow.group_settings.overwrite_groups)
+        if workflow.is_main_process:
+            if plan.bucket:
+                check_cloud(plan.bucket, _arguments())
             check_plan(plan, keep_going=_keep_going())
             clear_stale_locks(Path.cwd())
+            if plan.bucket:
+                _prepare_bucket(plan, plan.bucket, workflow)
     except HaystackError as error:
         raise WorkflowError(str(error)) from None
     return plan
 
 
+def _prepare_bucket(plan: Plan, prefix: str, workflow: Any) -> None:
+    """What a coordinator does before it plans: bring files that rules read, and take up Snakemake's records."""
+    from haystack.gcp.records import take_up_records
+    from haystack.gcp.staging import stage_files
+
+    # Snakemake sends the config files to workers, but not what they name.
+    workflow.configfiles.extend(path for path in plan.sources() if path not in workflow.configfiles)
+    stage_files(plan.named_files(), prefix)
+    take_up_records(Path.cwd() / ".snakemake", prefix, plan.run_ids)
+
+
 def _keep_going() -> bool:
     """Whether this Snakemake was started with --keep-going, on the command line or by a profile."""
+    return bool(getattr(_arguments(), "keep_going", False))
+
+
+def _arguments() -> Any:
+    """What this Snakemake was started with, on the command line or by a profile; None for a program that calls it."""
     from snakemake.cli import parse_args
 
     if Path(sys.argv[0]).stem not in {"snakemake", "__main__"}:
-        return False
+        return None
     _, args = parse_args(sys.argv[1:])
-    return bool(args.keep_going)
+    return args
 
 
 def write_summary_of_failures(plan: Plan) -> None:

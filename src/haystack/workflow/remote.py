@@ -1,0 +1,131 @@
+"""Runs whose files lie in a bucket and whose jobs run on other machines (profiles/gcp).
+
+With Snakemake's default storage every path of a rule stands for an object `{prefix}/{path}`; a job reads and writes
+local copies under `.snakemake/storage`. The prefix travels to scripts in the environment, because they know only the
+paths of their own rule.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+STORAGE = "HAYSTACK_STORAGE"
+"""environment variable: prefix of the default storage, without a slash at its end"""
+CODE = "HAYSTACK_CODE"
+"""environment variable: hash of the package that the coordinator runs; workers compare it with theirs"""
+
+
+def declare_storage(workflow: Any) -> str | None:
+    """Tell scripts of this process where files lie; the prefix (None: this machine's own file system)."""
+    settings = workflow.storage_settings
+    prefix = settings.default_storage_prefix if settings and settings.default_storage_provider else None
+    if prefix:
+        os.environ[STORAGE] = prefix.rstrip("/")
+    else:
+        os.environ.pop(STORAGE, None)
+    return storage_prefix()
+
+
+def storage_prefix() -> str | None:
+    """Prefix of the default storage, such as `gs://bucket/folder`; None without one."""
+    return os.environ.get(STORAGE) or None
+
+
+def bucket() -> str | None:
+    """The prefix, if it is in Google Cloud Storage: what is no output of a rule is kept there too (logs, failures)."""
+    prefix = storage_prefix()
+    return prefix if prefix and prefix.startswith("gs://") else None
+
+
+def declare_code(workflow: Any) -> None:
+    """On the coordinator: send the package's hash along with every job. On a worker: refuse if it differs.
+
+    Raises
+    ------
+    ConfigError
+        when this worker's image holds another version of the package than the coordinator.
+    """
+    from haystack.errors import ConfigError
+    from haystack.workflow.code import package_hash
+
+    if workflow.is_main_process:
+        os.environ[CODE] = package_hash()
+        workflow.register_envvars(CODE)
+    elif workflow.remote_exec:
+        workflow.register_envvars(CODE)
+        wanted, own = os.environ[CODE], package_hash()
+        if wanted != own:
+            raise ConfigError(
+                f"this worker's image holds another haystack package (hash {own}) than the coordinator (hash {wanted}) "
+                "and would compute something else under the same name. Build and push all images from one commit: "
+                "docker/build.sh --push"
+            )
+
+
+def local_copy(path: str, files: Iterable[str]) -> str:
+    """The file among `files` that stands for `path`: its local copy under default storage, otherwise itself."""
+    wanted = os.path.normpath(path)
+    for file in map(str, files):
+        if file == path or os.path.normpath(file) == wanted or file.endswith(f"/{wanted}"):
+            return file
+    return path
+
+
+def given(path: str, files: Iterable[str]) -> str:
+    """The local copy of a file among a rule's files; its address where the rule has none."""
+    found = local_copy(path, files)
+    return address(path) if found == path else found
+
+
+def keep_beside_results(path: str | Path) -> None:
+    """Copy a file that is no output (a log, a failure) into the bucket, at the same path; nothing without a bucket."""
+    if (prefix := bucket()) and Path(path).exists():
+        from haystack.gcp.storage import upload
+
+        relative = str(path).removeprefix(f"{results_root(str(path)).as_posix()}/")
+        upload(path, f"{prefix}/{relative}")
+
+
+def forget_failure(path: Path, rule: str) -> None:
+    """Delete a run's failure in the bucket, if it is of this rule: the rule has done its work now."""
+    from haystack.gcp.errors import MissingObjectError
+    from haystack.gcp.storage import delete, read_bytes
+
+    uri = f"{bucket()}/{path.as_posix()}"
+    try:
+        kept = json.loads(read_bytes(uri)[0])
+    except MissingObjectError:
+        return
+    if kept.get("rule") == rule:
+        delete(uri)
+
+
+def fetched(file: Any) -> Path:
+    """Path of an output; under default storage it is copied from the bucket if this machine has no copy."""
+    path = Path(str(file))
+    prefix = storage_prefix()
+    if prefix and not path.exists():
+        from haystack.gcp.storage import download
+
+        below = path.relative_to(results_root(str(file)))
+        download(f"{prefix}/{below.as_posix()}", path)
+    return path
+
+
+def results_root(file: str) -> Path:
+    """The folder under which `results/` lies for this job, from one of its files: `.` without default storage."""
+    prefix = storage_prefix()
+    below = prefix.split("://", 1)[1] + "/" if prefix else None
+    if below and below in str(file):
+        return Path(str(file).partition(below)[0] + below)
+    return Path()
+
+
+def address(path: str) -> str:
+    """How a log names a file: its address in the bucket under default storage, otherwise its path."""
+    prefix = storage_prefix()
+    return f"{prefix}/{os.path.normpath(path)}" if prefix and "://" not in path and not os.path.isabs(path) else path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import resource
 import sys
@@ -115,6 +116,7 @@ def _run(
         genes = genes or [str(name).upper() for name in data.var_names]
         predictions = predict_baseline(settings.kind, data, genes, seed)
     clock.lap("generate")
+    predictions.uns["inference"] = json.dumps(facts(settings, model))
     write_predictions(out, predictions)
     clock.lap("write")
     return _report(settings, model, predictions, clock.seconds)
@@ -279,6 +281,19 @@ def _assemble(parts: list[_Part], genes: list[str], measured: np.ndarray) -> ad.
     return ad.AnnData(X=matrix, obs=obs, var=var, layers={"mean": mean})
 
 
+def facts(settings: ModelSettings, model: Model | None) -> dict[str, Any]:
+    """What predicted, on what, in which precision: the same for the same job, so it is kept with the predictions."""
+    known: dict[str, Any] = {"kind": settings.kind, "device": "cpu", "precision": "fp32"}
+    if model is not None:
+        import torch
+
+        known |= {"device": str(model.device), "precision": settings.precision, "torch": torch.__version__}
+        known |= {"steps": settings.steps, "generations": settings.generations}
+        if model.device.type == "cuda":
+            known["card"] = torch.cuda.get_device_name(model.device)
+    return known
+
+
 class _Clock:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -295,9 +310,7 @@ def _report(
 ) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     report: dict[str, Any] = {
-        "kind": settings.kind,
-        "device": str(model.device) if model else "cpu",
-        "precision": settings.precision if model else "fp32",
+        **facts(settings, model),
         "seconds": seconds,
         "cells": predictions.n_obs,
         "cells_per_second": round(predictions.n_obs / max(seconds["generate"], 1e-9), 1),

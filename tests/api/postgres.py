@@ -49,13 +49,16 @@ def postgres_server() -> Iterator[str]:
         if made.returncode:
             raise RuntimeError(made.stderr)
         port = _free_port()
-        options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off", "max_connections": "200"}
-        server = subprocess.Popen(
-            [found / "postgres", "-D", data, "-p", str(port), *(f"-c{name}={value}" for name, value in options.items())],
-            stdout=subprocess.DEVNULL,
-            stderr=(folder / "log").open("w"),
-            **as_user,
-        )
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "max_connections": "200",
+        }
+        command = [found / "postgres", "-D", data, "-p", str(port)]
+        command += [f"-c{name}={value}" for name, value in options.items()]
+        with (folder / "log").open("w") as log:
+            server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, **as_user)
         try:
             _wait_for(found, port, server, folder / "log")
             yield f"postgresql://haystack@127.0.0.1:{port}/postgres"

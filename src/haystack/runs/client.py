@@ -9,10 +9,16 @@ from urllib.parse import urlsplit
 
 from haystack.errors import ConfigError
 from haystack.runs.errors import ServiceUnavailableError
-from haystack.runs.models import FILES, RUN_ID
+from haystack.runs.models import RUN_ID, FileName
 
 TOKEN = "HAYSTACK_TOKEN"  # noqa: S105 (the name of a variable)
-LINKS = {"anndata_url": "predictions", "report_url": "report", "log_url": "log"}
+LINKS: dict[str, FileName] = {
+    "anndata_url": "predictions",
+    "report_url": "report",
+    "log_url": "log",
+    "de_url": "de",
+    "enrichment_url": "enrichment",
+}
 """field of a result -> file"""
 
 
@@ -166,7 +172,7 @@ class LocalRuns:
     def result(self, run_id: str) -> dict[str, Any]:
         """What it found; files as paths."""
         found = self.service.result(self.user, checked(run_id)).model_dump(mode="json")
-        places = {field: self.service.locate(self.user, run_id, name) for field, name in LINKS.items() if name in FILES}
+        places = {field: self.service.locate(self.user, run_id, name) for field, name in LINKS.items()}
         return {"run_id": run_id, **found, **{field: str(place) if place else None for field, place in places.items()}}
 
     def cancel(self, run_id: str) -> dict[str, Any]:

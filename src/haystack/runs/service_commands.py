@@ -164,7 +164,7 @@ def run_status(args: argparse.Namespace) -> int:
     with _runs(args) as runs:
         run = runs.status(args.run_id)
     lines = [f"{run['run_id']}: {run['message']}", run["query"]]
-    lines += [f"  iteration {item['iteration']}: {_number(item['score'])}" for item in run["grounding_scores"]]
+    lines += [f"  iteration {number}: {_number(score)}" for number, score in enumerate(run["grounding_scores"], 1)]
     _print(args, run, "\n".join(lines))
     return 0
 
@@ -188,6 +188,7 @@ def run_result(args: argparse.Namespace) -> int:
         "report": found["report_url"],
         "cells": found["anndata_url"],
         "log": found["log_url"],
+        "tables": " ".join(found[name] for name in ("de_url", "enrichment_url") if found[name]),
     }
     _print(args, found, "\n".join(f"{name + ':':15}{value}" for name, value in rows.items()))
     return 0

@@ -47,6 +47,7 @@ STAGES = {
     "summarize_runs": Phase.OUTPUT_GENERATION,
 }
 """rule -> phase that people are shown"""
+TERMINATIONS = {"threshold_reached", "plateau", "max_iterations", "candidates_exhausted"}
 SHORT = (
     *("run_id", "user_email", "query", "seed", "status", "phase", "iteration", "max_iterations", "scores", "config"),
     *("control_strategy", "control_strategy_effective", "final_score", "termination_reason", "error_message"),
@@ -254,8 +255,9 @@ class RunStore:
                 .values(**to_row({**values, "updated_at": utc_now()}), version=run.version + 1)
             )
             with self._writing() as connection:
-                if connection.execute(statement).rowcount:
-                    return self.get(run_id)
+                written = connection.execute(statement).rowcount
+            if written:
+                return self.get(run_id)
         raise StoreError(f"run '{run_id}': other writers were faster {RETRIES} times")
 
     def record_events(self, run_id: str, events: list[WorkflowEvent], events_read: int) -> RunRecord:
@@ -348,11 +350,8 @@ def _told_by(event: WorkflowEvent, run: RunRecord) -> Change:
         others = [score for score in run.scores if score.iteration != event.iteration]
         scored = ScoreRecord(iteration=event.iteration, score=event.score)
         change["scores"] = sorted([*others, scored], key=lambda score: score.iteration)
-    elif event.event == "run_finished" and event.reason in set(TERMINATIONS):
+    elif event.event == "run_finished" and event.reason in TERMINATIONS:
         change["termination_reason"] = event.reason
     elif event.event == "run_failed" and event.message:
         change["error_message"] = event.message
     return change
-
-
-TERMINATIONS = ("threshold_reached", "plateau", "max_iterations", "candidates_exhausted")

@@ -21,6 +21,7 @@ COMMANDS = (
     "grounding",
     "report",
     "runs",
+    "workflow",
     "profiles",
     "gcp",
 )

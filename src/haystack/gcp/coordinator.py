@@ -99,13 +99,18 @@ def _run_in_time(command: list[str], environment: dict[str, str], seconds: float
     stop = max(seconds - STOP, seconds * 0.9)
     for wait, number in ((drain, signal.SIGTERM), (stop - drain, signal.SIGINT)):
         try:
-            return _exit_code(process.wait(wait))
+            code = process.wait(wait)
         except subprocess.TimeoutExpired:
             print(f"Time is running out: sending {number.name} to Snakemake", flush=True)
             process.send_signal(number)
-    code = process.wait()
-    # what was under way may have been the last of it
-    return 0 if code == 0 else OUT_OF_TIME
+        else:
+            return _exit_code(code) if number is signal.SIGTERM else _out_of_time(code)
+    return _out_of_time(process.wait())
+
+
+def _out_of_time(code: int) -> int:
+    """What was under way may have been the last of it: then all is done."""
+    return OUT_OF_TIME if code else 0
 
 
 def _exit_code(code: int) -> int:

@@ -283,6 +283,8 @@ class DESettings(Section):
 class EnrichmentSettings(Section):
     """Gene set enrichment and TF activity."""
 
+    enabled: bool = True
+    """false: neither; what rests on them is reported as not evaluated"""
     libraries: dict[str, str] = {"haystack": "resources/genesets/haystack.gmt"}
     """name -> GMT file with human symbols"""
     regulons: str | None = "resources/knowledge/regulons.csv"
@@ -297,6 +299,12 @@ class EnrichmentSettings(Section):
     """size of the shortlist for pre-ranked GSEA; 0: none"""
     gsea_permutations: int = Field(default=200, ge=0)
     """permutations of pre-ranked GSEA"""
+
+    @model_validator(mode="after")
+    def _without_tables(self) -> EnrichmentSettings:
+        if not self.enabled:
+            self.libraries, self.regulons = {}, None
+        return self
 
 
 class GroundingSettings(Section):

@@ -1,6 +1,6 @@
 """A real PostgreSQL server for tests and benchmarks: `with postgres_server() as url: ...`.
 
-Debian's or the distribution's binaries are used where they are. PostgreSQL refuses to run as root, so as root it runs as
+Debian's binaries are used where they are. PostgreSQL refuses to run as root, so as root it runs as
 `postgres` or `nobody`.
 """
 

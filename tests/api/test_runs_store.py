@@ -312,7 +312,7 @@ def test_the_newest_migration_is_the_revision_of_the_code():
 def test_a_database_of_a_newer_version_is_refused(settings, store):
     with store._engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(StoreError, match="9999.*older than its database"):
+    with pytest.raises(StoreError, match=r"9999.*older than its database"):
         RunStore.open(settings)
 
 

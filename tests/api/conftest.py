@@ -1,5 +1,6 @@
 """A real PostgreSQL for the run store and the web service."""
 
+import contextlib
 import importlib.util
 import itertools
 from collections.abc import Callable, Iterator
@@ -48,3 +49,34 @@ def database_url(request, tmp_path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'haystack.sqlite'}"
     return request.getfixturevalue("new_postgres_database")()
+
+
+_support = _load("api_support")
+
+
+@pytest.fixture
+def proxy():
+    """A stand-in for Google's Identity-Aware Proxy."""
+    started = _support.Proxy()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def start_live(proxy, tmp_path):
+    """Starts the service on a real port, with other settings."""
+    with contextlib.ExitStack() as stack:
+        numbers = itertools.count()
+
+        def start(**changes):
+            folder = tmp_path / f"live{next(numbers)}"
+            folder.mkdir()
+            return stack.enter_context(_support.live(proxy, folder, **changes))
+
+        yield start
+
+
+@pytest.fixture
+def live(start_live):
+    """The service on a real port, SQLite, nobody looking after its runs but the test."""
+    return start_live()

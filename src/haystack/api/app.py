@@ -10,7 +10,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from haystack import __version__
 from haystack.api.catalogue import Catalogue
@@ -26,6 +28,14 @@ from haystack.runs.service import RunService, open_service
 from haystack.runs.settings import ServiceSettings
 
 PAGE = Path(__file__).parent / "page"
+
+
+class PageMount(Mount):
+    """The page, everywhere but below /api: there a wrong method is answered as one."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As any mount, but for the API."""
+        return (Match.NONE, {}) if scope.get("path", "").startswith("/api/") else super().matches(scope)
 
 
 def create_app(settings: ServiceSettings, service: RunService | None = None) -> FastAPI:
@@ -75,7 +85,7 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
     app.include_router(run_routes(runs, StatusDesk(runs.store, catalogue.defaults), catalogue, links))
     app.include_router(metadata_routes(catalogue))
     app.include_router(file_routes(runs, links))
-    app.mount("/", StaticFiles(directory=page, html=True), name="page")
+    app.router.routes.append(PageMount("/", app=StaticFiles(directory=page, html=True), name="page"))
     add_handlers(app)
     app.add_middleware(Door, identity=identity, origins=settings.cors_origins)
     if settings.cors_origins:

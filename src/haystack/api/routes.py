@@ -79,6 +79,10 @@ def run_routes(service: RunService, desk: StatusDesk, catalogue: Catalogue, link
         """Nothing is recorded. A question that cannot be understood is an answer with `valid: false`."""
         return understand(body.query, body.control_strategy, catalogue)
 
+    @router.get("/validate", include_in_schema=False)
+    async def not_a_run() -> None:
+        raise HTTPException(405, headers={"Allow": "POST"})
+
     @router.get("/{run_id}", summary="How a run is doing", response_model=RunState, responses=UNKNOWN)
     async def status(run_id: RunId, request: Request) -> Response:
         """Poll every 15 seconds."""

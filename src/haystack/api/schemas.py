@@ -205,10 +205,15 @@ def run_fields(row: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
         "message": message_of(row, max_iterations),
         "error_message": row["error_message"],
         "seed": row["seed"],
-        "created_at": row["created_at"].isoformat(),
-        "updated_at": row["updated_at"].isoformat(),
+        "created_at": _time(row["created_at"]),
+        "updated_at": _time(row["updated_at"]),
         "user_email": row["user_email"],
     }
+
+
+def _time(value: datetime) -> str:
+    """As pydantic writes it."""
+    return value.isoformat().replace("+00:00", "Z")
 
 
 def run_state(run: RunRecord, defaults: Defaults) -> RunState:

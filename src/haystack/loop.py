@@ -17,7 +17,11 @@ from haystack.contracts import (
 )
 
 
-def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings) -> Decision:
+MARKER = "cancelled.json"
+"""a file of this name in a run's folder says that the run was cancelled: no further iteration is begun"""
+
+
+def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings, *, cancelled: bool = False) -> Decision:
     """Decide from the groundings of iterations 1..i.
 
     Parameters
@@ -30,12 +34,14 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings) 
         `score_threshold` reads composite_score; `plateau_*` read composite_value: a plateau is when the best of the
         last `plateau_window` iterations is less than `plateau_min_improvement` above the best before them, the
         window's first iteration counted as before.
+    cancelled
+        the run was cancelled: it ends where it would go on.
 
     Returns
     -------
     Decision
         best_iteration has the highest composite_value, the earliest of equals; null where nothing was evaluated.
-        Reasons are looked at in the order threshold, maximum, plateau, exhausted.
+        Reasons are looked at in the order threshold, maximum, plateau, exhausted, cancelled.
     """
     last = groundings[-1]
     scores = [
@@ -49,7 +55,7 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings) 
     ]
     rated = [(score.composite_value, -score.iteration, score) for score in scores if score.composite_value is not None]
     best = max(rated, key=lambda item: item[:2])[2] if rated else None
-    reason = _reason(scores, n_untried, settings)
+    reason = _reason(scores, n_untried, settings) or (TerminationReason.CANCELLED if cancelled else None)
     return Decision(
         run_id=last.run_id,
         iteration=last.iteration,
@@ -80,6 +86,9 @@ def _reason(scores: Sequence[IterationScore], n_untried: int, settings: Settings
 
 
 def write_decision(groundings: Sequence[str | Path], prompts: str | Path, out: str | Path, settings: Settings) -> None:
-    """Read `grounding.json` of iterations 1..i and `prompts.json` of i; write `decision.json`."""
+    """Read `grounding.json` of iterations 1..i and `prompts.json` of i, and whether the run is marked as cancelled
+    (`cancelled.json` in its folder); write `decision.json`.
+    """
     read = [read_json(path, Grounding) for path in groundings]
-    write_json(out, decide(read, read_json(prompts, Prompts).n_untried_after, settings))
+    cancelled = (Path(out).parent.parent / MARKER).exists()
+    write_json(out, decide(read, read_json(prompts, Prompts).n_untried_after, settings, cancelled=cancelled))

@@ -257,6 +257,9 @@ def test_a_coordinator_that_ran_out_of_time_goes_on(client, batch_service, code)
     assert client.describe("r1").status is Status.OUT_OF_TIME
     assert client.resume("r1") == name
     assert client.describe("r1").status is Status.WAITING
+    uid = batch_service.jobs[name].job.uid
+    assert client.resume("r1") == name  # two who watch it may both ask
+    assert batch_service.jobs[name].job.uid == uid
     request = json.loads(storage.read_bytes("gs://results/team/a/coordinators/r1.json")[0])
     assert (request["attempt"], request["config"]) == (2, {"seed": 3})
 

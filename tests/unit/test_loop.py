@@ -62,3 +62,9 @@ def test_threshold_reads_the_integer_score_and_a_missing_score_never_reaches_it(
     settings = Settings(score_threshold=7)
     assert decide([grounding(1, 6.9, score=6)], 5, settings).reason is None
     assert decide([grounding(1, None)], 5, settings).best_iteration is None
+
+
+def test_a_cancelled_run_ends_where_it_would_go_on():
+    first = [grounding(1, 3.0)]
+    assert decide(first, 5, Settings(), cancelled=True).reason == "cancelled"
+    assert decide([grounding(1, 7.2)], 5, Settings(), cancelled=True).reason == "threshold_reached"

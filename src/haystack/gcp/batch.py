@@ -153,6 +153,8 @@ class CoordinatorClient:
     def resume(self, run_id: str) -> str:
         """Submit a run's coordinator again with what it was asked before, to go on where it stopped; the job's name.
 
+        One that is on its way again already is left alone.
+
         Raises
         ------
         MissingObjectError
@@ -243,7 +245,7 @@ class CoordinatorClient:
                 f"'{job.labels.get(RUN_LABEL)}'. Give the run another id"
             )
         if job is not None and job.status.state.name not in ENDED | ENDING:
-            if not again and self._same_as_before(request):
+            if again or self._same_as_before(request):
                 return name
             raise ConflictError(
                 f"run {request.coordinator}: its coordinator is {job.status.state.name}. Cancel it first "

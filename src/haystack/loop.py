@@ -16,7 +16,6 @@ from haystack.contracts import (
     write_json,
 )
 
-
 MARKER = "cancelled.json"
 """a file of this name in a run's folder says that the run was cancelled: no further iteration is begun"""
 

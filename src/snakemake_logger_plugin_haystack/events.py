@@ -270,9 +270,13 @@ def _output(job: Job, name: str) -> dict[str, Any]:
 
 
 def _failure(job: Job) -> str:
-    """The message that the failed script left, else where to look."""
+    """The message that the failed script left, else where to look.
+
+    In a group with other runs a failed inference shows only in the stage after it (`haystack.workflow.groups`).
+    """
     found = _read_json(f"results/runs/{job.run_id}/failure.json") if job.run_id else {}
-    if found.get("rule") == job.stage and found.get("message"):
+    earlier = ("stack_inference", "enrich_predictions")
+    if found.get("message") and (found.get("rule") == job.stage or (found.get("rule"), job.stage) == earlier):
         return str(found["message"])
     return f"{job.stage} failed" + (f"; see {', '.join(job.logs)}" if job.logs else "")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from haystack.errors import HaystackError
+from haystack.workflow.groups import NoPredictionError, leave_group, refuse
 from haystack.workflow.remote import bucket, forget_failure, keep_beside_results, results_root
 
 
@@ -19,7 +20,8 @@ from haystack.workflow.remote import bucket, forget_failure, keep_beside_results
 def script_logging(snakemake: Any) -> Iterator[logging.Logger]:
     """Log to the rule's log file; a failure is written there and to the run's `failure.json`.
 
-    A HaystackError is one message without a traceback; anything else keeps its traceback, for a bug report.
+    A HaystackError is one message without a traceback; anything else keeps its traceback, for a bug report. In a group
+    with other runs, a failed inference leaves a marker and ends well (`haystack.workflow.groups`).
     """
     logger = logging.getLogger("haystack")
     handler = logging.FileHandler(snakemake.log[0], mode="w", encoding="utf-8")
@@ -29,14 +31,19 @@ def script_logging(snakemake: Any) -> Iterator[logging.Logger]:
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     try:
+        refuse(snakemake)
         yield logger
     except HaystackError as error:
         logger.error("%s", error)
-        _record_failure(snakemake, type(error).__name__, str(error))
-        sys.exit(1)
+        if not isinstance(error, NoPredictionError):
+            _record_failure(snakemake, type(error).__name__, str(error))
+        sys.exit(0 if leave_group(snakemake, str(error)) else 1)
     except Exception as error:
+        message = f"unexpected {type(error).__name__}: {error}"
         logger.error("%s", traceback.format_exc())
-        _record_failure(snakemake, type(error).__name__, f"unexpected {type(error).__name__}: {error}")
+        _record_failure(snakemake, type(error).__name__, message)
+        if leave_group(snakemake, message):
+            sys.exit(0)
         raise
     else:
         _clear_failure(snakemake)

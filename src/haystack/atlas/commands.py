@@ -1,4 +1,4 @@
-"""`haystack index`: build the index of cells without Snakemake, and look at it."""
+"""`haystack index`: build the index of cells without Snakemake, and look at it. `haystack atlas`: convert atlases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from haystack.errors import HaystackError
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add `haystack index build` and `haystack index stats`."""
+    """Add `haystack index build`, `haystack index stats` and `haystack atlas to-zarr`."""
     index = subparsers.add_parser("index", help="build or describe the index of cells of all atlases")
     actions = index.add_subparsers(metavar="action", required=True)
     build = actions.add_parser("build", help="harmonise the atlases of a config and index their cell sets")
@@ -27,6 +27,18 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     stats.add_argument("--index", type=Path, default=Path("results/index"), help="default: %(default)s")
     stats.add_argument("--json", action="store_true", help="everything, as JSON")
     stats.set_defaults(run=run_stats)
+    atlas = subparsers.add_parser("atlas", help="convert atlases")
+    conversions = atlas.add_subparsers(metavar="action", required=True)
+    to_zarr = conversions.add_parser(
+        "to-zarr", help="write an atlas as sharded, row-chunked zarr, which is read in place from a bucket"
+    )
+    to_zarr.add_argument("source", help="h5ad or zarr, a path or a URI")
+    to_zarr.add_argument("target", help="folder or gs:// URI that ends in .zarr")
+    to_zarr.add_argument(
+        "--counts-layer", default="X", help="where the raw counts are: X, raw or a layer; default: %(default)s"
+    )
+    to_zarr.add_argument("--json", action="store_true", help="print what was written as JSON")
+    to_zarr.set_defaults(run=run_to_zarr)
 
 
 def run_build(args: argparse.Namespace) -> int:
@@ -72,4 +84,21 @@ def run_stats(args: argparse.Namespace) -> int:
             print(f"  {' '.join(names) or '(none)'}: {item['n_cells']:,} cells, {item['n_sets']:,} sets")
             for warning in item.get("warnings", []):
                 print(f"    {warning}")
+    return 0
+
+
+def run_to_zarr(args: argparse.Namespace) -> int:
+    """Convert one atlas."""
+    from dataclasses import asdict
+
+    from haystack.atlas.convert import write_zarr
+
+    written = write_zarr(args.source, args.target, args.counts_layer)
+    if args.json:
+        print(json.dumps(asdict(written), indent=2))
+        return 0
+    print(
+        f"{written.target}: {written.n_cells:,} cells x {written.n_genes:,} genes, {written.n_values:,} counts\n"
+        f"In its entry: path: {written.target}, counts_layer: X"
+    )
     return 0

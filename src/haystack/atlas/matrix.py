@@ -154,7 +154,7 @@ def _rows_of_csr(store: Store, matrix: Matrix, rows: np.ndarray) -> sparse.csr_m
 def _csr_parts(store: Store, matrix: Matrix, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(data, indices, indptr) of some rows, checked."""
     group = store.root[matrix.key]
-    edges = _edges(group["indptr"], rows)
+    edges = _edges(group["indptr"], rows, is_zarr=store.is_zarr)
     starts, stops = edges[:, 0], edges[:, 1]
     wrong = np.flatnonzero((starts < 0) | (stops < starts) | (stops > group["data"].shape[0]))
     if wrong.size:
@@ -166,9 +166,12 @@ def _csr_parts(store: Store, matrix: Matrix, rows: np.ndarray) -> tuple[np.ndarr
     return data, indices.astype(np.int32), indptr
 
 
-def _edges(indptr: Any, rows: np.ndarray) -> np.ndarray:
+def _edges(indptr: Any, rows: np.ndarray, *, is_zarr: bool) -> np.ndarray:
     """indptr[row], indptr[row + 1] of each row, (n, 2)."""
     out = np.empty((len(rows), 2), dtype=np.int64)
+    if is_zarr and len(rows):  # all chunks are asked for at once: one after the other, a bucket is slow
+        wanted, at = np.unique(np.concatenate([rows, rows + 1]), return_inverse=True)
+        return np.asarray(indptr.oindex[wanted]).astype(np.int64)[at].reshape(2, -1).T
     for first, last in neighbours(rows, rows + 1, RUN_GAP):
         low = int(rows[first])
         block = np.asarray(indptr[low : int(rows[last - 1]) + 2]).astype(np.int64)

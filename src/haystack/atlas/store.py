@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,11 @@ from typing import Any
 
 from haystack.config import AtlasEntry
 from haystack.errors import AtlasError, HaystackError, MissingExtraError, suggest
+
+MOUNTS = "HAYSTACK_BUCKETS"
+"""environment variable: folder in which buckets are mounted, each by its name"""
+REQUESTS = 64
+"""chunks of a remote zarr that are asked for at once"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,11 @@ def open_atlas(name: str, entry: AtlasEntry) -> Iterator[Store]:
     where = Store(name, path, None, is_zarr=False)
     root: Any = None
     try:
-        root, is_zarr = _open_remote(path) if "://" in path else _open_local(where, entry.url)
+        local = mounted(path)
+        if local is not None:
+            root, is_zarr = _open_local(Store(name, local, None, is_zarr=False), entry.url)
+        else:
+            root, is_zarr = _open_remote(path)
         yield Store(name, path, root, is_zarr)
     except HaystackError:
         raise
@@ -74,6 +84,20 @@ def open_atlas(name: str, entry: AtlasEntry) -> Iterator[Store]:
     finally:
         if root is not None and hasattr(root, "close"):
             root.close()
+
+
+def mounted(path: str) -> str | None:
+    """Where a path is on this machine: itself if it is local, `{HAYSTACK_BUCKETS}/{bucket}/...` for h5ad in a mounted
+    bucket. None for what is read over the network; zarr always is, since it is faster so than through a mount.
+    """
+    if "://" not in path:
+        return path
+    folder = os.environ.get(MOUNTS)
+    bucket = path.removeprefix("gs://").split("/")[0]
+    if not folder or not path.startswith("gs://") or path.rstrip("/").endswith(".zarr"):
+        return None
+    place = Path(folder) / bucket
+    return str(place / path.removeprefix(f"gs://{bucket}/")) if place.is_dir() else None
 
 
 def _open_local(where: Store, url: str | None) -> tuple[Any, bool]:
@@ -103,15 +127,24 @@ def _open_remote(path: str) -> tuple[Any, bool]:
     try:
         import fsspec
 
+        options = remote_options(path)
         if path.rstrip("/").endswith(".zarr"):
             import zarr
 
-            return zarr.open_group(path, mode="r"), True
+            # a few hundred cells are a few hundred small requests: ten at a time leave the network idle
+            zarr.config.set({"async.concurrency": REQUESTS})
+            return zarr.open_group(path, mode="r", storage_options=options), True
         import h5py
 
-        return h5py.File(fsspec.open(path, "rb").open(), "r"), False
+        return h5py.File(fsspec.open(path, "rb", **options).open(), "r"), False
     except ImportError as error:  # gcsfs brings fsspec and its http client with it
         raise MissingExtraError("gcp", f"Reading {path}") from error
+
+
+def remote_options(path: str) -> dict[str, Any]:
+    """What fsspec is told of a URI: an emulator of Cloud Storage (STORAGE_EMULATOR_HOST) knows no credentials."""
+    anonymous = path.startswith("gs://") and os.environ.get("STORAGE_EMULATOR_HOST")
+    return {"token": "anon"} if anonymous else {}
 
 
 def _from_storage(error: Exception) -> bool:

@@ -21,7 +21,7 @@ from haystack.runs.settings import ServiceSettings
 from haystack.runs.store import RunStore
 
 log = logging.getLogger(__name__)
-SUBMITTING = timedelta(seconds=30)
+SUBMITTING = {"local": timedelta(seconds=3), "batch": timedelta(seconds=90)}
 """how long a recorded run is left to the process that is handing it to the backend"""
 
 
@@ -123,7 +123,7 @@ class Dispatcher:
     def _submit(self) -> None:
         """Runs that were recorded by a process that died before it handed them on."""
         recorded = self.store.select_runs(status=RunStatus.PENDING, submitted_at=None, **self._ours())
-        late = [run for run in recorded if utc_now() - run.created_at > SUBMITTING]
+        late = [run for run in recorded if utc_now() - run.created_at > SUBMITTING[self.backend.name]]
         self._each("submit", late, self.hand_over)
 
     def hand_over(self, run: RunRecord) -> RunRecord:

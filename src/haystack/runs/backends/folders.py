@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def _symlink(link: Path, target: Path) -> None:
     """Make or mend a link; two processes may do so at once."""
     if link.is_symlink() and link.readlink() == target:
         return
-    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.{threading.get_native_id()}")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     if link.exists() and not link.is_symlink():

@@ -26,7 +26,7 @@ from haystack.runs.processes import Identity, end_session
 from haystack.runs.runner import CANCELLED, EXIT, LOCK, OUTPUT, PROCESS
 from haystack.runs.settings import ServiceSettings
 
-SECRET_VARIABLES = ("HAYSTACK_DATABASE_URL", "HAYSTACK_MAIL__")
+SECRET_VARIABLES = ("HAYSTACK_DATABASE_URL", "HAYSTACK_MAIL__", "HAYSTACK_SIGNING_SECRET", "HAYSTACK_TOKEN")
 """beginnings of environment variables that no pipeline needs to see"""
 ERROR_HEAD = re.compile(r"(?P<kind>\w+(Error|Exception))( in file .*, line \d+)?:\s*(?P<rest>.*)$")
 """how Snakemake begins to tell of an error"""

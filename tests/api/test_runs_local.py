@@ -1,0 +1,508 @@
+"""Runs as processes of this machine: started once, ended whole, found again after kills. Snakemake is a stub here."""
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from haystack.runs.backends.folders import RUN_RULES
+from haystack.runs.errors import RequestError, RunNotFoundError, RunStateError, SubmissionError
+from haystack.runs.models import Phase, RunRecord, RunRequest, RunStatus, ScoreRecord, new_run_id, utc_now
+from haystack.runs.processes import Identity, end_session, session_members
+from haystack.runs.settings import load_service_settings
+
+OWNER = "ada@example.org"
+STUB = Path(__file__).with_name("stub_pipeline.py")
+_spec = importlib.util.spec_from_file_location("haystack_tests_stub_pipeline", STUB)
+stub = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(stub)
+
+
+def wait_for(found, seconds: float = 60):
+    """What `found` gives, as soon as it is true."""
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+    return value
+
+
+@pytest.fixture
+def pipeline(tmp_path) -> Path:
+    return stub.make_pipeline(tmp_path / "pipeline")
+
+
+@pytest.fixture
+def settings(pipeline, tmp_path):
+    return load_service_settings(
+        pipeline_dir=pipeline, work_dir=tmp_path / "service", poll_seconds=0.05, max_concurrent_runs=4
+    )
+
+
+@pytest.fixture
+def open_service(settings, tmp_path):
+    """Services that are closed, and their runs ended, after the test."""
+    opened = []
+
+    def start(**changes):
+        service = stub.open_stub_service(settings.model_copy(update=changes))
+        opened.append(service)
+        return service
+
+    yield start
+    for service in opened:
+        service.close()
+    for process in (tmp_path / "service" / "runs").glob("*/process.json"):
+        end_session(Identity.read(json.loads(process.read_text())), kill=True)
+
+
+@pytest.fixture
+def service(open_service):
+    started = open_service()
+    started.start()
+    return started
+
+
+def ask(service, number: int = 0, **fields) -> RunRecord:
+    return service.submit(OWNER, RunRequest(query=f"How would B cells respond to drug {number}?", **fields))
+
+
+def ended(service, run_id: str) -> RunRecord:
+    return wait_for(lambda: (run := service.store.get(run_id)).status.is_final and run)
+
+
+def starts(pipeline: Path) -> list[str]:
+    """run_ids in the order in which the stub was started."""
+    log = pipeline / "started.log"
+    return [line.split()[0] for line in log.read_text().splitlines() if " start " in line] if log.exists() else []
+
+
+def test_a_run_goes_from_question_to_result(service, pipeline):
+    stub.behave(pipeline, **{"*": {"hang": True}})
+    run = ask(service, seed=5, score_threshold=8, de={"padj": 0.01}, enrichment=False)
+    assert re.fullmatch(r"run_[0-9a-f]{12}", run.run_id)
+    assert (run.status, run.user_email, run.seed) == (RunStatus.PENDING, OWNER, 5)
+    seen = wait_for(lambda: (now := service.get(OWNER, run.run_id)).phase is Phase.INFERENCE and now)
+    assert (seen.status, seen.iteration) == (RunStatus.RUNNING, 1)
+    with pytest.raises(RunStateError, match="is running"):
+        service.result(OWNER, run.run_id)
+    (pipeline / "go").touch()
+    done = ended(service, run.run_id)
+    assert (done.status, done.final_score, done.termination_reason) == (RunStatus.COMPLETED, 8, "threshold_reached")
+    assert done.scores == [ScoreRecord(iteration=1, score=8)]
+    assert done.control_strategy_effective == "query_as_control"
+    assert done.structured_query["raw_query"] == "q"
+    result = service.result(OWNER, run.run_id)
+    assert (result.num_de_genes, result.top_upregulated) == (2, ["GBP1"])
+    assert [(item.name, item.direction) for item in result.activated_tfs] == [("STAT1", "up")]
+    report = service.locate(OWNER, run.run_id, "report")
+    assert report.read_text() == "report.html"
+    config = json.loads(json.dumps(read_yaml(service, run)))
+    assert config["de"]["padj"] == 0.01
+    assert (config["seed"], config["score_threshold"], config["max_iterations"]) == (5, 8, 4)
+    assert config["enrichment"] == {"enabled": False}
+
+
+def read_yaml(service, run) -> dict:
+    from haystack.config import load_settings, read_yaml
+
+    config = read_yaml(service.backend.folders.run(run.run_id) / "config" / "config.yaml")
+    load_settings(config)
+    return config
+
+
+def test_the_same_question_may_be_asked_twice(service, pipeline):
+    first, second = ask(service), ask(service)
+    assert first.run_id != second.run_id
+    assert {ended(service, run.run_id).status for run in (first, second)} == {RunStatus.COMPLETED}
+
+
+def test_fifty_at_once_are_recorded_and_run_once_within_the_limit(service, pipeline):
+    with ThreadPoolExecutor(50) as pool:
+        runs = list(pool.map(lambda number: ask(service, number), range(50)))
+    assert service.list_runs(OWNER, page_size=100).total == 50
+    assert {ended(service, run.run_id).status for run in runs} == {RunStatus.COMPLETED}
+    assert sorted(starts(pipeline)) == sorted(run.run_id for run in runs)
+    at_once = most = 0
+    for line in (pipeline / "started.log").read_text().splitlines():
+        at_once += 1 if " start " in line else -1
+        most = max(most, at_once)
+    assert 1 < most <= 4
+    assert (pipeline / "prepared.log").read_text().splitlines() == ["prepared"]
+
+
+class Process:
+    """A service of its own, to be killed."""
+
+    def __init__(self, settings, count: int, database_url: str | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(STUB), "serve", str(count)],
+            env={
+                **os.environ,
+                "HAYSTACK_PIPELINE_DIR": str(settings.pipeline_dir),
+                "HAYSTACK_WORK_DIR": str(settings.work_dir),
+                "HAYSTACK_POLL_SECONDS": "0.05",
+                "HAYSTACK_MAX_CONCURRENT_RUNS": "4",
+                **({"HAYSTACK_DATABASE_URL": database_url} if database_url else {}),
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def kill(self) -> list[str]:
+        """kill -9; the run_ids that it had said were recorded."""
+        self.process.send_signal(signal.SIGKILL)
+        said, _ = self.process.communicate()
+        return re.findall("run_[0-9a-f]{12}", said)
+
+
+def test_killing_the_service_loses_no_submission_and_repeats_none(settings, pipeline, database_url, open_service):
+    """kill -9 while 50 are being submitted, again while they run; then a third service finishes the work."""
+    stub.behave(pipeline, **{"*": {"seconds": 0.05}})
+    service = open_service(database_url=SecretStr(database_url))
+    first = Process(settings, 50, database_url)
+    wait_for(lambda: service.store.list_runs().total >= 25)
+    told = first.kill()
+    second = Process(settings, 0, database_url)
+    wait_for(lambda: len(starts(pipeline)) >= 5)
+    second.kill()
+    assert len(starts(pipeline)) < service.store.list_runs().total, "killed too late to show anything"
+    service.start()
+
+    def all_ended():
+        found = service.list_runs(OWNER, page_size=100).runs
+        return found if all(run.status.is_final for run in found) else None
+
+    runs = wait_for(all_ended)
+    assert set(told) <= {run.run_id for run in runs}
+    assert len(told) >= 2
+    assert {run.status for run in runs} == {RunStatus.COMPLETED}
+    assert sorted(starts(pipeline)) == sorted(run.run_id for run in runs)
+
+
+def test_a_run_that_was_recorded_and_never_handed_over_is_found(open_service, pipeline):
+    """As after a kill between the two."""
+    service = open_service()
+    now = utc_now()
+    run = service.store.create(
+        RunRecord(
+            run_id=new_run_id(),
+            user_email=OWNER,
+            query="How would B cells respond to IL-4?",
+            backend="local",
+            node=service.backend.node,
+            created_at=now,
+            updated_at=now,
+        )
+    )
+    service.start()
+    assert ended(service, run.run_id).status is RunStatus.COMPLETED
+
+
+def test_a_run_that_was_claimed_and_never_started_is_found(open_service, pipeline):
+    """As after a kill between the two."""
+    service = open_service()
+    run = ask(service)
+    (claimed,) = service.store.claim(service.backend.node, "local", 1, 60)
+    assert claimed.run_id == run.run_id
+    service.start()
+    assert ended(service, run.run_id).status is RunStatus.COMPLETED
+    assert starts(pipeline) == [run.run_id]
+
+
+def test_a_run_that_ended_while_no_service_was_there_is_completed(open_service, pipeline):
+    first = open_service()
+    stub.behave(pipeline, **{"*": {"hang": True}})
+    first.start()
+    run = ask(first)
+    wait_for(lambda: starts(pipeline))
+    first.close()
+    (pipeline / "go").touch()
+    wait_for(lambda: (first.backend.folders.run(run.run_id) / "exit.json").exists())
+    assert first.store.get(run.run_id).status is RunStatus.RUNNING
+    second = open_service()
+    second.start()
+    assert ended(second, run.run_id).attempts == 1
+    assert starts(pipeline) == [run.run_id]
+
+
+def processes_of(service, run) -> list[int]:
+    data = json.loads((service.backend.folders.run(run.run_id) / "process.json").read_text())
+    return session_members(Identity.read(data))
+
+
+def kill_all(service, run) -> None:
+    for pid in processes_of(service, run):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_run_whose_processes_vanished_goes_on(service, pipeline):
+    stub.behave(pipeline, **{"*": {"hang": True}})
+    run = ask(service)
+    wait_for(lambda: starts(pipeline))
+    kill_all(service, run)
+    wait_for(lambda: len(starts(pipeline)) == 2)
+    (pipeline / "go").touch()
+    done = ended(service, run.run_id)
+    assert (done.status, done.attempts) == (RunStatus.COMPLETED, 2)
+
+
+def test_a_run_that_vanishes_again_and_again_is_given_up(service, pipeline):
+    stub.behave(pipeline, **{"*": {"hang": True}})
+    run = ask(service)
+    for times in (1, 2, 3):
+        wait_for(lambda times=times: len(starts(pipeline)) == times)
+        kill_all(service, run)
+    done = ended(service, run.run_id)
+    assert (done.status, done.error_type, done.attempts) == (RunStatus.FAILED, "ProcessLost", 3)
+
+
+def test_a_run_goes_on_without_its_runner(service, pipeline):
+    """The runner alone is killed: the pipeline is not started a second time beside itself."""
+    stub.behave(pipeline, **{"*": {"hang": True}})
+    run = ask(service)
+    wait_for(lambda: starts(pipeline))
+    runner = json.loads((service.backend.folders.run(run.run_id) / "process.json").read_text())["pid"]
+    os.kill(runner, signal.SIGKILL)
+    wait_for(lambda: service.backend._children == {} or service.backend._children[run.run_id].poll() is not None)
+    for _ in range(3):
+        assert service.backend.observe(service.store.get(run.run_id)).state == "running"
+    assert len(starts(pipeline)) == 1
+    (pipeline / "go").touch()
+    assert ended(service, run.run_id).status is RunStatus.COMPLETED
+
+
+def test_cancelling_ends_every_process_of_a_run(service, pipeline):
+    """Even a child that left the process group and does not listen."""
+    stub.behave(pipeline, **{"*": {"stubborn": True, "seconds": 600}})
+    run = ask(service)
+    folder = service.backend.folders.run(run.run_id)
+    child = int(wait_for(lambda: (folder / "child.pid").exists() and (folder / "child.pid").read_text()))
+    assert child in processes_of(service, run)
+    cancelled = service.cancel(OWNER, run.run_id)
+    assert cancelled.status is RunStatus.CANCELLED
+    wait_for(lambda: service.store.get(run.run_id).stopped_at)
+    assert processes_of(service, run) == []
+    assert service.store.get(run.run_id).status is RunStatus.CANCELLED
+
+
+def test_a_cancelled_run_stays_cancelled_though_its_pipeline_finished(open_service, pipeline):
+    service = open_service()
+    run = ask(service)
+    (claimed,) = service.store.claim(service.backend.node, "local", 1, 60)
+    service.backend.start(claimed)
+    wait_for(lambda: service.backend.observe(claimed).state == "succeeded")
+    service.cancel(OWNER, run.run_id)
+    service.start()
+    wait_for(lambda: service.store.get(run.run_id).stopped_at)
+    found = service.store.get(run.run_id)
+    assert (found.status, found.result) == (RunStatus.CANCELLED, None)
+
+
+def test_a_cancelled_pending_run_never_starts(open_service, pipeline):
+    service = open_service()
+    run, other = ask(service, 1), ask(service, 2)
+    service.cancel(OWNER, run.run_id)
+    service.start()
+    ended(service, other.run_id)
+    wait_for(lambda: service.store.get(run.run_id).stopped_at)
+    assert starts(pipeline) == [other.run_id]
+
+
+def test_cancelling_twice_is_refused(service, pipeline):
+    stub.behave(pipeline, **{"*": {"hang": True}})
+    run = ask(service)
+    service.cancel(OWNER, run.run_id)
+    with pytest.raises(RunStateError, match="is cancelled"):
+        service.cancel(OWNER, run.run_id)
+
+
+SAID = """Assuming unrestricted shared filesystem usage.
+WorkflowError in file "/somewhere/rules/common.smk", line 3:
+run x: 'blorbs' is no cell type
+  File "/somewhere/rules/common.smk", line 3, in <module>
+"""
+
+
+def test_a_failed_run_says_why(service, pipeline):
+    failure = {"rule": "stack_inference", "iteration": 1, "error_type": "ModelError", "message": "no such model"}
+    stub.behave(pipeline, **{"*": {"fail": "x", "failure": failure}})
+    done = ended(service, ask(service).run_id)
+    assert (done.status, done.error_type, done.error_message) == (RunStatus.FAILED, "ModelError", "no such model")
+    stub.behave(pipeline, **{"*": {"fail": SAID}})
+    done = ended(service, ask(service).run_id)
+    assert (done.error_type, done.error_message) == ("WorkflowError", "run x: 'blorbs' is no cell type")
+    with pytest.raises(RunStateError, match="blorbs"):
+        service.result(OWNER, done.run_id)
+
+
+def test_a_broken_log_is_a_failure_not_a_result(service, pipeline):
+    (pipeline / "run_log.json").write_text("{}")
+    done = ended(service, ask(service).run_id)
+    assert (done.status, done.error_type) == (RunStatus.FAILED, "ContractError")
+    assert "log.json" in done.error_message
+
+
+def test_a_shared_index_that_cannot_be_made_fails_the_run(service, pipeline):
+    stub.behave(pipeline, prepare_code=1)
+    done = ended(service, ask(service).run_id)
+    assert done.status is RunStatus.FAILED
+    assert starts(pipeline) == []
+    stub.behave(pipeline)
+    assert ended(service, ask(service).run_id).status is RunStatus.COMPLETED
+
+
+def test_the_shared_index_is_made_anew_only_when_what_it_is_made_from_changed(service, pipeline):
+    for _ in range(2):
+        ended(service, ask(service, seed=3).run_id)
+    config = pipeline / "config" / "config.yaml"
+    config.write_text("max_iterations: 4\ndemo: {cells_per_set: 30}\n")
+    ended(service, ask(service).run_id)
+    assert (pipeline / "prepared.log").read_text().splitlines() == ["prepared"] * 2
+
+
+def test_the_index_is_not_touched_while_a_run_reads_it(service, pipeline):
+    stub.behave(pipeline, **{"*": {"hang": True}})
+    reader = ask(service, 1)
+    wait_for(lambda: starts(pipeline))
+    (pipeline / "config" / "config.yaml").write_text("demo: {cells_per_set: 30}\n")
+    waiting = ask(service, 2)
+    wait_for(lambda: service.store.get(waiting.run_id).status is RunStatus.RUNNING)
+    wait_for(lambda: (service.backend.folders.run(waiting.run_id) / "process.json").exists())
+    assert (pipeline / "prepared.log").read_text().splitlines() == ["prepared"]
+    (pipeline / "go").touch()
+    assert {ended(service, run.run_id).status for run in (reader, waiting)} == {RunStatus.COMPLETED}
+    assert (pipeline / "prepared.log").read_text().splitlines() == ["prepared"] * 2
+
+
+def test_a_submission_that_cannot_be_taken_is_recorded_as_failed(service, pipeline):
+    (pipeline / "workflow" / "Snakefile").unlink()
+    with pytest.raises(SubmissionError, match="no workflow/Snakefile") as caught:
+        ask(service)
+    (run,) = service.list_runs(OWNER).runs
+    assert caught.value.details == {"run_id": run.run_id}
+    assert (run.status, run.error_type) == (RunStatus.FAILED, "SubmissionError")
+    assert "Snakefile" in run.error_message
+
+
+def test_a_wrong_config_of_the_service_fails_the_submission(service, pipeline):
+    (pipeline / "config" / "config.yaml").write_text("max_iteration: 4\n")
+    with pytest.raises(SubmissionError, match="max_iterations"):
+        ask(service)
+
+
+def test_secrets_of_the_service_do_not_reach_its_runs(service, pipeline, monkeypatch):
+    monkeypatch.setenv("HAYSTACK_DATABASE_URL", "postgresql://u:hunter2@h/x")
+    monkeypatch.setenv("HAYSTACK_MAIL__SMTP_PASSWORD", "hunter2")
+    monkeypatch.setenv("HAYSTACK_SIGNING_SECRET", "hunter2" * 9)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "the pipeline's own")
+    run = ask(service)
+    ended(service, run.run_id)
+    text = (service.backend.folders.run(run.run_id) / "environment.json").read_text()
+    assert "hunter2" not in text
+    assert "the pipeline's own" in text
+
+
+def test_other_peoples_runs_are_unknown(open_service, pipeline):
+    service = open_service(admins=["root@example.org"])
+    run = ask(service)
+    for call in (service.get, service.result, service.cancel):
+        with pytest.raises(RunNotFoundError):
+            call("eve@example.org", run.run_id)
+    with pytest.raises(RunNotFoundError):
+        service.locate("eve@example.org", run.run_id, "log")
+    assert service.list_runs("eve@example.org", everybody=True).total == 0
+    assert service.list_runs("Root@example.org", everybody=True).total == 1
+    assert service.get("ADA@example.org", run.run_id) == service.get("root@example.org", run.run_id)
+    assert service.cancel("root@example.org", run.run_id).status is RunStatus.CANCELLED
+
+
+def test_a_person_has_a_limit(open_service, pipeline):
+    service = open_service(max_active_runs_per_user=2)
+    runs = [ask(service), ask(service)]
+    with pytest.raises(RequestError, match="2 runs"):
+        ask(service)
+    service.cancel(OWNER, runs[0].run_id)
+    ask(service)
+
+
+@pytest.mark.parametrize("fields", [{"llm": True}, {"literature": True}])
+def test_what_needs_the_network_is_refused_offline(open_service, fields):
+    with pytest.raises(RequestError, match="offline"):
+        ask(open_service(), **fields)
+    with pytest.raises(RequestError, match="no language model"):
+        ask(open_service(offline=False), llm=True)
+    service = open_service(offline=False, llm="anthropic:model")
+    assert ask(service, **fields).config["offline"] is False
+    assert service.list_runs(OWNER).total == 1
+
+
+def test_one_of_two_services_works_and_the_other_takes_over(open_service, pipeline):
+    first, second = open_service(), open_service()
+    with first._dispatcher.alone() as works, second._dispatcher.alone() as also:
+        assert (works, also) == (True, False)
+    with second._dispatcher.alone() as works:
+        assert works
+    assert first.backend.node == second.backend.node
+
+
+def test_runs_of_a_lost_service_are_given_up(open_service, pipeline):
+    service = open_service(lease_seconds=0.001)
+    run = ask(service)
+    with service.store._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE runs SET node = 'lost'")
+    service.start()
+    done = ended(service, run.run_id)
+    assert (done.status, done.error_type) == (RunStatus.FAILED, "NodeLost")
+
+
+def test_a_service_that_was_down_for_long_keeps_its_runs(open_service, pipeline):
+    service = open_service(lease_seconds=0.001)
+    run = ask(service)
+    service.start()
+    assert ended(service, run.run_id).status is RunStatus.COMPLETED
+
+
+def test_paths_that_lead_out_of_the_pipeline_still_lead_there(service, pipeline, tmp_path):
+    entry = (
+        "demo:\n  path: ../cells/a.h5ad\n  obs: {cell_type: x}\nother:\n  path: atlases/b.h5ad\n  obs: {cell_type: x}\n"
+    )
+    (pipeline / "config" / "atlases.yaml").write_text(entry)
+    (pipeline / "atlases").mkdir()
+    run = ask(service)
+    config = read_yaml(service, run)
+    assert config["atlases"]["demo"]["path"] == str(tmp_path / "cells" / "a.h5ad")
+    assert config["data_dir"] == str(tmp_path / "shared" / "data")
+    folder = service.backend.folders.run(run.run_id)
+    assert (folder / config["atlases"]["other"]["path"]).parent.resolve() == pipeline / "atlases"
+
+
+def test_a_run_may_do_all_rules_of_a_run_and_no_others():
+    """Rules whose outputs name a run, read from the workflow itself."""
+    rules = (Path(__file__).parents[2] / "workflow" / "rules").glob("*.smk")
+    text = "\n".join(path.read_text() for path in rules)
+    blocks = re.split(r"^(?:rule|checkpoint) ", text, flags=re.MULTILINE)[1:]
+    outputs = {
+        block.split(":")[0]: block.split("output:")[1].split("log:")[0] for block in blocks if "output:" in block
+    }
+    assert set(RUN_RULES) == {name for name, output in outputs.items() if "{run_id}" in output}
+
+
+def test_a_process_is_told_apart_from_its_successor():
+    me = Identity.of(os.getpid())
+    assert me.is_alive
+    assert not Identity(me.pid, str(int(me.start_time) + 1), me.boot_id).is_alive
+    assert not Identity(me.pid, me.start_time, "another boot").is_alive
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    assert Identity.of(child.pid) is None

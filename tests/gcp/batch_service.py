@@ -95,6 +95,8 @@ class Image:
     """What a container image of ours means on this machine: its environment, as the Dockerfile declares it."""
 
     environment: dict[str, str]
+    folder: Path | None = None
+    """stands for the image's WORKDIR: every container gets a copy"""
 
 
 class BatchService:
@@ -379,7 +381,9 @@ class BatchService:
             environment.update(image.environment)
             environment.update(self.passed_on)
             command = [container.entrypoint, *map(here, container.commands)]
-            cwd = workdir if f"--workdir {WORKDIR}" in container.options else machine
+            cwd = workdir if f"--workdir {WORKDIR}" in container.options else machine / "folder"
+            if image.folder:
+                shutil.copytree(image.folder, cwd)
             cwd.mkdir(exist_ok=True)
         else:
             script = machine / "script.sh"

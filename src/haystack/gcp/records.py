@@ -78,7 +78,7 @@ class Records:
         """Mark results without any record as incomplete, so that Snakemake makes them again; their addresses.
 
         A coordinator that was killed between a job's end and the next `save` leaves such a file, and nobody knows with
-        which parameters it was made. Without any record at all (results copied into the bucket by hand) nothing is marked.
+        which parameters it was made. Without any record (results copied into the bucket by hand) nothing is marked.
         """
         recorded = {output_of(path) for path in known}
         if not recorded:

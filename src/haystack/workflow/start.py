@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,14 @@ def open_plan(config: dict[str, Any], workflow: Any) -> Plan:
 
 def _prepare_bucket(plan: Plan, prefix: str, workflow: Any) -> None:
     """What a coordinator does before it plans: bring files that rules read, and take up Snakemake's records."""
+    from haystack.gcp.executor import outlast_the_cloud
     from haystack.gcp.records import take_up_records
     from haystack.gcp.staging import stage_files
 
     # Snakemake sends the config files to workers, but not what they name.
     workflow.configfiles.extend(path for path in plan.sources() if path not in workflow.configfiles)
+    if getattr(_arguments(), "executor", None) == "googlebatch":
+        outlast_the_cloud()
     stage_files(plan.named_files(), prefix)
     take_up_records(Path.cwd() / ".snakemake", prefix, plan.run_ids)
 
@@ -71,7 +75,7 @@ def _arguments() -> Any:
     return args
 
 
-def write_summary_of_failures(plan: Plan) -> None:
+def write_summary_of_failures(plan: Plan, logs: Sequence[str] = ()) -> None:
     """Write the summary though some runs failed: finished, failed (with the reason) and pending rows.
 
     The files get the oldest possible time, so that the summary's own rule replaces them once all runs are well.
@@ -79,6 +83,11 @@ def write_summary_of_failures(plan: Plan) -> None:
     from haystack.report import report_failures, summarize_runs
 
     runs = list(plan.questions().items())
+    if plan.bucket:
+        from haystack.workflow.failures import summarize_bucket
+
+        summarize_bucket(runs, plan.bucket, logs)
+        return
     report_failures(runs, Path("results"))
     paths = [Path("results/summary.tsv"), Path("results/summary.html")]
     summarize_runs(runs, Path("results"), *paths)

@@ -10,6 +10,7 @@ import os
 import sys
 
 ADDRESS = os.environ.get("STAND_IN_BATCH")
+HTTP = os.environ.get("STAND_IN_HTTP")
 CLIENTS = {
     "google.cloud.batch_v1.services.batch_service.client": ("BatchServiceClient", "BatchServiceGrpcTransport"),
     "google.cloud.logging_v2.services.logging_service_v2.client": (
@@ -23,11 +24,15 @@ class _Redirect(importlib.abc.MetaPathFinder):
     """Finds nothing itself; changes how two modules are executed."""
 
     def find_spec(self, name, path, target=None):
-        if name not in CLIENTS:
+        if name in CLIENTS:
+            change = lambda module: _connect(module, *CLIENTS[name])  # noqa: E731
+        elif name == "google.auth.transport.requests" and HTTP:
+            change = _send_plainly
+        else:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         execute = spec.loader.exec_module
-        spec.loader.exec_module = lambda module: (execute(module), _connect(module, *CLIENTS[name]))
+        spec.loader.exec_module = lambda module: (execute(module), change(module))
         return spec
 
 
@@ -44,6 +49,17 @@ def _connect(module, client_name, transport_name):
 
     transport_class = transport
     client.__init__ = connected
+
+
+def _send_plainly(module):
+    """Requests with a login go to the stand-in without one: https://HOST/PATH becomes {HTTP}/HOST/PATH."""
+
+    def request(self, method, url, **options):
+        import requests
+
+        return requests.request(method, url.replace("https://", f"{HTTP}/"), **options)
+
+    module.AuthorizedSession.request = request
 
 
 if ADDRESS:

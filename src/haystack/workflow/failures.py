@@ -1,0 +1,95 @@
+"""The summary of runs in a bucket of which some failed, with the reasons of jobs that ended on other machines."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from haystack.contracts import write_json
+from haystack.contracts.failure import Failure
+
+KEPT = ("_log.json", "/failure.json", "/query.json")
+"""ends of the names of files that the summary reads"""
+SUMMARY = ("summary.tsv", "summary.html")
+LAST_LINES = 3
+"""of a job's output, where it holds no error message"""
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class FailedJob:
+    """A job that Snakemake calls failed."""
+
+    rule: str
+    run_id: str
+    iteration: int | None
+    output: Path | None
+    """what the job printed on its machine, as the executor saved it"""
+
+
+def summarize_bucket(questions: list[tuple[str, str]], prefix: str, logs: Sequence[str] = ()) -> None:
+    """Write the summary, and a page for every run that failed, into the bucket.
+
+    Parameters
+    ----------
+    questions
+        (run_id, question), in the order of the table.
+    prefix
+        gs://bucket/folder under which `results/` lies.
+    logs
+        Snakemake's logs of this start: they name the jobs that failed. A job that ended before its script could write why
+        (a machine taken away, out of memory, another package, no such image) is explained by what it printed.
+    """
+    from haystack.gcp.storage import download, list_objects, upload
+    from haystack.report import report_failures, summarize_runs
+
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder)
+        for run_id, _ in questions:
+            place = f"{prefix}/results/runs/{run_id}/"
+            for uri in list_objects(place):
+                if uri.endswith(KEPT) and "/" not in uri.removeprefix(place):
+                    download(uri, results / "runs" / run_id / uri.removeprefix(place))
+        new = []
+        told = "\n\n".join(Path(log).read_text(encoding="utf-8", errors="replace") for log in logs)
+        for job in failed_jobs(told):
+            path = results / "runs" / job.run_id / "failure.json"
+            if job.run_id in dict(questions) and not path.exists():
+                write_json(path, explain_job(job))
+                new.append(path)
+        pages = report_failures(questions, results)
+        summarize_runs(questions, results, *(results / name for name in SUMMARY))
+        for path in [*new, *pages, *(results / name for name in SUMMARY)]:
+            upload(path, f"{prefix}/results/{path.relative_to(results).as_posix()}")
+
+
+def failed_jobs(log: str) -> Iterator[FailedJob]:
+    """Jobs of runs that a Snakemake log calls failed."""
+    for block in ANSI.sub("", log).split("Error in rule ")[1:]:
+        rule = block.split(":", 1)[0]
+        lines = block.split("\n\n")[0]
+        run = re.search(r"/results/runs/([A-Za-z0-9_-]+)/(?:iter_(\d+)/)?", lines)
+        output = re.search(r"\S*\.snakemake/googlebatch_logs/[^\s,]+\.log", lines)
+        if run:
+            iteration = int(run[2]) if run[2] else None
+            yield FailedJob(rule, run[1], iteration, Path(output[0]) if output else None)
+
+
+def explain_job(job: FailedJob) -> Failure:
+    """Why a job failed, from what it printed."""
+    printed = job.output.read_text(encoding="utf-8", errors="replace") if job.output and job.output.exists() else ""
+    lines = [line.strip() for line in ANSI.sub("", printed).splitlines() if line.strip()]
+    heads = [number for number, line in enumerate(lines) if line.startswith("WorkflowError")]
+    told = lines[heads[-1] + 1 : heads[-1] + 2] if heads else lines[-LAST_LINES:]
+    message = " ".join(told) or "the job ended without a word: its machine was taken away too often, or did not start"
+    return Failure(
+        run_id=job.run_id,
+        rule=job.rule,
+        iteration=job.iteration,
+        error_type="JobError",
+        message=message[:2000],
+        log=str(job.output) if job.output else None,
+    )

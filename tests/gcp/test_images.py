@@ -1,0 +1,116 @@
+"""The containers: pinned, small, no secrets, not root where Batch allows it; failing jobs fail."""
+
+import os
+import subprocess
+
+import pytest
+import yaml
+from batch_service import Image
+from dockerfiles import REPOSITORY, environment, image_on_this_machine, instructions, last_stage
+from google.cloud import batch_v1
+from snakemake_executor_plugin_googlebatch.command import write_entrypoint
+
+NAMES = ("orchestrator", "inference", "api")
+
+
+def dockerfile(name):
+    return REPOSITORY / f"docker/{name}/Dockerfile"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_base_is_pinned_and_packages_are_those_of_the_constraints(name):
+    found = instructions(dockerfile(name))
+    bases = [rest for word, rest in found if word == "ARG"]
+    assert bases == ["BASE=python:3.11.13-slim-bookworm"]
+    assert {rest.split()[0] for word, rest in found if word == "FROM"} == {"${BASE}"}
+    installs = [rest for word, rest in found if word == "RUN" and "pip install" in rest]
+    assert all("--constraint constraints.txt" in rest or "--no-deps" in rest for rest in installs)
+    assert any("PIP_NO_CACHE_DIR=1" in rest for word, rest in found if word == "ENV")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_copied_that_git_does_not_know_and_no_secret_is_baked_in(name):
+    sources = [part for word, rest in instructions(dockerfile(name)) if word == "COPY" and "--from" not in rest
+               for part in rest.replace("--chown=haystack ", "").split()[:-1]]  # fmt: skip
+    tracked = subprocess.run(["git", "ls-files", "--", *sources], cwd=REPOSITORY, capture_output=True, text=True)
+    if tracked.returncode == 0 and tracked.stdout:
+        assert all(any(line == s or line.startswith(f"{s}/") for line in tracked.stdout.split()) for s in sources)
+    assert all((REPOSITORY / source).exists() for source in sources)
+    text = dockerfile(name).read_text().upper()
+    assert not any(word in text for word in ("API_KEY", "PASSWORD", "TOKEN", "SECRET"))
+
+
+@pytest.mark.parametrize(("name", "user"), [("orchestrator", "haystack"), ("api", "haystack"), ("inference", None)])
+def test_user(name, user):
+    # The worker's folder /tmp/workdir is made by root, and the executor names no user.
+    assert next((rest for word, rest in last_stage(dockerfile(name)) if word == "USER"), None) == user
+
+
+def test_the_service_has_a_health_check():
+    check = dict(last_stage(dockerfile("api")))["HEALTHCHECK"]
+    assert "/healthz" in check
+    assert "PORT" in environment(dockerfile("api"))
+
+
+def test_the_coordinator_holds_the_pipeline():
+    copied = [rest for word, rest in last_stage(dockerfile("orchestrator")) if word == "COPY"]
+    for folder in ("workflow", "config", "profiles", "resources"):
+        assert f"--chown=haystack {folder} ./{folder}" in copied
+
+
+def test_dockerignore_lets_in_only_what_is_copied():
+    lines = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    assert "*" in lines
+    assert {"!src", "!workflow", "!constraints.txt"} <= set(lines)
+    assert "config/gcp.yaml" in lines
+
+
+def batch_job(script, image="img", retries=0):
+    """A job as the executor plugin makes it with a Container-Optimized OS."""
+    setup = batch_v1.Runnable(script=batch_v1.Runnable.Script(text=write_entrypoint % script))
+    container = batch_v1.Runnable.Container(
+        image_uri=image,
+        entrypoint="/bin/bash",
+        commands=["/tmp/workdir/entrypoint.sh"],
+        volumes=["/tmp/workdir:/tmp/workdir"],
+        options="--network host --workdir /tmp/workdir -e PYTHONUNBUFFERED=1",
+    )
+    task = batch_v1.TaskSpec(runnables=[setup, batch_v1.Runnable(container=container)], max_retry_count=retries)
+    return batch_v1.Job(task_groups=[batch_v1.TaskGroup(task_spec=task)])
+
+
+def outcome(service, script, image):
+    parent = f"projects/{service.project}/locations/us-central1"
+    job = service.client().create_job(parent=parent, job_id=f"job-{len(service.jobs)}", job=batch_job(script, image))
+    service.jobs[job.name].thread.join(60)
+    return service.jobs[job.name]
+
+
+@pytest.mark.parametrize("script", ["false", "echo $NO_SUCH_VARIABLE_OF_OURS; unset X; echo \\$X", "false | true"])
+def test_a_failing_job_is_a_failed_job(batch_service, script):
+    batch_service.images["img"] = image_on_this_machine("inference")
+    assert outcome(batch_service, script, "img").state == "FAILED"
+
+
+def test_without_our_image_a_failing_job_would_count_as_succeeded(batch_service):
+    quiet = {"PATH": os.environ["PATH"]}
+    batch_service.images["bare"] = Image(quiet | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""})
+    record = outcome(batch_service, "false\npython3() { echo pip; }", "bare")
+    assert record.state == "SUCCEEDED"
+
+
+def test_no_package_is_installed_at_run_time(batch_service):
+    batch_service.images["img"] = image_on_this_machine("inference")
+    record = outcome(batch_service, "pip install --target here snakemake-storage-plugin-gcs && echo went-on", "img")
+    assert record.state == "SUCCEEDED"
+    assert "went-on" in record.output
+    assert record.output.count("not run in this image: pip install") == 3
+    assert "Collecting" not in record.output
+
+
+def test_profile_names_an_image_and_machines_that_fit():
+    profile = yaml.safe_load((REPOSITORY / "profiles/gcp/config.yaml").read_text())
+    assert profile["googlebatch-container"] == "?gcp.inference_image"
+    for name, resources in profile["set-resources"].items():
+        assert resources["googlebatch_boot_disk_image"] == "batch-cos", name  # a size alone empties the image
+        assert not isinstance(resources.get("nvidia_gpu"), int), name  # a number asks for a T4

@@ -1,0 +1,200 @@
+"""The run service over Google Batch: the real client, on stand-ins for Batch and the bucket."""
+
+import importlib.util
+import json
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+from batch_service import Image
+
+from haystack.gcp import storage
+from haystack.runs.backends.batch import open_batch
+from haystack.runs.errors import SubmissionError
+from haystack.runs.models import Phase, RunRequest, RunStatus
+from haystack.runs.service import RunService, open_service
+from haystack.runs.settings import load_service_settings
+
+OWNER = "ada@example.org"
+ROOT = "gs://results/team/a"
+STUB = Path(__file__).parents[1] / "api" / "stub_pipeline.py"
+
+
+@pytest.fixture
+def service(storage_emulator, batch_service, tmp_path) -> RunService:
+    storage.client().create_bucket("results")
+    batch_service.execute = False
+    batch_service.images["orchestrator"] = Image({})
+    given = {
+        "project": "test-project",
+        "bucket": "results",
+        "prefix": "team/a",
+        "orchestrator_image": "orchestrator",
+        "inference_image": "inference",
+        "batch_endpoint": f"http://{batch_service.address}",
+    }
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "gcp.yaml").write_text(json.dumps(given))
+    settings = load_service_settings(pipeline_dir=tmp_path, work_dir=tmp_path / "service", backend="batch")
+    opened = open_service(settings)
+    opened.backend.client._sleep = lambda seconds: None
+    yield opened
+    opened.close()
+
+
+def ask(service, **fields):
+    return service.submit(OWNER, RunRequest(query="How would B cells respond to IFN-beta?", **fields))
+
+
+def put(name: str, data: str | bytes) -> None:
+    storage.write_bytes(f"{ROOT}/{name}", data.encode() if isinstance(data, str) else data)
+
+
+def events(*lines: dict) -> str:
+    return "".join(json.dumps({"time": "2026-01-01T00:00:00+00:00", **line}) + "\n" for line in lines)
+
+
+def leave_results(run_id: str) -> None:
+    spec = importlib.util.spec_from_file_location("haystack_tests_stub_for_batch", STUB)
+    stub = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(stub)
+    put(f"results/runs/{run_id}/{run_id}_log.json", stub.run_log().replace("RUN_ID", run_id))
+    put(f"results/runs/{run_id}/{run_id}_report.html", "<p>report</p>")
+
+
+def start(batch_service, run) -> None:
+    from google.cloud.batch_v1 import JobStatus
+
+    batch_service._set(batch_service.jobs[run.job_name], JobStatus.State.RUNNING)
+
+
+def test_a_run_is_a_coordinator_from_question_to_result(service, batch_service):
+    run = ask(service, seed=3, enrichment=False)
+    assert run.job_name.endswith(f"jobs/haystack-orchestrator-{run.run_id.replace('_', '-')}")
+    request = json.loads(storage.read_bytes(f"{ROOT}/coordinators/{run.run_id}.json")[0])
+    assert request["config"] == {"seed": 3, "enrichment": {"enabled": False}}
+    service._dispatcher.look()
+    assert service.get(OWNER, run.run_id).status is RunStatus.PENDING
+    start(batch_service, run)
+    told = events({"event": "stage_started", "run_id": run.run_id, "stage": "stack_inference", "iteration": 1})
+    put(f"coordinators/{run.run_id}.events.jsonl", told + '{"event": "half')
+    put(f"results/runs/{run.run_id}/query.json", '{"raw_query": "x"}')
+    for _ in range(2):
+        service._dispatcher.look()
+    seen = service.get(OWNER, run.run_id)
+    assert (seen.status, seen.phase, seen.iteration) == (RunStatus.RUNNING, Phase.INFERENCE, 1)
+    assert (seen.structured_query, seen.events_read) == ({"raw_query": "x"}, len(told))
+    leave_results(run.run_id)
+    batch_service.finish(run.job_name)
+    service._dispatcher.look()
+    done = service.get(OWNER, run.run_id)
+    assert (done.status, done.final_score, done.attempts) == (RunStatus.COMPLETED, 8, 1)
+    assert done.outputs["report"] == f"{ROOT}/results/runs/{run.run_id}/{run.run_id}_report.html"
+    assert set(done.outputs) == {"report", "log"}
+    assert service.result(OWNER, run.run_id).top_upregulated == ["GBP1"]
+    assert service.locate(OWNER, run.run_id, "predictions") is None
+
+
+def test_result_files_are_signed(service, batch_service, monkeypatch):
+    asked = []
+    monkeypatch.setattr(storage, "signed_url", lambda uri, *how, **named: asked.append((uri, how, named)) or "signed")
+    run = ask(service)
+    start(batch_service, run)
+    leave_results(run.run_id)
+    batch_service.finish(run.job_name)
+    for _ in range(2):
+        service._dispatcher.look()
+    assert service.locate(OWNER, run.run_id, "log") == "signed"
+    file = f"{run.run_id}_log.json"
+    assert asked == [(f"{ROOT}/results/runs/{run.run_id}/{file}", (3600,), {"download_as": file})]
+
+
+def test_a_refused_job_fails_the_submission_and_says_why(service, batch_service):
+    batch_service.refuse_next_job(grpc.StatusCode.PERMISSION_DENIED, "Permission 'batch.jobs.create' denied")
+    with pytest.raises(SubmissionError, match="batch"):
+        ask(service)
+    (run,) = service.list_runs(OWNER).runs
+    assert (run.status, run.error_type) == (RunStatus.FAILED, "SubmissionError")
+    assert run.error_message
+
+
+def test_a_failed_coordinator_fails_the_run_with_the_reason_of_the_stage(service, batch_service):
+    first, second = ask(service), ask(service)
+    failure = {"run_id": first.run_id, "rule": "x", "error_type": "ModelError", "message": "no such model"}
+    put(f"results/runs/{first.run_id}/failure.json", json.dumps(failure))
+    for run in (first, second):
+        start(batch_service, run)
+        batch_service.finish(run.job_name, "FAILED", "Task failed with exit code 1")
+    for _ in range(2):
+        service._dispatcher.look()
+    found = service.get(OWNER, first.run_id)
+    assert (found.status, found.error_type, found.error_message) == (RunStatus.FAILED, "ModelError", "no such model")
+    assert "exit code 1" in service.get(OWNER, second.run_id).error_message
+
+
+def test_a_coordinator_that_ran_out_of_time_goes_on(service, batch_service):
+    run = ask(service)
+    start(batch_service, run)
+    service._dispatcher.look()
+    batch_service.finish(run.job_name, "FAILED", "Task failed with exit code 75")
+    batch_service.jobs[run.job_name].job.status.status_events[-1].task_execution.exit_code = 75
+    service._dispatcher.look()
+    assert service.get(OWNER, run.run_id).status is RunStatus.RUNNING
+    assert batch_service.calls.count("CreateJob") == 2
+    assert json.loads(storage.read_bytes(f"{ROOT}/coordinators/{run.run_id}.json")[0])["attempt"] == 2
+
+
+def test_cancelling_stops_the_coordinator_and_marks_the_run(service, batch_service):
+    run = ask(service)
+    start(batch_service, run)
+    service._dispatcher.look()
+    assert service.cancel(OWNER, run.run_id).status is RunStatus.CANCELLED
+    service._dispatcher.look()
+    for thread in threading.enumerate():
+        if thread.name.startswith("haystack-cancel"):
+            thread.join()
+    service._dispatcher.look()
+    found = service.store.get(run.run_id)
+    assert found.stopped_at is not None
+    assert run.job_name in batch_service.deleted
+    assert storage.exists(f"{ROOT}/results/runs/{run.run_id}/cancelled.json")
+
+
+def test_a_job_that_somebody_deleted_is_made_again(service, batch_service):
+    run = ask(service)
+    start(batch_service, run)
+    service._dispatcher.look()
+    batch_service.client().delete_job(name=run.job_name)
+    service._dispatcher.look()
+    assert batch_service.calls.count("CreateJob") == 2
+    assert service.get(OWNER, run.run_id).attempts == 2
+
+
+def test_an_unreachable_service_changes_nothing(service, batch_service, caplog):
+    """A run is not failed because nobody could be asked about it."""
+    run = ask(service)
+    start(batch_service, run)
+    service._dispatcher.look()
+
+    def refuse(run_id):
+        from haystack.gcp.errors import UnavailableError
+
+        raise UnavailableError("Batch: unavailable")
+
+    service.backend.client.describe = refuse
+    for _ in range(3):
+        service._dispatcher.look()
+    assert service.get(OWNER, run.run_id).status is RunStatus.RUNNING
+    assert caplog.text.count("Batch: unavailable") == 1
+
+
+def test_the_project_has_to_be_named(tmp_path, monkeypatch):
+    from haystack.errors import ConfigError
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("PROJECT", "BUCKET"):
+        monkeypatch.delenv(f"HAYSTACK_GCP_{name}", raising=False)
+    settings = load_service_settings(pipeline_dir=tmp_path, work_dir=tmp_path, backend="batch")
+    with pytest.raises(ConfigError, match="project"):
+        open_batch(settings)

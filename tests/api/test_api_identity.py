@@ -118,8 +118,9 @@ def test_known_keys_serve_while_the_server_is_down(proxy):
     keys.key("first")
 
 
-def test_without_keys_the_service_says_so(proxy, live):
+def test_without_keys_the_service_says_so(proxy, start_live):
     proxy.broken = True
+    live = start_live()
     with live.client() as client:
         answer = client.get("/api/v1/runs/")
     assert answer.status_code == 503

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -62,6 +63,8 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # The proxy's keys, so that the first to come do not wait for them; beside, so that nobody waits if that fails.
+        threading.Thread(target=identity.prepare, name="haystack-keys", daemon=True).start()
         if service is None:
             runs.start()
         try:
@@ -81,13 +84,14 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
         lifespan=lifespan,
     )
     links = Links.of(settings)
+    desk = StatusDesk(runs.store, catalogue.defaults)
     app.include_router(health_routes(runs))
-    app.include_router(run_routes(runs, StatusDesk(runs.store, catalogue.defaults), catalogue, links))
+    app.include_router(run_routes(runs, desk, catalogue, links))
     app.include_router(metadata_routes(catalogue))
     app.include_router(file_routes(runs, links))
     app.router.routes.append(PageMount("/", app=StaticFiles(directory=page, html=True), name="page"))
     add_handlers(app)
-    app.add_middleware(Door, identity=identity, origins=settings.cors_origins)
+    app.add_middleware(Door, identity=identity, origins=settings.cors_origins, desk=desk)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -11,24 +11,27 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from anyio import to_thread
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haystack.api.errors import error_response, of_haystack
 from haystack.api.headers import PLAIN
 from haystack.api.identity import HEADER, DebugIdentity, Identity, User
+from haystack.api.status import StatusDesk
 from haystack.errors import HaystackError
 
 API = "/api/v1/"
 FILES = "/api/v1/files/"
 """links carry a signature of their own"""
+ONE_RUN = re.compile(r"/api/v1/runs/(run_[0-9a-f]{12})")
 COLLECTION = "/api/v1/runs/"
 MAX_BODY = 64 * 1024
 """bytes; the largest sensible request has about 5 KB"""
 BODY_SECONDS = 15.0
 LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
 LOOPBACK_CLIENTS = ("127.", "::1", "::ffff:127.")
+ALL = [(name.lower().encode(), value.encode()) for name, value in PLAIN.items()]
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -41,11 +44,15 @@ class Door:
         who is asking; `scope["state"]["user"]` is set for all of the API but links to files.
     origins
         origins (besides its own) whose pages may change something.
+    desk
+        answers how a run is doing here already: that is what everybody asks all the time, and the app's routing would
+        be two thirds of the work.
     """
 
-    def __init__(self, app: ASGIApp, identity: Identity, origins: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, identity: Identity, origins: Iterable[str], desk: StatusDesk) -> None:
         self.app = app
         self.identity = identity
+        self.desk = desk
         self.origins = frozenset(origins)
         self.debug = isinstance(identity, DebugIdentity)
 
@@ -57,26 +64,28 @@ class Door:
 
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(raw=message.setdefault("headers", []))
-                for name, value in PLAIN.items():
-                    headers.setdefault(name, value)
+                headers = message.setdefault("headers", [])
+                own = {name.lower() for name, _ in headers}
+                headers.extend(item for item in ALL if item[0] not in own)
             await send(message)
 
-        refusal = self._refuse(scope)
+        answer = self._refuse(scope)
         path = scope["path"] = _one_form(scope["path"])
-        if refusal is None and path.startswith(API) and not path.startswith(FILES) and scope["method"] != "OPTIONS":
+        if answer is None and path.startswith(API) and not path.startswith(FILES) and scope["method"] != "OPTIONS":
             user = await self._user(scope)
             if isinstance(user, Response):
-                refusal = user
+                answer = user
+            elif scope["method"] == "GET" and (run := ONE_RUN.fullmatch(path)):
+                answer = await self._status(user, run[1])
             else:
                 scope.setdefault("state", {})["user"] = user
-        if refusal is None and scope["method"] not in SAFE:
+        if answer is None and scope["method"] not in SAFE:
             body = await _read(scope, receive)
             if isinstance(body, Response):
-                refusal = body
+                answer = body
             else:
                 receive = _replay(body, receive)
-        await (refusal or self.app)(scope, receive, dressed)
+        await (answer or self.app)(scope, receive, dressed)
 
     async def _user(self, scope: Scope) -> User | Response:
         tokens = [value for name, value in scope["headers"] if name == HEADER]
@@ -84,9 +93,17 @@ class Door:
         if user is not None:
             return user
         try:
-            return await to_thread.run_sync(self.identity.verify, tokens)
+            if self.identity.may_block(tokens):
+                return await to_thread.run_sync(self.identity.verify, tokens)
+            return self.identity.verify(tokens)
         except HaystackError as error:
             return of_haystack(error)
+
+    async def _status(self, user: User, run_id: str) -> Response:
+        try:
+            return Response(await self.desk.status(user, run_id), media_type="application/json")
+        except HaystackError as error:
+            return of_haystack(error, run_id)
 
     def _refuse(self, scope: Scope) -> Response | None:
         """Requests that another page makes a browser send, and, in debug mode, whatever is not of this machine."""

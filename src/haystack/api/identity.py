@@ -6,12 +6,15 @@ proxy: they are never read. Source of the rules: Google Cloud, "Securing your ap
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from haystack.api.keys import KeySet, UnknownKeyError
@@ -47,7 +50,13 @@ class Identity(Protocol):
     """Something that knows who is asking."""
 
     def known(self, tokens: Sequence[bytes]) -> User | None:
-        """The user, where no work is needed to tell; never blocks. `tokens`: every value of HEADER."""
+        """The user, where no work is needed to tell. `tokens`: every value of HEADER."""
+
+    def may_block(self, tokens: Sequence[bytes]) -> bool:
+        """Whether `verify` may have to ask for keys over the network."""
+
+    def prepare(self) -> None:
+        """Fetch what the first request would wait for. No error when that fails: the request then says so."""
 
     def verify(self, tokens: Sequence[bytes]) -> User:
         """The user; may ask for keys over the network."""
@@ -62,6 +71,13 @@ class DebugIdentity:
     def known(self, tokens: Sequence[bytes]) -> User | None:
         """Always the same."""
         return self.user
+
+    def may_block(self, tokens: Sequence[bytes]) -> bool:
+        """Never."""
+        return False
+
+    def prepare(self) -> None:
+        """Nothing."""
 
     def verify(self, tokens: Sequence[bytes]) -> User:
         """Always the same."""
@@ -102,6 +118,17 @@ class IapIdentity:
         found = self._remembered.get(hashlib.sha256(tokens[0]).digest())
         return found[0] if found and self._now() < found[1] else None
 
+    def may_block(self, tokens: Sequence[bytes]) -> bool:
+        """True for a token whose key is not known, or no longer fresh."""
+        try:
+            return not self.keys.is_fresh(_key_id(_only(tokens).partition(".")[0]))
+        except IdentityError:
+            return False
+
+    def prepare(self) -> None:
+        """Fetch the keys."""
+        self.keys.prepare()
+
     def verify(self, tokens: Sequence[bytes]) -> User:
         """The user that the token names.
 
@@ -127,13 +154,8 @@ class IapIdentity:
     def _claims(self, token: str) -> dict[str, Any]:
         import jwt
 
+        kid = _key_id(token.partition(".")[0])
         try:
-            header = jwt.get_unverified_header(token)
-            if header.get("alg") != ALGORITHM:
-                raise IdentityError(f"the identity token is not signed with {ALGORITHM}")
-            kid = header.get("kid")
-            if not isinstance(kid, str) or not kid:
-                raise IdentityError("the identity token does not say which key signed it")
             claims = jwt.decode(
                 token,
                 self.keys.key(kid),
@@ -173,6 +195,21 @@ def _only(tokens: Sequence[bytes]) -> str:
         return tokens[0].decode("ascii")
     except UnicodeDecodeError:
         raise IdentityError("the identity token is not one") from None
+
+
+@lru_cache(maxsize=64)
+def _key_id(header: str) -> str:
+    """Which key signed, from the token's first part; the tokens of one key have it in common."""
+    try:
+        data = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))
+    except (ValueError, RecursionError):
+        raise IdentityError("the identity token is not one") from None
+    if not isinstance(data, dict) or data.get("alg") != ALGORITHM:
+        raise IdentityError(f"the identity token is not signed with {ALGORITHM}")
+    kid = data.get("kid")
+    if not isinstance(kid, str) or not kid:
+        raise IdentityError("the identity token does not say which key signed it")
+    return kid
 
 
 def _kind(error: Exception) -> str:

@@ -81,6 +81,16 @@ class KeySet:
                 raise UnknownKeyError("no such key")
             return self._keys[kid]
 
+    def is_fresh(self, kid: object) -> bool:
+        """Whether `key` answers without asking the server."""
+        return kid in self._keys and self._now() < self._expires
+
+    def prepare(self) -> None:
+        """Fetch, unless keys are known."""
+        with self._lock:
+            if self._now() >= self._expires:
+                self._refresh()
+
     def _may_look(self, kid: str) -> bool:
         now = self._now()
         self._missed = {name: at for name, at in self._missed.items() if now - at < RETRY}

@@ -1,0 +1,296 @@
+# ruff: noqa: D102
+"""Time 200 clients that poll the status of their runs at once, on SQLite and on PostgreSQL.
+
+    python benchmarks/service.py [--clients 200] [--rounds 30] [--seconds 10] [--cores 2]
+
+The service is `haystack serve` in a process of its own, with sign-in: every client has a token of its own, signed by
+a stand-in for Google's proxy, and polls a run of its own over one connection that stays open. A writer changes runs all
+the while. Three cases: the first round (new connections, tokens never seen before), bursts (all clients in the same
+instant, again and again), and steady (each asks again 0 to 0.2 s after its answer; the page waits 15 s).
+Latency is from the request's last byte out to the answer's last byte in. Exit code 1 when a p99 is 250 ms or more, or
+anything but 200 was answered. All processes, this client included, share the given number of cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LIMIT = 0.250
+QUERY = "How would NK cells respond to ibrutinib?"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=30, help="bursts")
+    parser.add_argument("--seconds", type=float, default=10, help="of the steady case")
+    parser.add_argument("--cores", type=int, default=2, help="cores for everything together")
+    parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
+    args = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
+    names = ("sqlite", "postgresql") if args.database == "both" else (args.database,)
+    print(f"{args.clients} clients, {len(os.sched_getaffinity(0))} cores, load before: {os.getloadavg()[0]:.1f}\n")
+    print("| database | case | requests | per second | p50 ms | p95 ms | p99 ms | max ms | errors |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    good = True
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder, database(name, Path(folder)) as url:
+            good &= measure(name, url, Path(folder), args)
+    return 0 if good else 1
+
+
+def measure(name: str, url: str, folder: Path, args: argparse.Namespace) -> bool:
+    support = _load("api_support")
+    proxy = support.Proxy()
+    emails = [f"person{number}@example.org" for number in range(args.clients)]
+    environment = {
+        "HAYSTACK_DATABASE_URL": url,
+        "HAYSTACK_WORK_DIR": str(folder / "work"),
+        "HAYSTACK_PIPELINE_DIR": str(REPOSITORY),
+        "HAYSTACK_IAP_AUDIENCE": support.AUDIENCE,
+        "HAYSTACK_IAP_KEYS_URL": proxy.url,
+        "HAYSTACK_PORT": str(_free_port()),
+    }
+    store, run_ids = fill(environment, emails)
+    port = int(environment["HAYSTACK_PORT"])
+    requests = [
+        (
+            f"GET /api/v1/runs/{run_id} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\n"
+            f"X-Goog-IAP-JWT-Assertion: {proxy.token(email)}\r\n\r\n"
+        ).encode()
+        for email, run_id in zip(emails, run_ids, strict=True)
+    ]
+    with served(environment), writing(store, run_ids):
+        cases = asyncio.run(poll(port, requests, run_ids, args.rounds, args.seconds))
+    store.close()
+    proxy.close()
+    good = True
+    for case, (latencies, errors, elapsed) in cases.items():
+        ordered = sorted(latencies)
+        p50, p95, p99 = (1000 * ordered[min(len(ordered) - 1, int(len(ordered) * q))] for q in (0.5, 0.95, 0.99))
+        print(
+            f"| {name} | {case} | {len(ordered)} | {len(ordered) / elapsed:.0f} | {p50:.0f} | {p95:.0f} | {p99:.0f} "
+            f"| {1000 * ordered[-1]:.0f} | {errors} |",
+            flush=True,
+        )
+        good &= not errors and p99 < 1000 * LIMIT
+    return good
+
+
+# -- what is measured ----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def database(name: str, folder: Path) -> Iterator[str]:
+    if name == "sqlite":
+        yield f"sqlite:///{folder / 'haystack.sqlite'}"
+        return
+    with _load("postgres").postgres_server() as url:
+        yield url
+
+
+def fill(environment: dict[str, str], emails: list[str]) -> tuple[Any, list[str]]:
+    """A store with one run per client (of another folder, so that the service leaves them alone), and 2,000 others."""
+    from haystack.query import parse_question
+    from haystack.runs.models import RunRecord, RunStatus, ScoreRecord, new_run_id, utc_now
+    from haystack.runs.settings import ServiceSettings
+    from haystack.runs.store import RunStore
+
+    settings = ServiceSettings(
+        database_url=environment["HAYSTACK_DATABASE_URL"], work_dir=environment["HAYSTACK_WORK_DIR"]
+    )
+    store = RunStore.open(settings)
+    understood = parse_question(QUERY).model_dump(mode="json")
+    run_ids = []
+    for number in range(len(emails) + 2000):
+        mine = number < len(emails)
+        run = RunRecord(
+            run_id=new_run_id(),
+            user_email=emails[number] if mine else "somebody@example.org",
+            query=QUERY,
+            structured_query=understood,
+            config={"max_iterations": 5, "score_threshold": 8},
+            seed=0,
+            status=RunStatus.RUNNING if mine else RunStatus.COMPLETED,
+            phase="inference",
+            iteration=3,
+            max_iterations=5,
+            scores=[ScoreRecord(iteration=1, score=3.5), ScoreRecord(iteration=2, score=4.25)],
+            backend="local",
+            node="elsewhere",
+            created_at=utc_now(),
+            updated_at=utc_now(),
+        )
+        store.create(run)
+        if mine:
+            run_ids.append(run.run_id)
+    return store, run_ids
+
+
+@contextlib.contextmanager
+def served(environment: dict[str, str]) -> Iterator[None]:
+    command = [sys.executable, "-m", "haystack.cli", "serve"]
+    with subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL) as process:
+        try:
+            end = time.monotonic() + 60
+            while not _answers(int(environment["HAYSTACK_PORT"])):
+                if process.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError("the service does not start")
+                time.sleep(0.1)
+            yield
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def writing(store: Any, run_ids: list[str]) -> Iterator[None]:
+    """Ten changes a second, as the watcher of running pipelines makes them."""
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.wait(0.1):
+            number += 1
+            run_id = run_ids[number % len(run_ids)]
+            store.change(run_id, lambda run: {"events_read": run.events_read + 1})
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+# -- clients: raw sockets, for they must cost little -----------------------------------------------------------------
+
+
+class Client(asyncio.Protocol):
+    """One connection; one request at a time."""
+
+    def __init__(self, request: bytes, run_id: str) -> None:
+        self.request, self.run_id = request, run_id.encode()
+        self.buffer = b""
+        self.answered: asyncio.Future[bool] | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def ask(self) -> asyncio.Future[bool]:
+        self.answered = asyncio.get_running_loop().create_future()
+        self.buffer = b""
+        self.transport.write(self.request)
+        return self.answered
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        head, end, body = self.buffer.partition(b"\r\n\r\n")
+        if not end or self.answered is None:
+            return
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        if len(body) >= length and not self.answered.done():
+            whole = head.startswith(b"HTTP/1.1 200") and self.run_id in body and json.loads(body)["status"] == "running"
+            self.answered.set_result(whole)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if self.answered is not None and not self.answered.done():
+            self.answered.set_result(False)
+
+
+Case = tuple[list[float], int, float]
+
+
+async def poll(port: int, requests: list[bytes], run_ids: list[str], rounds: int, seconds: float) -> dict[str, Case]:
+    loop = asyncio.get_running_loop()
+    makers = [lambda r=request, i=run_id: Client(r, i) for request, run_id in zip(requests, run_ids, strict=True)]
+    clients = [
+        client for _, client in await asyncio.gather(*(loop.create_connection(m, "127.0.0.1", port) for m in makers))
+    ]
+    cases = {"first round": await bursts(clients, 1, 0), f"{rounds} bursts": await bursts(clients, rounds, 0.05)}
+    cases["steady"] = await steady(clients, seconds)
+    for client in clients:
+        client.transport.close()
+    return cases
+
+
+async def timed(client: Client, latencies: list[float]) -> int:
+    """Ask once; 1 for an error."""
+    began = time.perf_counter()
+    good = await client.ask()
+    latencies.append(time.perf_counter() - began)
+    return 0 if good else 1
+
+
+async def bursts(clients: list[Client], rounds: int, pause: float) -> Case:
+    latencies: list[float] = []
+    errors, busy = 0, 0.0
+    for _ in range(rounds):
+        began = time.perf_counter()
+        errors += sum(await asyncio.gather(*(timed(client, latencies) for client in clients)))
+        busy += time.perf_counter() - began
+        await asyncio.sleep(pause)
+    return latencies, errors, busy
+
+
+async def steady(clients: list[Client], seconds: float) -> Case:
+    latencies: list[float] = []
+    began = time.perf_counter()
+    pauses = random.Random(0)
+
+    async def one(client: Client) -> int:
+        errors = 0
+        while time.perf_counter() - began < seconds:
+            await asyncio.sleep(0.2 * pauses.random())
+            errors += await timed(client, latencies)
+        return errors
+
+    errors = sum(await asyncio.gather(*(one(client) for client in clients)))
+    return latencies, errors, time.perf_counter() - began
+
+
+# -- helpers -------------------------------------------------------------------------------------------------------
+
+
+def _load(name: str) -> ModuleType:
+    """A helper of the tests."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", REPOSITORY / "tests" / "api" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -117,6 +117,8 @@ class BatchService:
         self._unavailable: dict[str, int] = {}
         self._refusals: list[tuple[grpc.StatusCode, str]] = []
         self._preempt: list[tuple[Callable[[batch_v1.Job], bool], int]] = []
+        self.holds: list[Callable[[batch_v1.Job], bool]] = []
+        """jobs that any of these accepts stay RUNNING, without doing anything, until it is taken away"""
         self._environments: list[tuple[Callable[[batch_v1.Job], bool], dict[str, str]]] = []
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=16))
         self._server.add_generic_rpc_handlers(self._handlers())
@@ -163,6 +165,10 @@ class BatchService:
     def give_environment(self, which: Callable[[batch_v1.Job], bool], environment: dict[str, str]) -> None:
         """Machines of the jobs that `which` accepts have these variables too."""
         self._environments.append((which, environment))
+
+    def forget_environments(self) -> None:
+        """Take back what `give_environment` gave."""
+        self._environments.clear()
 
     def finish(self, name: str, state: str = "SUCCEEDED", event: str = "") -> None:
         """End a job that is not executed (`execute = False`)."""
@@ -352,6 +358,8 @@ class BatchService:
             if "container" in runnable and preempted:
                 attempt.output.append("the machine is taken away\n")
                 return PREEMPTED
+            while "container" in runnable and not record.cancelled and any(hold(record.job) for hold in self.holds):
+                time.sleep(0.02)
             code = self._runnable(record, attempt, runnable, machine, deadline)
             if code and not runnable.ignore_exit_status:
                 return code

@@ -1,6 +1,5 @@
 """Stand-ins for Google Cloud on this machine: Batch, Cloud Logging, and Cloud Storage (gcp-storage-emulator)."""
 
-import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -49,18 +48,3 @@ def storage_emulator(storage_host, monkeypatch) -> Iterator[str]:
     storage.client.cache_clear()
     yield storage_host
     storage.client.cache_clear()
-
-
-def redirected(service: BatchService, storage_host: str, folder: Path) -> dict[str, str]:
-    """Environment that leads Google's clients of a child process to the stand-ins (see edge/sitecustomize.py)."""
-    key = folder / "no_such_user.json"
-    key.write_text('{"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"}')
-    return {
-        "STAND_IN_BATCH": service.address,
-        "STORAGE_EMULATOR_HOST": storage_host,
-        "GOOGLE_APPLICATION_CREDENTIALS": str(key),
-        "GOOGLE_CLOUD_PROJECT": service.project,
-        "PYTHONPATH": os.pathsep.join(
-            [str(Path(__file__).parent / "edge"), *filter(None, [os.environ.get("PYTHONPATH")])]
-        ),
-    }

@@ -37,7 +37,8 @@ class RestService:
                 else:
                     self.answer(404, {})
 
-            do_HEAD = do_GET
+            def do_HEAD(self) -> None:
+                self.do_GET()
 
             def answer(self, status: int, body: dict) -> None:
                 data = b"" if self.command == "HEAD" else json.dumps(body).encode()

@@ -38,7 +38,7 @@ QUOTAS = {
     "nvidia-a100-80gb": "NVIDIA_A100_80GB_GPUS",
     "nvidia-l4": "NVIDIA_L4_GPUS",
 }
-"""accelerator -> Compute Engine's name of its quota; spot machines have one of their own, with PREEMPTIBLE_ before it"""
+"""accelerator -> Compute Engine's name of its quota; that of spot machines has PREEMPTIBLE_ before it"""
 
 
 def check_cloud(prefix: str, arguments: Any) -> None:
@@ -77,9 +77,9 @@ def check_bucket(bucket: str, project: str | None = None, region: str | None = N
     missing = [right for right in OBJECTS if right not in granted]
     if missing:
         raise NotPermittedError(
-            f"gs://{bucket}: this account lacks {', '.join(missing)}. Whoever owns the bucket can give it: `gcloud storage "
-            f"buckets add-iam-policy-binding gs://{bucket} --member serviceAccount:ACCOUNT --role roles/storage.objectUser` "
-            "(user:ADDRESS for a person)"
+            f"gs://{bucket}: this account lacks {', '.join(missing)}. Whoever owns the bucket can give it: `gcloud "
+            f"storage buckets add-iam-policy-binding gs://{bucket} --member serviceAccount:ACCOUNT --role "
+            "roles/storage.objectUser` (user:ADDRESS for a person)"
         )
 
 
@@ -108,15 +108,16 @@ def check_image(image: str) -> None:
         status = _session().head(address, headers=headers, timeout=TIMEOUT, allow_redirects=True).status_code
     if status == 404:
         raise ImageError(
-            f"the image {image} does not exist. Build and push it: `docker/build.sh {repository} --push`, or name one that "
-            f"`gcloud artifacts docker images list {repository} --include-tags` shows, as inference_image in config/gcp.yaml "
-            "(HAYSTACK_GCP_INFERENCE_IMAGE)"
+            f"the image {image} does not exist. Build and push it: `docker/build.sh {repository} --push`, or name one "
+            f"that `gcloud artifacts docker images list {repository} --include-tags` shows, as inference_image in "
+            "config/gcp.yaml (HAYSTACK_GCP_INFERENCE_IMAGE)"
         )
     if status in {401, 403}:
         raise NotPermittedError(
             f"the image {image} may not be read by this account. Its owner can give it: `gcloud artifacts repositories "
-            f"add-iam-policy-binding {repository.rsplit('/', 1)[-1]} --location {found['host'].removesuffix('-docker.pkg.dev')}"
-            " --member serviceAccount:ACCOUNT --role roles/artifactregistry.reader`"
+            f"add-iam-policy-binding {repository.rsplit('/', 1)[-1]} --location "
+            f"{found['host'].removesuffix('-docker.pkg.dev')} --member serviceAccount:ACCOUNT --role "
+            "roles/artifactregistry.reader`"
         )
 
 

@@ -40,8 +40,8 @@ def summarize_bucket(questions: list[tuple[str, str]], prefix: str, logs: Sequen
     prefix
         gs://bucket/folder under which `results/` lies.
     logs
-        Snakemake's logs of this start: they name the jobs that failed. A job that ended before its script could write why
-        (a machine taken away, out of memory, another package, no such image) is explained by what it printed.
+        Snakemake's logs of this start: they name the jobs that failed. A job that ended before its script could say
+        why (a machine taken away, out of memory, another package, no such image) is explained by what it printed.
     """
     from haystack.gcp.storage import download, list_objects, upload
     from haystack.report import report_failures, summarize_runs

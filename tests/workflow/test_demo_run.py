@@ -28,6 +28,11 @@ def test_all_files_of_the_design_are_there(finished):
     assert decision(finished, 2) | {"reason": "max_iterations", "continue": False} == decision(finished, 2)
     assert not finished.path(f"{RUN}/iter_3").exists()
     assert "completed" in finished.path("results/summary.tsv").read_text()
+    # Without --cache nothing is shared with other folders.
+    assert not finished.path("results/index/cell_sets.parquet").is_symlink()
+    # The profile's logger says where the run was, and what it scored.
+    assert "monocytes_ifng, iteration 2: score" in finished.first_output
+    assert "1 of 1 runs finished" in finished.first_output
 
 
 def test_second_iteration_tries_other_cells(finished):

@@ -6,6 +6,7 @@ rule download_atlas:
         "logs/atlases/{file}/download_atlas.log",
     wildcard_constraints:
         file=plan.download_pattern,
+    cache: True
     conda:
         "../envs/haystack.yaml"
     params:
@@ -17,6 +18,8 @@ rule download_atlas:
         "../scripts/download_atlas.py"
 
 
+# `cache`: with --cache and SNAKEMAKE_OUTPUT_CACHE, other folders on this machine take the file over instead of making it
+# anew; without, it does nothing. A rule that is cached may have no `benchmark`.
 rule harmonize_atlas:
     input:
         plan.atlas_file,
@@ -25,13 +28,13 @@ rule harmonize_atlas:
         mapping="results/index/{atlas}/mapping.tsv",
     log:
         "logs/index/{atlas}/harmonize_atlas.log",
-    benchmark:
-        "results/benchmarks/harmonize_atlas/{atlas}.tsv"
+    cache: True
     conda:
         "../envs/haystack.yaml"
     resources:
         googlebatch_labels=plan.labels("index"),
     params:
+        name="{atlas}",
         entry=plan.atlas_entry,
         code=plan.code("atlas"),
     message:
@@ -47,8 +50,7 @@ rule index_cell_sets:
         cell_sets="results/index/cell_sets.parquet",
     log:
         "logs/index/index_cell_sets.log",
-    benchmark:
-        "results/benchmarks/index_cell_sets.tsv"
+    cache: True
     conda:
         "../envs/haystack.yaml"
     params:

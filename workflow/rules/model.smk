@@ -9,10 +9,9 @@ rule train_model:
         provenance="results/model/{model}/provenance.json",
     log:
         "logs/model/{model}/train_model.log",
-    benchmark:
-        "results/benchmarks/train_model/{model}.tsv"
     wildcard_constraints:
         model=plan.trained_pattern,
+    cache: True
     conda:
         "../envs/haystack.yaml"
     threads: 2
@@ -41,6 +40,7 @@ rule download_stack_model:
         "logs/model/{model}/download_stack_model.log",
     wildcard_constraints:
         model=plan.fetched_pattern,
+    cache: True
     conda:
         "../envs/haystack.yaml"
     params:

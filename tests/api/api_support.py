@@ -198,7 +198,7 @@ class ToldBackend:
             path = self.folder / file.format(run_id=run.run_id)
             if not path.exists():
                 path.write_text(f"<p>{name} of {run.run_id}</p>")
-        return Outcome(RESULT, {"raw_query": run.query}, "synthetic_control", {}, len(run.scores))
+        return Outcome(RESULT, {"raw_query": run.query}, "synthetic_control", {}, run.scores, 0)
 
     def structured_query(self, run: RunRecord) -> dict[str, Any] | None:
         return None

@@ -353,6 +353,22 @@ def test_a_broken_log_is_a_failure_not_a_result(service, pipeline):
     assert "log.json" in done.error_message
 
 
+def test_a_bug_met_by_one_run_does_not_stop_the_others(service, pipeline, caplog):
+    stub.behave(pipeline, **{"*": {"hang": True}})
+    first, second = ask(service, 1), ask(service, 2)
+    look = service.backend.outcome
+
+    def outcome(run):
+        return look(run) if run.run_id == second.run_id else {}["bug"]
+
+    service.backend.outcome = outcome
+    (pipeline / "go").touch()
+    assert ended(service, second.run_id).status is RunStatus.COMPLETED
+    found = ended(service, first.run_id)
+    assert (found.status, found.error_message) == (RunStatus.FAILED, "unexpected KeyError: 'bug'")
+    assert "Traceback" in caplog.text
+
+
 def test_a_shared_index_that_cannot_be_made_fails_the_run(service, pipeline):
     stub.behave(pipeline, prepare_code=1)
     done = ended(service, ask(service).run_id)

@@ -101,8 +101,13 @@ class Dispatcher:
                 continue  # another writer was first: what is due now is read anew
             except StoreError:
                 raise
-            except HaystackError as error:
+            except (HaystackError, OSError) as error:
                 self._trouble(f"{step} {run.run_id}", error)
+            except Exception as error:
+                # A bug, met by one run: it ends there, with a trace for the report, and the others go on.
+                log.exception("%s %s", step, run.run_id)
+                if not run.status.is_final:
+                    self._fail(run, type(error).__name__, f"unexpected {type(error).__name__}: {error}")
 
     def _trouble(self, where: str, error: Exception) -> None:
         """Once in the log, not at every look."""

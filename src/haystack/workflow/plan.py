@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from haystack.errors import ConfigError
 from haystack.runs import Run, read_runs
 from haystack.workflow.code import code_hash
 from haystack.workflow.remote import fetched, local_copy
+from haystack.workflow.shipped import with_shipped
 
 ONLY = "HAYSTACK_RUNS"
 """environment variable with the ids of the runs that a coordinator works on, spaces between; set by `haystack batch`"""
@@ -35,9 +37,10 @@ class Plan:
         """prefix of the default storage that rules' files lie under (gs://bucket/folder); None: this machine's disk"""
         self.grouped: Callable[[], bool] = lambda: False
         """whether jobs of several runs may share a group, and one label with it"""
-        self.settings = load_settings(config)
+        self.settings = with_shipped(load_settings(config))
         self.atlases = load_atlases(self.settings)
-        self.table: dict[str, Run] = {run.run_id: run for run in read_runs(config, self.settings)}
+        runs = [replace(run, settings=with_shipped(run.settings)) for run in read_runs(config, self.settings)]
+        self.table: dict[str, Run] = {run.run_id: run for run in runs}
         """all runs: what they share (a model's hold-outs, the summary) counts them all"""
         unknown = [run_id for run_id in only if run_id not in self.table]
         if unknown:

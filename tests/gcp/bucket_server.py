@@ -24,6 +24,8 @@ class Buckets:
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, tuple[bytes, int]]] = {}
         """bucket -> name -> (content, generation)"""
+        self.digests: dict[int, tuple[str, str]] = {}
+        """generation -> (CRC32C, MD5), both in base64: those of a large object take a while"""
         self.refuse: dict[str, tuple[int, str, str]] = {}
         """bucket -> (HTTP status, reason, message) with which every request is answered"""
         self.address = ""
@@ -47,11 +49,13 @@ class Buckets:
                 return 412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold."
             self.generation += 1
             self.objects[bucket][name] = (data, self.generation)
+            crc, md5 = google_crc32c.Checksum(data).digest(), hashlib.md5(data).digest()
+            self.digests[self.generation] = (base64.b64encode(crc).decode(), base64.b64encode(md5).decode())
             return self.describe(bucket, name)
 
     def describe(self, bucket: str, name: str) -> dict:
         data, generation = self.objects[bucket][name]
-        crc = google_crc32c.Checksum(data).digest()
+        crc, md5 = self.digests[generation]
         quoted = urllib.parse.quote(name, safe="")
         return {
             "kind": "storage#object",
@@ -61,8 +65,8 @@ class Buckets:
             "generation": str(generation),
             "metageneration": "1",
             "size": str(len(data)),
-            "crc32c": base64.b64encode(crc).decode(),
-            "md5Hash": base64.b64encode(hashlib.md5(data).digest()).decode(),
+            "crc32c": crc,
+            "md5Hash": md5,
             "contentType": "application/octet-stream",
             "timeCreated": "2026-01-01T00:00:00.000Z",
             "updated": "2026-01-01T00:00:00.000Z",

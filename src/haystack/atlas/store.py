@@ -15,6 +15,8 @@ from haystack.errors import AtlasError, HaystackError, MissingExtraError, sugges
 
 MOUNTS = "HAYSTACK_BUCKETS"
 """environment variable: folder in which buckets are mounted, each by its name"""
+BLOCK = 256 * 1024
+"""bytes fetched at once from a remote h5ad; rows lie scattered, so fsspec's own 5 MB are mostly waste"""
 REQUESTS = 64
 """chunks of a remote zarr that are asked for at once"""
 
@@ -136,7 +138,8 @@ def _open_remote(path: str) -> tuple[Any, bool]:
             return zarr.open_group(path, mode="r", storage_options=options), True
         import h5py
 
-        return h5py.File(fsspec.open(path, "rb", **options).open(), "r"), False
+        blocks = {"block_size": BLOCK, "cache_type": "blockcache", "cache_options": {"maxblocks": 256}}
+        return h5py.File(fsspec.open(path, "rb", **options, **blocks).open(), "r"), False
     except ImportError as error:  # gcsfs brings fsspec and its http client with it
         raise MissingExtraError("gcp", f"Reading {path}") from error
 

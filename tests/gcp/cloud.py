@@ -56,7 +56,13 @@ class Cloud:
             "HAYSTACK_GCP_INFERENCE_IMAGE": IMAGE,
         }
         # What Batch's machines have by themselves: the way to the services, and nothing of the coordinator's secrets.
-        ways = ("STAND_IN_BATCH", "STAND_IN_HTTP", "STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS", "PYTHONPATH")
+        ways = (
+            "STAND_IN_BATCH",
+            "STAND_IN_HTTP",
+            "STORAGE_EMULATOR_HOST",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "PYTHONPATH",
+        )
         batch.passed_on = {key: self.environment[key] for key in ways} | {"OMP_NUM_THREADS": "1"}
         batch.images[IMAGE] = image_on_this_machine("inference")
         rest.images.add(IMAGE)

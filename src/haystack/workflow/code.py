@@ -31,7 +31,7 @@ def package_hash() -> str:
     """First 12 hex digits of the SHA-256 over all modules and templates: equal on all machines of a run."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*")):
-        if path.suffix in {".py", ".j2", ".js", ".css"} and "_resources" not in path.parts:
+        if path.suffix in {".py", ".j2", ".js", ".css"} and not {"_resources", "__pycache__"} & set(path.parts):
             digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 
@@ -75,4 +75,5 @@ def _data(package: str) -> list[Path]:
     if package in RESOURCES:
         folders.append(PACKAGE.parents[1] / "resources" / package)
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    return sorted(path for path in files if path.suffix not in {".py", ".pyc", ".md"})
+    # __pycache__ also holds what numba compiles at run time
+    return sorted(path for path in files if path.suffix not in {".py", ".md"} and "__pycache__" not in path.parts)

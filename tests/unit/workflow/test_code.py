@@ -59,3 +59,21 @@ def test_tables_that_a_package_reads_count_as_code(package):
     before = hashes()
     table.write_text(table.read_text() + "# edited\n")
     assert hashes()["grounding"] != before["grounding"]
+
+
+def test_what_is_compiled_at_run_time_does_not_count(package):
+    before = hashes()
+    for folder in ("inference", "grounding"):
+        (package / folder / "__pycache__").mkdir(exist_ok=True)
+        (package / folder / "__pycache__/kernel.nbc").write_bytes(b"compiled")
+    assert hashes() == before
+
+
+def test_the_package_hash_sees_every_module_and_nothing_else(package):
+    before = code.package_hash.__wrapped__()
+    (package / "__pycache__").mkdir(exist_ok=True)
+    (package / "__pycache__/x.py").write_text("")
+    (package / "notes.md").write_text("notes")
+    assert code.package_hash.__wrapped__() == before
+    (package / "cli.py").write_text((package / "cli.py").read_text() + "# edited\n")
+    assert code.package_hash.__wrapped__() != before

@@ -317,6 +317,8 @@ class GroundingSettings(Section):
         "network_coherence": 0.20,
     }
     """perturbational components"""
+    measured_weight: float = Field(default=0.5, ge=0)
+    """weight of measured_support beside these, where prompt cells show the asked perturbation"""
     observational_weights: dict[str, float] = {
         "marker_gene_expression": 0.30,
         "tissue_signature_match": 0.25,

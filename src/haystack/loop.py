@@ -28,7 +28,7 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings, 
     groundings
         one per iteration, in order.
     n_untried
-        cell sets that no prompt has used yet.
+        cell sets that no prompt has used yet; without any, a new pool of tried ones is still worth an iteration.
     settings
         `score_threshold` reads composite_score; `plateau_*` read composite_value: a plateau is when the best of the
         last `plateau_window` iterations is less than `plateau_min_improvement` above the best before them, the
@@ -54,7 +54,9 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings, 
     ]
     rated = [(score.composite_value, -score.iteration, score) for score in scores if score.composite_value is not None]
     best = max(rated, key=lambda item: item[:2])[2] if rated else None
-    reason = _reason(scores, n_untried, settings) or (TerminationReason.CANCELLED if cancelled else None)
+    reason = _reason(scores, n_untried + _pools_anew(groundings), settings) or (
+        TerminationReason.CANCELLED if cancelled else None
+    )
     return Decision(
         run_id=last.run_id,
         iteration=last.iteration,
@@ -66,6 +68,12 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings, 
         threshold=settings.score_threshold,
         refinement=last.refinement,
     )
+
+
+def _pools_anew(groundings: Sequence[Grounding]) -> bool:
+    """True when the refinement pools sets that no iteration has pooled yet."""
+    pools = [set(grounding.refinement.pool) for grounding in groundings]
+    return bool(pools[-1]) and pools[-1] not in pools[:-1]
 
 
 def _reason(scores: Sequence[IterationScore], n_untried: int, settings: Settings) -> TerminationReason | None:

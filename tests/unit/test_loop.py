@@ -68,3 +68,14 @@ def test_a_cancelled_run_ends_where_it_would_go_on():
     first = [grounding(1, 3.0)]
     assert decide(first, 5, Settings(), cancelled=True).reason == "cancelled"
     assert decide([grounding(1, 7.2)], 5, Settings(), cancelled=True).reason == "threshold_reached"
+
+
+def test_a_new_pool_is_worth_an_iteration_when_nothing_is_untried():
+    def pooled(iteration, *sets):
+        made = grounding(iteration, 3.0 + iteration)
+        return made.model_copy(update={"refinement": Refinement(sentence="pool", pool=list(sets))})
+
+    assert decide([pooled(1)], 0, Settings()).reason == "candidates_exhausted"
+    assert decide([pooled(1, "a", "b")], 0, Settings()).reason is None
+    assert decide([pooled(1, "a", "b"), pooled(2, "b", "a")], 0, Settings()).reason == "candidates_exhausted"
+    assert decide([pooled(1, "a", "b"), pooled(2, "a", "b", "c")], 0, Settings()).reason is None

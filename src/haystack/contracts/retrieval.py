@@ -66,6 +66,7 @@ class Refinement(Contract):
     prefer_perturbations: dict[str, float] = Field(default={}, description="perturbation name -> added relevance")
     prefer_cell_types: dict[str, float] = Field(default={}, description="CL id -> added relevance")
     prefer_cell_sets: dict[str, float] = Field(default={}, description="cell_set_id -> added relevance")
+    pool: list[str] = Field(default=[], description="cell_set_ids, tried before, that make one deeper prompt together")
     max_hops: int | None = Field(default=None, description="ontology hops; null = as configured")
     prompt_cells: int | None = Field(default=None, description="cells per prompt; null = as configured")
 
@@ -75,10 +76,12 @@ class Candidates(Contract):
 
     run_id: str
     iteration: int = Field(ge=1)
-    candidates: list[Candidate] = Field(description="best first, over all strategies; tried sets left out")
+    candidates: list[Candidate] = Field(
+        description="best first, over all strategies; tried sets left out, but for those that the refinement pools"
+    )
     n_untried: int = Field(ge=0, description="cell sets that some strategy can still propose, these included")
     counts: dict[str, int] = Field(default={}, description="strategy -> cell sets proposed")
-    tried: list[str] = Field(default=[], description="cell sets that prompts of earlier iterations used, left out here")
+    tried: list[str] = Field(default=[], description="cell sets that prompts of earlier iterations used")
     refinement: Refinement | None = Field(default=None, description="what was applied, from the last iteration")
 
 

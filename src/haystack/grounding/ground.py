@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,11 +36,12 @@ from haystack.grounding.enrichment import enrich
 from haystack.grounding.expectation import Expectation, asked
 from haystack.grounding.genesets import read_edges, read_libraries, read_regulons, set_matrix
 from haystack.grounding.literature import literature_support
+from haystack.grounding.measured import AtlasEvidence, atlas_evidence, measured_support
 from haystack.grounding.nulls import null_composites, percentile
 from haystack.grounding.observational import observe
 from haystack.grounding.refine import refine
-from haystack.grounding.response import response_of
-from haystack.grounding.score import Composite, Evidence, Judge, composite
+from haystack.grounding.response import Response, response_of
+from haystack.grounding.score import MEASURED, Composite, Evidence, Judge, composite
 from haystack.grounding.symbols import current, current_names
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ def ground_cells(
     truth: tuple[ad.AnnData, ad.AnnData] | None = None,
     reference: tuple[ad.AnnData, ad.AnnData] | None = None,
     literature: Literature | None = None,
+    atlas: AtlasEvidence | None = None,
 ) -> PromptGrounding:
     """Score two sets of cells against what a question leads one to expect.
 
@@ -97,6 +100,8 @@ def ground_cells(
         for questions about a donor: measured cells of it, and of others.
     literature
         what papers say of the genes; None: not searched.
+    atlas
+        what measured cells under the asked perturbation show; None: there are none.
 
     Returns
     -------
@@ -110,12 +115,31 @@ def ground_cells(
     if query.task_type.is_perturbational:
         weights = evidence.grounding.weights
         judge = None if few else Judge(response, evidence)
-        components = _perturbational(judge, question, few)
-        components["literature_support"] = literature_support(
-            literature, judge.response if judge else None, evidence.grounding.permutations, evidence.seed
+        weigh = partial(
+            composite,
+            weights=weights,
+            fallback=fallback,
+            measured_weight=evidence.grounding.measured_weight,
+            trust=atlas.trust if atlas else 1.0,
         )
-        found = composite(components, weights, fallback)
-        nulls, draws = null_composites(perturbed, control, question, evidence, judge, weights)
+
+        def beside(own: Response | None) -> dict[str, Component]:
+            draws, seed = evidence.grounding.permutations, evidence.seed
+            return {
+                "literature_support": literature_support(literature, own, draws, seed),
+                MEASURED: measured_support(atlas, prompt_id, own, draws, seed),
+            }
+
+        components = {**_perturbational(judge, question, few), **beside(judge.response if judge else None)}
+        found = weigh(components)
+        nulls, draws = null_composites(
+            perturbed,
+            control,
+            question,
+            evidence,
+            judge,
+            lambda parts, own: (weigh({**parts, **beside(own)}) if own else composite(parts, weights, fallback)).value,
+        )
         ceiling = _ceiling(truth, query, question, evidence)
     else:
         weights = evidence.grounding.observational_weights
@@ -193,16 +217,20 @@ def ground_predictions(
     ----------
     cells
         `cells.h5ad`: the prompt and control prompt cells show what tells the target donor from others; None: the
-        component `donor_effect_capture` is not evaluated.
+        components `donor_effect_capture` and `measured_support` are not evaluated.
     literature
         `literature.json`; None: the component `literature_support` is not evaluated.
     """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     generated, table = read_predictions(predictions, means=False), read_table(de, DE)
-    measured = read_cells(cells) if cells is not None and question.target_donor_id else None
+    perturbational = question.task_type.is_perturbational
+    measured = read_cells(cells) if cells is not None and (perturbational or question.target_donor_id) else None
     read_table(enrichment, ENRICHMENT, columns=["prompt_id", "method", "term"])
     papers = read_json(literature, Literature) if literature is not None else None
     evidence = load_evidence(settings)
+    atlas = None
+    if measured is not None and perturbational:
+        atlas = atlas_evidence(measured, chosen.prompts, question, evidence)
     found = []
     for prompt in chosen.prompts:
         if prompt.prompt_id not in set(generated.obs["prompt_id"].astype(str)):
@@ -219,8 +247,9 @@ def ground_predictions(
             control_strategy=prompt.control_strategy,
             fallback=_fell_back(prompt.control_strategy, chosen.control_strategy_asked),
             de=own[~own["gene"].isin(noise)].reset_index(drop=True),
-            reference=_reference(measured, prompt.prompt_id),
+            reference=_reference(measured, prompt.prompt_id) if question.target_donor_id else None,
             literature=papers,
+            atlas=atlas,
         )
         if noise:
             grounding.notes.append(

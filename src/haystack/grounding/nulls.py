@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from haystack.contracts import Component
 from haystack.grounding.de import Groups
 from haystack.grounding.expectation import Expectation
 from haystack.grounding.response import Response, response_of
-from haystack.grounding.score import Evidence, Judge, composite
+from haystack.grounding.score import Evidence, Judge
 
 if TYPE_CHECKING:
     import anndata as ad
 
 PERMUTATIONS = 3
 """times that the labels of the cells are permuted and everything is computed again"""
+
+Compose = Callable[[dict[str, Component], Response | None], float | None]
 
 EXPECTATIONS = 60
 """other perturbations asked for, at most, drawn at random"""
@@ -29,7 +32,7 @@ def null_composites(
     question: Expectation,
     evidence: Evidence,
     judge: Judge | None,
-    weights: Mapping[str, float],
+    compose: Compose,
 ) -> tuple[dict[str, float | None], list[float]]:
     """The nulls of a perturbational grounding: their means by name, and all draws.
 
@@ -38,17 +41,18 @@ def null_composites(
     - `random_expectation`: the same DE, asked for every other known perturbation that shares less than half of the
       expected genes, at most EXPECTATIONS of them, each against all the
       others as rivals, the asked one among them.
+
+    `compose` makes the composite of the knowledge components of a response; given that response, it adds what papers
+    and measured cells say of it (None: left out, for they speak of the asked perturbation only).
     """
     names = ("no_change", "permuted_labels", "random_expectation")
     if judge is None or not judge.response.genes.size:
         return dict.fromkeys(names), []
-    nothing = _value(Judge(_still(judge.response), evidence), question, weights)
-    permuted = [
-        _value(Judge(response, evidence), question, weights) for response in _permuted(perturbed, control, judge)
-    ]
+    made = [_still(judge.response), *_permuted(perturbed, control, judge)]
+    nothing, *permuted = [_value(Judge(response, evidence), question, compose, response) for response in made]
     others = [other for other in evidence.expectations if unrelated(question, other)]
     picked = np.random.default_rng(evidence.seed).permutation(len(others))[:EXPECTATIONS]
-    random = [_value(judge, others[index], weights, asked=question) for index in sorted(picked)]
+    random = [_value(judge, others[index], compose, None, asked=question) for index in sorted(picked)]
     draws = [value for value in (nothing, *permuted, *random) if value is not None]
     return dict(zip(names, (nothing, _mean(permuted), _mean(random)), strict=True)), draws
 
@@ -69,10 +73,13 @@ def unrelated(question: Expectation, other: Expectation) -> bool:
 
 
 def _value(
-    judge: Judge, expectation: Expectation, weights: Mapping[str, float], asked: Expectation | None = None
+    judge: Judge,
+    expectation: Expectation,
+    compose: Compose,
+    response: Response | None,
+    asked: Expectation | None = None,
 ) -> float | None:
-    others = judge.others(expectation, asked)
-    return composite(judge.components(expectation, others), weights).value
+    return compose(judge.components(expectation, judge.others(expectation, asked)), response)
 
 
 def _still(response: Response) -> Response:

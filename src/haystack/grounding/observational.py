@@ -48,7 +48,9 @@ def observe(
         measured cells of the target donor, and those that its effect is read against (prompt, control prompt).
 
     Nulls: `no_change`, the same components of the control cells; `permuted_labels`, gene labels exchanged at random;
-    `random_expectation`, every other cell type asked for.
+    `random_expectation`, every other cell type asked for. None of them has anything of the donor, so where
+    `donor_effect_capture` counts for the prediction it scores 1 in the nulls. Control cells of the asked type are meant
+    to look like it: `no_change` is high then, and `control_score` in a component's details says what was there before.
     """
     types, tissues = cell_type_markers(), tissue_signatures()
     if perturbed.n_obs < evidence.de.min_cells:
@@ -62,18 +64,21 @@ def observe(
     looks = Looks(perturbed, types)
     components = _looks(query, looks, types, tissues)
     components["donor_effect_capture"] = donor_effect_capture(query, perturbed, control, reference, evidence)
-    nothing = _value(query, Looks(control, types), types, tissues, weights)
+    donor = _no_donor(components["donor_effect_capture"])
+    still = Looks(control, types)
+    nothing = _value(query, still, types, tissues, weights, donor)
+    _mark_kept(components, _looks(query, still, types, tissues))
     rng = np.random.default_rng(evidence.seed)
     permuted = []
     for _ in range(PERMUTATIONS):
         shuffled = Looks(perturbed, types, rng.permutation(looks.genes).tolist())
-        permuted.append(_value(query, shuffled, types, tissues, weights))
+        permuted.append(_value(query, shuffled, types, tissues, weights, donor))
     own = set(_asked_markers(query, types))
     others = [name for name in sorted(types) if own and not _related(own, set(types[name]))]
     random = []
     for name in others[:: max(len(others) // OTHERS, 1)]:
         other = query.model_copy(update={"cell_type_cl_id": name, "expected_marker_genes": []})
-        random.append(_value(other, looks, types, tissues, weights))
+        random.append(_value(other, looks, types, tissues, weights, donor))
     draws = [value for value in (nothing, *permuted, *random) if value is not None]
     nulls = {"no_change": nothing, "permuted_labels": _mean(permuted), "random_expectation": _mean(random)}
     return components, nulls, draws
@@ -256,9 +261,26 @@ def _looks(query: StructuredQuery, looks: Looks, types: Lists, tissues: Lists) -
 
 
 def _value(
-    query: StructuredQuery, looks: Looks, types: Lists, tissues: Lists, weights: Mapping[str, float]
+    query: StructuredQuery,
+    looks: Looks,
+    types: Lists,
+    tissues: Lists,
+    weights: Mapping[str, float],
+    donor: Component,
 ) -> float | None:
-    return composite(_looks(query, looks, types, tissues), weights).value
+    return composite(_looks(query, looks, types, tissues) | {"donor_effect_capture": donor}, weights).value
+
+
+def _no_donor(found: Component) -> Component:
+    """The donor component of a null: where it counts for the prediction, the null has nothing of the donor."""
+    return found.model_copy(update={"score": 1.0, "value": found.null_value}) if found.evaluated else found
+
+
+def _mark_kept(components: dict[str, Component], control: Mapping[str, Component]) -> None:
+    """Say of each component what the control cells score: what they have already was kept, not predicted."""
+    for name, item in control.items():
+        if item.evaluated and components[name].evaluated:
+            components[name].details["control_score"] = item.score
 
 
 def _asked_markers(query: StructuredQuery, types: Lists) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from haystack.config import Settings
 from haystack.contracts import Candidates, Prompt, PromptGrounding, Prompts, Refinement, StructuredQuery
+from haystack.grounding.measured import shows
 
 WEAK = 7.0
 """component score below which something is to be done about it"""
@@ -15,6 +16,8 @@ FEW_DE = 10
 STEP = 0.15
 """relevance added or taken per reason"""
 MAX_ADDED = 0.45
+POOL_SHARE = 0.5
+"""share of the best prompt's points above 1 that a prompt of the same perturbation needs to be pooled with it"""
 LEARNING = 0.08
 """change of a strategy's factor per point of composite above or below the iteration's mean"""
 
@@ -29,6 +32,7 @@ class _Plan:
     cell_sets: dict[str, float]
     max_hops: int | None
     prompt_cells: int | None
+    pool: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
 
@@ -90,6 +94,7 @@ def refine(
         prefer_perturbations=_limited(plan.perturbations),
         prefer_cell_types=_limited(plan.cell_types),
         prefer_cell_sets=_limited(plan.cell_sets),
+        pool=plan.pool,
         max_hops=plan.max_hops,
         prompt_cells=plan.prompt_cells,
     )
@@ -111,6 +116,30 @@ def _learn(seen: _Round, plan: _Plan) -> None:
             plan.perturbations[name] = plan.perturbations.get(name, 0.0) + gain
         for name in sorted({part.cell_type_cl_id for part in prompt.cell_sets if part.cell_type_cl_id}):
             plan.cell_types[name] = plan.cell_types.get(name, 0.0) + gain
+
+
+def _pool_best(seen: _Round, plan: _Plan) -> None:
+    """Sets of the best prompts become one deeper prompt: the noise of few cells and single donors averages out.
+
+    Prompts that show the asked perturbation come first: their cells are also what the others are measured against.
+    Without any, those of the best prompt's perturbation. A pooled prompt of this iteration is one of the prompts, so
+    the pool grows as good prompts are found.
+    """
+    if not seen.query.task_type.is_perturbational or seen.best.composite_value is None:
+        return
+    best = _shown(seen.prompts[seen.best.prompt_id])
+    rated = [item for item in seen.found if item.composite_value is not None]
+    alike = [item for item in rated if shows(seen.prompts[item.prompt_id], seen.query)]
+    alike = alike or [item for item in rated if _shown(seen.prompts[item.prompt_id]) == best]
+    least = 1 + POOL_SHARE * (max(item.composite_value or 0 for item in alike) - 1)
+    good = [seen.prompts[item.prompt_id] for item in alike if (item.composite_value or 0) >= least]
+    plan.pool = sorted({part.cell_set_id for prompt in good for part in prompt.cell_sets})
+    if len(good) > 1:
+        plan.words.append(f"the {len(plan.pool)} cell sets of its best {len(good)} prompts are pooled into one")
+
+
+def _shown(prompt: Prompt) -> set[str | None]:
+    return {part.perturbation_name for part in prompt.cell_sets}
 
 
 def _few_de(seen: _Round, plan: _Plan) -> None:
@@ -226,6 +255,7 @@ def _prefer_where(seen: _Round, plan: _Plan, component: str, key: str, wanted: s
 
 
 RULES: tuple[Callable[[_Round, _Plan], None], ...] = (
+    _pool_best,
     _few_de,
     _weak_pathways,
     _weak_targets,

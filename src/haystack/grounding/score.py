@@ -29,6 +29,9 @@ MIN_WEIGHT = 0.5
 """share of the weight that must be evaluated for a composite"""
 CONTRADICTED = 2.0
 """points taken from the composite when all expected genes move the wrong way; in proportion below"""
+KNOWLEDGE = ("pathway_coherence", "target_activation", "network_coherence")
+"""components that ask the knowledge tables what should happen"""
+MEASURED = "measured_support"
 FALLBACK = 0.5
 """points taken from the composite when query_as_control stands in for a control that could not be paired"""
 
@@ -111,18 +114,36 @@ class Judge:
         return rivals(self.response, self.evidence.expectations)
 
 
-def composite(components: Mapping[str, Component], weights: Mapping[str, float], fallback: bool = False) -> Composite:
+def composite(
+    components: Mapping[str, Component],
+    weights: Mapping[str, float],
+    fallback: bool = False,
+    *,
+    measured_weight: float = 0.0,
+    trust: float = 1.0,
+) -> Composite:
     """Weigh the evaluated components.
 
-    Weights are renormalised over what was evaluated. With less than half of the weight evaluated there is no composite.
+    Weights are renormalised over what was evaluated. With less evaluated than half of `weights` there is no composite.
     Contradicted target genes and a fallback to query_as_control cost stated points; the value stays within 1 to 10.
+
+    Parameters
+    ----------
+    measured_weight
+        of `measured_support`, beside `weights`, where it was evaluated.
+    trust
+        factor on the weights of the KNOWLEDGE components and on the price of contradiction: how far measured cells
+        under the asked perturbation bear the knowledge tables out.
     """
     total = sum(weights.values())
+    offered = {**weights, MEASURED: measured_weight}
     used = {
-        name: weight for name, weight in weights.items() if name in components and components[name].evaluated and weight
+        name: weight for name, weight in offered.items() if name in components and components[name].evaluated and weight
     }
+    enough = sum(used.values()) >= MIN_WEIGHT * total - 1e-9
+    used = {name: part * (trust if name in KNOWLEDGE else 1.0) for name, part in used.items()}
     weight = sum(used.values())
-    if total <= 0 or weight < MIN_WEIGHT * total - 1e-9:
+    if total <= 0 or not enough or weight <= 0:
         share = 0 if total <= 0 else 100 * weight / total
         note = f"only {share:.0f} % of the weight could be evaluated; a composite needs {100 * MIN_WEIGHT:.0f} %"
         return Composite(
@@ -132,7 +153,7 @@ def composite(components: Mapping[str, Component], weights: Mapping[str, float],
     notes = []
     agreement = components["target_activation"].details.get("agreement", 0) if "target_activation" in used else 0
     if agreement < 0:
-        penalty = min(CONTRADICTED * -float(agreement), CONTRADICTED)
+        penalty = trust * min(CONTRADICTED * -float(agreement), CONTRADICTED)
         value -= penalty
         notes.append(f"expected targets move the wrong way: {penalty:.2f} points less")
     if fallback:

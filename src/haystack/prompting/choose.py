@@ -64,6 +64,7 @@ def choose_prompts(
             "hold-outs or lower retrieval.min_cells"
         )
     used = {cell_set.cell_set_id for prompt in prompts for cell_set in prompt.cell_sets}
+    spent = (used | chooser.unusable) - set(candidates.tried)
     return Prompts(
         run_id=candidates.run_id,
         iteration=candidates.iteration,
@@ -71,7 +72,7 @@ def choose_prompts(
         control_strategy_asked=asked,
         prompts=prompts,
         query_cells=query_cells,
-        n_untried_after=max(candidates.n_untried - len(used | chooser.unusable), 0),
+        n_untried_after=max(candidates.n_untried - len(spent), 0),
     )
 
 
@@ -81,6 +82,8 @@ class _Seed:
 
     pick: Pick
     members: list[int] = field(default_factory=list)
+    pooled: bool = False
+    """its sets were prompts before, and make one deeper prompt now"""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,10 @@ class _Part:
     prompt: SetRows
     pair: Pair | None
     control: SetRows | None
+
+
+POOLED = 4
+"""cells of a pooled prompt, at most, relative to `prompting.prompt_cells`"""
 
 
 class _Chooser:
@@ -141,7 +148,7 @@ class _Chooser:
 
     def choose(self, asked: ControlStrategy) -> list[Prompt]:
         """Pick the first set of each prompt by rank; a small one is joined by sets of the same treatment."""
-        seeds: list[_Seed] = []
+        seeds = self._pool(asked)
         while len(seeds) < self.settings.prompts_per_iteration and (pick := self.ranker.best(self.open)) is not None:
             self.open[pick.position] = False
             if not self._take(pick.position, asked):
@@ -155,6 +162,19 @@ class _Chooser:
         controls = [pair.row for row in members if (pair := self.pairer.pair(row)) is not None]
         self.book.load(str(self.index.ids[row]) for row in [*members, *controls])
         return [self._prompt(seed, number, asked) for number, seed in enumerate(seeds, start=1)]
+
+    def _pool(self, asked: ControlStrategy) -> list[_Seed]:
+        """The sets that the refinement pools, as one prompt; they are no candidates for other prompts."""
+        wanted = set(self.candidates.refinement.pool) if self.candidates.refinement else set()
+        positions = [i for i, one in enumerate(self.usable) if one.cell_set.cell_set_id in wanted]
+        self.open[positions] = False
+        members = [position for position in positions if self._take(position, asked)]
+        if not members:
+            return []
+        members.sort(key=lambda i: (-self.usable[i].relevance_score, self.usable[i].cell_set.cell_set_id))
+        relevance = np.array([self.usable[i].relevance_score for i in members])
+        score = float(self.ranker.score(relevance, np.zeros(len(members)), self.quality[members]).mean())
+        return [_Seed(Pick(members[0], 0.0, score), members, pooled=True)]
 
     def _take(self, position: int, asked: ControlStrategy) -> bool:
         """Claim a candidate, unless its cells are controls of this iteration already, or its controls prompt cells.
@@ -224,19 +244,20 @@ class _Chooser:
             diversity=round(seed.pick.diversity, 6),
             quality=round(float(rated), 6),
             score=round(seed.pick.score, 6),
-            rationale=self._rationale(parts, paired, asked, effective),
+            rationale=self._rationale(parts, paired, asked, effective, seed.pooled),
         )
 
     def _parts(self, seed: _Seed, asked: ControlStrategy) -> list[_Part]:
         """The cells of each member, at most `prompt_cells` together, and as many controls each where there are."""
-        left = self.prompt_cells
+        left = POOLED * self.settings.prompting.prompt_cells if seed.pooled else self.prompt_cells
         controls_used: dict[int, np.ndarray] = {}
         parts = []
-        for position in seed.members:
+        for number, position in enumerate(seed.members):
             candidate, row = self.usable[position], self.rows[position]
             cell_set_id = candidate.cell_set.cell_set_id
             free = self._free(row)
-            chosen = sample(free, min(left, len(free)), generator(self.settings.seed, "prompt", cell_set_id))
+            share = -(-left // (len(seed.members) - number)) if seed.pooled else left
+            chosen = sample(free, min(share, len(free)), generator(self.settings.seed, "prompt", cell_set_id))
             left -= len(chosen)
             pair = self.pairer.pair(row) if asked is ControlStrategy.SYNTHETIC_CONTROL else None
             control = None
@@ -268,12 +289,18 @@ class _Chooser:
         ]
 
     def _rationale(
-        self, parts: list[_Part], paired: list[_Part], asked: ControlStrategy, effective: ControlStrategy
+        self,
+        parts: list[_Part],
+        paired: list[_Part],
+        asked: ControlStrategy,
+        effective: ControlStrategy,
+        pooled: bool,
     ) -> str:
         words = [_describe(parts[0], len(parts[0].prompt)), parts[0].candidate.rationale]
         if len(parts) > 1:
             joined = "; ".join(_describe(part, len(part.prompt)) for part in parts[1:])
-            words.append(f"joined, because one set has too few cells, by {joined}")
+            why = "that scored best so far" if pooled else "because one set has too few cells"
+            words.append(f"pooled with others {why}: {joined}" if pooled else f"joined, {why}, by {joined}")
         if effective is ControlStrategy.SYNTHETIC_CONTROL:
             n = sum(len(part.control) for part in paired if part.control is not None)
             steps = _steps(paired)

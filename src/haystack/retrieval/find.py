@@ -131,16 +131,18 @@ def find_candidates(
         reach[method.propose(wide).rows] = True
     was_tried = np.isin(index.ids.astype(str), sorted(tried)) if tried else np.zeros(len(index), dtype=bool)
     untried = reach & ~was_tried
-    if not untried.any():
+    # Sets that are to be pooled are proposed again, as parts of one prompt.
+    again = reach & np.isin(index.ids.astype(str), refinement.pool if refinement else [])
+    if not (untried | again).any():
         raise _nothing_found(question, methods, int(reach.sum()))
-    merged = _merge(question, methods, refinement, untried)
-    if not merged.proposed.any():
-        merged = _merge(wide, methods, refinement, untried)
+    merged = _merge(question, methods, refinement, untried | again)
+    if untried.any() and not merged.masks[:, untried].any():
+        merged = _merge(wide, methods, refinement, untried | again)
         question = wide
     return Candidates(
         run_id=run_id,
         iteration=iteration,
-        candidates=_rank(question, merged, settings, was_tried),
+        candidates=_rank(question, merged, settings, was_tried, again),
         n_untried=int(untried.sum()),
         counts={method.name.value: int(mask.sum()) for method, mask in zip(methods, merged.masks, strict=True)},
         tried=sorted(tried),
@@ -184,7 +186,9 @@ def _merge(question: Question, methods: list[Method], refinement: Refinement | N
     return _Merged(methods, proposals, scores, masks, np.clip(relevance, 0, 1))
 
 
-def _rank(question: Question, merged: _Merged, settings: RetrievalSettings, was_tried: np.ndarray) -> list[Candidate]:
+def _rank(
+    question: Question, merged: _Merged, settings: RetrievalSettings, was_tried: np.ndarray, again: np.ndarray
+) -> list[Candidate]:
     index = question.index
     rows = np.flatnonzero(merged.proposed)
     pairer = Pairer(index, index.n_cells, PromptingSettings().min_control_cells)
@@ -199,6 +203,7 @@ def _rank(question: Question, merged: _Merged, settings: RetrievalSettings, was_
     for scores, mask in zip(merged.scores, merged.masks, strict=True):
         own = np.flatnonzero(mask[rows])
         kept.update(own[np.lexsort((own, -scores[rows][own]))][:KEPT_EACH].tolist())
+    kept.update(np.flatnonzero(again[rows]).tolist())
     chosen = np.array(sorted(kept))
     ties = (
         index.ids[rows[chosen]].astype(str),

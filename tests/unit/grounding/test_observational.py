@@ -12,8 +12,9 @@ from scipy import sparse
 
 from haystack.config import GroundingSettings
 from haystack.contracts import StructuredQuery
-from haystack.grounding.observational import Looks, cell_type_coherence, donor_effect_capture, list_match
-from haystack.grounding.score import Evidence
+from haystack.grounding import observational
+from haystack.grounding.observational import Looks, cell_type_coherence, donor_effect_capture, list_match, observe
+from haystack.grounding.score import Evidence, composite
 
 KINDS = {name: [f"{name}{index}" for index in range(8)] for name in "ABCDEF"}
 GENES = [gene for genes in KINDS.values() for gene in genes] + [f"X{index}" for index in range(150)]
@@ -82,6 +83,30 @@ def test_donor_effect() -> None:
     assert kept.p_value < 0.05
     assert lost.score < 3
     assert not donor_effect_capture(query, control, control, None, evidence).evaluated
+
+
+def test_nulls_have_nothing_of_the_donor(monkeypatch: pytest.MonkeyPatch) -> None:
+    effect = np.exp(np.random.default_rng(3).normal(0, 0.7, len(GENES)))
+    monkeypatch.setattr(observational, "cell_type_markers", lambda: KINDS)
+    monkeypatch.setattr(observational, "tissue_signatures", dict)
+    monkeypatch.setattr(observational, "_unrelated_types", lambda cl_id, types: others("A"))
+    query = StructuredQuery(
+        raw_query="?",
+        task_type="donor_expression_prediction",
+        target_donor_id="a:d1",
+        cell_type_query="A",
+        expected_marker_genes=KINDS["A"],
+    )
+    evidence = Evidence({}, None, None, [], grounding=GroundingSettings(permutations=50))
+    reference = cells_of("B", seed=5, shift=effect), cells_of("B", seed=6)
+    made, control = cells_of("A", seed=7, shift=effect), cells_of("A", seed=8)
+    components, nulls, _ = observe(query, made, control, evidence, reference)
+    value = composite(components, evidence.grounding.observational_weights).value
+    without, before, _ = observe(query, made, control, evidence)
+    assert not without["donor_effect_capture"].evaluated
+    assert nulls["no_change"] < value - 2
+    assert before["no_change"] > nulls["no_change"] + 2
+    assert components["marker_gene_expression"].details["control_score"] > 5
 
 
 def test_real_cells(data: Path) -> None:

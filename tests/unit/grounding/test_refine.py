@@ -160,3 +160,30 @@ def test_strong_predictions_change_nothing_but_what_was_learned(value: float) ->
     assert found.reasons == []
     assert found.max_hops is None
     assert found.prefer_cell_sets == {}
+
+
+def test_good_prompts_are_pooled_those_of_the_asked_perturbation_first() -> None:
+    found = [grounded("p1", 5.0), grounded("p2", 9.0)]
+    assert run(found, perturbation_query="IFN-beta", perturbation_resolved="IFN-beta").pool == ["cs_1"]
+    assert run(found).pool == ["cs_2"]
+    assert run([grounded("p1", None), grounded("p2", None)]).pool == []
+    assert run(found, task_type="cell_type_imputation").pool == []
+
+
+def test_prompts_of_one_perturbation_are_pooled_when_they_score_alike() -> None:
+    parts = [cell_set(f"cs_{index}", "IFN-beta", "CL:1") for index in range(3)]
+    prompts = Prompts(
+        run_id="r",
+        iteration=1,
+        seed=0,
+        control_strategy_asked="synthetic_control",
+        prompts=[prompt(f"p{index}", "direct", part) for index, part in enumerate(parts)],
+        query_cells=QueryCells(rows=[], cell_sets=[], rationale=""),
+        n_untried_after=2,
+    )
+    candidates = Candidates(run_id="r", iteration=1, candidates=[], n_untried=3)
+    query = StructuredQuery(raw_query="?", task_type="perturbation_novel_cell_types", perturbation_query="IFN-beta")
+    found = [grounded("p0", 6.0), grounded("p1", 4.0), grounded("p2", 2.0)]
+    made = refine(query, prompts, candidates, found, Settings())
+    assert made.pool == ["cs_0", "cs_1"]
+    assert "pooled into one" in made.sentence

@@ -8,9 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from haystack.contracts import ControlStrategy, Prompts, TaskType, read_cells, read_json, write_json
+from haystack.contracts import (
+    ControlStrategy,
+    Grounding,
+    Prompts,
+    Refinement,
+    TaskType,
+    read_cells,
+    read_json,
+    write_json,
+)
 from haystack.contracts.retrieval import RowSelection
 from haystack.errors import AtlasError, ContractError, RetrievalError
+from haystack.retrieval import retrieve_cells
 
 
 def _rows(selections: list[RowSelection]) -> set[tuple[str, int]]:
@@ -332,3 +342,46 @@ def test_prompts_file_round_trips(world, question, settings, tmp_path: Path) -> 
     prompts = world.run(question("B cells"), tmp_path, settings())
     write_json(tmp_path / "again.json", prompts)
     assert read_json(tmp_path / "again.json", Prompts) == prompts
+
+
+def test_a_pool_makes_one_deeper_prompt_first(world, question, settings, tmp_path: Path) -> None:
+    own = settings(prompting={"prompt_cells": 50, "query_cells": 50})
+    first = world.run(question("B cells"), tmp_path, own)
+    pool = sorted({part.cell_set_id for prompt in first.prompts[:2] for part in prompt.cell_sets})
+    grounding = Grounding(
+        run_id="r",
+        iteration=1,
+        prompts=[],
+        best_prompt_id=None,
+        composite_value=None,
+        composite_score=None,
+        refinement=Refinement(sentence="pool", pool=pool),
+    )
+    write_json(tmp_path / "iter_1" / "grounding.json", grounding)
+    (tmp_path / "iter_2").mkdir()
+    retrieve_cells(
+        tmp_path / "query.json",
+        world.cell_sets,
+        tmp_path / "iter_1" / "grounding.json",
+        [tmp_path / "iter_1" / "prompts.json"],
+        tmp_path / "iter_2" / "candidates.json",
+        own.retrieval,
+        "r",
+        2,
+        world.cells,
+    )
+    found = world.candidates(tmp_path, 2)
+    assert set(pool) <= {candidate.cell_set.cell_set_id for candidate in found.candidates}
+    second = world.prompt(tmp_path, own, 2)
+    _assert_sound(second)
+    deep, *others = second.prompts
+    assert sorted(part.cell_set_id for part in deep.cell_sets) == pool
+    assert 50 < len(_rows(deep.prompt_rows)) <= 200
+    assert "pooled" in deep.rationale
+    assert others
+    for prompt in others:
+        assert not {part.cell_set_id for part in prompt.cell_sets} & {
+            part.cell_set_id for one in first.prompts for part in one.cell_sets
+        }
+    new = {part.cell_set_id for prompt in others for part in prompt.cell_sets}
+    assert second.n_untried_after == found.n_untried - len(new)

@@ -33,7 +33,7 @@ class RunState(BaseModel):
     current_iteration: int = Field(description="0 before the first")
     max_iterations: int
     current_phase: Phase
-    current_score: float | None = Field(description="of the last iteration, 1-10; null: not scored")
+    current_score: float | None = Field(description="of the last iteration, once completed of the best; 1-10; null: not scored")
     grounding_scores: list[float | None] = Field(description="one per iteration, in order")
     score_threshold: float = Field(description="score from which the run stops early")
     control_strategy: ControlStrategy = Field(description="asked for")
@@ -188,6 +188,7 @@ def run_fields(row: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
     """The fields of RunState from the store's columns, ready for JSON."""
     scores = {item["iteration"]: item["score"] for item in row["scores"]}
     by_iteration = [scores.get(number) for number in range(1, max(scores, default=0) + 1)]
+    completed = row["status"] == RunStatus.COMPLETED
     max_iterations = row["max_iterations"] or defaults.max_iterations
     return {
         "run_id": row["run_id"],
@@ -196,7 +197,7 @@ def run_fields(row: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
         "current_iteration": row["iteration"],
         "max_iterations": max_iterations,
         "current_phase": row["phase"],
-        "current_score": by_iteration[-1] if by_iteration else None,
+        "current_score": row["final_score"] if completed else by_iteration[-1] if by_iteration else None,
         "grounding_scores": by_iteration,
         "score_threshold": row["config"].get("score_threshold") or defaults.score_threshold,
         "control_strategy": row["control_strategy"] or defaults.control_strategy,

@@ -103,19 +103,18 @@ export function scoreChart(run) {
   const threshold = run.score_threshold;
   const told = points.map((point) => `iteration ${point.iteration}: ${score(point.value)}`).join(", ");
   const limit = threshold === null ? "" : ` The run stops early at ${threshold}.`;
-  return [
+  return el("div", { class: "beside" },
     el("div", { class: "chart" }, drawing(run, points, threshold, `Score by iteration. ${told}.${limit}`)),
-    el("table", {},
+    el("table", { class: "scores" },
       el("caption", {}, `Composite score, 1 to 10; higher is better.${limit}`),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Iteration"), el("th", { scope: "col", class: "num" }, "Score"))),
-      el("tbody", {}, points.map((point) => el("tr", {}, el("th", { scope: "row" }, String(point.iteration)), el("td", { class: "num" }, score(point.value)))))),
-  ];
+      el("tbody", {}, points.map((point) => el("tr", {}, el("th", { scope: "row" }, String(point.iteration)), el("td", { class: "num" }, score(point.value)))))));
 }
 
 function drawing(run, points, threshold, label) {
   const [width, height, left, right, top, bottom] = [640, 220, 36, 24, 16, 34];
   const last = Math.max(run.max_iterations ?? 1, points.length, 2);
-  const x = (iteration) => left + ((width - left - right) * (iteration - 1)) / (last - 1);
+  const x = (iteration) => left + 22 + ((width - left - right - 44) * (iteration - 1)) / (last - 1);
   const y = (value) => top + ((height - top - bottom) * (10 - value)) / 9;
   const scored = points.filter((point) => point.value !== null);
   return svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label },
@@ -160,8 +159,9 @@ export function result(found) {
 }
 
 function safe(url) {
-  const { protocol } = new URL(url, location.href);
-  return protocol === "https:" || protocol === "http:" ? url : "#";
+  const { protocol, host, pathname, search } = new URL(url, location.href);
+  if (host === location.host) return pathname + search; // a proxy in front may have changed http to https
+  return protocol === "https:" ? url : "#";
 }
 
 function genes(title, kind, sign, names) {
@@ -180,5 +180,9 @@ function terms(title, items) {
 }
 
 function small(value) {
-  return value === null || value === undefined ? "unknown" : value < 0.001 ? value.toExponential(1) : value.toFixed(3);
+  if (value === null || value === undefined) return "unknown";
+  if (value === 0) return "below 10⁻³⁰⁰";
+  if (value >= 0.001) return value.toFixed(3);
+  const [digits, power] = value.toExponential(1).split("e-");
+  return `${digits} × 10⁻${[...power].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")}`;
 }

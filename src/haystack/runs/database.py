@@ -169,12 +169,13 @@ def connect(settings: ServiceSettings) -> Engine:
     if kind != "postgresql":
         raise ConfigError(f"HAYSTACK_DATABASE_URL: '{kind}' is not supported; use sqlite or postgresql")
     options: dict[str, Any] = {"pool_size": 10, "max_overflow": 20, "pool_pre_ping": True, "hide_parameters": True}
+    extra = "cloudsql" if settings.cloud_sql_instance else "postgres"
     try:
         if settings.cloud_sql_instance:
             return _cloud_sql(settings.cloud_sql_instance, url, options)
         return create_engine(url.set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 10}, **options)
     except ModuleNotFoundError as error:
-        raise MissingExtraError("postgres", f"PostgreSQL ({error.name})") from None
+        raise MissingExtraError(extra, f"PostgreSQL ({error.name})") from None
 
 
 def _cloud_sql(instance: str, url: Any, options: dict[str, Any]) -> Engine:

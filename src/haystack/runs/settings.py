@@ -6,7 +6,16 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -66,7 +75,11 @@ class ServiceSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="HAYSTACK_", env_nested_delimiter="__", extra="forbid", use_attribute_docstrings=True
+        env_prefix="HAYSTACK_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        populate_by_name=True,
+        use_attribute_docstrings=True,
     )
 
     database_url: SecretStr | None = None
@@ -99,7 +112,8 @@ class ServiceSettings(BaseSettings):
     """provider:model used where a request switches its LLM on; null: refused"""
     host: str = "127.0.0.1"
     """address to listen on"""
-    port: int = Field(default=8000, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=65535, validation_alias=AliasChoices("HAYSTACK_PORT", "PORT"))
+    """port to listen on; Cloud Run says it by PORT"""
     debug: bool = False
     """true: no sign-in, everybody is debug_user; refused beyond loopback"""
     debug_user: str = "developer@localhost"

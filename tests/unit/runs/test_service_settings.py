@@ -15,7 +15,8 @@ def elsewhere(tmp_path, monkeypatch):
     for name in os.environ:
         if name.startswith("HAYSTACK_"):
             monkeypatch.delenv(name)
-    monkeypatch.delenv("FRONTEND_OUT_DIR", raising=False)
+    for name in ("FRONTEND_OUT_DIR", "PORT"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_the_environment_wins_over_the_file(tmp_path, monkeypatch):
@@ -72,7 +73,7 @@ def test_a_secret_in_the_file_is_refused_and_not_shown(tmp_path, text):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("HAYSTACK_PORT", "hunter2", "port"),
+        ("HAYSTACK_PORT", "hunter2", "HAYSTACK_PORT"),
         ("HAYSTACK_MAX_CONCURRENT_RUNS", "0", "max_concurrent_runs"),
         ("HAYSTACK_CORS_ORIGINS", "*", "name the origins one by one"),
         ("HAYSTACK_MAIL__BACKEND", "smtp", "HAYSTACK_MAIL__SENDER"),
@@ -92,7 +93,7 @@ def test_several_wrong_values_are_not_shown_either(monkeypatch):
     with pytest.raises(ConfigError) as caught:
         load_service_settings()
     assert "hunter2" not in str(caught.value)
-    assert "port" in str(caught.value)
+    assert "HAYSTACK_PORT" in str(caught.value)
     assert "debug" in str(caught.value)
 
 
@@ -107,3 +108,15 @@ def test_folders_are_absolute(tmp_path):
     settings = load_service_settings()
     assert settings.work_dir == tmp_path / "service"
     assert settings.url.get_secret_value() == f"sqlite:///{tmp_path}/service/haystack.sqlite"
+
+
+def test_cloud_run_says_the_port(tmp_path, monkeypatch):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "service.yaml").write_text(f"port: 9000\nfrontend_out_dir: {tmp_path}\n")
+    assert load_service_settings().port == 9000
+    assert load_service_settings().frontend_out_dir == tmp_path
+    monkeypatch.setenv("PORT", "8080")
+    assert load_service_settings().port == 8080
+    monkeypatch.setenv("HAYSTACK_PORT", "9001")
+    assert load_service_settings().port == 9001
+    assert load_service_settings(port=9002).port == 9002

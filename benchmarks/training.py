@@ -4,8 +4,8 @@
 
 Trains the model that the config's `model.train` describes (or takes a finished one, whose provenance says what was held
 out), then asks every held-out question once and with five generations averaged. Pearson correlations, over the
-model's genes, of predicted and true changes of mean log(1 + CP10k); the truth's control cells are neither query nor
-prompt. No change scores 0.
+model's genes, of predicted changes (of negative-binomial means) and true changes of mean log(1 + CP10k); the truth's
+control cells are neither query nor prompt. No change scores 0.
 """
 
 from __future__ import annotations

@@ -24,8 +24,10 @@ PROMPT_CELLS, QUERY_CELLS = 128, 128
 class HeldOut:
     """One question: cells of `cell_type` under `perturbation`, prompted with cells of `prompt_type`.
 
-    Figures are Pearson correlations, over the model's genes, of predicted and true changes of mean log(1 + CP10k). The
-    true change is that of held-out perturbed cells against control cells that served neither as query nor as prompt.
+    Figures are Pearson correlations, over the model's genes, of predicted and true changes of mean log(1 + CP10k). What
+    STACK predicts are its negative-binomial means: counts drawn from them add the noise of the draw (one generation of
+    counts 0.16, five averaged 0.21, means 0.24 on the demo's held-out questions). The true change is that of held-out
+    perturbed cells against control cells that served neither as query nor as prompt.
     """
 
     atlas: str
@@ -151,7 +153,7 @@ def _generated(
         Job(tensor(prompt), tensor(query), seed + generation) for prompt in prompts for generation in range(generations)
     ]
     schedule = make_schedule(model.architecture.n_cells, 5, 0.25, 0.4, 0.2)
-    outputs = [log_means(one.counts.cpu().numpy()) for one in generate_cells(model, jobs, schedule)]
+    outputs = [log_means(one.mean.cpu().numpy()) for one in generate_cells(model, jobs, schedule)]
     return [np.mean(outputs[i : i + generations], axis=0) for i in range(0, len(outputs), generations)]
 
 

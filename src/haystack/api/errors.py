@@ -138,7 +138,7 @@ def _run_of(request: Request) -> str | None:
 
 def _fault(item: dict[str, Any]) -> FieldFault:
     """Field and message. What was sent is not repeated."""
-    where = [str(part)[:40] for part in item["loc"] if part not in ("body", "query", "path")]
+    where = [str(part)[:40] for part in item["loc"][1:]]  # the first says: body, query or path
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "json_invalid":
         where, message = [], "the body is not JSON"

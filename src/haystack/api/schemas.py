@@ -33,7 +33,9 @@ class RunState(BaseModel):
     current_iteration: int = Field(description="0 before the first")
     max_iterations: int
     current_phase: Phase
-    current_score: float | None = Field(description="of the last iteration, once completed of the best; 1-10; null: not scored")
+    current_score: float | None = Field(
+        description="of the last iteration, once completed of the best; 1-10; null: not scored"
+    )
     grounding_scores: list[float | None] = Field(description="one per iteration, in order")
     score_threshold: float = Field(description="score from which the run stops early")
     control_strategy: ControlStrategy = Field(description="asked for")

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 submit_string = pytest.importorskip(
-    "snakemake_executor_plugin_slurm.submit_string", reason="needs the extra slurm: pip install -e '.[slurm]'"
+    "snakemake_executor_plugin_slurm.submit_string",
+    reason="needs the extra slurm: pip install -e '.[slurm]'",
 )
 
 
@@ -21,17 +22,27 @@ def profile(pipeline) -> dict:
 
 
 def test_a_dry_run_plans_every_stage(pipeline):
-    command = [part if part != "profiles/local" else "profiles/slurm" for part in pipeline.command("-n")]
+    command = [
+        part if part != "profiles/local" else "profiles/slurm"
+        for part in pipeline.command("-n")
+    ]
     assert "profiles/slurm" in command
     pipeline.command = lambda *arguments: command
     output = pipeline.run()
     assert "This was a dry-run" in output
-    for rule in ("harmonize_atlas", "stack_inference", "ground_predictions", "render_report", "summarize_runs"):
+    for rule in (
+        "harmonize_atlas",
+        "stack_inference",
+        "ground_predictions",
+        "render_report",
+        "summarize_runs",
+    ):
         assert f"{rule} " in output
 
 
 def sbatch(profile: dict, rule: str) -> str:
     """The plugin's own command for a job of the rule."""
+    from snakemake_executor_plugin_slurm.utils import set_gres_string
 
     class Resources(SimpleNamespace):
         def get(self, name, default=None):
@@ -39,11 +50,22 @@ def sbatch(profile: dict, rule: str) -> str:
 
     given = {**profile["default-resources"], **profile["set-resources"].get(rule, {})}
     job = SimpleNamespace(
-        resources=Resources(**given), threads=2, is_group=lambda: False, rule=SimpleNamespace(name=rule)
+        resources=Resources(**given),
+        threads=2,
+        is_group=lambda: False,
+        rule=SimpleNamespace(name=rule),
     )
     partition = f"-p {given['slurm_partition']}" if "slurm_partition" in given else ""
-    params = {"run_uuid": "u", "slurm_logfile": "log", "comment_str": "c", "account": "", "partition": partition}
-    return submit_string.get_submit_command(job, {**params, "workdir": "."})
+    params = {
+        "run_uuid": "u",
+        "slurm_logfile": "log",
+        "comment_str": "c",
+        "account": "",
+        "partition": partition,
+    }
+    return submit_string.get_submit_command(
+        job, {**params, "workdir": "."}
+    ) + set_gres_string(job)
 
 
 @pytest.mark.parametrize("rule", ["stack_inference", "train_model"])
@@ -53,7 +75,10 @@ def test_models_run_on_one_gpu_of_the_gpu_partition(profile, rule):
         assert part in command
 
 
-@pytest.mark.parametrize("rule", ["harmonize_atlas", "enrich_predictions", "ground_predictions", "render_report"])
+@pytest.mark.parametrize(
+    "rule",
+    ["harmonize_atlas", "enrich_predictions", "ground_predictions", "render_report"],
+)
 def test_no_other_stage_takes_a_gpu(profile, rule):
     command = sbatch(profile, rule)
     assert "gpu" not in command

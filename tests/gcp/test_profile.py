@@ -1,0 +1,145 @@
+"""profiles/gcp: what is set in one place reaches Snakemake; what is missing is one message."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import yte
+from batch_service import MACHINES
+from dockerfiles import REPOSITORY
+
+from haystack.gcp.profile import gcp_settings
+
+GIVEN = {
+    "HAYSTACK_GCP_PROJECT": "my-project",
+    "HAYSTACK_GCP_BUCKET": "my-bucket",
+    "HAYSTACK_GCP_PREFIX": "team",
+    "HAYSTACK_GCP_REGION": "europe-west4",
+    "HAYSTACK_GCP_INFERENCE_IMAGE": "europe-west4-docker.pkg.dev/my-project/haystack/haystack-inference:1",
+    "HAYSTACK_GCP_INFERENCE_SERVICE_ACCOUNT": "worker@my-project.iam.gserviceaccount.com",
+    "HAYSTACK_GCP_NETWORK": "projects/my-project/global/networks/vpc",
+    "HAYSTACK_GCP_SUBNETWORK": "projects/my-project/regions/europe-west4/subnetworks/sub",
+}
+
+
+@pytest.fixture
+def profile(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name, value in GIVEN.items():
+        monkeypatch.setenv(name, value)
+    text = (REPOSITORY / "profiles/gcp/config.yaml").read_text()
+    return lambda old="", new="": yte.process_yaml(text.replace(old, new) if old else text, require_use_yte=True)
+
+
+def test_project_bucket_images_accounts_and_network_come_from_one_place(profile):
+    found = profile()
+    assert found["default-storage-prefix"] == "gs://my-bucket/team"
+    assert found["googlebatch-project"] == found["storage-gcs-project"] == "my-project"
+    assert found["googlebatch-region"] == "europe-west4"
+    assert found["googlebatch-container"] == GIVEN["HAYSTACK_GCP_INFERENCE_IMAGE"]
+    assert found["googlebatch-service-account"] == GIVEN["HAYSTACK_GCP_INFERENCE_SERVICE_ACCOUNT"]
+    assert found["googlebatch-network"] == GIVEN["HAYSTACK_GCP_NETWORK"]
+    assert found["googlebatch-subnetwork"] == GIVEN["HAYSTACK_GCP_SUBNETWORK"]
+    assert found["shared-fs-usage"] == "none"
+
+
+def documented_machines():
+    """The GPU machines that the profile's comments offer."""
+    text = (REPOSITORY / "profiles/gcp/config.yaml").read_text()
+    found = re.findall(r"#\s+\S+ \d+ GB: +(\S+), (\S+), +(\d+) mCPU, (\d+) MiB", text)
+    assert len(found) == 3
+    return found
+
+
+@pytest.mark.parametrize(("machine", "gpu", "cpu", "memory"), documented_machines())
+def test_documented_choices_fit_their_machines(machine, gpu, cpu, memory):
+    cpus, gigabytes, accelerator = MACHINES[machine]
+    assert gpu == accelerator
+    assert int(cpu) <= cpus * 1000
+    assert int(memory) <= gigabytes * 1000
+
+
+def test_another_gpu_is_four_lines(profile):
+    found = profile("gpu: nvidia-tesla-a100", "gpu: nvidia-l4")
+    assert {rule["nvidia_gpu"] for rule in found["set-resources"].values() if "nvidia_gpu" in rule} == {"nvidia-l4"}
+
+
+def test_default_machines_fit(profile):
+    for name, rule in profile()["set-resources"].items():
+        cpus, gigabytes, accelerator = MACHINES[rule["googlebatch_machine_type"]]
+        assert rule["googlebatch_cpu_milli"] <= cpus * 1000, name
+        assert rule["googlebatch_memory"] <= gigabytes * 1024, name
+        assert rule.get("nvidia_gpu") in {None, accelerator}, name
+
+
+def test_every_entry_of_the_profile_has_its_reason():
+    """Each block of settings stands below a comment."""
+    text = (REPOSITORY / "profiles/gcp/config.yaml").read_text()
+    blocks = [block for block in text.split("\n\n") if not block.startswith(("__", "set-"))]
+    assert all(block.lstrip().startswith("#") or block.startswith("executor") for block in blocks)
+
+
+def test_local_rules_and_batch_rules_are_all_rules():
+    """A new rule must be told where it runs."""
+    rules = REPOSITORY / "workflow/rules"
+    names = {
+        name
+        for path in rules.glob("*.smk")
+        for name in re.findall(r"^(?:rule|checkpoint) (\w+):", path.read_text(), re.MULTILINE)
+    }
+    local = re.search(
+        r"localrules:\n((?:    \w+,\n)+)",
+        (REPOSITORY / "workflow/Snakefile").read_text(),
+    ).group(1)
+    on_batch = {"harmonize_atlas", "stack_inference", "train_model"}
+    assert names - {line.strip(" ,") for line in local.splitlines()} - on_batch <= {"download_stack_model"}
+
+
+def test_no_dollar_and_no_backtick_in_the_snakefile():
+    """The executor sends it through an unquoted heredoc: the shell would expand them, or run them."""
+    text = (REPOSITORY / "workflow/Snakefile").read_text()
+    assert "$" not in text
+    assert "`" not in text
+    assert "\nEOF\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("absent", "expected"),
+    [
+        ("PROJECT", "no project is set"),
+        ("BUCKET", "no bucket is set"),
+        ("INFERENCE_IMAGE", "no inference_image is set"),
+    ],
+)
+def test_missing_settings_are_named(profile, monkeypatch, capsys, absent, expected):
+    monkeypatch.delenv(f"HAYSTACK_GCP_{absent}")
+    with pytest.raises(SystemExit) as ended:
+        gcp_settings()
+    assert ended.value.code == 1
+    message = capsys.readouterr().err
+    assert expected in message
+    assert f"HAYSTACK_GCP_{absent}" in message
+
+
+def test_missing_settings_are_one_message_through_snakemake(tmp_path):
+    environment = {key: value for key, value in {**os.environ, **GIVEN}.items() if key != "HAYSTACK_GCP_PROJECT"}
+    command = [
+        "-n",
+        "-s",
+        str(REPOSITORY / "workflow/Snakefile"),
+        "--profile",
+        str(REPOSITORY / "profiles/gcp"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *command],
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "no project is set" in done.stderr
+    assert "Traceback" not in done.stderr

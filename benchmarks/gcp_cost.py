@@ -1,0 +1,341 @@
+"""Wall time, GPU minutes and money of runs on Google Cloud: a model, shown for 1, 10, 147 and 1,000 runs.
+
+    python benchmarks/gcp_cost.py                 # the tables, in a second
+    python benchmarks/gcp_cost.py --measure       # parts measured anew on this machine, and the model checked (minutes)
+    python benchmarks/gcp_cost.py --gpu l4 --gpus 16 --iterations 5
+
+A run is a chain: coordinator starts, then per iteration light stages on the coordinator and one GPU job (machine start,
+driver, image, then Snakemake, model load and K prompts with controls). GPU jobs of all runs share a quota. The chain is
+played event by event, so queues for GPUs and for the coordinators' cores are counted, not guessed.
+
+Every part is either measured (by --measure, on the machine named beside it) or an assumption, and says so. Prices are
+list prices as known in November 2025 for us-central1, without disks' small change, discounts and tax: check them at
+https://cloud.google.com/compute/all-pricing before you rely on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+WINDOW_CELLS = 512
+GFLOP_PER_CELL = 0.47
+"""Stack-Large, per cell and forward pass"""
+WINDOWS_PER_PROMPT = 7
+"""forward passes of a prompt with 256 query cells: two in the last steps, where a window holds fewer query cells"""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU machine and its prices in US dollars per hour (assumptions, see above)."""
+
+    machine: str
+    on_demand: float
+    spot: float
+    tflops: float
+    """assumed: what the model's small matrices reach in bf16, about a twentieth of the card's peak"""
+
+
+GPUS = {
+    "a100": Gpu("a2-highgpu-1g", 3.67, 1.47, 15.0),
+    "l4": Gpu("g2-standard-8", 0.85, 0.34, 6.0),
+    "a100-80": Gpu("a2-ultragpu-1g", 5.07, 2.03, 15.0),
+}
+COORDINATOR_PRICE = 0.134
+"""e2-standard-4 per hour"""
+DISK_PRICE = 0.10 / 730
+"""pd-balanced, per GB and hour"""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Seconds of the parts of a run."""
+
+    # measured on 2 cores (this repository's development machine), no GPU; --measure prints them anew
+    plan: float = 6.0
+    """Snakemake reads the workflow and checks inputs"""
+    load: float = 9.0
+    """process start, imports of torch and STACK, weights from disk (before the first window)"""
+    light: float = 22.0
+    """stages of an iteration on the coordinator, one core each: 13 s DE, gene sets and score of full size
+    (benchmarks/grounding.py), the rest 1 to 2 s each"""
+    output: float = 10.0
+    """collecting and the report, after the last iteration"""
+    dag: float = 0.5
+    """Snakemake thinks over its plan after a job, per run of the coordinator beyond the first, per iteration"""
+    # assumptions: nothing here can measure them
+    vm: float = 75.0
+    """Batch schedules and a machine boots"""
+    driver: float = 75.0
+    """NVIDIA driver is installed (Container-Optimized OS)"""
+    pull: float = 100.0
+    """8 GB image from Artifact Registry in the same region"""
+    pull_orchestrator: float = 30.0
+    stage: float = 8.0
+    """model (0.9 GB) and cells from the bucket, predictions into it"""
+    poll: float = 10.0
+    """until the coordinator notices the end (asks every 10 s; logs are fetched)"""
+    preemptions_per_hour: float = 0.05
+    """spot machines taken away, per machine and hour"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many runs, and how they are done."""
+
+    runs: int
+    iterations: int
+    prompts: int
+    gpus: int
+    group: int
+    spot: bool
+    gpu: Gpu
+    per_coordinator: int = 20
+
+    @property
+    def coordinators(self) -> int:
+        """Coordinators that share the runs."""
+        return -(-self.runs // self.per_coordinator)
+
+
+def windows(prompts: int) -> int:
+    """Forward passes of an iteration: every prompt is done with its perturbed and its control cells."""
+    return 2 * prompts * WINDOWS_PER_PROMPT
+
+
+def inference(parts: Parts, prompts: int, tflops: float) -> float:
+    """Seconds of one run's inference process on a GPU."""
+    return parts.load + windows(prompts) * WINDOW_CELLS * GFLOP_PER_CELL / (1000 * tflops)
+
+
+def attempts(parts: Parts, seconds: float, spot: bool) -> float:
+    """Expected machine starts of a job until one lasts: 1 without preemption."""
+    return float(np.exp(parts.preemptions_per_hour * seconds / 3600)) if spot else 1.0
+
+
+@dataclass
+class Result:
+    """What came of a plan: seconds of the clock, of all GPU machines, of all coordinators."""
+
+    wall: float
+    gpu_seconds: float
+    gpu_jobs: int
+    coordinator_seconds: float
+    longest_coordinator: float
+
+
+def play(plan: Plan, parts: Parts) -> Result:
+    """Play all runs event by event: (time, order, what happens)."""
+    start = parts.vm + parts.pull_orchestrator + parts.plan
+    machine = parts.vm + parts.driver + parts.pull + parts.plan + parts.stage
+    cores = [4] * plan.coordinators
+    waiting_cpu: list[deque[tuple[float, int, bool]]] = [deque() for _ in cores]
+    waiting_gpu: deque[list[int]] = deque()
+    gathered: list[list[int]] = [[] for _ in cores]
+    members = [min(plan.per_coordinator, plan.runs - c * plan.per_coordinator) for c in range(plan.coordinators)]
+    left = list(members)
+    """runs of a coordinator that still iterate"""
+    done = [0] * plan.runs
+    finished = [0.0] * plan.coordinators
+    free, gpu_seconds, jobs, order = plan.gpus, 0.0, 0, 0
+    events: list[tuple[float, int, str, object]] = []
+
+    def at(time: float, what: str, about: object) -> None:
+        nonlocal order
+        order += 1
+        heapq.heappush(events, (time, order, what, about))
+
+    def cpu(now: float, run: int, seconds: float, last: bool) -> None:
+        c = run // plan.per_coordinator
+        if cores[c]:
+            cores[c] -= 1
+            at(now + seconds, "cpu", (run, last))
+        else:
+            waiting_cpu[c].append((seconds, run, last))
+
+    def gather(c: int) -> None:
+        """Send a group once it is full, or no other run of the coordinator can still join this round."""
+        size = min(plan.group, max(left[c], 1))
+        while len(gathered[c]) >= size and gathered[c]:
+            waiting_gpu.append(gathered[c][:size])
+            gathered[c] = gathered[c][size:]
+
+    def gpus(now: float) -> None:
+        nonlocal free, gpu_seconds, jobs
+        while free and waiting_gpu:
+            group = waiting_gpu.popleft()
+            work = len(group) * inference(parts, plan.prompts, plan.gpu.tflops)
+            seconds = machine + work
+            tries = attempts(parts, seconds, plan.spot)
+            free -= 1
+            jobs += 1
+            gpu_seconds += tries * seconds
+            at(now + tries * seconds, "gpu", group)
+
+    for run in range(plan.runs):
+        at(start, "ready", run)
+    light = parts.light / 2
+    while events:
+        now, _, what, about = heapq.heappop(events)
+        if what == "ready":
+            cpu(now, int(about), light, False)
+        elif what == "cpu":
+            run, last = about
+            c = run // plan.per_coordinator
+            cores[c] += 1
+            if waiting_cpu[c]:
+                seconds, other, is_last = waiting_cpu[c].popleft()
+                cpu(now, other, seconds, is_last)
+            if last:
+                finished[c] = max(finished[c], now)
+            else:
+                gathered[c].append(run)
+                gather(c)
+        elif what == "gpu":
+            free += 1
+            for run in about:
+                at(now + parts.poll + parts.dag * (members[run // plan.per_coordinator] - 1), "back", run)
+        else:
+            run = int(about)
+            c = run // plan.per_coordinator
+            done[run] += 1
+            if done[run] == plan.iterations:
+                left[c] -= 1
+                cpu(now, run, light + parts.output, True)
+                gather(c)
+            else:
+                cpu(now, run, 2 * light, False)
+        gpus(now)
+    return Result(max(finished), gpu_seconds, jobs, sum(finished), max(finished))
+
+
+def cost(plan: Plan, result: Result) -> float:
+    """US dollars: GPU machines, their disks, coordinators."""
+    hourly = (plan.gpu.spot if plan.spot else plan.gpu.on_demand) + 100 * DISK_PRICE
+    hours = result.gpu_seconds / 3600
+    return hourly * hours + (COORDINATOR_PRICE + 50 * DISK_PRICE) * result.coordinator_seconds / 3600
+
+
+def show(arguments: argparse.Namespace, parts: Parts) -> None:
+    gpu = GPUS[arguments.gpu]
+    one = inference(parts, arguments.prompts, gpu.tflops)
+    start = parts.vm + parts.driver + parts.pull + parts.plan + parts.stage
+    print(f"{gpu.machine}: ${gpu.on_demand}/h on demand, ${gpu.spot}/h spot (assumed); {arguments.gpus} at once;")
+    print(
+        f"{arguments.iterations} iterations of K = {arguments.prompts} with controls, 512 prompt and 256 query cells."
+    )
+    print(f"A GPU job: {start:.0f} s until it works, {one:.0f} s of work: {start / (start + one):.0%} is the start.\n")
+    print("| runs | group | machines | coordinators | wall | GPU jobs | GPU min / run | $ / run | $ in all |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for runs in arguments.runs:
+        for group in (1, 8):
+            if runs == 1 and group > 1:
+                continue
+            for spot in (False, True):
+                plan = Plan(
+                    runs=runs,
+                    iterations=arguments.iterations,
+                    prompts=arguments.prompts,
+                    gpus=arguments.gpus,
+                    group=group,
+                    spot=spot,
+                    gpu=gpu,
+                    per_coordinator=arguments.per_coordinator,
+                )
+                result = play(plan, parts)
+                dollars = cost(plan, result)
+                late = " *" if result.longest_coordinator > 7200 else ""
+                print(
+                    f"| {runs:,} | {group} | {'spot' if spot else 'on demand'} | {plan.coordinators} | "
+                    f"{_clock(result.wall)}{late} | {result.gpu_jobs:,} | {result.gpu_seconds / 60 / runs:.1f} | "
+                    f"{dollars / runs:.3f} | {dollars:,.2f} |"
+                )
+    print("\n* longer than a coordinator's two hours: it is submitted again and continues (`haystack gcp watch`)")
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+# -- what can be measured here ---------------------------------------------------------------------------------------
+
+
+def measure(parts: Parts) -> Parts:
+    """Measure what this machine can, and check the model: K = 3 predicted from K = 1 and 2, a queue counted by hand."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    import inference as bench
+
+    repository = Path(__file__).resolve().parents[1]
+    began = perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--quiet", "--profile", "profiles/local"],
+        cwd=repository,
+        check=True,
+        capture_output=True,
+    )
+    plan = perf_counter() - began
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        bench.make_files(work, bench.SHAPE, 3)
+        runs = {k: bench.run_haystack(work, k, "bf16", "cpu") for k in (1, 2, 3)}
+    wall = {k: seconds.wall for k, (seconds, _) in runs.items()}
+    slope = wall[2] - wall[1]
+    predicted = wall[1] + 2 * slope
+    reported = runs[1][1]
+    load = wall[1] - reported["seconds"]["generate"]
+    rate = windows(1) * WINDOW_CELLS * GFLOP_PER_CELL / slope
+    print(f"\nmeasured on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Stack-Large's shape, bf16")
+    print(f"  plan: {plan:.1f} s (the model has {parts.plan})")
+    print(f"  load, everything around generation: {load:.1f} s (the model has {parts.load})")
+    print(f"  K = 1, 2: {wall[1]:.1f}, {wall[2]:.1f} s, so {slope:.1f} s per prompt with control, {rate:.0f} GFLOP/s")
+    print(f"  K = 3: {wall[3]:.1f} s, the model says {predicted:.1f} s: {predicted / wall[3] - 1:+.0%}\n")
+    return replace(parts, plan=plan, load=load)
+
+
+def check(parts: Parts) -> None:
+    """Cases whose answer can be written down."""
+    gpu = GPUS["a100"]
+    job = parts.vm + parts.driver + parts.pull + parts.plan + parts.stage + inference(parts, 3, gpu.tflops)
+    start = parts.vm + parts.pull_orchestrator + parts.plan
+    single = start + 3 * (parts.light + job + parts.poll) + parts.output
+    assert abs(play(Plan(1, 3, 3, 8, 1, False, gpu), parts).wall - single) < 1e-6
+    two = play(
+        Plan(2, 1, 3, 1, 1, False, gpu, 1), parts
+    )  # two coordinators, one GPU: the second job waits for the first
+    assert abs(two.wall - (start + parts.light + 2 * job + parts.poll + parts.output)) < 1e-6
+    grouped = play(Plan(8, 1, 3, 8, 8, False, gpu), parts)
+    assert grouped.gpu_jobs == 1
+    assert play(Plan(147, 3, 3, 8, 1, False, gpu), parts).gpu_jobs == 441
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gpu", choices=list(GPUS), default="a100")
+    parser.add_argument("--gpus", type=int, default=20, help="GPU machines at once (quota, `jobs` of the profile)")
+    parser.add_argument("--iterations", type=int, default=3)
+    parser.add_argument("--prompts", type=int, default=3, help="K")
+    parser.add_argument("--per-coordinator", type=int, default=20)
+    parser.add_argument("--runs", type=int, nargs="+", default=[1, 10, 147, 1000])
+    parser.add_argument("--measure", action="store_true", help="measure parts on this machine and check the model")
+    parser.add_argument("--json", action="store_true", help="print the parts as JSON too")
+    arguments = parser.parse_args()
+    check(Parts())
+    parts = measure(Parts()) if arguments.measure else Parts()
+    if arguments.json:
+        print(json.dumps(parts.__dict__, indent=2))
+    show(arguments, parts)
+
+
+if __name__ == "__main__":
+    main()

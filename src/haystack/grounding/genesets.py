@@ -32,9 +32,13 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise GroundingError(f"{path}: no such gene set library (config: enrichment.libraries)") from None
+        raise GroundingError(
+            f"{path}: no such gene set library (config: enrichment.libraries)"
+        ) from None
     except UnicodeDecodeError as error:
-        raise GroundingError(f"{path}: not UTF-8 text ({error}); a GMT file is tab-separated text") from None
+        raise GroundingError(
+            f"{path}: not UTF-8 text ({error}); a GMT file is tab-separated text"
+        ) from None
     sets: dict[str, set[str]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -44,19 +48,37 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
             raise GroundingError(
                 f"{path}, line {number}: expected name, description and genes between tabs: {line[:60]!r}"
             )
-        genes = {current(gene.strip().split(",")[0]) for gene in rest.split("\t")[1:] if gene.strip()} - {""}
+        genes = {
+            current(gene.strip().split(",")[0])
+            for gene in rest.split("\t")[1:]
+            if gene.strip()
+        } - {""}
         if not genes:
-            log.warning("%s, line %d: the set %r has no genes and is left out", path, number, name)
+            log.warning(
+                "%s, line %d: the set %r has no genes and is left out",
+                path,
+                number,
+                name,
+            )
             continue
         if name.strip() in sets:
-            log.warning("%s, line %d: the set %r occurs twice; its genes are united", path, number, name)
+            log.warning(
+                "%s, line %d: the set %r occurs twice; its genes are united",
+                path,
+                number,
+                name,
+            )
         sets.setdefault(name.strip(), set()).update(genes)
     if not sets:
-        raise GroundingError(f"{path}: no gene set with genes; expected a GMT file (name, description, genes)")
+        raise GroundingError(
+            f"{path}: no gene set with genes; expected a GMT file (name, description, genes)"
+        )
     return {name: frozenset(genes) for name, genes in sets.items()}
 
 
-def read_libraries(libraries: Mapping[str, str]) -> dict[str, dict[str, frozenset[str]]]:
+def read_libraries(
+    libraries: Mapping[str, str],
+) -> dict[str, dict[str, frozenset[str]]]:
     """All libraries of the config, by name."""
     return {name: read_gmt(path) for name, path in sorted(libraries.items())}
 
@@ -75,15 +97,21 @@ def read_regulons(path: str | Path) -> dict[str, dict[str, float]]:
             reader = csv.DictReader(handle)
             missing = {"source", "target", "weight"} - set(reader.fieldnames or [])
             if missing:
-                raise GroundingError(f"{path}: lacks the columns {', '.join(sorted(missing))} (source, target, weight)")
+                raise GroundingError(
+                    f"{path}: lacks the columns {', '.join(sorted(missing))} (source, target, weight)"
+                )
             regulons: dict[str, dict[str, float]] = {}
             for row in reader:
                 weight = float(row["weight"])
                 if not np.isfinite(weight):
                     raise ValueError(row["weight"])
-                regulons.setdefault(current(row["source"]), {})[current(row["target"])] = weight
+                regulons.setdefault(current(row["source"]), {})[
+                    current(row["target"])
+                ] = weight
     except FileNotFoundError:
-        raise GroundingError(f"{path}: no such regulon table (config: enrichment.regulons)") from None
+        raise GroundingError(
+            f"{path}: no such regulon table (config: enrichment.regulons)"
+        ) from None
     except (ValueError, TypeError) as error:
         raise GroundingError(f"{path}: a weight is not a number ({error})") from None
     return regulons
@@ -101,14 +129,18 @@ def read_edges(path: str | Path) -> set[tuple[str, str]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise GroundingError(f"{path}: no such gene network (config: grounding.network)") from None
+        raise GroundingError(
+            f"{path}: no such gene network (config: grounding.network)"
+        ) from None
     edges = set()
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
         parts = [part.strip() for part in line.split("\t")]
         if len(parts) < 2:
-            raise GroundingError(f"{path}, line {number}: expected two gene symbols between tabs: {line[:60]!r}")
+            raise GroundingError(
+                f"{path}, line {number}: expected two gene symbols between tabs: {line[:60]!r}"
+            )
         first, second = sorted(current(part) for part in parts[:2])
         if first != second:
             edges.add((first, second))
@@ -142,7 +174,10 @@ class SetMatrix:
 
         columns = np.concatenate(self.rows) if self.rows else np.zeros(0, dtype=int)
         starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(int)
-        return sparse.csr_matrix((np.ones(columns.size), columns, starts), shape=(len(self.names), len(self.genes)))
+        return sparse.csr_matrix(
+            (np.ones(columns.size), columns, starts),
+            shape=(len(self.names), len(self.genes)),
+        )
 
     def overlap(self, chosen: np.ndarray) -> np.ndarray:
         """Chosen genes (mask over `genes`) in each set."""
@@ -163,7 +198,10 @@ class SetMatrix:
 
 
 def set_matrix(
-    libraries: Mapping[str, Mapping[str, Iterable[str]]], genes: Iterable[str], min_size: int, max_size: int
+    libraries: Mapping[str, Mapping[str, Iterable[str]]],
+    genes: Iterable[str],
+    min_size: int,
+    max_size: int,
 ) -> SetMatrix:
     """The sets of all libraries within a background of genes; sets outside [min_size, max_size] are left out."""
     background = tuple(genes)
@@ -171,7 +209,14 @@ def set_matrix(
     names, owners, rows = [], [], []
     for library in sorted(libraries):
         for name in sorted(libraries[library]):
-            held = np.array(sorted(position[gene] for gene in libraries[library][name] if gene in position), dtype=int)
+            held = np.array(
+                sorted(
+                    position[gene]
+                    for gene in libraries[library][name]
+                    if gene in position
+                ),
+                dtype=int,
+            )
             if min_size <= held.size <= max_size:
                 names.append(name)
                 owners.append(library)

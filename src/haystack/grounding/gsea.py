@@ -27,7 +27,9 @@ class Enrichment:
     """positions of the set's genes that make up the score, ascending"""
 
 
-def prerank(statistic: np.ndarray, sets: Sequence[np.ndarray], permutations: int, seed: int) -> list[Enrichment]:
+def prerank(
+    statistic: np.ndarray, sets: Sequence[np.ndarray], permutations: int, seed: int
+) -> list[Enrichment]:
     """Enrichment of every set in a ranking; the null exchanges the genes of the ranking.
 
     Parameters
@@ -40,7 +42,9 @@ def prerank(statistic: np.ndarray, sets: Sequence[np.ndarray], permutations: int
         of the null. Sets of one size share their draws, so the order of sets does not matter.
     """
     weight = np.abs(statistic)
-    orders = _orders(statistic.size, permutations, max((len(rows) for rows in sets), default=0), seed)
+    orders = _orders(
+        statistic.size, permutations, max((len(rows) for rows in sets), default=0), seed
+    )
     nulls: dict[int, np.ndarray] = {}
     found = []
     for rows in sets:
@@ -54,7 +58,11 @@ def prerank(statistic: np.ndarray, sets: Sequence[np.ndarray], permutations: int
 def _orders(n: int, draws: int, longest: int, seed: int) -> np.ndarray:
     """The first `longest` genes of `draws` random orders of `n`."""
     rng = np.random.default_rng(seed)
-    return np.stack([rng.permutation(n)[:longest] for _ in range(draws)]) if draws else np.zeros((0, longest), int)
+    return (
+        np.stack([rng.permutation(n)[:longest] for _ in range(draws)])
+        if draws
+        else np.zeros((0, longest), int)
+    )
 
 
 def _one(at: np.ndarray, weight: np.ndarray, null: np.ndarray) -> Enrichment:
@@ -64,10 +72,17 @@ def _one(at: np.ndarray, weight: np.ndarray, null: np.ndarray) -> Enrichment:
     mean = float(np.abs(same).mean()) if same.size else 0.0
     reached = int(np.sum(np.abs(same) >= abs(score) - 1e-12))
     leading = at[: int(highs[0]) + 1] if score >= 0 else at[int(lows[0]) :]
-    return Enrichment(score, score / mean if mean > 0 else None, (1 + reached) / (1 + same.size), leading)
+    return Enrichment(
+        score,
+        score / mean if mean > 0 else None,
+        (1 + reached) / (1 + same.size),
+        leading,
+    )
 
 
-def _scores(at: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _scores(
+    at: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per row of ascending positions: the running sum's furthest point from zero, and where its extremes lie."""
     k, n = at.shape[1], weight.size
     held = weight[at]

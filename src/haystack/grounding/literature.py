@@ -26,7 +26,10 @@ SHOWN = 20
 
 
 def literature_support(
-    literature: Literature | None, response: Response | None = None, draws: int = 200, seed: int = 0
+    literature: Literature | None,
+    response: Response | None = None,
+    draws: int = 200,
+    seed: int = 0,
 ) -> Component:
     """Agreement of papers with the direction of the genes that they speak of.
 
@@ -52,11 +55,18 @@ def literature_support(
         return Component(evaluated=False, reason=literature.reason)
     if response is None or not response.genes.size:
         return Component(evaluated=False, reason="no gene could be tested")
-    asked = [item for item in literature.genes if current(item.gene) in response.position]
+    asked = [
+        item for item in literature.genes if current(item.gene) in response.position
+    ]
     hits = response.hits[[response.position[current(item.gene)] for item in asked]]
     verdict = np.array([_verdict(item, response) for item in asked], dtype=int)
     judged = verdict != 0
-    details = _details(literature, {item.gene: int(hit) for item, hit in zip(asked, hits, strict=True)}, verdict, asked)
+    details = _details(
+        literature,
+        {item.gene: int(hit) for item, hit in zip(asked, hits, strict=True)},
+        verdict,
+        asked,
+    )
     if not judged.any():
         reason = f"{len(literature.papers)} papers read, none states a direction for a tested gene"
         return Component(evaluated=False, reason=reason, details=details)
@@ -81,7 +91,11 @@ def literature_support(
 def _verdict(item: GeneLiterature, response: Response) -> int:
     """Direction that papers agree on; 0 for none, and for a fall that could not be seen."""
     at = response.position[current(item.gene)]
-    falls_unseen = item.direction == -1 and response.control[at] < DETECTION_FLOOR and not response.hits[at]
+    falls_unseen = (
+        item.direction == -1
+        and response.control[at] < DETECTION_FLOOR
+        and not response.hits[at]
+    )
     return 0 if item.direction is None or falls_unseen else int(item.direction)
 
 
@@ -92,7 +106,12 @@ def _value(hits: np.ndarray, verdict: np.ndarray, weight: np.ndarray) -> float:
 
 
 def _null(
-    hits: np.ndarray, verdict: np.ndarray, weight: np.ndarray, halves: np.ndarray, draws: int, seed: int
+    hits: np.ndarray,
+    verdict: np.ndarray,
+    weight: np.ndarray,
+    halves: np.ndarray,
+    draws: int,
+    seed: int,
 ) -> np.ndarray:
     """The value with movements exchanged among genes of the same half."""
     rng = np.random.default_rng(seed)
@@ -111,38 +130,68 @@ def _halves(asked: Sequence[GeneLiterature]) -> np.ndarray:
     counts = [item.publications for item in asked]
     if any(count is None for count in counts):
         return np.zeros(len(asked), dtype=int)
-    order = sorted(range(len(asked)), key=lambda index: (counts[index] or 0, asked[index].gene))
+    order = sorted(
+        range(len(asked)), key=lambda index: (counts[index] or 0, asked[index].gene)
+    )
     halves = np.zeros(len(asked), dtype=int)
     halves[order[len(asked) // 2 :]] = 1
     return halves
 
 
 def _details(
-    literature: Literature, hits: Mapping[str, int], verdict: np.ndarray, asked: Sequence[GeneLiterature]
+    literature: Literature,
+    hits: Mapping[str, int],
+    verdict: np.ndarray,
+    asked: Sequence[GeneLiterature],
 ) -> dict[str, object]:
-    says = {item.gene: int(sign) for item, sign in zip(asked, verdict, strict=True) if sign}
+    says = {
+        item.gene: int(sign) for item, sign in zip(asked, verdict, strict=True) if sign
+    }
     spoken = [item for item in literature.evidence if item.gene in says]
-    uses = {paper.paper_id: sum(item.paper_id == paper.paper_id for item in spoken) for paper in literature.papers}
-    used = sorted((paper for paper in literature.papers if uses[paper.paper_id]), key=lambda p: -uses[p.paper_id])
+    uses = {
+        paper.paper_id: sum(item.paper_id == paper.paper_id for item in spoken)
+        for paper in literature.papers
+    }
+    used = sorted(
+        (paper for paper in literature.papers if uses[paper.paper_id]),
+        key=lambda p: -uses[p.paper_id],
+    )
     return {
         "supported": sorted(gene for gene, sign in says.items() if hits[gene] == sign),
-        "contradicted": sorted(gene for gene, sign in says.items() if hits[gene] == -sign),
+        "contradicted": sorted(
+            gene for gene, sign in says.items() if hits[gene] == -sign
+        ),
         "not_moved": sorted(gene for gene in says if not hits[gene]),
         "novel": sorted(
             item.gene
             for item in asked
-            if item.asked_because != "background" and hits[item.gene] and item.gene not in says
+            if item.asked_because != "background"
+            and hits[item.gene]
+            and item.gene not in says
         ),
         "papers_read": len(literature.papers),
         "papers": [
-            {"title": p.title, "doi": p.doi, "pmid": p.pmid, "year": p.year, "citation": p.citation}
+            {
+                "title": p.title,
+                "doi": p.doi,
+                "pmid": p.pmid,
+                "year": p.year,
+                "citation": p.citation,
+            }
             for p in used[:SHOWN]
         ],
         "sentences": [
-            {"gene": item.gene, "direction": item.direction, "sentence": item.sentence, "paper": item.paper_id}
+            {
+                "gene": item.gene,
+                "direction": item.direction,
+                "sentence": item.sentence,
+                "paper": item.paper_id,
+            }
             for item in spoken[:SHOWN]
         ],
         "services_without_answer": {
-            report.name: report.reason for report in literature.services if report.status in {"failed", "partial"}
+            report.name: report.reason
+            for report in literature.services
+            if report.status in {"failed", "partial"}
         },
     }

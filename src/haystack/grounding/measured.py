@@ -73,11 +73,16 @@ class AtlasEvidence:
     def pooled(self) -> Measured:
         """The mean response of all prompts that show it."""
         parts = list(self.shown.values())
-        return Measured(parts[0].genes, np.mean([part.log2fc for part in parts], axis=0), 0.0)
+        return Measured(
+            parts[0].genes, np.mean([part.log2fc for part in parts], axis=0), 0.0
+        )
 
 
 def atlas_evidence(
-    cells: ad.AnnData, prompts: Sequence[Prompt], query: StructuredQuery, evidence: Evidence
+    cells: ad.AnnData,
+    prompts: Sequence[Prompt],
+    query: StructuredQuery,
+    evidence: Evidence,
 ) -> AtlasEvidence | None:
     """Read the measured responses of an iteration off `cells.h5ad`; None where no prompt shows the perturbation.
 
@@ -89,18 +94,26 @@ def atlas_evidence(
     direct = [prompt for prompt in prompts if shows(prompt, query)]
     if not direct:
         return None
-    role, owner = cells.obs["role"].astype(str).to_numpy(), cells.obs["prompt_id"].astype(str).to_numpy()
+    role, owner = (
+        cells.obs["role"].astype(str).to_numpy(),
+        cells.obs["prompt_id"].astype(str).to_numpy(),
+    )
     genes = current_names(cells.var_names)
     shown, trusts = {}, []
     for prompt in direct:
         mine = owner == prompt.prompt_id
-        ours, theirs = (mine & (role == part.value) for part in (CellRole.PROMPT, CellRole.CONTROL_PROMPT))
+        ours, theirs = (
+            mine & (role == part.value)
+            for part in (CellRole.PROMPT, CellRole.CONTROL_PROMPT)
+        )
         if min(ours.sum(), theirs.sum()) < evidence.de.min_cells:
             continue
         groups = Groups(cells.X[ours], cells.X[theirs], genes, evidence.de)
         table = groups.table()
         reliability = _reliability(groups, evidence.seed)
-        shown[prompt.prompt_id] = Measured(genes, np.nan_to_num(table["log2fc"].to_numpy(float)), reliability)
+        shown[prompt.prompt_id] = Measured(
+            genes, np.nan_to_num(table["log2fc"].to_numpy(float)), reliability
+        )
         trusts.append(_trust(response_of(table, evidence.de), query, evidence))
     return AtlasEvidence(shown, max(trusts)) if shown else None
 
@@ -110,7 +123,11 @@ def shows(prompt: Prompt, query: StructuredQuery) -> bool:
     from haystack.knowledge import resolve_perturbation
 
     main = query.perturbations[0] if query.perturbations else None
-    names = {query.perturbation_resolved, query.perturbation_query, *([main.name, *main.synonyms] if main else [])}
+    names = {
+        query.perturbation_resolved,
+        query.perturbation_query,
+        *([main.name, *main.synonyms] if main else []),
+    }
     wanted = {name.lower() for name in names if name}
 
     def same(name: str | None) -> bool:
@@ -119,13 +136,23 @@ def shows(prompt: Prompt, query: StructuredQuery) -> bool:
         if name.lower() in wanted:
             return True
         known = resolve_perturbation(name)
-        return known is not None and main is not None and known.name.lower() == main.name.lower()
+        return (
+            known is not None
+            and main is not None
+            and known.name.lower() == main.name.lower()
+        )
 
-    return bool(prompt.cell_sets) and all(same(part.perturbation_name) for part in prompt.cell_sets)
+    return bool(prompt.cell_sets) and all(
+        same(part.perturbation_name) for part in prompt.cell_sets
+    )
 
 
 def measured_support(
-    atlas: AtlasEvidence | None, prompt_id: str, response: Response | None, draws: int, seed: int
+    atlas: AtlasEvidence | None,
+    prompt_id: str,
+    response: Response | None,
+    draws: int,
+    seed: int,
 ) -> Component:
     """Agreement of the prediction with measured cells; see the module for the formula."""
     if atlas is None:
@@ -151,7 +178,9 @@ def measured_support(
         evaluated=True,
         details={
             "agreement": round(agreement, 6),
-            "compared_with": "its own prompt cells" if own else f"the prompts {', '.join(atlas.shown)}",
+            "compared_with": "its own prompt cells"
+            if own
+            else f"the prompts {', '.join(atlas.shown)}",
             "reliability": round(own.reliability, 6) if own else None,
             "trust": round(atlas.trust, 6),
             "genes": int(response.genes.size),
@@ -159,15 +188,21 @@ def measured_support(
     )
 
 
-def _null(made: np.ndarray, truth: np.ndarray, response: Response, draws: int, seed: int) -> np.ndarray:
+def _null(
+    made: np.ndarray, truth: np.ndarray, response: Response, draws: int, seed: int
+) -> np.ndarray:
     """Correlations with the prediction's genes exchanged within bins of expression."""
     rng = np.random.default_rng(seed)
-    bins = [np.flatnonzero(response.bins == index) for index in np.unique(response.bins)]
+    bins = [
+        np.flatnonzero(response.bins == index) for index in np.unique(response.bins)
+    ]
     found = np.zeros(draws)
     for at in bins:
         own, other = made[at], truth[at]
         if np.any(own) and np.any(other):
-            found += rng.permuted(np.broadcast_to(own, (draws, at.size)), axis=1) @ other
+            found += (
+                rng.permuted(np.broadcast_to(own, (draws, at.size)), axis=1) @ other
+            )
     return found
 
 
@@ -187,7 +222,9 @@ def _reliability(groups: Groups, seed: int) -> float:
         half = np.zeros(perturbed.size, dtype=bool)
         for role in (np.flatnonzero(perturbed), np.flatnonzero(~perturbed)):
             half[rng.permutation(role)[: role.size // 2]] = True
-        first, second = (_centred(_change(groups, perturbed, part)) for part in (half, ~half))
+        first, second = (
+            _centred(_change(groups, perturbed, part)) for part in (half, ~half)
+        )
         found.append(float(first @ second))
     mean = max(float(np.mean(found)), 0.0)
     return 2 * mean / (1 + mean)
@@ -211,5 +248,7 @@ def _trust(response: Response, query: StructuredQuery, evidence: Evidence) -> fl
     if not response.genes.size:
         return 0.0
     judge, question = Judge(response, evidence), asked(query)
-    value = composite(judge.components(question, judge.others(question)), evidence.grounding.weights).value
+    value = composite(
+        judge.components(question, judge.others(question)), evidence.grounding.weights
+    ).value
     return 0.0 if value is None else float(np.clip((value - 1) / (TRUSTED - 1), 0, 1))

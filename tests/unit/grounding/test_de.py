@@ -155,3 +155,17 @@ def test_adjust_rows_and_missing_values() -> None:
     np.testing.assert_allclose(adjust(many), [stats.false_discovery_control(row) for row in many])
     some = np.array([0.01, np.nan, 0.04])
     np.testing.assert_allclose(adjust(some), [0.02, np.nan, 0.04])
+
+
+def test_fold_changes_of_generated_cells_are_those_that_the_model_expects(made: SimpleNamespace) -> None:
+    first, second = made.cells(45, 1, rise=2), made.cells(60, 2)
+    rng = np.random.default_rng(0)
+    expected = rng.random((45, len(made.genes))).astype(np.float32), sparse.csr_matrix(second.X)
+    ours = differential_expression(first.X, second.X, made.genes, DESettings(), expected=expected)
+    plain = differential_expression(first.X, second.X, made.genes, DESettings())
+    share = 1e4 * expected[0].astype(float) / expected[0].astype(float).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(ours["mean_perturbed"], share.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(ours["mean_control"], plain["mean_control"], rtol=1e-9)
+    np.testing.assert_array_equal(ours["pval"], plain["pval"])
+    again = np.log2((share.mean(axis=0) + 1) / (plain["mean_control"] + 1))
+    np.testing.assert_allclose(ours["log2fc"], again, rtol=1e-4, atol=1e-6)

@@ -32,6 +32,14 @@ Words = Annotated[list[str], NoDecode]
 """a list; in the environment separated by commas"""
 
 
+End = Literal["completed", "failed", "cancelled"]
+
+
+def split_words(value: Any) -> Any:
+    """A list that is written with commas; anything else is left as it is."""
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
 class MailSettings(BaseModel):
     """E-mail when a run ends. `HAYSTACK_MAIL__BACKEND=smtp`, and so on."""
 
@@ -41,11 +49,14 @@ class MailSettings(BaseModel):
     """none, smtp or sendgrid"""
     sender: str = ""
     """From address"""
-    events: list[Literal["completed", "failed", "cancelled"]] = ["completed", "failed", "cancelled"]
+    events: Annotated[list[End], NoDecode] = ["completed", "failed", "cancelled"]
     """which ends are worth a mail"""
     smtp_host: str = "localhost"
+    """mail server"""
     smtp_port: int = Field(default=587, ge=1, le=65535)
+    """its port: 587 for starttls, 465 for tls"""
     smtp_user: str | None = None
+    """who signs in; null: nobody"""
     smtp_password: SecretStr | None = None
     """from the environment only"""
     smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
@@ -53,8 +64,14 @@ class MailSettings(BaseModel):
     sendgrid_api_key: SecretStr | None = None
     """from the environment only"""
     sendgrid_url: str = "https://api.sendgrid.com/v3/mail/send"
+    """where SendGrid takes messages"""
     timeout: float = Field(default=15, gt=0)
     """seconds"""
+
+    @field_validator("events", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return split_words(value)
 
     @model_validator(mode="after")
     def _complete(self) -> MailSettings:
@@ -121,6 +138,7 @@ class ServiceSettings(BaseSettings):
     iap_audience: str | None = None
     """expected audience of Google IAP's signed header"""
     iap_issuer: str = "https://cloud.google.com/iap"
+    """expected issuer of that header"""
     iap_keys_url: str = "https://www.gstatic.com/iap/verify/public_key-jwk"
     """where IAP's public keys are"""
     admins: Words = []
@@ -140,7 +158,7 @@ class ServiceSettings(BaseSettings):
     @field_validator("admins", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+        return split_words(value)
 
     @field_validator("admins")
     @classmethod

@@ -1,9 +1,11 @@
 """Settings of the service: where they come from, and what they never show."""
 
+from pathlib import Path
+
 import pytest
 
 from haystack.errors import ConfigError
-from haystack.runs.settings import load_service_settings
+from haystack.runs.settings import MailSettings, ServiceSettings, load_service_settings
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +122,25 @@ def test_cloud_run_says_the_port(tmp_path, monkeypatch):
     monkeypatch.setenv("HAYSTACK_PORT", "9001")
     assert load_service_settings().port == 9001
     assert load_service_settings(port=9002).port == 9002
+
+
+def test_lists_are_written_with_commas(monkeypatch):
+    monkeypatch.setenv("HAYSTACK_MAIL__EVENTS", "failed, cancelled")
+    monkeypatch.setenv("HAYSTACK_CORS_ORIGINS", "https://a.example.org,https://b.example.org")
+    settings = load_service_settings()
+    assert settings.mail.events == ["failed", "cancelled"]
+    assert settings.cors_origins == ["https://a.example.org", "https://b.example.org"]
+
+
+def test_every_setting_is_documented():
+    """With its variable, and the words that stand under the field."""
+    text = (Path(__file__).parents[3] / "docs" / "service.md").read_text()
+    fields = {
+        f"HAYSTACK_{name.upper()}": field for name, field in ServiceSettings.model_fields.items() if name != "mail"
+    }
+    fields["FRONTEND_OUT_DIR"] = fields.pop("HAYSTACK_FRONTEND_OUT_DIR")
+    fields |= {f"HAYSTACK_MAIL__{name.upper()}": field for name, field in MailSettings.model_fields.items()}
+    for name, field in fields.items():
+        row = next((line for line in text.splitlines() if line.startswith(f"| `{name}` |")), None)
+        assert row is not None, name
+        assert " ".join(field.description.split()) in row, f"{name}: {field.description}"

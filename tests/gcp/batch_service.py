@@ -26,14 +26,8 @@ from typing import Any
 import grpc
 from google.api import monitored_resource_pb2
 from google.cloud import batch_v1
-from google.cloud.batch_v1.services.batch_service.transports import (
-    BatchServiceGrpcTransport,
-)
-from google.cloud.logging_v2.types import (
-    ListLogEntriesRequest,
-    ListLogEntriesResponse,
-    LogEntry,
-)
+from google.cloud.batch_v1.services.batch_service.transports import BatchServiceGrpcTransport
+from google.cloud.logging_v2.types import ListLogEntriesRequest, ListLogEntriesResponse, LogEntry
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -110,12 +104,7 @@ class Image:
 class BatchService:
     """The server. `jobs` keeps every job that was ever created, also deleted ones; tests read it."""
 
-    def __init__(
-        self,
-        root: Path,
-        images: dict[str, Image] | None = None,
-        project: str = "test-project",
-    ) -> None:
+    def __init__(self, root: Path, images: dict[str, Image] | None = None, project: str = "test-project") -> None:
         self.root = root
         self.images = images if images is not None else {}
         self.project = project
@@ -132,9 +121,7 @@ class BatchService:
         self._preempt: list[tuple[Callable[[batch_v1.Job], bool], int]] = []
         self.holds: list[Callable[[batch_v1.Job], bool]] = []
         """jobs that any of these accepts stay RUNNING, without doing anything, until it is taken away"""
-        self._environments: list[
-            tuple[Callable[[batch_v1.Job], bool], dict[str, str]]
-        ] = []
+        self._environments: list[tuple[Callable[[batch_v1.Job], bool], dict[str, str]]] = []
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=16))
         self._server.add_generic_rpc_handlers(self._handlers())
         self.port = self._server.add_insecure_port("127.0.0.1:0")
@@ -161,11 +148,7 @@ class BatchService:
 
     def client(self) -> batch_v1.BatchServiceClient:
         """The real client, connected to this server."""
-        return REAL_CLIENT(
-            transport=BatchServiceGrpcTransport(
-                channel=grpc.insecure_channel(self.address)
-            )
-        )
+        return REAL_CLIENT(transport=BatchServiceGrpcTransport(channel=grpc.insecure_channel(self.address)))
 
     def answer_503(self, method: str, times: int = 1) -> None:
         """The next `times` calls of a method (`CreateJob`, `GetJob`, ...) find the service unavailable."""
@@ -179,9 +162,7 @@ class BatchService:
         """Take the machine away from the first `times` attempts of every job that `which` accepts."""
         self._preempt.append((which, times))
 
-    def give_environment(
-        self, which: Callable[[batch_v1.Job], bool], environment: dict[str, str]
-    ) -> None:
+    def give_environment(self, which: Callable[[batch_v1.Job], bool], environment: dict[str, str]) -> None:
         """Machines of the jobs that `which` accepts have these variables too."""
         self._environments.append((which, environment))
 
@@ -197,49 +178,21 @@ class BatchService:
     def labelled(self, **labels: str) -> list[Record]:
         """Jobs with all these labels (`_` of a keyword stands for `-`), in the order of their creation."""
         wanted = {key.replace("_", "-"): value for key, value in labels.items()}
-        return [
-            record
-            for record in self.jobs.values()
-            if wanted.items() <= record.labels.items()
-        ]
+        return [record for record in self.jobs.values() if wanted.items() <= record.labels.items()]
 
     # -- the protocol ------------------------------------------------------------------------------------------------
 
     def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         batch = {
-            "CreateJob": (
-                self._create,
-                batch_v1.CreateJobRequest,
-                batch_v1.Job.serialize,
-            ),
+            "CreateJob": (self._create, batch_v1.CreateJobRequest, batch_v1.Job.serialize),
             "GetJob": (self._get, batch_v1.GetJobRequest, batch_v1.Job.serialize),
-            "ListJobs": (
-                self._list,
-                batch_v1.ListJobsRequest,
-                batch_v1.ListJobsResponse.serialize,
-            ),
-            "DeleteJob": (
-                self._delete,
-                batch_v1.DeleteJobRequest,
-                operations_pb2.Operation.SerializeToString,
-            ),
-            "CancelJob": (
-                self._cancel,
-                batch_v1.CancelJobRequest,
-                operations_pb2.Operation.SerializeToString,
-            ),
+            "ListJobs": (self._list, batch_v1.ListJobsRequest, batch_v1.ListJobsResponse.serialize),
+            "DeleteJob": (self._delete, batch_v1.DeleteJobRequest, operations_pb2.Operation.SerializeToString),
+            "CancelJob": (self._cancel, batch_v1.CancelJobRequest, operations_pb2.Operation.SerializeToString),
         }
-        logging = {
-            "ListLogEntries": (
-                self._entries,
-                ListLogEntriesRequest,
-                ListLogEntriesResponse.serialize,
-            )
-        }
+        logging = {"ListLogEntries": (self._entries, ListLogEntriesRequest, ListLogEntriesResponse.serialize)}
 
-        def methods(
-            table: dict[str, tuple[Any, Any, Any]],
-        ) -> dict[str, grpc.RpcMethodHandler]:
+        def methods(table: dict[str, tuple[Any, Any, Any]]) -> dict[str, grpc.RpcMethodHandler]:
             return {
                 name: grpc.unary_unary_rpc_method_handler(
                     self._answering(name, function),
@@ -250,26 +203,18 @@ class BatchService:
             }
 
         return (
-            grpc.method_handlers_generic_handler(
-                "google.cloud.batch.v1.BatchService", methods(batch)
-            ),
-            grpc.method_handlers_generic_handler(
-                "google.logging.v2.LoggingServiceV2", methods(logging)
-            ),
+            grpc.method_handlers_generic_handler("google.cloud.batch.v1.BatchService", methods(batch)),
+            grpc.method_handlers_generic_handler("google.logging.v2.LoggingServiceV2", methods(logging)),
         )
 
-    def _answering(
-        self, name: str, function: Callable[[Any], Any]
-    ) -> Callable[[Any, grpc.ServicerContext], Any]:
+    def _answering(self, name: str, function: Callable[[Any], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             with self._lock:
                 self.calls.append(name)
                 unavailable = self._unavailable.get(name, 0)
                 self._unavailable[name] = max(0, unavailable - 1)
             if unavailable:
-                context.abort(
-                    grpc.StatusCode.UNAVAILABLE, "The service is currently unavailable."
-                )
+                context.abort(grpc.StatusCode.UNAVAILABLE, "The service is currently unavailable.")
             try:
                 return function(request)
             except RefusedError as error:
@@ -283,14 +228,10 @@ class BatchService:
                 raise RefusedError(*self._refusals.pop(0))
             self._check_parent(request.parent)
             if not JOB_ID.fullmatch(request.job_id):
-                _invalid(
-                    f"Invalid job id: {request.job_id!r} must match [a-z]([a-z0-9-]{{0,61}}[a-z0-9])?"
-                )
+                _invalid(f"Invalid job id: {request.job_id!r} must match [a-z]([a-z0-9-]{{0,61}}[a-z0-9])?")
             name = f"{request.parent}/jobs/{request.job_id}"
             if name in self.jobs and name not in self.deleted:
-                raise RefusedError(
-                    grpc.StatusCode.ALREADY_EXISTS, f"Resource '{name}' already exists"
-                )
+                raise RefusedError(grpc.StatusCode.ALREADY_EXISTS, f"Resource '{name}' already exists")
             _check(request.job)
             job = batch_v1.Job.deserialize(batch_v1.Job.serialize(request.job))
             job.name, job.uid = name, f"{request.job_id}-{uuid.uuid4().hex[:12]}"
@@ -300,9 +241,7 @@ class BatchService:
             record = self.jobs[name] = Record(job)
             self._set(record, State.QUEUED)
             if self.execute:
-                record.thread = threading.Thread(
-                    target=self._run, args=(record,), daemon=True
-                )
+                record.thread = threading.Thread(target=self._run, args=(record,), daemon=True)
                 record.thread.start()
             return job
 
@@ -314,17 +253,12 @@ class BatchService:
         self._check_parent(request.parent)
         with self._lock:
             accept = _filter(request.filter)
-            found = [
-                r.job
-                for n, r in self.jobs.items()
-                if n not in self.deleted and accept(r)
-            ]
+            found = [r.job for n, r in self.jobs.items() if n not in self.deleted and accept(r)]
             start = int(request.page_token or 0)
             size = request.page_size or 100
             more = start + size < len(found)
             return batch_v1.ListJobsResponse(
-                jobs=found[start : start + size],
-                next_page_token=str(start + size) if more else "",
+                jobs=found[start : start + size], next_page_token=str(start + size) if more else ""
             )
 
     def _delete(self, request: batch_v1.DeleteJobRequest) -> operations_pb2.Operation:
@@ -339,22 +273,15 @@ class BatchService:
         with self._lock:
             record = self._existing(request.name)
             if record.job.status.state not in ACTIVE:
-                raise RefusedError(
-                    grpc.StatusCode.FAILED_PRECONDITION,
-                    f"Job {request.name} has ended: {record.state}",
-                )
+                raise RefusedError(grpc.StatusCode.FAILED_PRECONDITION, f"Job {request.name} has ended: {record.state}")
             self._kill(record)
             self._set(record, State.CANCELLED)
         return _done(empty_pb2.Empty())
 
     def _entries(self, request: ListLogEntriesRequest) -> ListLogEntriesResponse:
         found = re.search(r"labels\.job_uid=\"?([\w-]+)", request.filter)
-        records = [
-            r for r in self.jobs.values() if found and r.job.uid == found.group(1)
-        ]
-        resource = monitored_resource_pb2.MonitoredResource(
-            type="batch.googleapis.com/Job"
-        )
+        records = [r for r in self.jobs.values() if found and r.job.uid == found.group(1)]
+        resource = monitored_resource_pb2.MonitoredResource(type="batch.googleapis.com/Job")
         return ListLogEntriesResponse(
             entries=[
                 LogEntry(
@@ -371,9 +298,7 @@ class BatchService:
     def _existing(self, name: str) -> Record:
         self._check_parent(name)
         if name not in self.jobs or name in self.deleted:
-            raise RefusedError(
-                grpc.StatusCode.NOT_FOUND, f"Resource '{name}' was not found"
-            )
+            raise RefusedError(grpc.StatusCode.NOT_FOUND, f"Resource '{name}' was not found")
         return self.jobs[name]
 
     def _check_parent(self, name: str) -> None:
@@ -386,27 +311,14 @@ class BatchService:
 
     # -- running -----------------------------------------------------------------------------------------------------
 
-    def _set(
-        self,
-        record: Record,
-        state: State,
-        event: str = "",
-        exit_code: int | None = None,
-    ) -> None:
+    def _set(self, record: Record, state: State, event: str = "", exit_code: int | None = None) -> None:
         status = record.job.status
         status.state = state
-        description = (
-            event or f"Job state is set to {state.name} for job {record.job.name}"
-        )
-        execution = (
-            None if exit_code is None else batch_v1.TaskExecution(exit_code=exit_code)
-        )
+        description = event or f"Job state is set to {state.name} for job {record.job.name}"
+        execution = None if exit_code is None else batch_v1.TaskExecution(exit_code=exit_code)
         status.status_events.append(
             batch_v1.StatusEvent(
-                type_="STATUS_CHANGED",
-                description=description,
-                event_time=_now(),
-                task_execution=execution,
+                type_="STATUS_CHANGED", description=description, event_time=_now(), task_execution=execution
             )
         )
         record.job.update_time = _now()
@@ -423,47 +335,30 @@ class BatchService:
                 return
             attempt = Attempt()
             record.attempts.append(attempt)
-            code = self._attempt(
-                record, attempt, number, preempted=number < preemptions
-            )
+            code = self._attempt(record, attempt, number, preempted=number < preemptions)
             attempt.exit_code = code
             if code == 0 or record.cancelled:
                 break
             why = " due to Spot VM preemption" if code == PREEMPTED else ""
             with self._lock:
-                self._set(
-                    record,
-                    record.job.status.state,
-                    f"Task failed{why} with exit code {code}",
-                    code,
-                )
+                self._set(record, record.job.status.state, f"Task failed{why} with exit code {code}", code)
         with self._lock:
             if not record.cancelled:
                 self._set(record, State.SUCCEEDED if code == 0 else State.FAILED)
 
-    def _attempt(
-        self, record: Record, attempt: Attempt, number: int, preempted: bool
-    ) -> int:
+    def _attempt(self, record: Record, attempt: Attempt, number: int, preempted: bool) -> int:
         """Run all runnables on a fresh machine (a fresh folder); the exit code of the first that fails."""
         machine = self.root / record.job.uid / str(number)
         (machine / "home").mkdir(parents=True)
         limit = record.job.task_groups[0].task_spec.max_run_duration
-        deadline = (
-            time.monotonic() + (limit.total_seconds() if limit else 0)
-            if limit
-            else None
-        )
+        deadline = time.monotonic() + (limit.total_seconds() if limit else 0) if limit else None
         for runnable in record.job.task_groups[0].task_spec.runnables:
             if "barrier" in runnable:
                 continue
             if "container" in runnable and preempted:
                 attempt.output.append("the machine is taken away\n")
                 return PREEMPTED
-            while (
-                "container" in runnable
-                and not record.cancelled
-                and any(hold(record.job) for hold in self.holds)
-            ):
+            while "container" in runnable and not record.cancelled and any(hold(record.job) for hold in self.holds):
                 time.sleep(0.02)
             code = self._runnable(record, attempt, runnable, machine, deadline)
             if code and not runnable.ignore_exit_status:
@@ -472,12 +367,7 @@ class BatchService:
         return 0
 
     def _runnable(
-        self,
-        record: Record,
-        attempt: Attempt,
-        runnable: batch_v1.Runnable,
-        machine: Path,
-        deadline: float | None,
+        self, record: Record, attempt: Attempt, runnable: batch_v1.Runnable, machine: Path, deadline: float | None
     ) -> int:
         workdir = machine / "workdir"
 
@@ -494,18 +384,12 @@ class BatchService:
             container = runnable.container
             image = self.images.get(container.image_uri)
             if image is None:
-                attempt.output.append(
-                    f"docker: {container.image_uri}: manifest unknown\n"
-                )
+                attempt.output.append(f"docker: {container.image_uri}: manifest unknown\n")
                 return 125
             environment.update(image.environment)
             environment.update(self.passed_on)
             command = [container.entrypoint, *map(here, container.commands)]
-            cwd = (
-                workdir
-                if f"--workdir {WORKDIR}" in container.options
-                else machine / "folder"
-            )
+            cwd = workdir if f"--workdir {WORKDIR}" in container.options else machine / "folder"
             if image.folder:
                 shutil.copytree(image.folder, cwd)
             cwd.mkdir(exist_ok=True)
@@ -532,11 +416,7 @@ class BatchService:
                 start_new_session=True,
             )
         timer = (
-            threading.Timer(
-                max(0.0, deadline - time.monotonic()), self._stop, (record.process,)
-            )
-            if deadline
-            else None
+            threading.Timer(max(0.0, deadline - time.monotonic()), self._stop, (record.process,)) if deadline else None
         )
         if timer:
             timer.start()
@@ -584,18 +464,14 @@ def _check(job: batch_v1.Job) -> None:
             )
         asked = [(item.type_, item.count) for item in policy.accelerators]
         if asked and asked != [(accelerator, 1)]:
-            _invalid(
-                f"Accelerator {asked} does not fit machine type {policy.machine_type}"
-            )
+            _invalid(f"Accelerator {asked} does not fit machine type {policy.machine_type}")
         if asked and not instance.install_gpu_drivers:
             _invalid("GPU drivers are not asked for")
 
 
 def _filter(text: str) -> Callable[[Record], bool]:
     """Batch's list filter: comparisons of labels and state, joined by AND and OR, with brackets."""
-    tokens = re.findall(
-        r'\(|\)|\bAND\b|\bOR\b|[\w.-]+\s*(?::|!=|=)\s*(?:"[^"]*"|[\w-]+)', text
-    )
+    tokens = re.findall(r'\(|\)|\bAND\b|\bOR\b|[\w.-]+\s*(?::|!=|=)\s*(?:"[^"]*"|[\w-]+)', text)
     if "".join("".join(tokens).split()) != "".join(text.split()):
         _invalid(f"Invalid filter: {text!r}")
 
@@ -619,9 +495,7 @@ def _filter(text: str) -> Callable[[Record], bool]:
             value = alternative(record, rest)
             rest.pop(0)
             return value
-        field_name, operator, wanted = re.fullmatch(
-            r'([\w.-]+)\s*(:|!=|=)\s*"?([^"]*)"?', token
-        ).groups()
+        field_name, operator, wanted = re.fullmatch(r'([\w.-]+)\s*(:|!=|=)\s*"?([^"]*)"?', token).groups()
         if field_name.startswith("labels."):
             actual = record.labels.get(field_name.removeprefix("labels."), "")
         elif field_name in {"status.state", "state"}:

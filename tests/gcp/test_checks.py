@@ -28,9 +28,7 @@ def rest(monkeypatch):
     with RestService().serving() as service:
 
         def ask(self, method, address, **options):
-            return requests.request(
-                method, address.replace("https://", f"{service.address}/"), **options
-            )
+            return requests.request(method, address.replace("https://", f"{service.address}/"), **options)
 
         session = SimpleNamespace(
             get=lambda address, **options: ask(None, "GET", address, **options),
@@ -56,9 +54,7 @@ def arguments(**changes):
         "googlebatch_project": "test-project",
         "googlebatch_region": "us-central1",
         "googlebatch_container": IMAGE,
-        "set_resources": {
-            "stack_inference": {"nvidia_gpu": SimpleNamespace(raw="nvidia-tesla-a100")}
-        },
+        "set_resources": {"stack_inference": {"nvidia_gpu": SimpleNamespace(raw="nvidia-tesla-a100")}},
         "preemptible_rules": {"stack_inference"},
     }
     return SimpleNamespace(**{**given, **changes})
@@ -79,9 +75,7 @@ def test_missing_bucket(cloud):
 
 def test_wrong_project(cloud):
     with pytest.raises(ProjectError, match="gcloud projects list"):
-        checks.check_cloud(
-            "gs://results/lab", arguments(googlebatch_project="other-project")
-        )
+        checks.check_cloud("gs://results/lab", arguments(googlebatch_project="other-project"))
 
 
 def test_bucket_that_may_not_be_written(cloud, monkeypatch):
@@ -103,16 +97,10 @@ def test_no_permission_to_see_jobs(cloud, monkeypatch):
     from google.api_core import exceptions
 
     def refuse(*args, **options):
-        raise exceptions.PermissionDenied(
-            "Permission 'batch.jobs.list' denied on 'projects/test-project'"
-        )
+        raise exceptions.PermissionDenied("Permission 'batch.jobs.list' denied on 'projects/test-project'")
 
-    monkeypatch.setattr(
-        batch_v1, "BatchServiceClient", lambda: SimpleNamespace(list_jobs=refuse)
-    )
-    with pytest.raises(
-        NotPermittedError, match=r"batch.jobs.list.*roles/batch.jobsEditor"
-    ):
+    monkeypatch.setattr(batch_v1, "BatchServiceClient", lambda: SimpleNamespace(list_jobs=refuse))
+    with pytest.raises(NotPermittedError, match=r"batch.jobs.list.*roles/batch.jobsEditor"):
         checks.check_cloud("gs://results/lab", arguments())
 
 
@@ -123,9 +111,7 @@ def test_no_gpu_in_the_quota(cloud, rest):
         match=r"no nvidia-tesla-a100 in us-central1.*iam-admin/quotas\?project=test-project",
     ):
         checks.check_cloud("gs://results/lab", arguments())
-    checks.check_cloud(
-        "gs://results/lab", arguments(preemptible_rules=None)
-    )  # machines that stay: another quota
+    checks.check_cloud("gs://results/lab", arguments(preemptible_rules=None))  # machines that stay: another quota
 
 
 def test_an_image_that_does_not_exist(cloud, rest):
@@ -148,9 +134,7 @@ def test_an_image_that_may_not_be_read(cloud, rest):
 
 def test_no_credentials(monkeypatch, tmp_path):
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
-    monkeypatch.setenv(
-        "GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "no_such_file.json")
-    )
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "no_such_file.json"))
     storage.client.cache_clear()
     with pytest.raises(CredentialsError, match="gcloud auth application-default login"):
         checks.check_cloud("gs://results/lab", arguments())
@@ -160,9 +144,7 @@ def test_a_service_that_does_not_answer(cloud, monkeypatch):
     def refuse(*args, **options):
         raise requests.exceptions.ConnectionError("nobody there")
 
-    monkeypatch.setattr(
-        checks, "_session", lambda: SimpleNamespace(get=refuse, head=refuse)
-    )
+    monkeypatch.setattr(checks, "_session", lambda: SimpleNamespace(get=refuse, head=refuse))
     with pytest.raises(UnavailableError, match="did not answer"):
         checks.check_cloud("gs://results/lab", arguments())
 
@@ -190,9 +172,7 @@ def test_a_dry_run_and_other_executors_ask_only_for_the_bucket(cloud, rest):
         ),
     ],
 )
-def test_a_refused_submission_is_a_failed_job_with_one_message(
-    batch_service, code, words, expected
-):
+def test_a_refused_submission_is_a_failed_job_with_one_message(batch_service, code, words, expected):
     from snakemake_executor_plugin_googlebatch.executor import GoogleBatchExecutor
 
     from haystack.gcp.executor import outlast_the_cloud
@@ -202,9 +182,7 @@ def test_a_refused_submission_is_a_failed_job_with_one_message(
     failed = []
 
     def submit(self, job):
-        batch_service.client().create_job(
-            parent="projects/test-project/locations/us-central1", job_id="a"
-        )
+        batch_service.client().create_job(parent="projects/test-project/locations/us-central1", job_id="a")
 
     executor = SimpleNamespace(
         get_param=lambda job, name: {
@@ -216,9 +194,7 @@ def test_a_refused_submission_is_a_failed_job_with_one_message(
         report_job_error=lambda info, msg: failed.append(msg),
     )
     wrapped = GoogleBatchExecutor.run_job
-    cell = dict(zip(wrapped.__code__.co_freevars, wrapped.__closure__, strict=True))[
-        "submit"
-    ]
+    cell = dict(zip(wrapped.__code__.co_freevars, wrapped.__closure__, strict=True))["submit"]
     original, cell.cell_contents = cell.cell_contents, submit
     try:
         wrapped(executor, SimpleNamespace(name="stack_inference"))

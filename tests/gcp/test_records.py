@@ -50,9 +50,7 @@ def test_an_empty_disk_gets_what_was_saved(tmp_path):
     second.restore()
     for path in first.folder.rglob("*"):
         if path.is_file():
-            assert (
-                second.folder / path.relative_to(first.folder)
-            ).read_text() == path.read_text()
+            assert (second.folder / path.relative_to(first.folder)).read_text() == path.read_text()
     assert second.save() == 0, "what was restored is not saved again"
 
 
@@ -131,9 +129,7 @@ def test_results_without_a_record_are_made_again(tmp_path):
     storage.write_bytes(f"{PREFIX}/results/runs/r1/query.json", b"{}")
     storage.write_bytes(f"{PREFIX}/results/index/cell_sets.parquet", b"x")
     records = Records(tmp_path / "first", PREFIX)
-    assert records.distrust_unrecorded(records.restore()) == [], (
-        "results that a person copied there are trusted"
-    )
+    assert records.distrust_unrecorded(records.restore()) == [], "results that a person copied there are trusted"
     write(
         records.folder,
         "metadata",
@@ -142,38 +138,23 @@ def test_results_without_a_record_are_made_again(tmp_path):
     )
     records.save()
     fresh = Records(tmp_path / "second", PREFIX)
-    assert fresh.distrust_unrecorded(fresh.restore()) == [
-        f"{PREFIX}/results/runs/r1/query.json"
-    ]
-    (marked,) = (
-        path for path in (fresh.folder / "incomplete").rglob("*") if path.is_file()
-    )
-    assert (
-        output_of(marked.relative_to(fresh.folder).as_posix())
-        == f"{PREFIX}/results/runs/r1/query.json"
-    )
+    assert fresh.distrust_unrecorded(fresh.restore()) == [f"{PREFIX}/results/runs/r1/query.json"]
+    (marked,) = (path for path in (fresh.folder / "incomplete").rglob("*") if path.is_file())
+    assert output_of(marked.relative_to(fresh.folder).as_posix()) == f"{PREFIX}/results/runs/r1/query.json"
 
 
-def test_jobs_of_own_runs_that_were_left_behind_are_stopped(
-    tmp_path, batch_service, monkeypatch
-):
+def test_jobs_of_own_runs_that_were_left_behind_are_stopped(tmp_path, batch_service, monkeypatch):
     from google.cloud import batch_v1
 
     monkeypatch.setattr(batch_v1, "BatchServiceClient", batch_service.client)
     monkeypatch.setattr(Records, "keep", lambda self: None)
     batch_service.execute = False
-    task = batch_v1.TaskSpec(
-        runnables=[batch_v1.Runnable(script=batch_v1.Runnable.Script(text="true"))]
-    )
+    task = batch_v1.TaskSpec(runnables=[batch_v1.Runnable(script=batch_v1.Runnable.Script(text="true"))])
     names = {}
     for run_id in ("mine", "theirs"):
         job = batch_v1.Job(task_groups=[batch_v1.TaskGroup(task_spec=task)])
         parent = "projects/test-project/locations/us-central1"
-        names[run_id] = (
-            batch_service.client()
-            .create_job(parent=parent, job_id=run_id, job=job)
-            .name
-        )
+        names[run_id] = batch_service.client().create_job(parent=parent, job_id=run_id, job=job).name
     records = Records(tmp_path / "first", PREFIX)
     for run_id, name in names.items():
         output = f"{PREFIX}/results/runs/{run_id}/iter_1/predictions.h5ad"

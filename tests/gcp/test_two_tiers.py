@@ -1,4 +1,4 @@
-"""Two tiers: a coordinator job on Batch runs Snakemake and submits the GPU jobs; cancel stops both, resubmitting goes on."""
+"""Two tiers: a coordinator job on Batch runs Snakemake, which submits the GPU jobs; cancel stops both."""
 
 import os
 import shutil
@@ -22,9 +22,7 @@ def cloud(tmp_path_factory, storage_host):
         for part in ("workflow", "config", "profiles", "resources"):
             shutil.copytree(REPOSITORY / part, folder / part)
         profile = folder / "profiles/gcp/config.yaml"
-        profile.write_text(
-            profile.read_text().replace("status-checks: 10", "status-checks: 1")
-        )
+        profile.write_text(profile.read_text().replace("status-checks: 10", "status-checks: 1"))
         cloud.batch.images[ORCHESTRATOR] = image_on_this_machine("orchestrator", folder)
         yield cloud
 
@@ -94,7 +92,5 @@ def test_the_same_run_submitted_again_goes_on_to_its_end(cloud, client):
     assert coordinator.state == "SUCCEEDED", coordinator.output
     assert client.describe("tiers_1").status == "succeeded"
     assert "results/runs/tiers_1/tiers_1_report.html" in cloud.objects()
-    assert cloud.jobs("index") == index, (
-        "what the first coordinator made is not made again"
-    )
+    assert cloud.jobs("index") == index, "what the first coordinator made is not made again"
     assert not any(secret in coordinator.output for secret in SECRETS.values())

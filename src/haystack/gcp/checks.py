@@ -17,12 +17,7 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 30.0
 """seconds without an answer"""
-OBJECTS = (
-    "storage.objects.create",
-    "storage.objects.delete",
-    "storage.objects.get",
-    "storage.objects.list",
-)
+OBJECTS = ("storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list")
 """what a coordinator does with objects"""
 COMPUTE = "https://compute.googleapis.com/compute/v1"
 REGISTRY = re.compile(
@@ -63,35 +58,27 @@ def check_cloud(prefix: str, arguments: Any) -> None:
         switched off, no such bucket, no permission, no GPU in the quota, an image that does not exist.
     """
     bucket = prefix.removeprefix("gs://").split("/")[0]
-    project = getattr(arguments, "googlebatch_project", None)
-    region = getattr(arguments, "googlebatch_region", None)
+    if getattr(arguments, "executor", None) != "googlebatch":
+        check_bucket(bucket)
+        return
+    project, region = str(arguments.googlebatch_project), str(arguments.googlebatch_region)
     check_bucket(bucket, project, region)
-    if getattr(arguments, "executor", None) == "googlebatch" and not getattr(
-        arguments, "dryrun", False
-    ):
+    if not arguments.dryrun:
         check_batch(project, region)
         check_image(arguments.googlebatch_container)
         check_quota(project, region, _gpus(arguments))
 
 
-def check_bucket(
-    bucket: str, project: str | None = None, region: str | None = None
-) -> None:
+def check_bucket(bucket: str, project: str | None = None, region: str | None = None) -> None:
     """The bucket is there, and this account may write, read, list and delete in it."""
     from google.api_core.exceptions import NotFound
 
     from haystack.gcp import storage
     from haystack.gcp.errors import NotPermittedError
 
-    with _explained(
-        f"Looking at gs://{bucket}", bucket=bucket, project=project, region=region
-    ):
+    with _explained(f"Looking at gs://{bucket}", bucket=bucket, project=project, region=region):
         try:
-            granted = (
-                storage.client()
-                .bucket(bucket)
-                .test_iam_permissions(list(OBJECTS), timeout=TIMEOUT)
-            )
+            granted = storage.client().bucket(bucket).test_iam_permissions(list(OBJECTS), timeout=TIMEOUT)
         except NotFound:
             raise NotFound("The specified bucket does not exist") from None
     missing = [right for right in OBJECTS if right not in granted]
@@ -109,16 +96,9 @@ def check_batch(project: str, region: str) -> None:
         from google.cloud import batch_v1
     except ImportError as error:
         raise MissingExtraError("gcp", "Google Batch") from error
-    with _explained(
-        f"Looking at Batch in {project}, {region}", project=project, region=region
-    ):
-        request = batch_v1.ListJobsRequest(
-            parent=f"projects/{project}/locations/{region}", page_size=1
-        )
-        next(
-            iter(batch_v1.BatchServiceClient().list_jobs(request, timeout=TIMEOUT)),
-            None,
-        )
+    with _explained(f"Looking at Batch in {project}, {region}", project=project, region=region):
+        request = batch_v1.ListJobsRequest(parent=f"projects/{project}/locations/{region}", page_size=1)
+        next(iter(batch_v1.BatchServiceClient().list_jobs(request, timeout=TIMEOUT)), None)
 
 
 def check_image(image: str) -> None:
@@ -128,17 +108,11 @@ def check_image(image: str) -> None:
     found = REGISTRY.fullmatch(image)
     if found is None:
         return
-    address = (
-        f"https://{found['host']}/v2/{found['name']}/manifests/{found['reference']}"
-    )
+    address = f"https://{found['host']}/v2/{found['name']}/manifests/{found['reference']}"
     repository = image.rsplit("/", 1)[0]
     with _explained(f"Looking for the image {image}", image=image):
         headers = {"Accept": MANIFESTS}
-        status = (
-            _session()
-            .head(address, headers=headers, timeout=TIMEOUT, allow_redirects=True)
-            .status_code
-        )
+        status = _session().head(address, headers=headers, timeout=TIMEOUT, allow_redirects=True).status_code
     if status == 404:
         raise ImageError(
             f"the image {image} does not exist. Build and push it: `docker/build.sh {repository} --push`, or name one "
@@ -168,30 +142,15 @@ def check_quota(project: str, region: str, gpus: dict[str, bool]) -> None:
     """
     from haystack.gcp.errors import QuotaError
 
-    wanted = {
-        ("PREEMPTIBLE_" if spot else "") + QUOTAS[gpu]: gpu
-        for gpu, spot in gpus.items()
-        if gpu in QUOTAS
-    }
+    wanted = {("PREEMPTIBLE_" if spot else "") + QUOTAS[gpu]: gpu for gpu, spot in gpus.items() if gpu in QUOTAS}
     if not wanted:
         return
-    with _explained(
-        f"Looking at the quota of {project}", project=project, region=region
-    ):
-        answer = _session().get(
-            f"{COMPUTE}/projects/{project}/regions/{region}", timeout=TIMEOUT
-        )
+    with _explained(f"Looking at the quota of {project}", project=project, region=region):
+        answer = _session().get(f"{COMPUTE}/projects/{project}/regions/{region}", timeout=TIMEOUT)
     if answer.status_code != 200:
-        log.info(
-            "The quotas of %s in %s cannot be read (HTTP %d)",
-            project,
-            region,
-            answer.status_code,
-        )
+        log.info("The quotas of %s in %s cannot be read (HTTP %d)", project, region, answer.status_code)
         return
-    limits = {
-        quota["metric"]: quota["limit"] for quota in answer.json().get("quotas", [])
-    }
+    limits = {quota["metric"]: quota["limit"] for quota in answer.json().get("quotas", [])}
     for metric, gpu in wanted.items():
         if limits.get(metric) == 0:
             raise QuotaError(
@@ -219,9 +178,7 @@ def _session() -> AuthorizedSession:
     import google.auth
     from google.auth.transport.requests import AuthorizedSession
 
-    credentials, _ = google.auth.default(
-        scopes=["https://www.googleapis.com/auth/cloud-platform"]
-    )
+    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
     return AuthorizedSession(credentials)
 
 
@@ -233,8 +190,6 @@ def _explained(what: str, **where: str | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not type(error).__module__.startswith(
-            ("google.", "grpc", "requests.", "urllib3.")
-        ):
+        if not type(error).__module__.startswith(("google.", "grpc", "requests.", "urllib3.")):
             raise
         raise explain(error, what, **where) from error

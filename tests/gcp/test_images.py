@@ -48,7 +48,7 @@ def test_user(name, user):
 
 def test_the_service_has_a_health_check():
     check = dict(last_stage(dockerfile("api")))["HEALTHCHECK"]
-    assert "/healthz" in check
+    assert "/api/health" in check
     assert "PORT" in environment(dockerfile("api"))
 
 

@@ -62,7 +62,11 @@ class Dispatcher:
         while not self._stop.is_set():
             with self.alone() as works:
                 while works and not self._stop.is_set():
-                    self.look()
+                    try:
+                        self.look()
+                    except Exception:
+                        # A bug, or a disk that is full: told with its trace, and tried again, for nobody else would.
+                        log.exception("looking after runs")
                     self._pause()
             self._pause()
 

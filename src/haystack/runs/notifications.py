@@ -159,10 +159,14 @@ class Postman:
         state = Notification.SENT
         try:
             self._sender.send(write_message(run, self.settings))
-        except (MailError, ValueError) as error:
-            again = isinstance(error, MailError) and run.notification_attempts + 1 < ATTEMPTS
+        except MailError as error:
+            again = run.notification_attempts + 1 < ATTEMPTS
             state = Notification.DUE if again else Notification.FAILED
             log.warning("%s: the e-mail about its end was not sent: %s", run.run_id, error)
+        except Exception:
+            # An address that is none, or a bug: told with its trace, and not tried again.
+            state = Notification.FAILED
+            log.exception("%s: the e-mail about its end could not be written", run.run_id)
         self.store.change(run.run_id, lambda _: {"notification": state})
 
 

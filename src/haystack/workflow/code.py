@@ -28,11 +28,13 @@ def code_hash(*packages: str) -> str:
 
 @cache
 def package_hash() -> str:
-    """First 12 hex digits of the SHA-256 over all modules and templates: equal on all machines of a run."""
+    """First 12 hex digits of the SHA-256 over all modules, templates, tables: equal on all machines of a run."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*")):
         if path.suffix in {".py", ".j2", ".js", ".css"} and not {"_resources", "__pycache__"} & set(path.parts):
             digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in (path for name in sorted(RESOURCES) for path in _data(name)):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 
 
@@ -69,11 +71,17 @@ def _modules(package: str) -> list[Path]:
     return [module] if module.exists() else []
 
 
+def _resources() -> Path:
+    """`resources/` of the checkout, or its copy in an installed package: the same files, and the same hash."""
+    checkout = PACKAGE.parents[1] / "resources"
+    return checkout if checkout.is_dir() else PACKAGE / "_resources"
+
+
 def _data(package: str) -> list[Path]:
     """Templates and tables inside a package, and the tracked tables that it reads by itself."""
     folders = [PACKAGE / package]
     if package in RESOURCES:
-        folders.append(PACKAGE.parents[1] / "resources" / package)
+        folders.append(_resources() / package)
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     # __pycache__ also holds what numba compiles at run time
     return sorted(path for path in files if path.suffix not in {".py", ".md"} and "__pycache__" not in path.parts)

@@ -28,6 +28,8 @@ class FailedJob:
     iteration: int | None
     output: Path | None
     """what the job printed on its machine, as the executor saved it"""
+    refused: str = ""
+    """why it was not even submitted"""
 
 
 def summarize_bucket(questions: list[tuple[str, str]], prefix: str, logs: Sequence[str] = ()) -> None:
@@ -73,9 +75,11 @@ def failed_jobs(log: str) -> Iterator[FailedJob]:
         lines = block.split("\n\n")[0]
         run = re.search(r"/results/runs/([A-Za-z0-9_-]+)/(?:iter_(\d+)/)?", lines)
         output = re.search(r"\S*\.snakemake/googlebatch_logs/[^\s,]+\.log", lines)
+        refused = re.search(r"message: (Submitting .*?)\s*(?:For further error details|$)", lines, re.MULTILINE)
         if run:
             iteration = int(run[2]) if run[2] else None
-            yield FailedJob(rule, run[1], iteration, Path(output[0]) if output else None)
+            path = Path(output[0]) if output else None
+            yield FailedJob(rule, run[1], iteration, path, refused[1] if refused else "")
 
 
 def explain_job(job: FailedJob) -> Failure:
@@ -84,7 +88,11 @@ def explain_job(job: FailedJob) -> Failure:
     lines = [line.strip() for line in ANSI.sub("", printed).splitlines() if line.strip()]
     heads = [number for number, line in enumerate(lines) if line.startswith("WorkflowError")]
     told = lines[heads[-1] + 1 : heads[-1] + 2] if heads else lines[-LAST_LINES:]
-    message = " ".join(told) or "the job ended without a word: its machine was taken away too often, or did not start"
+    message = (
+        job.refused
+        or " ".join(told)
+        or "the job ended without a word: its machine was taken away too often, or did not start"
+    )
     return Failure(
         run_id=job.run_id,
         rule=job.rule,

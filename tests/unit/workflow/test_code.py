@@ -77,3 +77,13 @@ def test_the_package_hash_sees_every_module_and_nothing_else(package):
     assert code.package_hash.__wrapped__() == before
     (package / "cli.py").write_text((package / "cli.py").read_text() + "# edited\n")
     assert code.package_hash.__wrapped__() != before
+
+
+def test_an_installed_package_has_the_hashes_of_its_checkout(package):
+    before = hashes(), code.package_hash.__wrapped__()
+    (package.parents[1] / "resources").rename(package / "_resources")
+    assert (hashes(), code.package_hash.__wrapped__()) == before
+    table = next((package / "_resources/knowledge").glob("*.tsv"))
+    table.write_text(table.read_text() + "# edited\n")
+    assert hashes()["grounding"] != before[0]["grounding"]
+    assert code.package_hash.__wrapped__() != before[1]

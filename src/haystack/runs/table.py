@@ -15,7 +15,6 @@ from haystack.config import Section, Settings, known_keys, load_settings
 from haystack.errors import ConfigError, suggest
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-MAX_QUERY = 2000
 SHARED = ("runs", "atlases", "use_atlases", "data_dir", "demo", "model")
 """settings that all runs of one table share: a column of that name is refused"""
 
@@ -64,8 +63,6 @@ def read_runs(config: dict[str, Any], settings: Settings) -> list[Run]:
             raise ConfigError(
                 f"{where}: the query is empty. Write a question, such as: How would B cells respond to IL-4?"
             )
-        if len(query) > MAX_QUERY:
-            raise ConfigError(f"{where}: the query has {len(query)} characters, at most {MAX_QUERY} are read")
         given = (row.pop("run_id", "") or "").strip()
         overrides = {key: _value(text) for key, text in row.items() if (text or "").strip()}
         run_id = given or run_identifier(query, overrides)
@@ -103,7 +100,12 @@ def _rows(path: Path, given_text: str | None) -> list[tuple[int, dict[str, str]]
     for number, cells in zip(numbers[1:], table[1:], strict=True):
         if len(cells) > len(header):
             raise ConfigError(f"{path}, line {number}: {len(cells)} columns, the header has {len(header)}")
-        rows.append((number, dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))))
+        rows.append(
+            (
+                number,
+                dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True)),
+            )
+        )
     return rows
 
 

@@ -66,7 +66,7 @@ class Parts:
     plan: float = 6.0
     """Snakemake reads the workflow and checks inputs"""
     load: float = 9.0
-    """process start, imports of torch and STACK, weights from disk (before the first window)"""
+    """process start, imports of torch and STACK, weights from disk: 6 s measured; 3 s assumed for starting CUDA"""
     light: float = 22.0
     """stages of an iteration on the coordinator, one core each: 13 s DE, gene sets and score of full size
     (benchmarks/grounding.py), the rest 1 to 2 s each"""
@@ -299,7 +299,7 @@ def measure(parts: Parts) -> Parts:
     print(f"  plan: {plan:.1f} s (the model has {parts.plan})")
     print(f"  load, what does not depend on K: {load:.1f} s of CPU (the model has {parts.load})")
     print(
-        f"  K = 1, 2: {used[1]:.1f}, {used[2]:.1f} s, so {slope:.1f} s per prompt with control, {rate:.0f} GFLOP/s and core"
+        f"  K = 1, 2: {used[1]:.1f}, {used[2]:.1f} s, {slope:.1f} s per prompt with control: {rate:.0f} GFLOP/s a core"
     )
     print(f"  K = 3: {used[3]:.1f} s, the model says {predicted:.1f} s: {predicted / used[3] - 1:+.0%}\n")
     return replace(parts, plan=plan, load=load)

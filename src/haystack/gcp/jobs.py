@@ -29,7 +29,7 @@ EVENTS = {
     "50006": "The machine was made anew while the task ran",
     "quota": "A quota is used up: docs/gcp.md, 'Quota', says which and how to ask for more",
     "zone_resource_pool_exhausted": "No such machine is free just now: wait, or take another region or GPU",
-    "no vm": "No machine came up in time: see docs/gcp.md, 'Jobs that stay SCHEDULED'",
+    "no vm": "No machine came up in time: see docs/gcp.md, 'When something is wrong'",
     "docker pull": "The image could not be pulled: see docs/gcp.md, 'Images'",
 }
 """what a status event holds (in lower case) -> what it means"""

@@ -100,12 +100,7 @@ def _rows(path: Path, given_text: str | None) -> list[tuple[int, dict[str, str]]
     for number, cells in zip(numbers[1:], table[1:], strict=True):
         if len(cells) > len(header):
             raise ConfigError(f"{path}, line {number}: {len(cells)} columns, the header has {len(header)}")
-        rows.append(
-            (
-                number,
-                dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True)),
-            )
-        )
+        rows.append((number, dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))))
     return rows
 
 

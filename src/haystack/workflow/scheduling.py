@@ -13,7 +13,7 @@ def calm_scheduler(workflow: Any) -> None:
     timer starts a round: after n jobs the scheduler looks over all jobs about n times a second, and the time of a
     batch grows with the square of its runs. One timer at a time keeps what they are for.
     """
-    scheduler = getattr(workflow, "scheduler", None)
+    scheduler: Any = getattr(workflow, "scheduler", None)
     if not hasattr(scheduler, "_schedule_reevalutation") or not hasattr(scheduler, "_open_jobs"):
         return
     waiting = threading.Lock()

@@ -141,6 +141,10 @@ BAD = (
     ({"query": QUESTION, "prompts_per_iteration": 0}, "prompts_per_iteration"),
     ({"query": QUESTION, "seed": -1}, "seed"),
     ({"query": QUESTION, "seed": 2**70}, "seed"),
+    ({"query": QUESTION, "seed": False}, "seed"),
+    ({"query": QUESTION, "max_iterations": "3"}, "max_iterations"),
+    ({"query": QUESTION, "literature": "yes"}, "literature"),
+    ({"query": QUESTION, "de": {"log2fc": True}}, "de"),
     ({"query": QUESTION, "control_strategy": "none"}, "control_strategy"),
     ({"query": QUESTION, "de": {"padj": 2}}, "de.padj"),
     ({"query": QUESTION, "de": {"tset": "t-test"}}, "de.tset"),
@@ -156,6 +160,12 @@ def test_bad_requests_name_the_field(live):
                 told = is_error(client.post(path, json=body), 422, "RequestValidationError")
                 assert [fault["field"] for fault in told["details"]] == [field], body
     assert live.store.list_runs().total == 0
+
+
+def test_only_what_was_asked_is_laid_over_the_services_config(live):
+    with live.client() as client:
+        run_id = live.submit(client, de={"log2fc": 0.8}, seed=3)
+    assert live.store.get(run_id).config == {"de": {"log2fc": 0.8}, "seed": 3}
 
 
 def test_what_the_service_does_not_offer_is_refused(live):

@@ -59,11 +59,7 @@ def test_tricks_in_a_run_id_are_4xx(live):
                 }
                 assert "root:" not in answer.text
             query = {"expires": "99999999999", "signature": "x"}
-            assert (
-                400
-                <= client.get(f"/api/v1/files/{trick}/report", params=query).status_code
-                < 500
-            )
+            assert 400 <= client.get(f"/api/v1/files/{trick}/report", params=query).status_code < 500
         assert client.get(f"/api/v1/runs/{run_id}").status_code == 200
 
 
@@ -84,12 +80,7 @@ def test_tricks_in_queries_and_pages_are_4xx(live):
             "/..%2fapp.py",
         ):
             assert 400 <= client.get(path).status_code < 500, path
-        assert (
-            client.get(
-                "/api/v1/metadata/perturbations", params={"search": "%_'\" \0 é"}
-            ).json()["total"]
-            == 0
-        )
+        assert client.get("/api/v1/metadata/perturbations", params={"search": "%_'\" \0 é"}).json()["total"] == 0
 
 
 def test_large_bodies_are_refused_with_and_without_a_length(live):
@@ -121,12 +112,7 @@ def test_html_is_kept_as_text(live):
         answer = client.get(f"/api/v1/runs/{run_id}")
         assert answer.json()["query"] == hostile
         assert answer.headers["content-type"] == "application/json"
-        assert (
-            client.post("/api/v1/runs/validate", json={"query": hostile}).json()[
-                "query"
-            ]
-            == hostile
-        )
+        assert client.post("/api/v1/runs/validate", json={"query": hostile}).json()["query"] == hostile
 
 
 def test_headers_of_every_answer(live):
@@ -150,13 +136,9 @@ def test_headers_of_every_answer(live):
             assert headers["x-frame-options"] == "DENY"
             assert headers["referrer-policy"] == "no-referrer"
             assert headers["cache-control"] == "no-store"
-            assert (
-                "server" not in headers or "uvicorn" in headers["server"]
-            )  # `haystack serve` sends none
+            assert "server" not in headers or "uvicorn" in headers["server"]  # `haystack serve` sends none
     with live.client(None) as client:
-        assert (
-            client.get("/api/v1/runs/").headers["x-content-type-options"] == "nosniff"
-        )
+        assert client.get("/api/v1/runs/").headers["x-content-type-options"] == "nosniff"
         page = client.get("/").text
     assert '<script type="module" src="app.js">' in page
     assert page.count("<script") == 1
@@ -184,52 +166,29 @@ def test_other_origins(start_live):
         "Access-Control-Request-Headers": "content-type",
     }
     with live.client() as client:
-        ours = client.options(
-            "/api/v1/runs/", headers={"Origin": "https://front.example.org", **ask}
-        )
-        assert (
-            ours.headers["access-control-allow-origin"] == "https://front.example.org"
-        )
-        theirs = client.options(
-            "/api/v1/runs/", headers={"Origin": "https://evil.example.org", **ask}
-        )
+        ours = client.options("/api/v1/runs/", headers={"Origin": "https://front.example.org", **ask})
+        assert ours.headers["access-control-allow-origin"] == "https://front.example.org"
+        theirs = client.options("/api/v1/runs/", headers={"Origin": "https://evil.example.org", **ask})
         assert "access-control-allow-origin" not in theirs.headers
         body = {"query": QUESTION}
         evil = {"Origin": "https://evil.example.org"}
         assert client.post("/api/v1/runs/", json=body, headers=evil).status_code == 403
-        assert (
-            client.post(
-                "/api/v1/runs/", json=body, headers={"Origin": "null"}
-            ).status_code
-            == 403
-        )
-        assert (
-            "access-control-allow-origin"
-            not in client.get("/api/v1/runs/", headers=evil).headers
-        )
+        assert client.post("/api/v1/runs/", json=body, headers={"Origin": "null"}).status_code == 403
+        assert "access-control-allow-origin" not in client.get("/api/v1/runs/", headers=evil).headers
         for origin in ("https://front.example.org", live.url):
-            assert (
-                client.post(
-                    "/api/v1/runs/", json=body, headers={"Origin": origin}
-                ).status_code
-                == 201
-            )
+            assert client.post("/api/v1/runs/", json=body, headers={"Origin": origin}).status_code == 201
 
 
 def test_without_a_configured_front_end_no_origin_may(live):
     with live.client() as client:
-        answer = client.get(
-            "/api/v1/runs/", headers={"Origin": "https://front.example.org"}
-        )
+        answer = client.get("/api/v1/runs/", headers={"Origin": "https://front.example.org"})
     assert not any(name.startswith("access-control") for name in answer.headers)
 
 
 def test_no_secret_in_logs_answers_or_errors(start_live, tmp_path, caplog):
     secret, password = "s" * 40, "hunter2-hunter2"
     caplog.set_level(logging.DEBUG)
-    live = start_live(
-        signing_secret=secret, mail={"smtp_password": password, "smtp_tls": "tls"}
-    )
+    live = start_live(signing_secret=secret, mail={"smtp_password": password, "smtp_tls": "tls"})
     seen = []
     with live.client() as client:
         token = client.headers["X-Goog-IAP-JWT-Assertion"]
@@ -244,19 +203,9 @@ def test_no_secret_in_logs_answers_or_errors(start_live, tmp_path, caplog):
         ):
             seen.append(client.get(path).text)
         forged = live.proxy.token("ada@example.org", aud="wrong")
-        seen.append(
-            client.get(
-                "/api/v1/runs/", headers={"X-Goog-IAP-JWT-Assertion": forged}
-            ).text
-        )
-        seen.append(
-            client.post(
-                "/api/v1/runs/", json={"query": QUESTION, "api_key": password}
-            ).text
-        )
-    told = "\n".join(
-        [*seen, *(f"{record.name} {record.getMessage()}" for record in caplog.records)]
-    )
+        seen.append(client.get("/api/v1/runs/", headers={"X-Goog-IAP-JWT-Assertion": forged}).text)
+        seen.append(client.post("/api/v1/runs/", json={"query": QUESTION, "api_key": password}).text)
+    told = "\n".join([*seen, *(f"{record.name} {record.getMessage()}" for record in caplog.records)])
     for hidden in (secret, password, token, forged, token.split(".")[2]):
         assert hidden not in told
     assert password not in repr(live.settings)
@@ -268,8 +217,8 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(live, monkeypatch):
 
     monkeypatch.setattr(live.store, "list_runs", fail)
     monkeypatch.setattr(live.store, "look", fail)
-    with live.client() as client:
-        for path in ("/api/v1/runs/", "/api/v1/runs/run_0123456789ab"):
+    for path in ("/api/v1/runs/", "/api/v1/runs/run_0123456789ab"):
+        with live.client() as client:
             answer = client.get(path)
             assert answer.status_code == 500
             assert answer.json()["error_type"] == "InternalError"
@@ -302,10 +251,7 @@ def test_links_are_signed_and_expire(live):
 def test_the_secret_of_links_is_kept_for_this_account_only(tmp_path):
     settings = ServiceSettings(work_dir=tmp_path / "work")
     path = Links.of(settings).path("run_0123456789ab", "report")
-    assert (
-        Links.of(settings).path("run_0123456789ab", "report").partition("&")[2]
-        == path.partition("&")[2]
-    )
+    assert Links.of(settings).path("run_0123456789ab", "report").partition("&")[2] == path.partition("&")[2]
     assert (tmp_path / "work/signing_secret").stat().st_mode & 0o777 == 0o600
     assert len((tmp_path / "work/signing_secret").read_text()) == 64
 

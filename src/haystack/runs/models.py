@@ -71,14 +71,22 @@ class RunRequest(BaseModel):
 
     query: str = Field(min_length=MIN_QUERY, max_length=MAX_QUERY, description="the question, in plain words")
     control_strategy: ControlStrategy | None = Field(default=None, description="how the baseline is made")
-    max_iterations: int | None = Field(default=None, ge=1, le=10, description="iterations at most")
-    score_threshold: int | None = Field(default=None, ge=1, le=10, description="score from which the loop stops")
-    prompts_per_iteration: int | None = Field(default=None, ge=1, le=20, description="K, prompts per iteration")
-    llm: bool = Field(default=False, description="true: a language model may propose how the question is understood")
-    literature: bool = Field(default=False, description="true: papers are searched for evidence")
-    enrichment: bool = Field(default=True, description="false: no gene set enrichment and no TF activity")
+    max_iterations: int | None = Field(default=None, strict=True, ge=1, le=10, description="iterations at most")
+    score_threshold: int | None = Field(
+        default=None, strict=True, ge=1, le=10, description="score from which the loop stops"
+    )
+    prompts_per_iteration: int | None = Field(
+        default=None, strict=True, ge=1, le=20, description="K, prompts per iteration"
+    )
+    llm: bool = Field(
+        default=False, strict=True, description="true: a language model may propose how the question is understood"
+    )
+    literature: bool = Field(default=False, strict=True, description="true: papers are searched for evidence")
+    enrichment: bool = Field(default=True, strict=True, description="false: no gene set enrichment and no TF activity")
     de: DESettings | None = Field(default=None, description="differential expression")
-    seed: int | None = Field(default=None, ge=0, le=2**32 - 1, description="the same seed gives the same answer")
+    seed: int | None = Field(
+        default=None, strict=True, ge=0, le=2**32 - 1, description="the same seed gives the same answer"
+    )
 
     @field_validator("query", mode="before")
     @classmethod
@@ -90,6 +98,15 @@ class RunRequest(BaseModel):
         if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
             raise ValueError("the query holds control characters")
         return text
+
+    @field_validator("de", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        """Numbers are numbers: neither true nor "0.5" passes for one."""
+        for name in ("log2fc", "padj", "min_cells", "pseudocount") if isinstance(value, dict) else ():
+            if isinstance(value.get(name), (bool, str)):
+                raise ValueError(f"{name} should be a number")
+        return value
 
 
 class ScoreRecord(BaseModel):

@@ -211,7 +211,7 @@ def pipeline_config(request: RunRequest, settings: ServiceSettings) -> dict[str,
         when the request switches on what this service does not offer.
     """
     names = {"control_strategy", "max_iterations", "score_threshold", "prompts_per_iteration", "seed", "de"}
-    config: dict[str, Any] = request.model_dump(mode="json", include=names, exclude_none=True)
+    config: dict[str, Any] = request.model_dump(mode="json", include=names, exclude_none=True, exclude_unset=True)
     if (request.llm or request.literature) and settings.offline:
         raise RequestError(
             "this service works offline: llm and literature are switched off (HAYSTACK_OFFLINE=false allows them)"

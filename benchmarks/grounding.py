@@ -1,6 +1,6 @@
-"""Does the score tell truth from nonsense on real cells, and how fast is it? See docs/grounding.md.
+"""Does the score tell truth from nonsense, does the loop gain accuracy, and how fast is it? See docs/grounding.md.
 
-Run: python benchmarks/grounding.py quality|speed [--data FOLDER]. Prints JSON.
+Run: python benchmarks/grounding.py quality|speed|simulation [--data FOLDER]. Prints JSON.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,7 @@ from scipy import sparse
 
 from haystack.config import Settings
 from haystack.contracts import StructuredQuery
-from haystack.grounding import differential_expression, ground_cells, load_evidence
-from haystack.grounding.expectation import asked
-from haystack.grounding.response import response_of
-from haystack.grounding.score import Evidence, Judge, composite
+from haystack.grounding import ground_cells, load_evidence
 from haystack.query import parse_question
 
 RIGHT = "IFN-beta"
@@ -47,10 +45,6 @@ ASKED = {
         "CD8 T cells": "CD8 T cells",
         "FCGR3A+ Monocytes": "CD16+ monocytes",
     },
-}
-SIMULATED = {
-    "parse_pbmc_demo": {"CD14 Mono": "CD14+ monocytes", "NK": "NK cells", "B Naive": "naive B cells"},
-    "openproblems_demo": {"B cells": "B cells", "T cells CD8+": "CD8 T cells", "NK cells": "NK cells"},
 }
 COLUMNS = {"kang_ifnb.h5ad": ("cell_type", "IFN-beta"), "kang_donors.h5ad": ("cell", "stim")}
 
@@ -94,94 +88,6 @@ def quality(data: Path, seeds: int) -> dict[str, Any]:
     }
 
 
-def simulated(prompts: int, cells: int = 128) -> dict[str, Any]:
-    """Score against true accuracy in the simulated world, without a trained model.
-
-    For every perturbation and two kinds of query cells, predictions carry over the change of prompt cells (additive
-    baseline): the asked perturbation in another kind of cells, and other perturbations drawn at random. Accuracy is the
-    Pearson correlation of the predicted with the true log2 fold changes.
-    """
-    from scipy.stats import spearmanr, wilcoxon
-
-    from haystack.demo import departing, perturbations, true_response
-
-    evidence = load_evidence(Settings())
-    known = perturbations()
-    rng, rows = np.random.default_rng(0), []
-    for name, atlas in known.items():
-        picked = list(SIMULATED[atlas])
-        for query_type in (picked[0], picked[1]):
-            control = _simulated(query_type, atlas, name, "control", cells, seed=1)
-            truth = true_response(name, query_type, atlas=atlas)
-            if truth.abs().max() < 0.5:
-                continue  # these cells do not respond, so no prediction is more accurate than another
-            others = [other for other in known if known[other] == atlas and other != name]
-            sources = [(name, picked[2])] + [
-                (str(other), picked[2]) for other in rng.choice(others, prompts - 1, False)
-            ]
-            for source, source_type in sources:
-                shown = [
-                    _simulated(source_type, atlas, source, role, cells, seed=2) for role in ("observed", "control")
-                ]
-                made = _carried_over(control, *shown, rng)
-                base = _simulated(query_type, atlas, name, "control", cells, seed=3)
-                found = _composite(question(SIMULATED[atlas][query_type], name), made, base, evidence)
-                change = np.log2((_cp10k_mean(made) + 1) / (_cp10k_mean(base) + 1))
-                accuracy = float(np.corrcoef(change, truth.loc[made.var_names])[0, 1])
-                rows.append((name, query_type, source, accuracy, found, name in departing()))
-    table = pd.DataFrame(rows, columns=["asked", "query", "source", "accuracy", "value", "departs"])
-    table["value"] = table["value"].fillna(1.0)
-    groups = table.groupby(["asked", "query"], sort=True)
-    best = groups.apply(lambda part: part.loc[part["value"].idxmax(), "accuracy"], include_groups=False)
-    random = groups["accuracy"].mean()
-    honest = table[~table["departs"]]
-    return {
-        "questions": len(best),
-        "predictions": len(table),
-        "spearman_all": round(float(spearmanr(table["value"], table["accuracy"]).statistic), 3),
-        "spearman_without_departing": round(float(spearmanr(honest["value"], honest["accuracy"]).statistic), 3),
-        "spearman_of_chosen": round(float(spearmanr(groups["value"].max(), best).statistic), 3),
-        "accuracy_of_chosen": round(float(best.mean()), 3),
-        "accuracy_of_random": round(float(random.mean()), 3),
-        "p_chosen_beats_random": float(wilcoxon(best, random, alternative="greater").pvalue),
-        "rows": [list(row) for row in table.itertuples(index=False)],
-    }
-
-
-def _composite(query: StructuredQuery, perturbed: ad.AnnData, control: ad.AnnData, evidence: Evidence) -> float | None:
-    """The composite alone, without its nulls."""
-    table = differential_expression(perturbed.X, control.X, list(perturbed.var_names), evidence.de)
-    judge, expected = Judge(response_of(table, evidence.de), evidence), asked(query)
-    return composite(judge.components(expected, judge.others(expected)), evidence.grounding.weights).value
-
-
-def _simulated(cell_type: str, atlas: str, perturbation: str, role: str, cells: int, seed: int) -> ad.AnnData:
-    from haystack.demo import simulate_truth
-
-    both = simulate_truth(cell_type, perturbation=perturbation, atlas=atlas, n_cells=cells, seed=seed)
-    return both[both.obs["role"] == role].copy()
-
-
-def _cp10k_mean(cells: ad.AnnData) -> np.ndarray:
-    dense = cells.X.toarray()
-    return (1e4 * dense / dense.sum(axis=1, keepdims=True)).mean(axis=0)
-
-
-def _carried_over(
-    control: ad.AnnData, treated: ad.AnnData, untreated: ad.AnnData, rng: np.random.Generator
-) -> ad.AnnData:
-    """Control cells whose gene means move as between two other groups: thinned to fall, added to to rise."""
-    ratio = (_cp10k_mean(treated) + 0.5) / (_cp10k_mean(untreated) + 0.5)
-    own = _cp10k_mean(control)
-    counts = control.X.toarray()
-    depth = counts.sum(axis=1, keepdims=True) / 1e4
-    rise = rng.poisson(np.maximum((own + 0.5) * ratio - own - 0.5, 0) * depth)
-    fall = rng.binomial(counts.astype(int), np.clip(ratio, 0, 1))
-    made = control.copy()
-    made.X = sparse.csr_matrix(np.where(ratio > 1, counts + rise, fall).astype(np.float32))
-    return made
-
-
 def speed(genes: int = 15_000, cells: int = 256, prompts: int = 3) -> dict[str, Any]:
     """The two jobs (enrich, ground) in fresh processes, against scanpy and gseapy as a user would call them."""
     with tempfile.TemporaryDirectory() as name:
@@ -222,7 +128,8 @@ def job(kind: str, folder: Path) -> None:
             "de.parquet",
             "enrichment.parquet",
         )
-        ground_predictions(*(folder / name for name in (*names, "grounding.json")), settings, "bench", 1)
+        files = (folder / name for name in (*names, "grounding.json"))
+        ground_predictions(*files, settings, "bench", 1, cells=folder / "cells.h5ad")
     else:
         _as_a_user_would(folder / "predictions.h5ad", settings)
 
@@ -253,7 +160,16 @@ def _as_a_user_would(path: Path, settings: Settings) -> None:
 
 def _made_up_run(folder: Path, n_genes: int, n_cells: int, prompts: int) -> None:
     """Predictions as large as STACK's: real gene names of the libraries among made-up ones, IFN-beta targets raised."""
-    from haystack.contracts import Candidates, Prompt, Prompts, QueryCells, write_json, write_predictions
+    from haystack.contracts import (
+        Candidates,
+        CellSet,
+        Prompt,
+        Prompts,
+        QueryCells,
+        write_cells,
+        write_json,
+        write_predictions,
+    )
 
     query = question("B cells", RIGHT)
     write_json(folder / "query.json", query)
@@ -273,13 +189,33 @@ def _made_up_run(folder: Path, n_genes: int, n_cells: int, prompts: int) -> None
             parts.append(ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=genes)))
     cells = ad.concat(parts)
     cells.obs["query_cell_id"], cells.obs["gen_logit"] = cells.obs_names, 0.0
+    half = np.arange(cells.n_obs) % 2 == 0  # prompting.prompt_cells is 128
+    prompt_cells = cells[half].copy()
+    prompt_cells.obs["role"] = prompt_cells.obs["role"].map({"perturbed": "prompt", "control": "control_prompt"})
+    query_cells = cells[: n_cells // 2].copy()
+    query_cells.obs["role"], query_cells.obs["prompt_id"] = "query", None
+    query_cells.obs_names = [f"query{i}" for i in range(query_cells.n_obs)]
+    write_cells(folder / "cells.h5ad", ad.concat([prompt_cells, query_cells]))
     cells.layers["mean"] = np.asarray(cells.X.todense())
     write_predictions(folder / "predictions.h5ad", cells)
+    shown = CellSet(
+        cell_set_id="made_up",
+        atlas="made_up",
+        perturbation_name=RIGHT,
+        cell_type_cl_id=None,
+        cell_type_name=None,
+        donor_id=None,
+        tissue_uberon_id=None,
+        disease_mondo_id=None,
+        sample_condition=None,
+        is_control=False,
+        n_cells=n_cells,
+    )
     chosen = [
         Prompt(
             prompt_id=f"p{index}",
             strategies=["direct"],
-            cell_sets=[],
+            cell_sets=[shown],
             prompt_rows=[],
             control_rows=[],
             control_strategy="synthetic_control",
@@ -324,16 +260,24 @@ def _listed(table: pd.DataFrame) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["quality", "simulated", "speed", "job"])
+    parser.add_argument("what", choices=["quality", "simulation", "speed", "job"])
     parser.add_argument("rest", nargs="*")
     parser.add_argument("--seeds", type=int, default=1, help="splits and permutations per cell type")
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
+    parser.add_argument("--work", type=Path, default=Path("results/benchmarks/simulation"), help="for simulation")
+    parser.add_argument("--split", choices=["tune", "report"], default="report", help="questions of the simulation")
     args = parser.parse_args()
     if args.what == "job":
         job(args.rest[0], Path(args.rest[1]))
     else:
-        found = {"quality": lambda: quality(args.data, args.seeds), "simulated": lambda: simulated(3), "speed": speed}
-        print(json.dumps(found[args.what](), indent=2))
+        from grounding_simulation import simulation
+
+        runs: dict[str, Callable[[], dict[str, Any]]] = {
+            "quality": lambda: quality(args.data, args.seeds),
+            "simulation": lambda: simulation(args.split, args.work),
+            "speed": speed,
+        }
+        print(json.dumps(runs[args.what](), indent=2))
 
 
 if __name__ == "__main__":

@@ -38,15 +38,11 @@ def read_counts(path: Path) -> ad.AnnData:
     except Exception as error:
         raise GroundingError(f"{path}: not a whole h5ad file ({error})") from error
     if not cells.n_obs or not cells.n_vars or cells.X is None:
-        raise GroundingError(
-            f"{path}: {cells.n_obs} cells x {cells.n_vars} genes; X must hold cells"
-        )
+        raise GroundingError(f"{path}: {cells.n_obs} cells x {cells.n_vars} genes; X must hold cells")
     values = sparse.csr_matrix(cells.X, dtype=np.float64)
     known = values.data[np.isfinite(values.data)]
     if known.size and known.min() < 0:
-        raise GroundingError(
-            f"{path}: X holds negative values; raw counts are needed (scaled data cannot be tested)"
-        )
+        raise GroundingError(f"{path}: X holds negative values; raw counts are needed (scaled data cannot be tested)")
     if known.size and np.any(known % 1 != 0):
         share = float(np.mean(known % 1 != 0))
         raise GroundingError(
@@ -84,9 +80,7 @@ def align_all(cells: Mapping[str, ad.AnnData]) -> dict[str, ad.AnnData]:
         shared &= set(cells[name].var_names)
     smallest = min(item.n_vars for item in cells.values())
     if len(shared) < SHARED * smallest:
-        examples = "; ".join(
-            f"{name}: {', '.join(cells[name].var_names[:3])}" for name in names
-        )
+        examples = "; ".join(f"{name}: {', '.join(cells[name].var_names[:3])}" for name in names)
         raise GroundingError(
             f"only {len(shared)} of {smallest} gene names are shared; var_names must be symbols ({examples})"
         )

@@ -23,32 +23,22 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         help="score two sets of cells (raw counts) for a question",
         description="Score perturbed against control cells for a question: predictions of any model, or observed data.",
     )
-    ground.add_argument(
-        "--perturbed", type=Path, required=True, help="h5ad with raw counts in X"
-    )
-    ground.add_argument(
-        "--control", type=Path, required=True, help="h5ad with raw counts in X"
-    )
+    ground.add_argument("--perturbed", type=Path, required=True, help="h5ad with raw counts in X")
+    ground.add_argument("--control", type=Path, required=True, help="h5ad with raw counts in X")
     ground.add_argument(
         "--question",
         required=True,
         help="the question in plain words, as in config/runs.tsv",
     )
-    ground.add_argument(
-        "--config", type=Path, help="YAML with settings (default: the built-in ones)"
-    )
-    ground.add_argument(
-        "--json", action="store_true", help="print the whole grounding as JSON"
-    )
+    ground.add_argument("--config", type=Path, help="YAML with settings (default: the built-in ones)")
+    ground.add_argument("--json", action="store_true", help="print the whole grounding as JSON")
     ground.set_defaults(run=run_ground)
     validate = subparsers.add_parser(
         "validate",
         help="compare predicted with observed cells by the field's metrics",
         description="Compare predicted and observed perturbed cells, each against control cells (raw counts).",
     )
-    validate.add_argument(
-        "--predicted", type=Path, required=True, help="h5ad, predicted perturbed cells"
-    )
+    validate.add_argument("--predicted", type=Path, required=True, help="h5ad, predicted perturbed cells")
     validate.add_argument(
         "--observed",
         type=Path,
@@ -71,15 +61,9 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         type=Path,
         help="h5ad, perturbed cells of another cell type, for the baselines",
     )
-    validate.add_argument(
-        "--reference-control", type=Path, help="h5ad, control cells of that cell type"
-    )
-    validate.add_argument(
-        "--config", type=Path, help="YAML with settings (default: the built-in ones)"
-    )
-    validate.add_argument(
-        "--json", action="store_true", help="print everything as JSON"
-    )
+    validate.add_argument("--reference-control", type=Path, help="h5ad, control cells of that cell type")
+    validate.add_argument("--config", type=Path, help="YAML with settings (default: the built-in ones)")
+    validate.add_argument("--json", action="store_true", help="print everything as JSON")
     validate.set_defaults(run=run_validate)
 
 
@@ -98,9 +82,7 @@ def run_ground(args: argparse.Namespace) -> int:
             "--control": read_counts(args.control),
         }
     )
-    found = ground_cells(
-        query, cells["--perturbed"], cells["--control"], load_evidence(settings)
-    )
+    found = ground_cells(query, cells["--perturbed"], cells["--control"], load_evidence(settings))
     print(to_json(found), end="") if args.json else print(_summary(found))
     return 0
 
@@ -112,9 +94,7 @@ def run_validate(args: argparse.Namespace) -> int:
 
     settings = _settings(args.config)
     if (args.reference is None) != (args.reference_control is None):
-        raise GroundingError(
-            "--reference and --reference-control go together: give both or neither"
-        )
+        raise GroundingError("--reference and --reference-control go together: give both or neither")
     given = {
         "predicted": args.predicted,
         "observed": args.observed,
@@ -123,9 +103,7 @@ def run_validate(args: argparse.Namespace) -> int:
         "reference": args.reference,
         "reference_control": args.reference_control,
     }
-    cells: dict[str, ad.AnnData] = align_all(
-        {name: read_counts(path) for name, path in given.items() if path}
-    )
+    cells: dict[str, ad.AnnData] = align_all({name: read_counts(path) for name, path in given.items() if path})
     report = validate_cells(**cells, de=settings.de, seed=settings.seed)
     if args.json:
         print(json.dumps(report, indent=2, allow_nan=False))
@@ -141,24 +119,14 @@ def _settings(path: Path | None) -> Settings:
 
 
 def _summary(found: PromptGrounding) -> str:
-    shown = (
-        "not evaluated"
-        if found.composite_score is None
-        else f"{found.composite_score} of 10"
-    )
-    exact = (
-        ""
-        if found.composite_value is None
-        else f" ({found.composite_value:.2f}, percentile {found.percentile})"
-    )
+    shown = "not evaluated" if found.composite_score is None else f"{found.composite_score} of 10"
+    exact = "" if found.composite_value is None else f" ({found.composite_value:.2f}, percentile {found.percentile})"
     lines = [
         f"composite  {shown}{exact}",
         f"DE genes   {found.n_de} ({found.n_up} up, {found.n_down} down)",
     ]
     for name, part in found.components.items():
-        lines.append(
-            f"{name:24} {'-' if part.score is None else f'{part.score:.1f}':>5}  {part.reason or ''}".rstrip()
-        )
+        lines.append(f"{name:24} {'-' if part.score is None else f'{part.score:.1f}':>5}  {part.reason or ''}".rstrip())
     for name, value in found.nulls.items():
         lines.append(f"null {name:19} {'-' if value is None else f'{value:.1f}':>5}")
     return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
@@ -171,11 +139,7 @@ def _table(report: dict) -> str:
         names = list(next(iter(rows.values())))
         lines.append(" ".join([f"{'':22}", *(f"{name[:18]:>18}" for name in names)]))
         for label, values in rows.items():
-            shown = [
-                "-" if values[name] is None else f"{values[name]:.3f}" for name in names
-            ]
-            lines.append(
-                " ".join([f"{label:22}", *(f"{value:>18}" for value in shown)])
-            )
+            shown = ["-" if values[name] is None else f"{values[name]:.3f}" for name in names]
+            lines.append(" ".join([f"{label:22}", *(f"{value:>18}" for value in shown)]))
         lines.append("")
     return "\n".join([*lines, *(f"note: {note}" for note in report["notes"])])

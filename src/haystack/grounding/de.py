@@ -86,11 +86,7 @@ class Groups:
         self.scaled = _cp10k(values)
         self.held = _held(self.names, self.finite, in_model)
         self.settings = settings
-        self.expected = (
-            None
-            if expected is None
-            else (_mean_share(expected[0]), _mean_share(expected[1]))
-        )
+        self.expected = None if expected is None else (_mean_share(expected[0]), _mean_share(expected[1]))
 
     @cached_property
     def ranks(self) -> Ranks:
@@ -114,15 +110,9 @@ class Groups:
             tested[:] = False
         pval = np.full(self.names.size, np.nan)
         if tested.any():
-            found = (
-                self.ranks.p_values(first)
-                if self.settings.test == "wilcoxon"
-                else _welch(self.scaled, first)
-            )
+            found = self.ranks.p_values(first) if self.settings.test == "wilcoxon" else _welch(self.scaled, first)
             pval[tested] = found[tested]
-        return _table(
-            self.names, means[0], means[1], pval, self.finite, self.held, self.settings
-        )
+        return _table(self.names, means[0], means[1], pval, self.finite, self.held, self.settings)
 
     def permuted(self, draws: int, seed: int) -> Iterator[pd.DataFrame]:
         """Tables with the labels of all cells exchanged at random."""
@@ -168,9 +158,7 @@ def adjust(pval: np.ndarray, method: str = "benjamini-hochberg") -> np.ndarray:
     return out
 
 
-def _held(
-    names: np.ndarray, finite: np.ndarray, in_model: Collection[str] | None
-) -> np.ndarray:
+def _held(names: np.ndarray, finite: np.ndarray, in_model: Collection[str] | None) -> np.ndarray:
     if in_model is None:
         return finite
     return finite & np.isin(names.astype(str), np.asarray(sorted(in_model), dtype=str))
@@ -187,9 +175,7 @@ def _table(
 ) -> pd.DataFrame:
     import pandas as pd
 
-    log2fc = np.log2(
-        (mean_perturbed + settings.pseudocount) / (mean_control + settings.pseudocount)
-    )
+    log2fc = np.log2((mean_perturbed + settings.pseudocount) / (mean_control + settings.pseudocount))
     padj = adjust(pval, settings.correction)
     with np.errstate(invalid="ignore"):
         is_de = (padj < settings.padj) & (np.abs(log2fc) >= settings.log2fc)
@@ -210,21 +196,14 @@ def _table(
     )
 
 
-def _stack(
-    perturbed: Any, control: Any, names: np.ndarray
-) -> tuple[Any, np.ndarray, int]:
+def _stack(perturbed: Any, control: Any, names: np.ndarray) -> tuple[Any, np.ndarray, int]:
     """Both groups as one CSR float64 matrix, which genes are finite throughout, and the size of the first group."""
     from scipy import sparse
 
-    parts = [
-        sparse.csr_matrix(part, dtype=np.float64, copy=True)
-        for part in (perturbed, control)
-    ]
+    parts = [sparse.csr_matrix(part, dtype=np.float64, copy=True) for part in (perturbed, control)]
     for part, label in zip(parts, ("perturbed", "control"), strict=True):
         if part.shape[1] != names.size:
-            raise GroundingError(
-                f"{label} cells have {part.shape[1]} columns, but {names.size} genes are named"
-            )
+            raise GroundingError(f"{label} cells have {part.shape[1]} columns, but {names.size} genes are named")
     if np.unique(names.astype(str)).size != names.size:
         raise GroundingError("gene symbols are not unique; sum the duplicates first")
     values = sparse.vstack(parts, format="csr")
@@ -235,9 +214,7 @@ def _stack(
         values.data[bad] = 0
     if values.data.size and values.data.min() < 0:
         gene = names[values.indices[int(values.data.argmin())]]
-        raise GroundingError(
-            f"negative value for gene {gene}: DE needs raw counts, not scaled or centred values"
-        )
+        raise GroundingError(f"negative value for gene {gene}: DE needs raw counts, not scaled or centred values")
     values.eliminate_zeros()
     return values, finite, parts[0].shape[0]
 
@@ -260,15 +237,9 @@ def _welch(scaled: Any, first: np.ndarray) -> np.ndarray:
         mean = np.asarray(part.mean(axis=0)).ravel()
         square = np.asarray(part.multiply(part).mean(axis=0)).ravel()
         n = part.shape[0]
-        moments.append(
-            (mean, np.sqrt(np.maximum(square - mean**2, 0) * n / (n - 1)), n)
-        )
+        moments.append((mean, np.sqrt(np.maximum(square - mean**2, 0) * n / (n - 1)), n))
     with np.errstate(divide="ignore", invalid="ignore"):
-        pval = stats.ttest_ind_from_stats(
-            *moments[0], *moments[1], equal_var=False
-        ).pvalue
+        pval = stats.ttest_ind_from_stats(*moments[0], *moments[1], equal_var=False).pvalue
     different = moments[0][0] != moments[1][0]
     constant = (moments[0][1] == 0) & (moments[1][1] == 0)
-    return np.where(
-        constant, np.where(different, 0.0, 1.0), np.where(np.isfinite(pval), pval, 1.0)
-    )
+    return np.where(constant, np.where(different, 0.0, 1.0), np.where(np.isfinite(pval), pval, 1.0))

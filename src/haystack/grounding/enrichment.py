@@ -59,9 +59,7 @@ def enrich(
         parts.append(_gsea_table(response, sets, shortlist, settings, seed))
     if regulons:
         parts.append(_ulm_table(response, regulons))
-    table = pd.concat(
-        [part for part in parts if len(part)] or [parts[0]], ignore_index=True
-    )
+    table = pd.concat([part for part in parts if len(part)] or [parts[0]], ignore_index=True)
     return table.sort_values(
         ["method", "library", "direction", "pval", "term"],
         kind="stable",
@@ -69,9 +67,7 @@ def enrich(
     )
 
 
-def over_representation(
-    response: Response, sets: SetMatrix
-) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def over_representation(response: Response, sets: SetMatrix) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Per direction (1 up, -1 down): p-value and overlap of every set."""
     found = {}
     for direction, chosen in ((1, response.up), (-1, response.down)):
@@ -83,9 +79,7 @@ def over_representation(
     return found
 
 
-def upper_tail(
-    overlap: np.ndarray, total: int, size: np.ndarray, drawn: int
-) -> np.ndarray:
+def upper_tail(overlap: np.ndarray, total: int, size: np.ndarray, drawn: int) -> np.ndarray:
     """P(X >= overlap) of the hypergeometric distribution, per set (scipy.stats takes 40 ms a call)."""
     from scipy.special import gammaln
 
@@ -97,11 +91,7 @@ def upper_tail(
         most = int(size[index])
         k = np.arange(overlap[index], min(most, drawn) + 1)
         k = k[drawn - k <= total - most]
-        terms = (
-            log_choose(most, k)
-            + log_choose(total - most, drawn - k)
-            - log_choose(total, np.array(drawn))
-        )
+        terms = log_choose(most, k) + log_choose(total - most, drawn - k) - log_choose(total, np.array(drawn))
         pval[index] = min(float(np.exp(terms).sum()), 1.0)
     return pval
 
@@ -127,11 +117,7 @@ def ulm(ranking: np.ndarray, genes: Sequence[str], regulons: Regulons) -> pd.Dat
     weights: list[float] = []
     sizes: list[int] = []
     for tf in sorted(regulons):
-        targets = [
-            (position[gene], weight)
-            for gene, weight in sorted(regulons[tf].items())
-            if gene in position
-        ]
+        targets = [(position[gene], weight) for gene, weight in sorted(regulons[tf].items()) if gene in position]
         if len(targets) >= MIN_REGULON:
             rows += [at for at, _ in targets]
             weights += [weight for _, weight in targets]
@@ -140,22 +126,16 @@ def ulm(ranking: np.ndarray, genes: Sequence[str], regulons: Regulons) -> pd.Dat
             sizes.append(len(targets))
     n = len(position)
     if not tfs or n < 3:
-        return pd.DataFrame(
-            {"tf": pd.Series(dtype=str), "statistic": [], "pval": [], "n": []}
-        )
+        return pd.DataFrame({"tf": pd.Series(dtype=str), "statistic": [], "pval": [], "n": []})
     matrix = sparse.csc_matrix((weights, (rows, columns)), shape=(n, len(tfs)))
     y = ranking - ranking.mean()
     mean = np.asarray(matrix.mean(axis=0)).ravel()
     spread = np.asarray(matrix.multiply(matrix).sum(axis=0)).ravel() - n * mean**2
     covariance = matrix.T @ y
     with np.errstate(divide="ignore", invalid="ignore"):
-        r = np.clip(
-            np.nan_to_num(covariance / np.sqrt(spread * (y @ y))), -1 + 1e-12, 1 - 1e-12
-        )
+        r = np.clip(np.nan_to_num(covariance / np.sqrt(spread * (y @ y))), -1 + 1e-12, 1 - 1e-12)
     t = r * np.sqrt((n - 2) / (1 - r**2))
-    return pd.DataFrame(
-        {"tf": tfs, "statistic": t, "pval": 2 * stdtr(n - 2, -np.abs(t)), "n": sizes}
-    )
+    return pd.DataFrame({"tf": tfs, "statistic": t, "pval": 2 * stdtr(n - 2, -np.abs(t)), "n": sizes})
 
 
 def _ora_table(response: Response, sets: SetMatrix) -> pd.DataFrame:
@@ -175,9 +155,7 @@ def _ora_table(response: Response, sets: SetMatrix) -> pd.DataFrame:
                     "library": list(sets.libraries),
                     "term": list(sets.names),
                     "direction": "up" if direction == 1 else "down",
-                    "statistic": _odds_ratio(
-                        overlap, sets.sizes, int(chosen.sum()), response.genes.size
-                    ),
+                    "statistic": _odds_ratio(overlap, sets.sizes, int(chosen.sum()), response.genes.size),
                     "pval": pval,
                     "n_overlap": overlap,
                     "n_set": sets.sizes,
@@ -188,32 +166,21 @@ def _ora_table(response: Response, sets: SetMatrix) -> pd.DataFrame:
     return _adjusted(pd.concat(parts, ignore_index=True))
 
 
-def _odds_ratio(
-    overlap: np.ndarray, size: np.ndarray, drawn: int, total: int
-) -> np.ndarray:
+def _odds_ratio(overlap: np.ndarray, size: np.ndarray, drawn: int, total: int) -> np.ndarray:
     """Odds of moving within a set over those outside, half a gene added to each of the four counts (Haldane 1956)."""
     inside, outside = overlap + 0.5, drawn - overlap + 0.5
     return np.where(
         overlap > 0,
-        inside
-        * (total - size - drawn + overlap + 0.5)
-        / ((size - overlap + 0.5) * outside),
+        inside * (total - size - drawn + overlap + 0.5) / ((size - overlap + 0.5) * outside),
         0,
     )
 
 
-def _shortlist(
-    ora: pd.DataFrame, sets: SetMatrix, expected: Sequence[str], size: int
-) -> list[int]:
+def _shortlist(ora: pd.DataFrame, sets: SetMatrix, expected: Sequence[str], size: int) -> list[int]:
     """Columns of `sets` for GSEA: expected ones first, then by over-representation; at most `size`."""
-    columns = [
-        sets.column[name.lower()] for name in expected if name.lower() in sets.column
-    ]
+    columns = [sets.column[name.lower()] for name in expected if name.lower() in sets.column]
     by_key = {
-        (library, name): index
-        for index, (library, name) in enumerate(
-            zip(sets.libraries, sets.names, strict=True)
-        )
+        (library, name): index for index, (library, name) in enumerate(zip(sets.libraries, sets.names, strict=True))
     }
     best = ora.sort_values(["pval", "library", "term"], kind="stable")
     columns += [by_key[key] for key in zip(best["library"], best["term"], strict=True)]
@@ -276,9 +243,7 @@ def _ulm_table(response: Response, regulons: Regulons) -> pd.DataFrame:
             "pval": activity["pval"].astype(float),
             "n_overlap": activity["n"].astype(int),
             "n_set": [len(known & set(regulons[tf])) for tf in activity["tf"]],
-            "genes": [
-                ";".join(sorted(moved & set(regulons[tf]))) for tf in activity["tf"]
-            ],
+            "genes": [";".join(sorted(moved & set(regulons[tf]))) for tf in activity["tf"]],
         }
     )
     return _adjusted(table)
@@ -288,9 +253,7 @@ def _adjusted(table: pd.DataFrame) -> pd.DataFrame:
     """Benjamini-Hochberg within method, library and direction."""
     table["pval"] = table["pval"].astype(float)
     table["padj"] = np.nan
-    for index in table.groupby(
-        ["method", "library", "direction"], sort=True
-    ).groups.values():
+    for index in table.groupby(["method", "library", "direction"], sort=True).groups.values():
         table.loc[index, "padj"] = adjust(table.loc[index, "pval"].to_numpy(float))
     return table
 

@@ -31,28 +31,16 @@ class Expectation:
 
 def asked(query: StructuredQuery) -> Expectation:
     """The expectation of a question. A gene or pathway without a direction is expected to rise."""
-    targets = {
-        current(gene): query.expected_target_directions.get(gene, 1)
-        for gene in query.expected_targets
-    }
-    targets |= {
-        current(gene): sign for gene, sign in query.expected_target_directions.items()
-    }
-    pathways = {
-        name.lower(): query.expected_pathway_directions.get(name, 1)
-        for name in query.expected_pathways
-    }
-    pathways |= {
-        name.lower(): sign for name, sign in query.expected_pathway_directions.items()
-    }
+    targets = {current(gene): query.expected_target_directions.get(gene, 1) for gene in query.expected_targets}
+    targets |= {current(gene): sign for gene, sign in query.expected_target_directions.items()}
+    pathways = {name.lower(): query.expected_pathway_directions.get(name, 1) for name in query.expected_pathways}
+    pathways |= {name.lower(): sign for name, sign in query.expected_pathway_directions.items()}
     main = query.perturbations[0] if query.perturbations else None
     acting = set(main.receptors) | set(main.targets) if main else set()
     return Expectation(
         name=query.perturbation_resolved or query.perturbation_query or "",
         targets=targets,
-        factors={current(tf): sign for tf, sign in main.expected_tfs.items()}
-        if main
-        else {},
+        factors={current(tf): sign for tf, sign in main.expected_tfs.items()} if main else {},
         pathways=pathways,
         anchors=frozenset(targets) | {current(gene) for gene in acting},
     )
@@ -60,19 +48,13 @@ def asked(query: StructuredQuery) -> Expectation:
 
 def of_perturbation(perturbation: Perturbation) -> Expectation:
     """The expectation of a perturbation of the knowledge tables."""
-    targets = {
-        current(gene): sign for gene, sign in perturbation.expected_targets.items()
-    }
-    acting = {
-        current(gene) for gene in (*perturbation.receptors, *perturbation.targets)
-    }
+    targets = {current(gene): sign for gene, sign in perturbation.expected_targets.items()}
+    acting = {current(gene) for gene in (*perturbation.receptors, *perturbation.targets)}
     return Expectation(
         name=perturbation.name,
         targets=targets,
         factors={current(tf): sign for tf, sign in perturbation.expected_tfs.items()},
-        pathways={
-            name.lower(): sign for name, sign in perturbation.expected_pathways.items()
-        },
+        pathways={name.lower(): sign for name, sign in perturbation.expected_pathways.items()},
         anchors=frozenset(targets) | acting,
     )
 
@@ -87,9 +69,7 @@ def distinct_expectations(known: Sequence[Perturbation]) -> list[Expectation]:
     for name in sorted(by_name):
         item = by_name[name]
         if not item.is_empty:
-            distinct.setdefault(
-                (tuple(item.targets.items()), tuple(item.pathways.items())), item
-            )
+            distinct.setdefault((tuple(item.targets.items()), tuple(item.pathways.items())), item)
     return list(distinct.values())
 
 

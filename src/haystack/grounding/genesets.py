@@ -32,13 +32,9 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise GroundingError(
-            f"{path}: no such gene set library (config: enrichment.libraries)"
-        ) from None
+        raise GroundingError(f"{path}: no such gene set library (config: enrichment.libraries)") from None
     except UnicodeDecodeError as error:
-        raise GroundingError(
-            f"{path}: not UTF-8 text ({error}); a GMT file is tab-separated text"
-        ) from None
+        raise GroundingError(f"{path}: not UTF-8 text ({error}); a GMT file is tab-separated text") from None
     sets: dict[str, set[str]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -48,11 +44,7 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
             raise GroundingError(
                 f"{path}, line {number}: expected name, description and genes between tabs: {line[:60]!r}"
             )
-        genes = {
-            current(gene.strip().split(",")[0])
-            for gene in rest.split("\t")[1:]
-            if gene.strip()
-        } - {""}
+        genes = {current(gene.strip().split(",")[0]) for gene in rest.split("\t")[1:] if gene.strip()} - {""}
         if not genes:
             log.warning(
                 "%s, line %d: the set %r has no genes and is left out",
@@ -70,9 +62,7 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
             )
         sets.setdefault(name.strip(), set()).update(genes)
     if not sets:
-        raise GroundingError(
-            f"{path}: no gene set with genes; expected a GMT file (name, description, genes)"
-        )
+        raise GroundingError(f"{path}: no gene set with genes; expected a GMT file (name, description, genes)")
     return {name: frozenset(genes) for name, genes in sets.items()}
 
 
@@ -97,21 +87,15 @@ def read_regulons(path: str | Path) -> dict[str, dict[str, float]]:
             reader = csv.DictReader(handle)
             missing = {"source", "target", "weight"} - set(reader.fieldnames or [])
             if missing:
-                raise GroundingError(
-                    f"{path}: lacks the columns {', '.join(sorted(missing))} (source, target, weight)"
-                )
+                raise GroundingError(f"{path}: lacks the columns {', '.join(sorted(missing))} (source, target, weight)")
             regulons: dict[str, dict[str, float]] = {}
             for row in reader:
                 weight = float(row["weight"])
                 if not np.isfinite(weight):
                     raise ValueError(row["weight"])
-                regulons.setdefault(current(row["source"]), {})[
-                    current(row["target"])
-                ] = weight
+                regulons.setdefault(current(row["source"]), {})[current(row["target"])] = weight
     except FileNotFoundError:
-        raise GroundingError(
-            f"{path}: no such regulon table (config: enrichment.regulons)"
-        ) from None
+        raise GroundingError(f"{path}: no such regulon table (config: enrichment.regulons)") from None
     except (ValueError, TypeError) as error:
         raise GroundingError(f"{path}: a weight is not a number ({error})") from None
     return regulons
@@ -129,18 +113,14 @@ def read_edges(path: str | Path) -> set[tuple[str, str]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise GroundingError(
-            f"{path}: no such gene network (config: grounding.network)"
-        ) from None
+        raise GroundingError(f"{path}: no such gene network (config: grounding.network)") from None
     edges = set()
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
         parts = [part.strip() for part in line.split("\t")]
         if len(parts) < 2:
-            raise GroundingError(
-                f"{path}, line {number}: expected two gene symbols between tabs: {line[:60]!r}"
-            )
+            raise GroundingError(f"{path}, line {number}: expected two gene symbols between tabs: {line[:60]!r}")
         first, second = sorted(current(part) for part in parts[:2])
         if first != second:
             edges.add((first, second))
@@ -210,11 +190,7 @@ def set_matrix(
     for library in sorted(libraries):
         for name in sorted(libraries[library]):
             held = np.array(
-                sorted(
-                    position[gene]
-                    for gene in libraries[library][name]
-                    if gene in position
-                ),
+                sorted(position[gene] for gene in libraries[library][name] if gene in position),
                 dtype=int,
             )
             if min_size <= held.size <= max_size:

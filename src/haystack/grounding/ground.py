@@ -56,9 +56,7 @@ if TYPE_CHECKING:
     from haystack.config import DESettings, EnrichmentSettings, Settings
 
 
-def load_evidence(
-    settings: Settings, known: Sequence[Perturbation] | None = None
-) -> Evidence:
+def load_evidence(settings: Settings, known: Sequence[Perturbation] | None = None) -> Evidence:
     """Gene sets, regulons, network and known perturbations, as the config names them."""
     if known is None:
         from haystack.knowledge import perturbations
@@ -66,12 +64,8 @@ def load_evidence(
         known = perturbations()
     return Evidence(
         libraries=read_libraries(settings.enrichment.libraries),
-        regulons=read_regulons(settings.enrichment.regulons)
-        if settings.enrichment.regulons
-        else None,
-        edges=read_edges(settings.grounding.network)
-        if settings.grounding.network
-        else None,
+        regulons=read_regulons(settings.enrichment.regulons) if settings.enrichment.regulons else None,
+        edges=read_edges(settings.grounding.network) if settings.grounding.network else None,
         known=known,
         de=settings.de,
         enrichment=settings.enrichment,
@@ -138,7 +132,7 @@ def ground_cells(
             draws, seed = evidence.grounding.permutations, evidence.seed
             return {
                 "literature_support": literature_support(literature, own, draws, seed),
-                MEASURED: measured_support(atlas, prompt_id, own, draws, seed),
+                MEASURED: measured_support(atlas, prompt_id, own),
             }
 
         components = {
@@ -152,29 +146,17 @@ def ground_cells(
             question,
             evidence,
             judge,
-            lambda parts, own: (
-                (
-                    weigh({**parts, **beside(own)})
-                    if own
-                    else composite(parts, weights, fallback)
-                ).value
-            ),
+            lambda parts, own: (weigh({**parts, **beside(own)}) if own else composite(parts, weights, fallback)).value,
         )
         ceiling = _ceiling(truth, query, question, evidence)
     else:
         weights = evidence.grounding.observational_weights
-        components, nulls, draws = observe(
-            query, perturbed, control, evidence, reference
-        )
+        components, nulls, draws = observe(query, perturbed, control, evidence, reference)
         found = composite(components, weights, fallback)
         ceiling = None
     return PromptGrounding(
         prompt_id=prompt_id,
-        components={
-            name: components[name]
-            for name in [*weights, *components]
-            if name in components
-        },
+        components={name: components[name] for name in [*weights, *components] if name in components},
         weights=found.weights,
         composite_value=found.value,
         composite_score=found.score,
@@ -215,15 +197,11 @@ def enrich_predictions(
         expected_counts = perturbed.layers["mean"], control.layers["mean"]
         table = _de_of(perturbed, control, de, question, expected_counts)
         table.loc[
-            table["gene"].isin(
-                _reconstruction_error(table, reconstruction, control, de)
-            ),
+            table["gene"].isin(_reconstruction_error(table, reconstruction, control, de)),
             "is_de",
         ] = False
         response = response_of(table, de)
-        sets = set_matrix(
-            libraries, response.genes, enrichment.min_size, enrichment.max_size
-        )
+        sets = set_matrix(libraries, response.genes, enrichment.min_size, enrichment.max_size)
         found = enrich(response, sets, regulons, expected, enrichment, seed)
         tables.append(table.assign(prompt_id=prompt_id))
         enriched.append(found.assign(prompt_id=prompt_id))
@@ -258,11 +236,7 @@ def ground_predictions(
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     generated, table = read_predictions(predictions, means=False), read_table(de, DE)
     perturbational = question.task_type.is_perturbational
-    measured = (
-        read_cells(cells)
-        if cells is not None and (perturbational or question.target_donor_id)
-        else None
-    )
+    measured = read_cells(cells) if cells is not None and (perturbational or question.target_donor_id) else None
     read_table(enrichment, ENRICHMENT, columns=["prompt_id", "method", "term"])
     papers = read_json(literature, Literature) if literature is not None else None
     evidence = load_evidence(settings)
@@ -272,15 +246,9 @@ def ground_predictions(
     found = []
     for prompt in chosen.prompts:
         if prompt.prompt_id not in set(generated.obs["prompt_id"].astype(str)):
-            raise GroundingError(
-                f"{predictions}: holds no cells of prompt {prompt.prompt_id} ({prompts})"
-            )
+            raise GroundingError(f"{predictions}: holds no cells of prompt {prompt.prompt_id} ({prompts})")
         perturbed, control, reconstruction = groups(generated, prompt.prompt_id)
-        own = (
-            table[table["prompt_id"] == prompt.prompt_id]
-            .drop(columns="prompt_id")
-            .reset_index(drop=True)
-        )
+        own = table[table["prompt_id"] == prompt.prompt_id].drop(columns="prompt_id").reset_index(drop=True)
         noise = _reconstruction_error(own, reconstruction, control, settings.de)
         grounding = ground_cells(
             question,
@@ -291,9 +259,7 @@ def ground_predictions(
             control_strategy=prompt.control_strategy,
             fallback=_fell_back(prompt.control_strategy, chosen.control_strategy_asked),
             de=own[~own["gene"].isin(noise)].reset_index(drop=True),
-            reference=_reference(measured, prompt.prompt_id)
-            if question.target_donor_id
-            else None,
+            reference=_reference(measured, prompt.prompt_id) if question.target_donor_id else None,
             literature=papers,
             atlas=atlas,
         )
@@ -303,11 +269,7 @@ def ground_predictions(
                 + ", ".join(sorted(noise)[:10])
             )
         found.append(grounding)
-    rated = [
-        (item.composite_value, -index)
-        for index, item in enumerate(found)
-        if item.composite_value is not None
-    ]
+    rated = [(item.composite_value, -index) for index, item in enumerate(found) if item.composite_value is not None]
     best = found[-max(rated)[1]] if rated else None
     write_json(
         out,
@@ -318,9 +280,7 @@ def ground_predictions(
             best_prompt_id=best.prompt_id if best else None,
             composite_value=best.composite_value if best else None,
             composite_score=best.composite_score if best else None,
-            refinement=refine(
-                question, chosen, read_json(candidates, Candidates), found, settings
-            ),
+            refinement=refine(question, chosen, read_json(candidates, Candidates), found, settings),
         ),
     )
 
@@ -330,9 +290,7 @@ def prompt_ids(cells: ad.AnnData) -> list[str]:
     return sorted(set(cells.obs["prompt_id"].dropna().astype(str)))
 
 
-def groups(
-    cells: ad.AnnData, prompt_id: str
-) -> tuple[ad.AnnData, ad.AnnData, ad.AnnData | None]:
+def groups(cells: ad.AnnData, prompt_id: str) -> tuple[ad.AnnData, ad.AnnData, ad.AnnData | None]:
     """Perturbed, control and (under query_as_control, where it was generated) reconstruction cells of a prompt."""
     mine = (cells.obs["prompt_id"].astype(str) == prompt_id).to_numpy()
     role = cells.obs["role"].astype(str).to_numpy()
@@ -352,40 +310,26 @@ def _de_of(
 
     genes = [str(gene) for gene in perturbed.var_names]
     if genes != [str(gene) for gene in control.var_names]:
-        raise GroundingError(
-            "perturbed and control cells name different genes; align their var_names first"
-        )
-    held = (
-        perturbed.var["in_model"].to_numpy(bool)
-        if "in_model" in perturbed.var
-        else np.ones(len(genes), dtype=bool)
-    )
+        raise GroundingError("perturbed and control cells name different genes; align their var_names first")
+    held = perturbed.var["in_model"].to_numpy(bool) if "in_model" in perturbed.var else np.ones(len(genes), dtype=bool)
     modelled = [gene for gene, inside in zip(genes, held, strict=True) if inside]
-    table = differential_expression(
-        perturbed.X, control.X, genes, settings, modelled, expected
-    )
-    wanted = set(asked(query).targets) | {
-        current(gene) for gene in query.expected_marker_genes
-    }
+    table = differential_expression(perturbed.X, control.X, genes, settings, modelled, expected)
+    wanted = set(asked(query).targets) | {current(gene) for gene in query.expected_marker_genes}
     absent = sorted(wanted - set(current_names(genes)))
     if not absent:
         return table
     rows = pd.DataFrame({"gene": absent, "in_model": False, "is_de": False})
-    return pd.concat(
-        [table, rows.reindex(columns=table.columns)], ignore_index=True
-    ).astype({"in_model": bool, "is_de": bool})
+    return pd.concat([table, rows.reindex(columns=table.columns)], ignore_index=True).astype(
+        {"in_model": bool, "is_de": bool}
+    )
 
 
-def _perturbational(
-    judge: Judge | None, question: Expectation, few: str | None
-) -> dict[str, Component]:
+def _perturbational(judge: Judge | None, question: Expectation, few: str | None) -> dict[str, Component]:
     if judge is None:
         names = ("pathway_coherence", "target_activation", "network_coherence")
         return {name: Component(evaluated=False, reason=few) for name in names}
     if not judge.response.genes.size:
-        reason = (
-            "no gene could be tested: the model holds none, or no cell expresses any"
-        )
+        reason = "no gene could be tested: the model holds none, or no cell expresses any"
         names = ("pathway_coherence", "target_activation", "network_coherence")
         return {name: Component(evaluated=False, reason=reason) for name in names}
     return judge.components(question, judge.others(question))
@@ -400,12 +344,8 @@ def _ceiling(
     """Composite of the observed cells under the same question."""
     if truth is None or _too_few(*truth, evidence.de.min_cells):
         return None
-    judge = Judge(
-        response_of(_de_of(*truth, evidence.de, query), evidence.de), evidence
-    )
-    found: Composite = composite(
-        _perturbational(judge, question, None), evidence.grounding.weights
-    )
+    judge = Judge(response_of(_de_of(*truth, evidence.de, query), evidence.de), evidence)
+    found: Composite = composite(_perturbational(judge, question, None), evidence.grounding.weights)
     return found.value
 
 
@@ -422,15 +362,10 @@ def _notes(table: pd.DataFrame, few: str | None) -> list[str]:
         notes.append(few)
     outside = table.loc[~table["in_model"], "gene"].tolist()
     if outside:
-        notes.append(
-            f"not modelled, so not counted: {', '.join(outside[:20])}"
-            + (" ..." if len(outside) > 20 else "")
-        )
+        notes.append(f"not modelled, so not counted: {', '.join(outside[:20])}" + (" ..." if len(outside) > 20 else ""))
     broken = table.loc[table["in_model"] & table["log2fc"].isna(), "gene"].tolist()
     if broken:
-        notes.append(
-            f"{len(broken)} genes hold values that are not finite and were left out: {', '.join(broken[:10])}"
-        )
+        notes.append(f"{len(broken)} genes hold values that are not finite and were left out: {', '.join(broken[:10])}")
     return notes
 
 
@@ -443,22 +378,14 @@ def _reconstruction_error(
     """Genes that move as much between the query cells and their own reconstruction, in the same direction."""
     if reconstruction is None:
         return set()
-    base = differential_expression(
-        reconstruction.X, control.X, [str(g) for g in control.var_names], settings
-    )
+    base = differential_expression(reconstruction.X, control.X, [str(g) for g in control.var_names], settings)
     moved = base[base["is_de"]].set_index("gene")["log2fc"]
     change = table.dropna(subset=["log2fc"]).set_index("gene")["log2fc"]
     shared = moved.index.intersection(change.index)
-    return {
-        gene
-        for gene in shared
-        if moved[gene] * change[gene] > 0 and abs(change[gene]) < 2 * abs(moved[gene])
-    }
+    return {gene for gene in shared if moved[gene] * change[gene] > 0 and abs(change[gene]) < 2 * abs(moved[gene])}
 
 
-def _reference(
-    measured: ad.AnnData | None, prompt_id: str
-) -> tuple[ad.AnnData, ad.AnnData] | None:
+def _reference(measured: ad.AnnData | None, prompt_id: str) -> tuple[ad.AnnData, ad.AnnData] | None:
     """The prompt and control prompt cells of a prompt, where both exist."""
     if measured is None:
         return None
@@ -470,7 +397,4 @@ def _reference(
 
 
 def _fell_back(used: ControlStrategy, wanted: ControlStrategy) -> bool:
-    return (
-        used is ControlStrategy.QUERY_AS_CONTROL
-        and wanted is ControlStrategy.SYNTHETIC_CONTROL
-    )
+    return used is ControlStrategy.QUERY_AS_CONTROL and wanted is ControlStrategy.SYNTHETIC_CONTROL

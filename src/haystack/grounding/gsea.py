@@ -27,9 +27,7 @@ class Enrichment:
     """positions of the set's genes that make up the score, ascending"""
 
 
-def prerank(
-    statistic: np.ndarray, sets: Sequence[np.ndarray], permutations: int, seed: int
-) -> list[Enrichment]:
+def prerank(statistic: np.ndarray, sets: Sequence[np.ndarray], permutations: int, seed: int) -> list[Enrichment]:
     """Enrichment of every set in a ranking; the null exchanges the genes of the ranking.
 
     Parameters
@@ -42,9 +40,7 @@ def prerank(
         of the null. Sets of one size share their draws, so the order of sets does not matter.
     """
     weight = np.abs(statistic)
-    orders = _orders(
-        statistic.size, permutations, max((len(rows) for rows in sets), default=0), seed
-    )
+    orders = _orders(statistic.size, permutations, max((len(rows) for rows in sets), default=0), seed)
     nulls: dict[int, np.ndarray] = {}
     found = []
     for rows in sets:
@@ -58,11 +54,7 @@ def prerank(
 def _orders(n: int, draws: int, longest: int, seed: int) -> np.ndarray:
     """The first `longest` genes of `draws` random orders of `n`."""
     rng = np.random.default_rng(seed)
-    return (
-        np.stack([rng.permutation(n)[:longest] for _ in range(draws)])
-        if draws
-        else np.zeros((0, longest), int)
-    )
+    return np.stack([rng.permutation(n)[:longest] for _ in range(draws)]) if draws else np.zeros((0, longest), int)
 
 
 def _one(at: np.ndarray, weight: np.ndarray, null: np.ndarray) -> Enrichment:
@@ -80,9 +72,7 @@ def _one(at: np.ndarray, weight: np.ndarray, null: np.ndarray) -> Enrichment:
     )
 
 
-def _scores(
-    at: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _scores(at: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per row of ascending positions: the running sum's furthest point from zero, and where its extremes lie."""
     k, n = at.shape[1], weight.size
     held = weight[at]

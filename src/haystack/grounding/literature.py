@@ -55,9 +55,7 @@ def literature_support(
         return Component(evaluated=False, reason=literature.reason)
     if response is None or not response.genes.size:
         return Component(evaluated=False, reason="no gene could be tested")
-    asked = [
-        item for item in literature.genes if current(item.gene) in response.position
-    ]
+    asked = [item for item in literature.genes if current(item.gene) in response.position]
     hits = response.hits[[response.position[current(item.gene)] for item in asked]]
     verdict = np.array([_verdict(item, response) for item in asked], dtype=int)
     judged = verdict != 0
@@ -91,11 +89,7 @@ def literature_support(
 def _verdict(item: GeneLiterature, response: Response) -> int:
     """Direction that papers agree on; 0 for none, and for a fall that could not be seen."""
     at = response.position[current(item.gene)]
-    falls_unseen = (
-        item.direction == -1
-        and response.control[at] < DETECTION_FLOOR
-        and not response.hits[at]
-    )
+    falls_unseen = item.direction == -1 and response.control[at] < DETECTION_FLOOR and not response.hits[at]
     return 0 if item.direction is None or falls_unseen else int(item.direction)
 
 
@@ -130,9 +124,7 @@ def _halves(asked: Sequence[GeneLiterature]) -> np.ndarray:
     counts = [item.publications for item in asked]
     if any(count is None for count in counts):
         return np.zeros(len(asked), dtype=int)
-    order = sorted(
-        range(len(asked)), key=lambda index: (counts[index] or 0, asked[index].gene)
-    )
+    order = sorted(range(len(asked)), key=lambda index: (counts[index] or 0, asked[index].gene))
     halves = np.zeros(len(asked), dtype=int)
     halves[order[len(asked) // 2 :]] = 1
     return halves
@@ -144,30 +136,21 @@ def _details(
     verdict: np.ndarray,
     asked: Sequence[GeneLiterature],
 ) -> dict[str, object]:
-    says = {
-        item.gene: int(sign) for item, sign in zip(asked, verdict, strict=True) if sign
-    }
+    says = {item.gene: int(sign) for item, sign in zip(asked, verdict, strict=True) if sign}
     spoken = [item for item in literature.evidence if item.gene in says]
-    uses = {
-        paper.paper_id: sum(item.paper_id == paper.paper_id for item in spoken)
-        for paper in literature.papers
-    }
+    uses = {paper.paper_id: sum(item.paper_id == paper.paper_id for item in spoken) for paper in literature.papers}
     used = sorted(
         (paper for paper in literature.papers if uses[paper.paper_id]),
         key=lambda p: -uses[p.paper_id],
     )
     return {
         "supported": sorted(gene for gene, sign in says.items() if hits[gene] == sign),
-        "contradicted": sorted(
-            gene for gene, sign in says.items() if hits[gene] == -sign
-        ),
+        "contradicted": sorted(gene for gene, sign in says.items() if hits[gene] == -sign),
         "not_moved": sorted(gene for gene in says if not hits[gene]),
         "novel": sorted(
             item.gene
             for item in asked
-            if item.asked_because != "background"
-            and hits[item.gene]
-            and item.gene not in says
+            if item.asked_because != "background" and hits[item.gene] and item.gene not in says
         ),
         "papers_read": len(literature.papers),
         "papers": [
@@ -190,8 +173,6 @@ def _details(
             for item in spoken[:SHOWN]
         ],
         "services_without_answer": {
-            report.name: report.reason
-            for report in literature.services
-            if report.status in {"failed", "partial"}
+            report.name: report.reason for report in literature.services if report.status in {"failed", "partial"}
         },
     }

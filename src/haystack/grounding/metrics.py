@@ -54,16 +54,12 @@ def de_metrics(
     called = made[made["padj"] < threshold]
     strongest, claimed = _by_strength(truth), _by_strength(called)
     both = truth.join(made, how="inner", rsuffix="_predicted")
-    filled = truth.join(made, how="left", rsuffix="_predicted")[
-        "log2fc_predicted"
-    ].fillna(0.0)
+    filled = truth.join(made, how="left", rsuffix="_predicted")["log2fc_predicted"].fillna(0.0)
     return {
         "overlap_at_n": _overlap(strongest, claimed, min(top, len(strongest))),
         "overlap": _overlap(strongest, claimed, len(strongest)),
         "precision_at_n": _overlap(strongest, claimed, min(top, len(claimed))),
-        "direction_match": float(
-            np.mean(np.sign(both["log2fc"]) == np.sign(both["log2fc_predicted"]))
-        )
+        "direction_match": float(np.mean(np.sign(both["log2fc"]) == np.sign(both["log2fc_predicted"])))
         if len(both)
         else None,
         "de_spearman": _spearman(truth["log2fc"].to_numpy(), filled.to_numpy()),
@@ -72,9 +68,7 @@ def de_metrics(
 
 
 def _tested(table: pd.DataFrame) -> pd.DataFrame:
-    return table.loc[table["padj"].notna(), ["gene", "log2fc", "padj"]].set_index(
-        "gene"
-    )
+    return table.loc[table["padj"].notna(), ["gene", "log2fc", "padj"]].set_index("gene")
 
 
 def _by_strength(table: pd.DataFrame) -> list[str]:
@@ -83,11 +77,7 @@ def _by_strength(table: pd.DataFrame) -> list[str]:
 
 
 def _overlap(real: list[str], made: list[str], size: int) -> float:
-    return (
-        len(set(real[:size]) & set(made[:size])) / size
-        if size and real and made
-        else 0.0
-    )
+    return len(set(real[:size]) & set(made[:size])) / size if size and real and made else 0.0
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> float | None:
@@ -102,7 +92,5 @@ def _pr_auc(real: pd.DataFrame, made: pd.DataFrame, threshold: float) -> float |
     labels = (real["padj"] < threshold).to_numpy()
     if not 0 < labels.sum() < labels.size:
         return None
-    scores = -np.log10(
-        made["padj"].reindex(real.index).fillna(1.0).clip(FLOOR, 1.0).to_numpy()
-    )
+    scores = -np.log10(made["padj"].reindex(real.index).fillna(1.0).clip(FLOOR, 1.0).to_numpy())
     return float(average_precision_score(labels, scores))

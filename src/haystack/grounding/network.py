@@ -72,11 +72,7 @@ def from_edges(edges: Iterable[tuple[str, str]], genes: np.ndarray) -> Network:
     """The network of an edge list, restricted to `genes`; every pair weighs 1."""
     position = {gene: index for index, gene in enumerate(genes)}
     pairs = np.array(
-        [
-            (position[a], position[b])
-            for a, b in sorted(edges)
-            if a in position and b in position
-        ],
+        [(position[a], position[b]) for a, b in sorted(edges) if a in position and b in position],
         dtype=int,
     ).reshape(-1, 2)
     return _network(pairs, np.ones(len(pairs)), genes.size)
@@ -95,26 +91,18 @@ def from_sets(sets: SetMatrix, regulons: Regulons | None = None) -> Network:
             weights.append(np.full(first.size, 1 / (rows.size - 1)))
     position = {gene: index for index, gene in enumerate(sets.genes)}
     for tf, targets in sorted((regulons or {}).items()):
-        held = [
-            position[gene]
-            for gene in sorted(targets)
-            if gene in position and gene != tf
-        ]
+        held = [position[gene] for gene in sorted(targets) if gene in position and gene != tf]
         if tf in position and held:
             pairs.append(np.array([(position[tf], at) for at in held]))
             weights.append(np.full(len(held), 1 / len(held)))
     return _network(np.concatenate(pairs), np.concatenate(weights), len(sets.genes))
 
 
-def coherence(
-    network: Network, response: Response, draws: int, seed: int
-) -> Coherence | None:
+def coherence(network: Network, response: Response, draws: int, seed: int) -> Coherence | None:
     """Compare the DE genes with random genes of equal degree; None with fewer than 3 DE genes in the network."""
     order = np.lexsort((response.genes.astype(str), -np.abs(response.signed)))
     chosen = np.array(
-        [at for at in order if response.is_de[at] and network.degree[at] > 0][
-            :MAX_GENES
-        ],
+        [at for at in order if response.is_de[at] and network.degree[at] > 0][:MAX_GENES],
         dtype=int,
     )
     if chosen.size < MIN_GENES:
@@ -131,9 +119,7 @@ def coherence(
     )
 
 
-def _draws(
-    network: Network, chosen: np.ndarray, draws: int, rng: np.random.Generator
-) -> np.ndarray:
+def _draws(network: Network, chosen: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Draws x genes: for each chosen gene a random gene of the network from its degree bin."""
     nodes = np.flatnonzero(network.degree > 0)
     ranked = nodes[np.argsort(network.degree[nodes], kind="stable")]
@@ -149,9 +135,7 @@ def _shares(network: Network, members: np.ndarray) -> tuple[np.ndarray, Any]:
 
     n_rows, n_genes = members.shape[0], network.degree.size
     rows = np.repeat(np.arange(n_rows), members.shape[1])
-    mask = sparse.csr_matrix(
-        (np.ones(members.size), (rows, members.ravel())), shape=(n_rows, n_genes)
-    )
+    mask = sparse.csr_matrix((np.ones(members.size), (rows, members.ravel())), shape=(n_rows, n_genes))
     mask.data[:] = 1  # a gene drawn twice counts once
     weight = np.maximum(np.asarray(mask @ network.degree).ravel(), 1e-12)
     reach = sparse.csr_matrix(sparse.diags(1 / weight) @ (mask @ network.adjacency))
@@ -166,8 +150,6 @@ def _network(pairs: np.ndarray, weights: np.ndarray, n: int) -> Network:
     from scipy import sparse
 
     both = np.concatenate([pairs, pairs[:, ::-1]]) if len(pairs) else pairs
-    adjacency = sparse.coo_matrix(
-        (np.tile(weights, 2), (both[:, 0], both[:, 1])), shape=(n, n)
-    ).tocsr()
+    adjacency = sparse.coo_matrix((np.tile(weights, 2), (both[:, 0], both[:, 1])), shape=(n, n)).tocsr()
     adjacency.sum_duplicates()
     return Network(adjacency, np.asarray(adjacency.sum(axis=1)).ravel())

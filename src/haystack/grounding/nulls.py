@@ -49,22 +49,12 @@ def null_composites(
     if judge is None or not judge.response.genes.size:
         return dict.fromkeys(names), []
     made = [_still(judge.response), *_permuted(perturbed, control, judge)]
-    nothing, *permuted = [
-        _value(Judge(response, evidence), question, compose, response)
-        for response in made
-    ]
+    nothing, *permuted = [_value(Judge(response, evidence), question, compose, response) for response in made]
     others = [other for other in evidence.expectations if unrelated(question, other)]
-    picked = np.random.default_rng(evidence.seed).permutation(len(others))[
-        :EXPECTATIONS
-    ]
-    random = [
-        _value(judge, others[index], compose, None, asked=question)
-        for index in sorted(picked)
-    ]
+    picked = np.random.default_rng(evidence.seed).permutation(len(others))[:EXPECTATIONS]
+    random = [_value(judge, others[index], compose, None, asked=question) for index in sorted(picked)]
     draws = [value for value in (nothing, *permuted, *random) if value is not None]
-    return dict(
-        zip(names, (nothing, _mean(permuted), _mean(random)), strict=True)
-    ), draws
+    return dict(zip(names, (nothing, _mean(permuted), _mean(random)), strict=True)), draws
 
 
 def percentile(value: float | None, draws: Sequence[float]) -> float | None:
@@ -77,11 +67,7 @@ def percentile(value: float | None, draws: Sequence[float]) -> float | None:
 
 def unrelated(question: Expectation, other: Expectation) -> bool:
     """True unless one shares half of its expected genes, or any receptor-level name, with the other."""
-    shared = {
-        gene
-        for gene, sign in question.targets.items()
-        if other.targets.get(gene) == sign
-    }
+    shared = {gene for gene, sign in question.targets.items() if other.targets.get(gene) == sign}
     smaller = min(len(question.targets), len(other.targets))
     return not smaller or len(shared) < 0.5 * smaller
 
@@ -93,9 +79,7 @@ def _value(
     response: Response | None,
     asked: Expectation | None = None,
 ) -> float | None:
-    return compose(
-        judge.components(expectation, judge.others(expectation, asked)), response
-    )
+    return compose(judge.components(expectation, judge.others(expectation, asked)), response)
 
 
 def _still(response: Response) -> Response:
@@ -109,16 +93,11 @@ def _still(response: Response) -> Response:
     )
 
 
-def _permuted(
-    perturbed: ad.AnnData, control: ad.AnnData, judge: Judge
-) -> Iterator[Response]:
+def _permuted(perturbed: ad.AnnData, control: ad.AnnData, judge: Judge) -> Iterator[Response]:
     genes = [str(gene) for gene in perturbed.var_names]
     evidence, held = judge.evidence, judge.response.in_model
     cells = Groups(perturbed.X, control.X, genes, evidence.de, held)
-    return (
-        response_of(table, evidence.de)
-        for table in cells.permuted(PERMUTATIONS, evidence.seed)
-    )
+    return (response_of(table, evidence.de) for table in cells.permuted(PERMUTATIONS, evidence.seed))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -56,19 +56,14 @@ def observe(
     if perturbed.n_obs < evidence.de.min_cells:
         reason = f"{perturbed.n_obs} cells; {evidence.de.min_cells} are needed (config: de.min_cells)"
         return (
-            {
-                name: Component(evaluated=False, reason=reason)
-                for name in evidence.grounding.observational_weights
-            },
+            {name: Component(evaluated=False, reason=reason) for name in evidence.grounding.observational_weights},
             {},
             [],
         )
     weights = evidence.grounding.observational_weights
     looks = Looks(perturbed, types)
     components = _looks(query, looks, types, tissues)
-    components["donor_effect_capture"] = donor_effect_capture(
-        query, perturbed, control, reference, evidence
-    )
+    components["donor_effect_capture"] = donor_effect_capture(query, perturbed, control, reference, evidence)
     donor = _no_donor(components["donor_effect_capture"])
     still = Looks(control, types)
     nothing = _value(query, still, types, tissues, weights, donor)
@@ -79,14 +74,10 @@ def observe(
         shuffled = Looks(perturbed, types, rng.permutation(looks.genes).tolist())
         permuted.append(_value(query, shuffled, types, tissues, weights, donor))
     own = set(_asked_markers(query, types))
-    others = [
-        name for name in sorted(types) if own and not _related(own, set(types[name]))
-    ]
+    others = [name for name in sorted(types) if own and not _related(own, set(types[name]))]
     random = []
     for name in others[:: max(len(others) // OTHERS, 1)]:
-        other = query.model_copy(
-            update={"cell_type_cl_id": name, "expected_marker_genes": []}
-        )
+        other = query.model_copy(update={"cell_type_cl_id": name, "expected_marker_genes": []})
         random.append(_value(other, looks, types, tissues, weights, donor))
     draws = [value for value in (nothing, *permuted, *random) if value is not None]
     nulls = {
@@ -100,9 +91,7 @@ def observe(
 class Looks:
     """Cells as percentiles of expression: of genes in the mean, and of markers within each cell. Computed once."""
 
-    def __init__(
-        self, cells: ad.AnnData, types: Lists, genes: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, cells: ad.AnnData, types: Lists, genes: Sequence[str] | None = None) -> None:
         self.cells = cells
         self.genes = current_names(cells.var_names) if genes is None else list(genes)
         self.position = {gene: index for index, gene in enumerate(self.genes)}
@@ -137,9 +126,7 @@ def tissue_signatures() -> dict[str, list[str]]:
     return _lists("knowledge/tissues.tsv")
 
 
-def list_match(
-    looks: Looks, asked: Sequence[str], others: Lists, what: str
-) -> Component:
+def list_match(looks: Looks, asked: Sequence[str], others: Lists, what: str) -> Component:
     """How high the asked genes stand in mean expression, against the lists of everything unrelated.
 
     value = weighted mean percentile of the asked genes among all genes of the cells (earlier genes weigh more);
@@ -228,23 +215,15 @@ def donor_effect_capture(
     if not query.target_donor_id:
         return Component(evaluated=False, reason="the question names no donor")
     if reference is None:
-        return Component(
-            evaluated=False, reason="no measured cells of the donor were given"
-        )
+        return Component(evaluated=False, reason="no measured cells of the donor were given")
     ours, theirs = reference
     if min(ours.n_obs, theirs.n_obs, control.n_obs) < evidence.de.min_cells:
         return Component(
             evaluated=False,
             reason=f"fewer than {evidence.de.min_cells} measured cells of the donor",
         )
-    genes = [
-        gene
-        for gene in perturbed.var_names
-        if gene in set(ours.var_names) & set(theirs.var_names)
-    ]
-    stacked = np.vstack(
-        [_scaled(ours[:, genes]).toarray(), _scaled(theirs[:, genes]).toarray()]
-    )
+    genes = [gene for gene in perturbed.var_names if gene in set(ours.var_names) & set(theirs.var_names)]
+    stacked = np.vstack([_scaled(ours[:, genes]).toarray(), _scaled(theirs[:, genes]).toarray()])
     seen = (stacked > 0).mean(axis=0) >= MIN_DETECTED
     if seen.sum() < 20:
         return Component(
@@ -256,9 +235,7 @@ def donor_effect_capture(
         _scaled(control[:, genes]).toarray()[:, seen],
     )
     rng = np.random.default_rng(evidence.seed)
-    observed = _spearman(
-        predicted, _change(stacked[: ours.n_obs, seen], stacked[ours.n_obs :, seen])
-    )
+    observed = _spearman(predicted, _change(stacked[: ours.n_obs, seen], stacked[ours.n_obs :, seen]))
     null = np.empty(evidence.grounding.permutations)
     for draw in range(null.size):
         order = rng.permutation(stacked.shape[0])
@@ -282,9 +259,7 @@ def donor_effect_capture(
     )
 
 
-def _looks(
-    query: StructuredQuery, looks: Looks, types: Lists, tissues: Lists
-) -> dict[str, Component]:
+def _looks(query: StructuredQuery, looks: Looks, types: Lists, tissues: Lists) -> dict[str, Component]:
     """The components that need the generated cells only."""
     asked = _asked_markers(query, types)
     signature = _nearest(query.target_tissue, tissues) if query.target_tissue else []
@@ -302,11 +277,7 @@ def _looks(
     if signature:
         tissue = list_match(looks, signature, tissues, "the tissue's signature")
     else:
-        reason = (
-            "no signature is known for the tissue"
-            if query.target_tissue
-            else "the question names no tissue"
-        )
+        reason = "no signature is known for the tissue" if query.target_tissue else "the question names no tissue"
         tissue = Component(evaluated=False, reason=reason)
     return {
         "marker_gene_expression": markers,
@@ -324,23 +295,15 @@ def _value(
     weights: Mapping[str, float],
     donor: Component,
 ) -> float | None:
-    return composite(
-        _looks(query, looks, types, tissues) | {"donor_effect_capture": donor}, weights
-    ).value
+    return composite(_looks(query, looks, types, tissues) | {"donor_effect_capture": donor}, weights).value
 
 
 def _no_donor(found: Component) -> Component:
     """The donor component of a null: where it counts for the prediction, the null has nothing of the donor."""
-    return (
-        found.model_copy(update={"score": 1.0, "value": found.null_value})
-        if found.evaluated
-        else found
-    )
+    return found.model_copy(update={"score": 1.0, "value": found.null_value}) if found.evaluated else found
 
 
-def _mark_kept(
-    components: dict[str, Component], control: Mapping[str, Component]
-) -> None:
+def _mark_kept(components: dict[str, Component], control: Mapping[str, Component]) -> None:
     """Say of each component what the control cells score: what they have already was kept, not predicted."""
     for name, item in control.items():
         if item.evaluated and components[name].evaluated:
@@ -361,9 +324,7 @@ def _nearest(term: str | None, lists: Lists) -> list[str]:
         return list(lists[term])
     from haystack.ontology import ancestors
 
-    above = sorted(
-        (distance, name) for name, distance in ancestors(term).items() if name in lists
-    )
+    above = sorted((distance, name) for name, distance in ancestors(term).items() if name in lists)
     return list(lists[above[0][1]]) if above else []
 
 
@@ -377,18 +338,12 @@ def _unrelated_types(cl_id: str | None, types: Lists) -> dict[str, Sequence[str]
     return {name: genes for name, genes in types.items() if name not in family}
 
 
-def _rivals(
-    asked: Sequence[str], others: Lists, position: Mapping[str, int]
-) -> dict[str, list[int]]:
+def _rivals(asked: Sequence[str], others: Lists, position: Mapping[str, int]) -> dict[str, list[int]]:
     """Per unrelated list: the positions of the genes that the asked list lacks."""
     own = set(asked)
     found = {}
     for name in sorted(others):
-        rows = [
-            position[gene]
-            for gene in others[name]
-            if gene in position and gene not in own
-        ]
+        rows = [position[gene] for gene in others[name] if gene in position and gene not in own]
         if len(rows) >= MIN_GENES and not _related(own, set(others[name])):
             found[name] = rows
     return found

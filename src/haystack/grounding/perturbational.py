@@ -71,9 +71,7 @@ def set_evidence(response: Response, sets: SetMatrix, padj: float) -> SetEvidenc
     """Call each set up or down by over-representation (Benjamini-Hochberg, or padj / 5 as an a-priori hypothesis)."""
     ora = over_representation(response, sets)
     pval = np.stack([ora[-1][0], ora[1][0]], axis=1)
-    significant = np.stack(
-        [adjust(pval[:, 0]) < padj, adjust(pval[:, 1]) < padj], axis=1
-    ) | (pval < padj / 5)
+    significant = np.stack([adjust(pval[:, 0]) < padj, adjust(pval[:, 1]) < padj], axis=1) | (pval < padj / 5)
     side = np.argmin(pval, axis=1) if len(pval) else np.zeros(0, dtype=int)
     picked = np.arange(side.size)
     calls = np.where(significant[picked, side], np.where(side == 1, 1, -1), 0)
@@ -114,9 +112,7 @@ def specificity(
             own = max(_set_support(sets, evidence, own_sets).shrunk, 0.0)
         factor = min(own / (TOLERANCE * rival.shrunk), 1.0)
         if factor < worst.factor:
-            worst = Specificity(
-                factor, other.name, round(own, 4), round(rival.shrunk, 4)
-            )
+            worst = Specificity(factor, other.name, round(own, 4), round(rival.shrunk, 4))
     return worst
 
 
@@ -125,17 +121,8 @@ def rivals(response: Response, others: Sequence[Expectation]) -> list[Expectatio
     if np.count_nonzero(response.hits) < RIVAL_RIGHT:
         return []
     supported = [(support(response, other.targets), other) for other in others]
-    strong = [
-        pair
-        for pair in supported
-        if pair[0].right >= RIVAL_RIGHT and pair[0].shrunk >= RIVAL_SUPPORT / 2
-    ]
-    return [
-        other
-        for _, other in sorted(
-            strong, key=lambda pair: (-pair[0].shrunk, pair[1].name)
-        )[:MAX_RIVALS]
-    ]
+    strong = [pair for pair in supported if pair[0].right >= RIVAL_RIGHT and pair[0].shrunk >= RIVAL_SUPPORT / 2]
+    return [other for _, other in sorted(strong, key=lambda pair: (-pair[0].shrunk, pair[1].name))[:MAX_RIVALS]]
 
 
 def target_activation(
@@ -148,9 +135,7 @@ def target_activation(
 ) -> Component:
     """Expected targets, and transcription factors among them, move the right way."""
     if not question.targets:
-        return Component(
-            evaluated=False, reason="the question names no expected target genes"
-        )
+        return Component(evaluated=False, reason="the question names no expected target genes")
     outside = sorted(set(question.targets) - response.in_model)
     found = support(response, question.targets)
     if found.n == 0:
@@ -160,23 +145,13 @@ def target_activation(
             details={"not_modelled": outside},
         )
     p_value = matched_p_value(response, question.targets, found.value, draws, seed)
-    moved = {
-        tf: factors[tf] * sign
-        for tf, sign in sorted(question.factors.items())
-        if tf in factors
-    }
-    gains = {
-        tf: float(move) if move >= 0 else -CONTRADICTION for tf, move in moved.items()
-    }
+    moved = {tf: factors[tf] * sign for tf, sign in sorted(question.factors.items()) if tf in factors}
+    gains = {tf: float(move) if move >= 0 else -CONTRADICTION for tf, move in moved.items()}
     agreement = found.corrected
     if gains:
-        agreement = (1 - TF_SHARE) * agreement + TF_SHARE * float(
-            np.mean(list(gains.values()))
-        )
+        agreement = (1 - TF_SHARE) * agreement + TF_SHARE * float(np.mean(list(gains.values())))
     moves = {
-        gene: int(response.hits[response.position[gene]])
-        for gene in question.targets
-        if gene in response.position
+        gene: int(response.hits[response.position[gene]]) for gene in question.targets if gene in response.position
     }
     return Component(
         score=score(rise(agreement) * confidence(p_value) * specific.factor),
@@ -187,17 +162,9 @@ def target_activation(
         details={
             "agreement": round(agreement, 6),
             "expected": found.n,
-            "right": sorted(
-                g for g, m in moves.items() if m and m == question.targets[g]
-            ),
-            "wrong": sorted(
-                g for g, m in moves.items() if m and m != question.targets[g]
-            ),
-            "not_moved": sorted(
-                g
-                for g in question.targets
-                if g in response.in_model and not moves.get(g)
-            ),
+            "right": sorted(g for g, m in moves.items() if m and m == question.targets[g]),
+            "wrong": sorted(g for g, m in moves.items() if m and m != question.targets[g]),
+            "not_moved": sorted(g for g in question.targets if g in response.in_model and not moves.get(g)),
             "not_modelled": outside,
             "transcription_factors": gains,
             "specificity": _specificity_details(specific),
@@ -215,14 +182,10 @@ def pathway_coherence(
 ) -> Component:
     """Expected pathways are over-represented among the genes that move the expected way."""
     if not question.pathways:
-        return Component(
-            evaluated=False, reason="the question names no expected pathways"
-        )
+        return Component(evaluated=False, reason="the question names no expected pathways")
     known = _judged(sets, evidence, question.pathways)
     unknown = sorted(name for name in question.pathways if name not in sets.column)
-    silent = sorted(
-        name for name in question.pathways if name in sets.column and name not in known
-    )
+    silent = sorted(name for name in question.pathways if name in sets.column and name not in known)
     if not known:
         return Component(
             evaluated=False,
@@ -238,11 +201,7 @@ def pathway_coherence(
     p_value = float((1 + np.sum(random >= found.value - 1e-12)) / (1 + draws))
     columns = {sets.names[sets.column[name]]: sets.column[name] for name in known}
     return Component(
-        score=score(
-            rise(found.corrected)
-            * _set_confidence(sets, evidence, known, p_value)
-            * specific.factor
-        ),
+        score=score(rise(found.corrected) * _set_confidence(sets, evidence, known, p_value) * specific.factor),
         value=round(found.value, 6),
         null_value=round(found.chance, 6),
         p_value=p_value,
@@ -250,13 +209,8 @@ def pathway_coherence(
         details={
             "agreement": round(found.corrected, 6),
             "expected": len(known),
-            "calls": {
-                name: int(evidence.calls[column]) for name, column in columns.items()
-            },
-            "share_of_genes": {
-                name: round(float(evidence.share[column]), 4)
-                for name, column in columns.items()
-            },
+            "calls": {name: int(evidence.calls[column]) for name, column in columns.items()},
+            "share_of_genes": {name: round(float(evidence.share[column]), 4) for name, column in columns.items()},
             "unknown": unknown,
             "not_expressed": silent,
             "specificity": _specificity_details(specific),
@@ -294,11 +248,7 @@ def network_coherence(
             details=details,
         )
     anchored = found.anchored(response.where(question.anchors))
-    held = (
-        1.0
-        if anchored is None
-        else rise(anchored[0], NETWORK_HALF) * confidence(anchored[1])
-    )
+    held = 1.0 if anchored is None else rise(anchored[0], NETWORK_HALF) * confidence(anchored[1])
     connected = rise(found.agreement, NETWORK_HALF) * confidence(found.p_value)
     return Component(
         score=score(connected * (0.5 + 0.5 * held * specific.factor)),
@@ -322,22 +272,14 @@ def _set_gains(evidence: SetEvidence) -> np.ndarray:
     gains = np.zeros((evidence.calls.size, 2))
     for column, sign in enumerate((-1, 1)):
         moves = evidence.calls * sign
-        gains[:, column] = np.where(
-            moves > 0, size, np.where(moves < 0, -CONTRADICTION * size, 0.0)
-        )
+        gains[:, column] = np.where(moves > 0, size, np.where(moves < 0, -CONTRADICTION * size, 0.0))
     return gains
 
 
-def _judged(
-    sets: SetMatrix, evidence: SetEvidence, expected: Mapping[str, int]
-) -> dict[str, int]:
+def _judged(sets: SetMatrix, evidence: SetEvidence, expected: Mapping[str, int]) -> dict[str, int]:
     """The expected sets that the libraries hold and that could move as expected, in order."""
     held = {name: sign for name, sign in expected.items() if name in sets.column}
-    return {
-        name: sign
-        for name, sign in held.items()
-        if sign > 0 or evidence.can_fall[sets.column[name]]
-    }
+    return {name: sign for name, sign in held.items() if sign > 0 or evidence.can_fall[sets.column[name]]}
 
 
 def _rank_weights(n: int) -> np.ndarray:
@@ -346,20 +288,13 @@ def _rank_weights(n: int) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _set_support(
-    sets: SetMatrix, evidence: SetEvidence, expected: Mapping[str, int]
-) -> Support:
-    known = [
-        (sets.column[name], sign)
-        for name, sign in _judged(sets, evidence, expected).items()
-    ]
+def _set_support(sets: SetMatrix, evidence: SetEvidence, expected: Mapping[str, int]) -> Support:
+    known = [(sets.column[name], sign) for name, sign in _judged(sets, evidence, expected).items()]
     if not known:
         return Support(0, 0, 0, 0.0, 0.0)
     gains, weights = _set_gains(evidence), _rank_weights(len(known))
     own = np.array([gains[column, int(sign > 0)] for column, sign in known])
-    chance = float(
-        np.sum(weights * [gains[:, int(sign > 0)].mean() for _, sign in known])
-    )
+    chance = float(np.sum(weights * [gains[:, int(sign > 0)].mean() for _, sign in known]))
     return Support(
         n=len(known),
         right=int((own > 0).sum()),
@@ -369,13 +304,9 @@ def _set_support(
     )
 
 
-def _set_confidence(
-    sets: SetMatrix, evidence: SetEvidence, known: Mapping[str, int], p_value: float
-) -> float:
+def _set_confidence(sets: SetMatrix, evidence: SetEvidence, known: Mapping[str, int], p_value: float) -> float:
     """Random sets are few, so their p-value is coarse; the sets' own tests (Bonferroni) count beside it."""
-    own = min(
-        evidence.pval[sets.column[name], int(sign > 0)] for name, sign in known.items()
-    ) * len(known)
+    own = min(evidence.pval[sets.column[name], int(sign > 0)] for name, sign in known.items()) * len(known)
     return max(confidence(p_value), confidence(min(own, 1.0)))
 
 
@@ -390,13 +321,8 @@ def factor_calls(response: Response, regulons: Regulons | None) -> dict[str, int
     activity = ulm(response.signed, response.genes.tolist(), regulons)
     significant = adjust(activity["pval"].to_numpy(float)) < response.padj_threshold
     calls = dict.fromkeys(activity["tf"], 0)
-    for tf, statistic in activity.loc[significant, ["tf", "statistic"]].itertuples(
-        index=False
-    ):
-        if (
-            np.count_nonzero(response.hits[response.where(regulons[tf])])
-            >= MIN_DISTINCT
-        ):
+    for tf, statistic in activity.loc[significant, ["tf", "statistic"]].itertuples(index=False):
+        if np.count_nonzero(response.hits[response.where(regulons[tf])]) >= MIN_DISTINCT:
             calls[tf] = int(np.sign(statistic))
     return calls
 

@@ -40,9 +40,7 @@ class Ranks:
         n = first.size
         n_first = int(first.sum())
         n_second = n - n_first
-        total = (
-            n_first * self.base + np.asarray(first.astype(float) @ self.above).ravel()
-        )
+        total = n_first * self.base + np.asarray(first.astype(float) @ self.above).ravel()
         centre = n_first * (n + 1) / 2
         variance = n_first * n_second / 12 * ((n + 1) - self.ties / (n * (n - 1)))
         spread = np.sqrt(np.maximum(variance, 0))
@@ -62,31 +60,23 @@ def rank(values: Any) -> Ranks:
     for start, stop in _chunks(columns.indptr):
         low, high = columns.indptr[start], columns.indptr[stop]
         gene = np.repeat(np.arange(stop - start), held[start:stop])
-        above[low:high], ties[start:stop] = _mid_ranks(
-            columns.data[low:high], gene, stop - start
-        )
+        above[low:high], ties[start:stop] = _mid_ranks(columns.data[low:high], gene, stop - start)
     # A value's rank within its column counts from 1; the zeros lie below it. (zeros + rank) - (zeros + 1) / 2.
     above += np.repeat((zeros - 1) / 2, held)
     columns.data = above
     return Ranks(columns.tocsr(), (zeros + 1) / 2, ties + zeros**3 - zeros)
 
 
-def _mid_ranks(
-    data: np.ndarray, gene: np.ndarray, n_genes: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _mid_ranks(data: np.ndarray, gene: np.ndarray, n_genes: int) -> tuple[np.ndarray, np.ndarray]:
     """Mid-ranks of values within their gene (1 is the lowest), and the sum of t^3 - t of each gene."""
     if not data.size:
         return np.zeros(0), np.zeros(n_genes)
     order = np.argsort(data)
-    kind = (
-        np.uint16 if n_genes < 2**16 else np.int64
-    )  # numpy sorts 16-bit keys by radix
+    kind = np.uint16 if n_genes < 2**16 else np.int64  # numpy sorts 16-bit keys by radix
     order = order[np.argsort(gene.astype(kind)[order], kind="stable")]
     sorted_gene, sorted_data = gene[order], data[order]
     new = np.ones(data.size, dtype=bool)
-    new[1:] = (sorted_gene[1:] != sorted_gene[:-1]) | (
-        sorted_data[1:] != sorted_data[:-1]
-    )
+    new[1:] = (sorted_gene[1:] != sorted_gene[:-1]) | (sorted_data[1:] != sorted_data[:-1])
     starts = np.flatnonzero(new)
     size = np.diff(np.append(starts, data.size))
     first = np.searchsorted(sorted_gene, np.arange(n_genes))

@@ -89,11 +89,7 @@ def refine(
     )
     by_id = {prompt.prompt_id: prompt for prompt in prompts.prompts}
     rated = [item for item in found if item.composite_value is not None]
-    best = (
-        max(rated, key=lambda item: (item.composite_value or 0, -found.index(item)))
-        if rated
-        else found[0]
-    )
+    best = max(rated, key=lambda item: (item.composite_value or 0, -found.index(item))) if rated else found[0]
     seen = _Round(query, by_id, candidates, found, best, settings)
     _learn(seen, plan)
     for rule in RULES:
@@ -101,9 +97,7 @@ def refine(
     return Refinement(
         sentence=_sentence(best, plan),
         reasons=plan.reasons,
-        strategy_weights={
-            name: round(value, 4) for name, value in sorted(plan.strategies.items())
-        },
+        strategy_weights={name: round(value, 4) for name, value in sorted(plan.strategies.items())},
         prefer_perturbations=_limited(plan.perturbations),
         prefer_cell_types=_limited(plan.cell_types),
         prefer_cell_sets=_limited(plan.cell_sets),
@@ -124,20 +118,10 @@ def _learn(seen: _Round, plan: _Plan) -> None:
         prompt = seen.prompts[item.prompt_id]
         for strategy in prompt.strategies:
             name = strategy.value
-            plan.strategies[name] = min(
-                max(plan.strategies.get(name, 1.0) * (1 + gain), 0.25), 4.0
-            )
-        for name in sorted(
-            {
-                part.perturbation_name
-                for part in prompt.cell_sets
-                if part.perturbation_name
-            }
-        ):
+            plan.strategies[name] = min(max(plan.strategies.get(name, 1.0) * (1 + gain), 0.25), 4.0)
+        for name in sorted({part.perturbation_name for part in prompt.cell_sets if part.perturbation_name}):
             plan.perturbations[name] = plan.perturbations.get(name, 0.0) + gain
-        for name in sorted(
-            {part.cell_type_cl_id for part in prompt.cell_sets if part.cell_type_cl_id}
-        ):
+        for name in sorted({part.cell_type_cl_id for part in prompt.cell_sets if part.cell_type_cl_id}):
             plan.cell_types[name] = plan.cell_types.get(name, 0.0) + gain
 
 
@@ -153,22 +137,12 @@ def _pool_best(seen: _Round, plan: _Plan) -> None:
     best = _shown(seen.prompts[seen.best.prompt_id])
     rated = [item for item in seen.found if item.composite_value is not None]
     alike = [item for item in rated if shows(seen.prompts[item.prompt_id], seen.query)]
-    alike = alike or [
-        item for item in rated if _shown(seen.prompts[item.prompt_id]) == best
-    ]
+    alike = alike or [item for item in rated if _shown(seen.prompts[item.prompt_id]) == best]
     least = 1 + POOL_SHARE * (max(item.composite_value or 0 for item in alike) - 1)
-    good = [
-        seen.prompts[item.prompt_id]
-        for item in alike
-        if (item.composite_value or 0) >= least
-    ]
-    plan.pool = sorted(
-        {part.cell_set_id for prompt in good for part in prompt.cell_sets}
-    )
+    good = [seen.prompts[item.prompt_id] for item in alike if (item.composite_value or 0) >= least]
+    plan.pool = sorted({part.cell_set_id for prompt in good for part in prompt.cell_sets})
     if len(good) > 1:
-        plan.words.append(
-            f"the {len(plan.pool)} cell sets of its best {len(good)} prompts are pooled into one"
-        )
+        plan.words.append(f"the {len(plan.pool)} cell sets of its best {len(good)} prompts are pooled into one")
 
 
 def _shown(prompt: Prompt) -> set[str | None]:
@@ -180,10 +154,7 @@ def _few_de(seen: _Round, plan: _Plan) -> None:
         return
     configured = seen.settings.prompting.prompt_cells
     plan.prompt_cells = min(2 * (plan.prompt_cells or configured), 4 * configured)
-    sizes = [
-        (candidate.cell_set.n_cells, candidate.cell_set.cell_set_id)
-        for candidate in seen.candidates.candidates
-    ]
+    sizes = [(candidate.cell_set.n_cells, candidate.cell_set.cell_set_id) for candidate in seen.candidates.candidates]
     for _, name in sorted(sizes, key=lambda pair: (-pair[0], pair[1]))[:10]:
         plan.cell_sets[name] = plan.cell_sets.get(name, 0.0) + STEP
     plan.reasons.append("n_de")
@@ -197,23 +168,13 @@ def _weak_pathways(seen: _Round, plan: _Plan) -> None:
         return
     from haystack.knowledge import resolve_perturbation
 
-    wanted = seen.query.expected_pathway_directions or dict.fromkeys(
-        seen.query.expected_pathways, 1
-    )
+    wanted = seen.query.expected_pathway_directions or dict.fromkeys(seen.query.expected_pathways, 1)
     gains = {}
     for name in sorted(
-        {
-            c.cell_set.perturbation_name
-            for c in seen.candidates.candidates
-            if c.cell_set.perturbation_name
-        }
+        {c.cell_set.perturbation_name for c in seen.candidates.candidates if c.cell_set.perturbation_name}
     ):
         known = resolve_perturbation(name)
-        shared = [
-            p
-            for p, sign in wanted.items()
-            if known and known.expected_pathways.get(p) == sign
-        ]
+        shared = [p for p, sign in wanted.items() if known and known.expected_pathways.get(p) == sign]
         if shared:
             gains[name] = STEP * len(shared) / len(wanted)
     plan.reasons.append("pathway_coherence")
@@ -233,27 +194,16 @@ def _weak_targets(seen: _Round, plan: _Plan) -> None:
     plan.reasons.append("target_activation")
     responders = sorted(seen.found, key=lambda item: -_right(item))
     strong = seen.prompts[responders[0].prompt_id]
-    types = sorted(
-        {part.cell_type_cl_id for part in strong.cell_sets if part.cell_type_cl_id}
-    )
+    types = sorted({part.cell_type_cl_id for part in strong.cell_sets if part.cell_type_cl_id})
     if _right(responders[0]) > 0 and types:
         for name in types:
             plan.cell_types[name] = plan.cell_types.get(name, 0.0) + STEP
-        labels = sorted(
-            {
-                part.cell_type_name or str(part.cell_type_cl_id)
-                for part in strong.cell_sets
-            }
-        )
+        labels = sorted({part.cell_type_name or str(part.cell_type_cl_id) for part in strong.cell_sets})
         plan.words.append(
             f"too few expected genes move, so it prefers the strongest responders so far ({_listed(labels)})"
         )
     else:
-        tried = {
-            part.cell_type_cl_id
-            for prompt in seen.prompts.values()
-            for part in prompt.cell_sets
-        }
+        tried = {part.cell_type_cl_id for prompt in seen.prompts.values() for part in prompt.cell_sets}
         for name in sorted(str(cl_id) for cl_id in tried if cl_id):
             plan.cell_types[name] = plan.cell_types.get(name, 0.0) - STEP
         plan.words.append("no expected gene moves, so it turns to other cell types")
@@ -267,9 +217,7 @@ def _rival(seen: _Round, plan: _Plan) -> None:
         return
     plan.reasons.append("specificity")
     plan.perturbations[rival] = plan.perturbations.get(rival, 0.0) - 2 * STEP
-    plan.words.append(
-        f"the response looks like {rival} instead, so it avoids cells under {rival}"
-    )
+    plan.words.append(f"the response looks like {rival} instead, so it avoids cells under {rival}")
 
 
 def _weak_network(seen: _Round, plan: _Plan) -> None:
@@ -278,11 +226,7 @@ def _weak_network(seen: _Round, plan: _Plan) -> None:
 
 
 def _wrong_cells(seen: _Round, plan: _Plan) -> None:
-    weak = [
-        name
-        for name in ("marker_gene_expression", "cell_type_coherence")
-        if seen.weak(name)
-    ]
+    weak = [name for name in ("marker_gene_expression", "cell_type_coherence") if seen.weak(name)]
     if not weak:
         return
     plan.reasons += weak
@@ -318,23 +262,17 @@ def _wrong_donor(seen: _Round, plan: _Plan) -> None:
     )
 
 
-def _prefer_where(
-    seen: _Round, plan: _Plan, component: str, key: str, wanted: str | None, word: str
-) -> None:
+def _prefer_where(seen: _Round, plan: _Plan, component: str, key: str, wanted: str | None, word: str) -> None:
     if not seen.weak(component):
         return
     plan.reasons.append(component)
     fitting = [
-        c.cell_set.cell_set_id
-        for c in seen.candidates.candidates
-        if wanted and getattr(c.cell_set, key) == wanted
+        c.cell_set.cell_set_id for c in seen.candidates.candidates if wanted and getattr(c.cell_set, key) == wanted
     ]
     for name in fitting:
         plan.cell_sets[name] = plan.cell_sets.get(name, 0.0) + STEP
     if fitting:
-        plan.words.append(
-            f"the asked {word} does not show, so it prefers {len(fitting)} cell sets of that {word}"
-        )
+        plan.words.append(f"the asked {word} does not show, so it prefers {len(fitting)} cell sets of that {word}")
 
 
 RULES: tuple[Callable[[_Round, _Plan], None], ...] = (
@@ -357,10 +295,7 @@ def _right(item: PromptGrounding) -> int:
 
 def _limited(added: Mapping[str, float]) -> dict[str, float]:
     """Rounded, within ±MAX_ADDED, without zeros."""
-    kept = {
-        name: round(min(max(value, -MAX_ADDED), MAX_ADDED), 4)
-        for name, value in sorted(added.items())
-    }
+    kept = {name: round(min(max(value, -MAX_ADDED), MAX_ADDED), 4) for name, value in sorted(added.items())}
     return {name: value for name, value in kept.items() if value}
 
 

@@ -64,9 +64,7 @@ class Response:
     @cached_property
     def hits(self) -> np.ndarray:
         """-1, 0 or 1: genes that move, by the laxer of is_de and the a-priori threshold, fold change included."""
-        moved = (self.pval < self.padj_threshold / A_PRIORI) & (
-            np.abs(self.log2fc) >= self.log2fc_threshold
-        )
+        moved = (self.pval < self.padj_threshold / A_PRIORI) & (np.abs(self.log2fc) >= self.log2fc_threshold)
         return np.where(self.is_de | moved, self.sign, 0)
 
     @cached_property
@@ -94,9 +92,7 @@ class Response:
         rates = np.zeros((BINS, 2))
         for column, sign in enumerate((-1, 1)):
             size = np.bincount(self.bins[self.detected], minlength=BINS)
-            moved = np.bincount(
-                self.bins[self.detected & (self.hits == sign)], minlength=BINS
-            )
+            moved = np.bincount(self.bins[self.detected & (self.hits == sign)], minlength=BINS)
             rates[:, column] = moved / np.maximum(size, 1)
         return rates
 
@@ -134,11 +130,7 @@ class Support:
     @property
     def corrected(self) -> float:
         """Agreement beyond chance, as Cohen's kappa: 1 when all expected genes move the right way, 0 at chance."""
-        return (
-            (self.value - self.chance) / (1 - self.chance)
-            if self.chance < 1 - 1e-9
-            else 0.0
-        )
+        return (self.value - self.chance) / (1 - self.chance) if self.chance < 1 - 1e-9 else 0.0
 
     @property
     def shrunk(self) -> float:
@@ -146,18 +138,14 @@ class Support:
         return self.corrected * self.n / (self.n + 1) if self.n else 0.0
 
 
-def response_of(
-    de: pd.DataFrame, settings: DESettings, ignore: Iterable[str] = ()
-) -> Response:
+def response_of(de: pd.DataFrame, settings: DESettings, ignore: Iterable[str] = ()) -> Response:
     """The tested genes of one prompt's DE table, by current symbols; `ignore`: genes that are not to count at all."""
     left_out = set(ignore)
     names = np.asarray(current_names(de["gene"]), dtype=object)
     keep = de["pval"].notna().to_numpy() & ~de["gene"].isin(left_out).to_numpy()
     tested = de[keep]
     held = names[(de["in_model"] & ~de["gene"].isin(left_out)).to_numpy(bool)]
-    level = np.maximum(
-        tested["mean_perturbed"].to_numpy(float), tested["mean_control"].to_numpy(float)
-    )
+    level = np.maximum(tested["mean_perturbed"].to_numpy(float), tested["mean_control"].to_numpy(float))
     return Response(
         genes=names[keep],
         log2fc=tested["log2fc"].to_numpy(float),
@@ -213,28 +201,20 @@ def matched_p_value(
     at, direction, weight = _expected(response, expected)
     rng = np.random.default_rng(seed)
     total = np.zeros(draws)
-    for gene, sign, share in zip(
-        at, direction, weight / max(weight.sum(), 1e-12), strict=True
-    ):
+    for gene, sign, share in zip(at, direction, weight / max(weight.sum(), 1e-12), strict=True):
         if gene >= 0 and response.bins[gene] >= 0:
             pool = response.pools[response.bins[gene]]
             total += share * _gain(response.hits[rng.choice(pool, draws)] * sign)
     return float((1 + np.sum(total >= observed - 1e-12)) / (1 + draws))
 
 
-def _expected(
-    response: Response, expected: Mapping[str, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _expected(response: Response, expected: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Expected genes that can be judged, in order: index among the tested (-1: not expressed), direction, weight.
 
     Left out: genes outside the model, and genes expected to fall that the control does not express.
     """
     at = np.array(
-        [
-            response.position.get(gene, -1)
-            for gene in expected
-            if gene in response.in_model
-        ],
+        [response.position.get(gene, -1) for gene in expected if gene in response.in_model],
         dtype=int,
     )
     direction = np.array(
@@ -244,9 +224,7 @@ def _expected(
     known = at >= 0
     visible, can_fall = np.zeros(at.size, dtype=bool), np.zeros(at.size, dtype=bool)
     visible[known] = (response.bins[at[known]] >= 0) | (response.hits[at[known]] != 0)
-    can_fall[known] = (response.control[at[known]] >= DETECTION_FLOOR) | (
-        response.hits[at[known]] != 0
-    )
+    can_fall[known] = (response.control[at[known]] >= DETECTION_FLOOR) | (response.hits[at[known]] != 0)
     weight = 1 / np.log2(np.arange(at.size) + 2)
     weight = np.where(visible, weight, ABSENT_WEIGHT * weight)
     judged = (direction > 0) | can_fall

@@ -82,9 +82,7 @@ class Judge:
         self.response = response
         self.evidence = evidence
         limits = evidence.enrichment
-        self.sets: SetMatrix = set_matrix(
-            evidence.libraries, response.genes, limits.min_size, limits.max_size
-        )
+        self.sets: SetMatrix = set_matrix(evidence.libraries, response.genes, limits.min_size, limits.max_size)
         self.set_calls: SetEvidence = set_evidence(response, self.sets, limits.padj)
         self.network: Network = (
             from_sets(self.sets, evidence.regulons)
@@ -95,35 +93,19 @@ class Judge:
             self.network, response, evidence.grounding.permutations, evidence.seed
         )
 
-    def components(
-        self, question: Expectation, others: Sequence[Expectation]
-    ) -> dict[str, Component]:
+    def components(self, question: Expectation, others: Sequence[Expectation]) -> dict[str, Component]:
         """Target activation, pathway coherence and network coherence, as asked."""
         draws, seed = self.evidence.grounding.permutations, self.evidence.seed
-        specific = specificity(
-            self.response, self.sets, self.set_calls, question, others
-        )
+        specific = specificity(self.response, self.sets, self.set_calls, question, others)
         return {
-            "pathway_coherence": pathway_coherence(
-                self.sets, self.set_calls, question, specific, draws, seed
-            ),
-            "target_activation": target_activation(
-                self.response, question, self.factors, specific, draws, seed
-            ),
-            "network_coherence": network_coherence(
-                self.response, self.network, self.coherence, question, specific
-            ),
+            "pathway_coherence": pathway_coherence(self.sets, self.set_calls, question, specific, draws, seed),
+            "target_activation": target_activation(self.response, question, self.factors, specific, draws, seed),
+            "network_coherence": network_coherence(self.response, self.network, self.coherence, question, specific),
         }
 
-    def others(
-        self, question: Expectation, asked: Expectation | None = None
-    ) -> list[Expectation]:
+    def others(self, question: Expectation, asked: Expectation | None = None) -> list[Expectation]:
         """The known perturbations (and `asked`, which may be unknown) that might explain this response instead."""
-        found = [
-            other
-            for other in self._rivals
-            if other.name.lower() != question.name.lower()
-        ]
+        found = [other for other in self._rivals if other.name.lower() != question.name.lower()]
         if asked is not None and asked.name not in {other.name for other in found}:
             found += rivals(self.response, [asked])
         return found
@@ -162,45 +144,29 @@ def composite(
     total = sum(weights.values())
     offered = {**weights, MEASURED: measured_weight}
     used = {
-        name: weight
-        for name, weight in offered.items()
-        if name in components and components[name].evaluated and weight
+        name: weight for name, weight in offered.items() if name in components and components[name].evaluated and weight
     }
     enough = sum(used.values()) >= MIN_WEIGHT * total - 1e-9
-    used = {
-        name: part * (trust if name in KNOWLEDGE else 1.0)
-        for name, part in used.items()
-    }
+    used = {name: part * (trust if name in KNOWLEDGE else 1.0) for name, part in used.items()}
     weight = sum(used.values())
     if total <= 0 or not enough or weight <= 0:
         share = 0 if total <= 0 else 100 * weight / total
         note = f"only {share:.0f} % of the weight could be evaluated; a composite needs {100 * MIN_WEIGHT:.0f} %"
         return Composite(
             None,
-            {name: round(part / weight, 6) for name, part in used.items()}
-            if weight
-            else {},
+            {name: round(part / weight, 6) for name, part in used.items()} if weight else {},
             (note,),
         )
-    value = (
-        sum(part * float(components[name].score or 0) for name, part in used.items())
-        / weight
-    )
+    value = sum(part * float(components[name].score or 0) for name, part in used.items()) / weight
     notes = []
-    agreement = (
-        components["target_activation"].details.get("agreement", 0)
-        if "target_activation" in used
-        else 0
-    )
+    agreement = components["target_activation"].details.get("agreement", 0) if "target_activation" in used else 0
     if agreement < 0:
         penalty = trust * min(CONTRADICTED * -float(agreement), CONTRADICTED)
         value -= penalty
         notes.append(f"expected targets move the wrong way: {penalty:.2f} points less")
     if fallback:
         value -= FALLBACK
-        notes.append(
-            f"no control cells could be paired, the query cells stand in: {FALLBACK} points less"
-        )
+        notes.append(f"no control cells could be paired, the query cells stand in: {FALLBACK} points less")
     value = min(max(value, 1.0), 10.0)
     return Composite(
         round(value, 4),

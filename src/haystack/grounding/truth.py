@@ -73,9 +73,7 @@ def validate_prediction(
     own = predicted[(predicted.obs["prompt_id"] == prompt_id).to_numpy()]
     shown = read_cells(cells)
     shown = shown[(shown.obs["prompt_id"] == prompt_id).to_numpy()]
-    prompt, prompt_control = (
-        _role(shown, role) for role in (CellRole.PROMPT, CellRole.CONTROL_PROMPT)
-    )
+    prompt, prompt_control = (_role(shown, role) for role in (CellRole.PROMPT, CellRole.CONTROL_PROMPT))
     paired = prompt.n_obs >= 2 and prompt_control.n_obs >= 2
     result = validate_cells(
         _role(own, PredictionRole.PERTURBED),
@@ -145,6 +143,4 @@ def _aligned(cells: ad.AnnData, genes: list[str]) -> ad.AnnData:
     from haystack.inference.cells import align
 
     counts, _ = align(cells, genes)
-    return ad.AnnData(
-        counts, obs=pd.DataFrame(index=cells.obs_names), var=pd.DataFrame(index=genes)
-    )
+    return ad.AnnData(counts, obs=pd.DataFrame(index=cells.obs_names), var=pd.DataFrame(index=genes))

@@ -61,9 +61,7 @@ def validate_cells(
     the labels of the predicted cells and their control.
     """
     settings = de or DESettings()
-    _same_genes(
-        predicted, observed, control, predicted_control, reference, reference_control
-    )
+    _same_genes(predicted, observed, control, predicted_control, reference, reference_control)
     rng = np.random.default_rng(seed)
     truth = _change(observed, control, settings)
     notes = _notes(predicted, observed, control, predicted_control, settings)
@@ -72,14 +70,10 @@ def validate_cells(
     for name, base in ((AGAINST_REAL, control), (AGAINST_GENERATED, predicted_control)):
         if base is None:
             continue
-        rows = {
-            "prediction": _compare(_change(predicted, base, settings), truth, settings)
-        }
+        rows = {"prediction": _compare(_change(predicted, base, settings), truth, settings)}
         rows |= _baselines(truth, control, reference, reference_control, settings)
         rows["split-half ceiling"] = shared
-        rows["permuted labels"] = _compare(
-            _permuted(predicted, base, settings, rng), truth, settings
-        )
+        rows["permuted labels"] = _compare(_permuted(predicted, base, settings, rng), truth, settings)
         conventions[name] = rows
     return {
         "conventions": conventions,
@@ -101,9 +95,7 @@ def log_mean(cells: ad.AnnData) -> np.ndarray:
     values = sparse.csr_matrix(cells.X, dtype=np.float64)
     totals = np.asarray(values.sum(axis=1)).ravel()
     factor = np.divide(1e4, totals, out=np.zeros_like(totals), where=totals > 0)
-    return np.asarray(
-        sparse.csr_matrix(sparse.diags(factor) @ values).log1p().mean(axis=0)
-    ).ravel()
+    return np.asarray(sparse.csr_matrix(sparse.diags(factor) @ values).log1p().mean(axis=0)).ravel()
 
 
 def _change(first: ad.AnnData, second: ad.AnnData, settings: DESettings) -> Change:
@@ -114,18 +106,13 @@ def _change(first: ad.AnnData, second: ad.AnnData, settings: DESettings) -> Chan
     )
 
 
-def _compare(
-    made: Change, truth: Change, settings: DESettings
-) -> dict[str, float | None]:
+def _compare(made: Change, truth: Change, settings: DESettings) -> dict[str, float | None]:
     found: dict[str, float | None] = {
         "pearson_delta": pearson_delta(made.effect, truth.effect),
         "mae_delta": mae_delta(made.effect, truth.effect),
     }
     found |= de_metrics(made.table, truth.table, settings.padj)
-    return {
-        name: None if value is None else round(value, 6)
-        for name, value in found.items()
-    }
+    return {name: None if value is None else round(value, 6) for name, value in found.items()}
 
 
 def _baselines(
@@ -136,21 +123,11 @@ def _baselines(
     settings: DESettings,
 ) -> dict[str, dict[str, float | None]]:
     """No change always; prompt_mean and additive where reference cells are given."""
-    still = truth.table.assign(
-        log2fc=0.0, padj=np.where(truth.table["padj"].notna(), 1.0, np.nan)
-    )
-    rows = {
-        "no_change": _compare(
-            Change(np.zeros(truth.effect.size), still), truth, settings
-        )
-    }
+    still = truth.table.assign(log2fc=0.0, padj=np.where(truth.table["padj"].notna(), 1.0, np.nan))
+    rows = {"no_change": _compare(Change(np.zeros(truth.effect.size), still), truth, settings)}
     if reference is not None and reference_control is not None:
-        rows["prompt_mean"] = _compare(
-            _change(reference, control, settings), truth, settings
-        )
-        rows["additive"] = _compare(
-            _change(reference, reference_control, settings), truth, settings
-        )
+        rows["prompt_mean"] = _compare(_change(reference, control, settings), truth, settings)
+        rows["additive"] = _compare(_change(reference, reference_control, settings), truth, settings)
     return rows
 
 
@@ -181,9 +158,7 @@ def _permuted(
     return _change(both[order[: first.n_obs]], both[order[first.n_obs :]], settings)
 
 
-def _halves(
-    cells: ad.AnnData, rng: np.random.Generator
-) -> tuple[ad.AnnData, ad.AnnData]:
+def _halves(cells: ad.AnnData, rng: np.random.Generator) -> tuple[ad.AnnData, ad.AnnData]:
     order = rng.permutation(cells.n_obs)
     middle = cells.n_obs // 2
     return cells[order[:middle]], cells[order[middle:]]
@@ -192,9 +167,7 @@ def _halves(
 def _same_genes(*cells: ad.AnnData | None) -> None:
     given = [item for item in cells if item is not None]
     if any(list(item.var_names) != list(given[0].var_names) for item in given):
-        raise GroundingError(
-            "the cells name different genes; align their var_names first"
-        )
+        raise GroundingError("the cells name different genes; align their var_names first")
     if min(item.n_obs for item in given) < 2:
         raise GroundingError("every group needs at least 2 cells")
 
@@ -207,19 +180,11 @@ def _notes(
     settings: DESettings,
 ) -> list[str]:
     notes = []
-    if predicted_control is not None and set(predicted_control.obs_names) & set(
-        control.obs_names
-    ):
-        notes.append(
-            "predicted and measured control cells share names: if they are the same, figures are too good"
-        )
+    if predicted_control is not None and set(predicted_control.obs_names) & set(control.obs_names):
+        notes.append("predicted and measured control cells share names: if they are the same, figures are too good")
     if set(predicted.obs_names) & set(observed.obs_names):
-        notes.append(
-            "predicted and observed cells share names: if they are the same cells, this is no prediction"
-        )
+        notes.append("predicted and observed cells share names: if they are the same cells, this is no prediction")
     smallest = min(observed.n_obs, control.n_obs)
     if smallest // 2 < settings.min_cells:
-        notes.append(
-            f"half of {smallest} cells is below de.min_cells ({settings.min_cells}): the ceiling has no DE"
-        )
+        notes.append(f"half of {smallest} cells is below de.min_cells ({settings.min_cells}): the ceiling has no DE")
     return notes

@@ -13,7 +13,7 @@ from haystack.config import DESettings, GroundingSettings
 from haystack.contracts import CellSet, Component, Prompt
 from haystack.grounding.de import Groups, differential_expression
 from haystack.grounding.ground import ground_cells
-from haystack.grounding.measured import AtlasEvidence, Measured, atlas_evidence, measured_support, shows
+from haystack.grounding.measured import AtlasEvidence, Measured, _null, atlas_evidence, measured_support, shows
 from haystack.grounding.response import Response, response_of
 from haystack.grounding.score import Evidence, composite
 
@@ -101,13 +101,13 @@ def test_agreement_with_measured_cells(made: SimpleNamespace, evidence: Evidence
     assert list(atlas.shown) == ["p1"]
     assert atlas.shown["p1"].reliability > 0.6
     same, opposite, nothing = (
-        measured_support(atlas, "p2", response(made, *change), 100, 0) for change in ((3, 0.3), (0.3, 3), (1, 1))
+        measured_support(atlas, "p2", response(made, *change)) for change in ((3, 0.3), (0.3, 3), (1, 1))
     )
     assert same.score > 7
     assert same.p_value < 0.05
     assert opposite.score == 1
     assert nothing.score < 2
-    assert measured_support(atlas, "p1", response(made, 3, 0.3), 100, 0).score > 7
+    assert measured_support(atlas, "p1", response(made, 3, 0.3)).score > 7
 
 
 def test_noise_that_a_model_repeats_earns_nothing(made: SimpleNamespace, evidence: Evidence) -> None:
@@ -116,7 +116,7 @@ def test_noise_that_a_model_repeats_earns_nothing(made: SimpleNamespace, evidenc
     atlas = atlas_evidence(cells, [prompt("p1", "stuff")], query, evidence)
     mine = cells.obs["role"] == "prompt"
     copied = Groups(cells.X[mine.to_numpy()], cells.X[~mine.to_numpy()], made.genes, DESettings()).table()
-    found = measured_support(atlas, "p1", response_of(copied, DESettings()), 100, 0)
+    found = measured_support(atlas, "p1", response_of(copied, DESettings()))
     assert found.value < 0.5
     assert found.details["reliability"] < 0.3
     assert found.score < 5
@@ -128,7 +128,7 @@ def test_not_measured_is_a_reason(made: SimpleNamespace, evidence: Evidence) -> 
     assert atlas_evidence(cells, [prompt("p1", "other")], query, evidence) is None
     few = cells[[*range(5), *range(60, 120)]]
     assert atlas_evidence(few, [prompt("p1", "stuff")], query, evidence) is None
-    assert "no prompt cells" in measured_support(None, "p1", response(made, 3, 0.3), 100, 0).reason
+    assert "no prompt cells" in measured_support(None, "p1", response(made, 3, 0.3)).reason
 
 
 def test_textbook_that_measured_cells_contradict_is_not_trusted(made: SimpleNamespace, evidence: Evidence) -> None:
@@ -175,3 +175,17 @@ def test_pooled_is_the_mean() -> None:
     atlas = AtlasEvidence({"a": Measured(["X"], np.array([1.0]), 1), "b": Measured(["X"], np.array([3.0]), 1)}, 1.0)
     assert atlas.pooled().at(["X", "Y"]).tolist() == [2.0, 0.0]
     assert pd.Series(atlas.pooled().at([])).empty
+
+
+def test_the_null_is_that_of_exchanged_genes() -> None:
+    rng = np.random.default_rng(0)
+    made, truth, bins = rng.normal(1, 1, 300), rng.normal(1, 2, 300), rng.integers(-1, 4, 300)
+    mean, spread = _null(made, truth, bins)
+    draws = []
+    for _ in range(3000):
+        mixed = made.copy()
+        for index in np.unique(bins):
+            mixed[bins == index] = rng.permutation(made[bins == index])
+        draws.append(mixed @ truth)
+    assert mean == pytest.approx(np.mean(draws), abs=3 * spread / np.sqrt(3000))
+    assert spread == pytest.approx(np.std(draws), rel=0.05)

@@ -22,10 +22,7 @@ def profile(pipeline) -> dict:
 
 
 def test_a_dry_run_plans_every_stage(pipeline):
-    command = [
-        part if part != "profiles/local" else "profiles/slurm"
-        for part in pipeline.command("-n")
-    ]
+    command = [part if part != "profiles/local" else "profiles/slurm" for part in pipeline.command("-n")]
     assert "profiles/slurm" in command
     pipeline.command = lambda *arguments: command
     output = pipeline.run()
@@ -63,9 +60,7 @@ def sbatch(profile: dict, rule: str) -> str:
         "account": "",
         "partition": partition,
     }
-    return submit_string.get_submit_command(
-        job, {**params, "workdir": "."}
-    ) + set_gres_string(job)
+    return submit_string.get_submit_command(job, {**params, "workdir": "."}) + set_gres_string(job)
 
 
 @pytest.mark.parametrize("rule", ["stack_inference", "train_model"])

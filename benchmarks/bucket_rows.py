@@ -100,8 +100,6 @@ def main() -> None:
             for key in [key for key in server.objects["atlases"] if key.startswith(name)]:
                 del server.objects["atlases"][key]
     source.unlink()
-    sys.stdout.flush()
-    os._exit(0)  # gcsfs stumbles over its own sessions when Python ends
 
 
 def _lines(

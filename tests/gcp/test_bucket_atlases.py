@@ -212,3 +212,18 @@ def test_the_command_says_what_belongs_in_the_entry(h5ad, tmp_path, capsys):
     assert f"path: {target}, counts_layer: X" in capsys.readouterr().out
     assert main(["atlas", "to-zarr", str(tmp_path / "none.h5ad"), str(tmp_path / "b.zarr")]) == 1
     assert "no such file" in capsys.readouterr().err
+
+
+def test_a_process_that_read_a_bucket_ends_quietly(h5ad, bucket):
+    import subprocess
+    import sys
+
+    write_zarr(h5ad, "gs://atlases/copy.zarr")
+    code = (
+        "from haystack.atlas import read_rows; from haystack.config import AtlasEntry; "
+        "e = AtlasEntry.model_validate({'path': 'gs://atlases/copy.zarr', 'obs': {'cell_type': 'cell_type'}}); "
+        "print(read_rows(e, [3, 4]).shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str((2, N_GENES))
+    assert done.stderr == ""

@@ -13,7 +13,7 @@ import numpy as np
 
 from haystack.atlas.counts import check_counts
 from haystack.atlas.matrix import Matrix, find_matrix, read_stored_rows
-from haystack.atlas.store import open_atlas, remote_options
+from haystack.atlas.store import close_at_exit, open_atlas, remote_options
 from haystack.config import AtlasEntry, ObsColumns
 from haystack.errors import AtlasError, HaystackError
 
@@ -97,7 +97,9 @@ def _remote_group(target: str) -> Any:
     file_system, path = fsspec.core.url_to_fs(target, **remote_options(target))
     if file_system.exists(f"{path.rstrip('/')}/zarr.json"):
         raise AtlasError(f"{target}: exists already. Remove it, or choose another name")
-    return zarr.open_group(target, mode="w", zarr_format=3, storage_options=remote_options(target))
+    group = zarr.open_group(target, mode="w", zarr_format=3, storage_options=remote_options(target))
+    close_at_exit(target)
+    return group
 
 
 def _write(store: Store, matrix: Matrix, group: Any, target: str) -> Converted:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +136,40 @@ def _open_remote(path: str) -> tuple[Any, bool]:
 
             # a few hundred cells are a few hundred small requests: ten at a time leave the network idle
             zarr.config.set({"async.concurrency": REQUESTS})
-            return zarr.open_group(path, mode="r", storage_options=options), True
+            group = zarr.open_group(path, mode="r", storage_options=options)
+            close_at_exit(path)
+            return group, True
         import h5py
 
         blocks = {"block_size": BLOCK, "cache_type": "blockcache", "cache_options": {"maxblocks": 256}}
         return h5py.File(fsspec.open(path, "rb", **options, **blocks).open(), "r"), False
     except ImportError as error:  # gcsfs brings fsspec and its http client with it
         raise MissingExtraError("gcp", f"Reading {path}") from error
+
+
+@cache
+def _close_once() -> None:
+    import atexit
+
+    def close() -> None:
+        import gcsfs
+        from zarr.core.sync import sync
+
+        for system in list(gcsfs.GCSFileSystem._cache.values()):
+            session = getattr(system, "_session", None)
+            if system.asynchronous and session is not None and not session.closed:
+                sync(session.close())
+
+    atexit.register(close)
+
+
+def close_at_exit(path: str) -> None:
+    """Close connections to Cloud Storage when Python ends, in zarr's event loop, to which they belong.
+
+    gcsfs tries it in another one, and prints a traceback as the last word of a job that went well.
+    """
+    if path.startswith("gs://"):
+        _close_once()
 
 
 def remote_options(path: str) -> dict[str, Any]:

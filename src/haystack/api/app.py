@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from haystack.api.links import Links
 from haystack.api.routes import file_routes, health_routes, metadata_routes, run_routes
 from haystack.api.status import StatusDesk
 from haystack.errors import ConfigError
+from haystack.runs.errors import StoreError
 from haystack.runs.service import RunService, open_service
 from haystack.runs.settings import ServiceSettings
 
@@ -63,8 +64,8 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # The proxy's keys, so that the first to come do not wait for them; beside, so that nobody waits if that fails.
-        threading.Thread(target=identity.prepare, name="haystack-keys", daemon=True).start()
+        # Keys of the proxy and a connection, so that the first to come do not wait for them.
+        threading.Thread(target=_warm, args=(identity, runs), name="haystack-warm", daemon=True).start()
         if service is None:
             runs.start()
         try:
@@ -103,6 +104,12 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
         )
     _describe_sign_in(app, needed=not settings.debug)
     return app
+
+
+def _warm(identity: Identity, runs: RunService) -> None:
+    identity.prepare()
+    with suppress(StoreError):  # whoever asks is told
+        runs.store.look([""])
 
 
 def open_identity(settings: ServiceSettings) -> Identity:

@@ -28,6 +28,8 @@ from haystack.runs.settings import ServiceSettings
 
 SECRET_VARIABLES = ("HAYSTACK_DATABASE_URL", "HAYSTACK_MAIL__", "HAYSTACK_SIGNING_SECRET", "HAYSTACK_TOKEN")
 """beginnings of environment variables that no pipeline needs to see"""
+MARK = "HAYSTACK_RUN_FOLDER"
+"""variable that every process of a run carries"""
 ERROR_HEAD = re.compile(r"(?P<kind>\w+(Error|Exception))( in file .*, line \d+)?:\s*(?P<rest>.*)$")
 """how Snakemake begins to tell of an error"""
 
@@ -67,11 +69,13 @@ class LocalBackend:
         with self._lock(folder, tries=50) as lock:
             if lock is None or (folder / EXIT).exists() or (folder / CANCELLED).exists():
                 return name
+            # Jobs of an earlier start may have outlived its Snakemake; beside them the run must not go on.
+            self._end(folder, kill=True)
             try:
                 self._children[run.run_id] = subprocess.Popen(
                     [sys.executable, "-m", "haystack.runs.runner", str(folder), str(lock)],
                     cwd=folder,
-                    env=_environment(),
+                    env={**_environment(), MARK: str(folder)},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -117,8 +121,7 @@ class LocalBackend:
         asked = (folder / CANCELLED).exists()
         if not asked:
             write_text(folder / CANCELLED, "")
-        leader = _process(folder)
-        left = end_session(leader, kill=asked) if leader else 0
+        left = self._end(folder, kill=asked)
         self._reap(run.run_id)
         return left == 0 and not self._is_locked(folder)
 
@@ -143,6 +146,11 @@ class LocalBackend:
             return False
         with self._lock(folder) as lock:
             return lock is None
+
+    def _end(self, folder: Path, *, kill: bool) -> int:
+        """Signal what is left of a run; how many processes that was."""
+        leader = _process(folder)
+        return end_session(leader, f"{MARK}={folder}", kill=kill) if leader else 0
 
     def _reap(self, run_id: str) -> None:
         child = self._children.get(run_id)
@@ -201,7 +209,7 @@ def _environment() -> dict[str, str]:
 
 def _node(work_dir: Path) -> str:
     """Name of the folder in which the runs live; it stays with the folder."""
-    work_dir.mkdir(parents=True, exist_ok=True)
+    work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = work_dir / "node"
     new = work_dir / f".node.{os.getpid()}"
     new.write_text(uuid.uuid4().hex, encoding="utf-8")

@@ -78,6 +78,24 @@ def test_waiting_looks_after_the_run(folder, capsys, monkeypatch):
     assert "no such cells" in capsys.readouterr().out
 
 
+def test_cancelling_in_the_store_ends_what_a_killed_service_left(folder, capsys, monkeypatch):
+    from haystack.runs.backends.folders import Folders
+    from haystack.runs.processes import Identity
+    from haystack.runs.service import open_service
+
+    monkeypatch.setattr(Folders, "command", lambda self, *words: [sys.executable, str(stub.HERE), *words])
+    stub.behave(folder, **{"*": {"hang": True}})
+    run_id = call(capsys, "submit", QUESTION, "--json")["run_id"]
+    service = open_service(load_service_settings())
+    service.start()
+    wait_for(lambda: (folder / "started.log").exists(), 20)
+    service.close()
+    left = json.loads((folder / "service" / "runs" / run_id / "process.json").read_text())
+    assert Identity.read(left).is_alive
+    call(capsys, "cancel", run_id)
+    assert not Identity.read(left).is_alive
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

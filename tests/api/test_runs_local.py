@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from haystack.runs.backends.folders import RUN_RULES
+from haystack.runs.backends.local import MARK
 from haystack.runs.errors import RequestError, RunNotFoundError, RunStateError, SubmissionError
 from haystack.runs.models import Phase, RunRecord, RunRequest, RunStatus, ScoreRecord, new_run_id, utc_now
 from haystack.runs.processes import Identity, end_session, session_members
@@ -62,7 +63,7 @@ def open_service(settings, tmp_path):
     for service in opened:
         service.close()
     for process in (tmp_path / "service" / "runs").glob("*/process.json"):
-        end_session(Identity.read(json.loads(process.read_text())), kill=True)
+        end_session(Identity.read(json.loads(process.read_text())), f"{MARK}={process.parent}", kill=True)
 
 
 @pytest.fixture
@@ -237,8 +238,9 @@ def test_a_run_that_ended_while_no_service_was_there_is_completed(open_service, 
 
 
 def processes_of(service, run) -> list[int]:
-    data = json.loads((service.backend.folders.run(run.run_id) / "process.json").read_text())
-    return session_members(Identity.read(data))
+    folder = service.backend.folders.run(run.run_id)
+    data = json.loads((folder / "process.json").read_text())
+    return session_members(Identity.read(data), f"{MARK}={folder}")
 
 
 def kill_all(service, run) -> None:
@@ -294,6 +296,33 @@ def test_cancelling_ends_every_process_of_a_run(service, pipeline):
     wait_for(lambda: service.store.get(run.run_id).stopped_at)
     assert processes_of(service, run) == []
     assert service.store.get(run.run_id).status is RunStatus.CANCELLED
+
+
+def test_jobs_that_outlived_their_snakemake_are_ended_before_a_run_goes_on(service, pipeline):
+    stub.behave(pipeline, **{"*": {"stubborn": True, "hang": True}})
+    run = ask(service)
+    folder = service.backend.folders.run(run.run_id)
+    child = int(wait_for(lambda: (folder / "child.pid").exists() and (folder / "child.pid").read_text()))
+    wait_for(lambda: starts(pipeline))
+    stub.behave(pipeline)
+    for pid in processes_of(service, run):
+        if pid != child:
+            os.kill(pid, signal.SIGKILL)
+    assert ended(service, run.run_id).attempts == 2
+    assert Identity.of(child) is None
+
+
+def test_a_number_that_was_given_anew_is_left_alone():
+    """A session is known by its leader's number; after a restart of a container it may be another's."""
+    command = [sys.executable, "-c", "print(1, flush=True); import time; time.sleep(600)"]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True) as other:
+        other.stdout.readline()
+        now = Identity.of(other.pid)
+        before = Identity(now.pid, str(int(now.start_time) - 1), now.boot_id)
+        assert end_session(before, f"{MARK}=/x", kill=True) == 0
+        assert end_session(Identity(now.pid, now.start_time, "another boot"), f"{MARK}=/x", kill=True) == 0
+        assert now.is_alive
+        assert end_session(now, f"{MARK}=/x", kill=True) == 1
 
 
 def test_a_cancelled_run_stays_cancelled_though_its_pipeline_finished(open_service, pipeline):

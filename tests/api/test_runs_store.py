@@ -282,8 +282,8 @@ def open_and_count(settings) -> int:
 
 
 def test_many_processes_may_start_at_once_on_an_empty_database(settings):
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        assert pool.map(open_and_count, [settings] * 4) == [0] * 4
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert pool.map(open_and_count, [settings] * 2) == [0] * 2
 
 
 def test_the_migrated_schema_is_the_one_that_the_code_expects(settings, store):

@@ -179,4 +179,6 @@ class LocalRuns:
         """Stop it."""
         from haystack.runs.views import status_view
 
-        return status_view(self.service.cancel(self.user, checked(run_id)))
+        run = self.service.cancel(self.user, checked(run_id))
+        self.service.clear_up(run_id)
+        return status_view(run)

@@ -162,7 +162,7 @@ def connect(settings: ServiceSettings) -> Engine:
     if kind == "sqlite":
         if url.database in {None, "", ":memory:"}:
             raise ConfigError("HAYSTACK_DATABASE_URL: SQLite needs a file (sqlite:///folder/haystack.sqlite)")
-        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        Path(str(url.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, hide_parameters=True)
         event.listen(engine, "connect", _configure_sqlite)
         return engine

@@ -240,11 +240,14 @@ class Dispatcher:
     def _end(self) -> None:
         """Whatever is left of runs that were cancelled (or given up by another service)."""
         ended = {RunStatus.CANCELLED, RunStatus.FAILED}
-        self._each("end", self.store.select_runs(status=ended, stopped_at=None, **self._ours()), self._end_one)
+        self._each("end", self.store.select_runs(status=ended, stopped_at=None, **self._ours()), self.clear_up)
 
-    def _end_one(self, run: RunRecord) -> None:
-        if self.backend.cancel(run):
+    def clear_up(self, run: RunRecord) -> bool:
+        """End what is left of an ended run; true once nothing is."""
+        gone = self.backend.cancel(run)
+        if gone:
             self.store.change(run.run_id, lambda _: {"stopped_at": utc_now()})
+        return gone
 
     def _give_up(self) -> None:
         """Runs of a service that has been silent for long. Its folder is not ours, so they cannot be resumed here."""

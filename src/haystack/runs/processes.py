@@ -41,16 +41,14 @@ class Identity:
         return Identity.of(self.pid) == self
 
 
-def end_session(leader: Identity, *, kill: bool) -> int:
+def end_session(leader: Identity, mark: str, *, kill: bool) -> int:
     """Signal every process of the session that `leader` leads or led; how many there were.
 
     A session outlives its leader, and children cannot leave it by changing their process group. SIGTERM asks; with
-    `kill` SIGKILL ends. The numbers are safe: while a session has members, its leader's number is not given again; and
-    nothing is signalled after a reboot.
+    `kill` SIGKILL ends. Nobody else is met: nothing is signalled after a reboot, nor where the leader's number was
+    given anew; and of a leader that is gone only those are taken who carry `mark` (`NAME=value`) in their environment.
     """
-    if leader.boot_id != _boot_id():
-        return 0
-    members = session_members(leader)
+    members = session_members(leader, mark)
     for pid in members:
         try:
             os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
@@ -59,17 +57,28 @@ def end_session(leader: Identity, *, kill: bool) -> int:
     return len(members)
 
 
-def session_members(leader: Identity) -> list[int]:
-    """Processes of a session, zombies left out."""
+def session_members(leader: Identity, mark: str) -> list[int]:
+    """Processes of a session as `end_session` takes them, zombies left out."""
+    now = Identity.of(leader.pid)
+    if leader.boot_id != _boot_id() or now not in {leader, None}:
+        return []
     if not PROC.is_dir():
-        return [leader.pid] if leader.is_alive else []
+        return [leader.pid] if now else []
     found = []
     for folder in PROC.iterdir():
         fields = _stat(int(folder.name)) if folder.name.isdigit() else None
         # session, state, start time: fields 6, 3 and 22 of proc(5), of which the first two are cut off
-        if fields and fields[3] == str(leader.pid) and fields[0] not in "ZX" and int(fields[19]) >= _floor(leader):
+        ours = fields and fields[3] == str(leader.pid) and fields[0] not in "ZX" and int(fields[19]) >= _floor(leader)
+        if ours and (now is not None or _carries(folder, mark)):
             found.append(int(folder.name))
     return found
+
+
+def _carries(folder: Path, mark: str) -> bool:
+    try:
+        return mark.encode() in (folder / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False  # gone, or somebody else's
 
 
 def _floor(leader: Identity) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -152,6 +153,15 @@ class RunService:
         # Processes are ended by whoever looks after the run: it also knows those that are just starting.
         self._dispatcher.wake()
         return run
+
+    def clear_up(self, run_id: str, seconds: float = 10) -> None:
+        """End what is left of an ended run here and now, unless another process looks after runs and will do so."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with self._dispatcher.alone() as works:
+                if not works or self._dispatcher.clear_up(self.store.get(run_id)):
+                    return
+            time.sleep(0.2)
 
     def ready(self) -> None:
         """Return when the database answers; StoreError else."""

@@ -210,6 +210,35 @@ def test_a_wrong_project_is_named(settings):
         CoordinatorClient(wrong).submit("r1", QUESTION)
 
 
+@pytest.mark.parametrize("absent", ["orchestrator", "inference"])
+def test_an_image_that_does_not_exist_is_said_at_once(settings, batch_service, monkeypatch, absent):
+    import requests
+    from rest_service import RestService
+
+    from haystack.gcp import checks
+
+    names = {
+        n: f"us-central1-docker.pkg.dev/test-project/haystack/haystack-{n}:1" for n in ("orchestrator", "inference")
+    }
+    changes = {f"{n}_image": image for n, image in names.items()} | {"batch_endpoint": None}
+    client = CoordinatorClient(settings.model_copy(update=changes), batch=batch_service.client())
+    with RestService().serving() as service:
+
+        class Session:
+            def head(self, address, **options):
+                return requests.head(address.replace("https://", f"{service.address}/"), **options)
+
+        monkeypatch.setattr(checks, "_session", Session)
+        service.images.update(image for n, image in names.items() if n != absent)
+        with pytest.raises(
+            ImageError, match=rf"haystack-{absent}:1 does not exist.*HAYSTACK_GCP_{absent.upper()}_IMAGE"
+        ):
+            client.submit("r1", QUESTION)
+        assert not batch_service.jobs
+        service.images.update(names.values())
+        assert client.submit("r1", QUESTION) in batch_service.jobs
+
+
 # -- describe and submit again ---------------------------------------------------------------------------------------
 
 

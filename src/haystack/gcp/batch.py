@@ -8,13 +8,21 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from haystack.errors import HaystackError, MissingExtraError
 from haystack.gcp import storage
-from haystack.gcp.errors import ConflictError, GcpError, MissingObjectError, UnavailableError, explain
+from haystack.gcp.errors import (
+    ConflictError,
+    GcpError,
+    MissingObjectError,
+    NotPermittedError,
+    UnavailableError,
+    explain,
+)
 from haystack.gcp.jobs import began, coordinator_job, message_of, plain_time, ran_out_of_time
 from haystack.gcp.names import RUN_LABEL, job_id, label_value
 from haystack.gcp.request import (
@@ -251,6 +259,7 @@ class CoordinatorClient:
                 f"run {request.coordinator}: its coordinator is {job.status.state.name}. Cancel it first "
                 f"(`haystack gcp cancel {request.coordinator}`), or wait until it has ended"
             )
+        self._check_images()
         if job is not None:
             self._delete(name, only_active=False)
         if not again:
@@ -258,6 +267,19 @@ class CoordinatorClient:
                 storage.delete(marker_uri(self.settings, run_id))
         write_request(self.settings, request)
         return self._create(request, described)
+
+    def _check_images(self) -> None:
+        """Both images are there. Batch itself would say it after minutes, in the log of a job that failed.
+
+        Who may not look into the registry may submit all the same. A stand-in for Batch (http://) has no registry.
+        """
+        from haystack.gcp.checks import check_image
+
+        if (self.settings.batch_endpoint or "").startswith("http://"):
+            return
+        for name in ("orchestrator_image", "inference_image"):
+            with suppress(NotPermittedError):
+                check_image(getattr(self.settings, name), name)
 
     def _create(self, request: CoordinatorRequest, job: batch_v1.Job) -> str:
         from google.cloud import batch_v1

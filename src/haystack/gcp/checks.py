@@ -101,8 +101,8 @@ def check_batch(project: str, region: str) -> None:
         next(iter(batch_v1.BatchServiceClient().list_jobs(request, timeout=TIMEOUT)), None)
 
 
-def check_image(image: str) -> None:
-    """The image is in its registry. Those of other registries than Google's are left to Batch."""
+def check_image(image: str, setting: str = "inference_image") -> None:
+    """The image that `setting` names is in its registry. Those of other registries than Google's are left to Batch."""
     from haystack.gcp.errors import ImageError, NotPermittedError
 
     found = REGISTRY.fullmatch(image)
@@ -116,8 +116,8 @@ def check_image(image: str) -> None:
     if status == 404:
         raise ImageError(
             f"the image {image} does not exist. Build and push it: `docker/build.sh {repository} --push`, or name one "
-            f"that `gcloud artifacts docker images list {repository} --include-tags` shows, as inference_image in "
-            "config/gcp.yaml (HAYSTACK_GCP_INFERENCE_IMAGE)"
+            f"that `gcloud artifacts docker images list {repository} --include-tags` shows, as {setting} in "
+            f"config/gcp.yaml (HAYSTACK_GCP_{setting.upper()})"
         )
     if status in {401, 403}:
         raise NotPermittedError(

@@ -55,7 +55,7 @@ class AtlasEntry(Section):
 
     path: str
     """h5ad or zarr, a path or a gs:// URI; `{data_dir}` stands for the setting of that name"""
-    preset: Literal["parse_pbmc", "openproblems", "cellxgene", "tabula_sapiens", "tahoe", "kang"] | None = None
+    preset: Literal[tuple(PRESETS)] | None = None  # type: ignore[valid-type]
     """columns, control labels and constants of a public atlas; what the entry says itself wins"""
     url: str | None = Field(default=None, pattern=r"^https?://")
     """where the file can be fetched from (rule download_atlas); null: it is there already"""

@@ -593,6 +593,13 @@ def test_wrong_settings_are_named(variable, value, message):
         load_gcp_settings(environment=given)
 
 
+def test_without_the_extra_the_message_names_it(command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.cloud.batch_v1", None)
+    code, _, err = command("submit", QUESTION)
+    assert code == 1
+    assert "pip install -e '.[gcp]'" in err
+
+
 def test_importing_the_commands_is_light():
     import subprocess
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import importlib.util
 import json
 import time
 import uuid
@@ -96,9 +97,16 @@ class CoordinatorClient:
         made from the settings otherwise, when first needed.
     sleep : callable
         waits for so many seconds between two looks.
+
+    Raises
+    ------
+    MissingExtraError
+        without the extra `gcp`.
     """
 
     def __init__(self, settings: GcpSettings, batch: Any = None, sleep: Callable[[float], None] = time.sleep) -> None:
+        if not _installed():
+            raise MissingExtraError("gcp", "Google Batch")
         self.settings = settings
         self._batch = batch
         self._sleep = sleep
@@ -392,18 +400,17 @@ class CoordinatorClient:
         return self._batch
 
 
-def batch_client(settings: GcpSettings) -> batch_v1.BatchServiceClient:
-    """A client of the Batch API, or of what `batch_endpoint` names.
-
-    Raises
-    ------
-    MissingExtraError
-        without the extra `gcp`.
-    """
+def _installed() -> bool:
     try:
-        from google.cloud import batch_v1
-    except ImportError as error:
-        raise MissingExtraError("gcp", "Google Batch") from error
+        return all(importlib.util.find_spec(f"google.cloud.{name}") for name in ("batch_v1", "storage"))
+    except ModuleNotFoundError:
+        return False
+
+
+def batch_client(settings: GcpSettings) -> batch_v1.BatchServiceClient:
+    """A client of the Batch API, or of what `batch_endpoint` names."""
+    from google.cloud import batch_v1
+
     endpoint = settings.batch_endpoint
     if endpoint is None:
         return batch_v1.BatchServiceClient()

@@ -33,6 +33,12 @@ def serve(settings: ServiceSettings) -> None:
         host, port = listener.getsockname()[:2]
         print(f"HAYSTACK: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=75, lifespan="on"
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=10,  # seconds for downloads that are under way
+            lifespan="on",
         )
         uvicorn.Server(config).run(sockets=[listener])

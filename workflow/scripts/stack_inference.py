@@ -9,10 +9,14 @@ if "snakemake" in globals():
 
     with script_logging(snakemake):
         settings = Settings.model_validate(snakemake.params.settings)
+        model = settings.model
+        if snakemake.resources.get("nvidia_gpu") and model.device == "auto":
+            # A GPU that is paid for and cannot be seen (no driver) is an error, not hours on processors.
+            model = model.model_copy(update={"device": "cuda"})
         run_inference(
             model_dir=Path(snakemake.input.model[0]).parent if snakemake.input.model else None,
             cells=snakemake.input.cells,
             out=snakemake.output.predictions,
-            settings=settings.model,
+            settings=model,
             seed=settings.seed,
         )

@@ -10,8 +10,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from haystack.errors import HaystackError, MissingExtraError
@@ -38,6 +36,7 @@ from haystack.gcp.request import (
     write_request,
 )
 from haystack.gcp.settings import GcpSettings
+from haystack.gcp.states import ENDED, ENDING, STATUS, JobState, Status
 
 if TYPE_CHECKING:
     from google.cloud import batch_v1
@@ -46,44 +45,6 @@ MAX_ATTEMPTS = 12
 """submissions of one coordinator, after which something else must be wrong than time"""
 GONE_WITHIN = 600.0
 """seconds that a deleted job may take to disappear"""
-ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}
-ENDING = {"DELETION_IN_PROGRESS", "CANCELLATION_IN_PROGRESS"}
-
-
-class Status(StrEnum):
-    """Where a coordinator is."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    OUT_OF_TIME = "out_of_time"
-    CANCELLED = "cancelled"
-    ABSENT = "absent"
-
-
-STATUS = {"RUNNING": Status.RUNNING, "SUCCEEDED": Status.SUCCEEDED, "FAILED": Status.FAILED} | dict.fromkeys(
-    [*ENDING, "CANCELLED"], Status.CANCELLED
-)
-"""Batch's state -> ours; every other state is waiting"""
-
-
-@dataclass(frozen=True)
-class JobState:
-    """What Batch says of a run's coordinator."""
-
-    run_id: str
-    status: Status
-    """absent: never submitted, or deleted"""
-    job: str | None = None
-    """full name of the Batch job"""
-    state: str | None = None
-    """Batch's own word: QUEUED, SCHEDULED, RUNNING, SUCCEEDED, FAILED ..."""
-    created: dt.datetime | None = None
-    started: dt.datetime | None = None
-    ended: dt.datetime | None = None
-    message: str = ""
-    """last event in Batch's words, and what it means"""
 
 
 class CoordinatorClient:

@@ -35,14 +35,17 @@ def test_all_files_of_the_design_are_there(finished):
     assert "1 of 1 runs finished" in finished.first_output
 
 
-def test_second_iteration_tries_other_cells(finished):
-    tried = []
-    for iteration in (1, 2):
-        prompts = json.loads(finished.path(f"{RUN}/iter_{iteration}/prompts.json").read_text())["prompts"]
-        sets = {cells["cell_set_id"] for prompt in prompts for cells in prompt["cell_sets"]}
-        assert sets
-        tried.append(sets)
-    assert not tried[0] & tried[1]
+def test_second_iteration_pools_the_best_cells_and_tries_others(finished):
+    first, second = (
+        json.loads(finished.path(f"{RUN}/iter_{iteration}/prompts.json").read_text())["prompts"] for iteration in (1, 2)
+    )
+    tried = {cells["cell_set_id"] for prompt in first for cells in prompt["cell_sets"]}
+    pool = json.loads(finished.path(f"{RUN}/iter_1/grounding.json").read_text())["refinement"]["pool"]
+    assert set(pool) <= tried
+    sets = [{cells["cell_set_id"] for cells in prompt["cell_sets"]} for prompt in second]
+    assert sets[0] == set(pool)
+    assert len(sets) > 1
+    assert not tried & set().union(*sets[1:])
 
 
 def test_nothing_to_do_after_a_run(finished):

@@ -104,8 +104,7 @@ class RemoteRuns:
 
 def _refusal(answer: Any, body: Any) -> str:
     if isinstance(body, dict) and body.get("message"):
-        details = body.get("details")
-        return f"{body['message']}" + (f" {details}" if details else "")
+        return str(body["message"])
     if answer.status_code in {301, 302, 303, 307, 308, 401, 403}:
         return f"answers {answer.status_code}: sign in, and give your token in {TOKEN} or by --header"
     return f"answers {answer.status_code} {answer.reason}, which is no answer of a run service"

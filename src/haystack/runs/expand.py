@@ -148,7 +148,7 @@ def _check_cell_type(label: str) -> None:
 
     if not resolve("cell-type", label):
         raise ConfigError(
-            f"--cell-type '{label}': no such cell type. Try: haystack ontology resolve cell-type '{label}'"
+            f"--cell-type '{label}': no such cell type. Try: haystack resolve cell-type '{label}'"
         )
 
 

@@ -2,8 +2,10 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yte
@@ -143,3 +145,26 @@ def test_missing_settings_are_one_message_through_snakemake(tmp_path):
     assert done.returncode == 1
     assert "no project is set" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("resources", "asked", "given"),
+    [({"nvidia_gpu": "nvidia-l4"}, "auto", "cuda"), ({"nvidia_gpu": "nvidia-l4"}, "cpu", "cpu"), ({}, "auto", "auto")],
+)
+def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch, tmp_path, resources, asked, given):
+    """Without a driver, inference would go on for hours on the processors of a GPU machine."""
+    from haystack import inference
+
+    calls = []
+    monkeypatch.setattr(inference, "run_inference", lambda **options: calls.append(options["settings"].device))
+    snakemake = SimpleNamespace(
+        params=SimpleNamespace(settings={"model": {"device": asked}}),
+        input=SimpleNamespace(model=[], cells="cells.h5ad"),
+        output=SimpleNamespace(predictions="predictions.h5ad"),
+        log=[str(tmp_path / "x.log")],
+        wildcards=SimpleNamespace(),
+        resources=resources,
+        rule="stack_inference",
+    )
+    runpy.run_path(str(REPOSITORY / "workflow/scripts/stack_inference.py"), init_globals={"snakemake": snakemake})
+    assert calls == [given]

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from google.api_core.exceptions import GoogleAPIError
 
+from haystack.errors import ConfigError
 from haystack.gcp import storage
 from haystack.gcp.errors import explain
+from haystack.resources import resource
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +33,28 @@ def stage_files(paths: Iterable[str], prefix: str) -> list[str]:
     """
     copied = []
     for path in dict.fromkeys(paths):
-        if not Path(path).is_file() or Path(path).is_absolute():
+        source = here(path)
+        if source is None:
             continue
         uri = f"{prefix}/{Path(path).as_posix()}"
-        if _stored(uri) != _crc32c(Path(path)):
+        if _stored(uri) != _crc32c(source):
             log.warning("Copying %s to %s", path, uri)
-            storage.upload(path, uri)
+            storage.upload(source, uri)
             copied.append(path)
     return copied
+
+
+def here(path: str) -> Path | None:
+    """The file of this machine that a relative path stands for: in this folder, or among what the package carries."""
+    if Path(path).is_absolute() or "://" in path:
+        return None
+    if Path(path).is_file():
+        return Path(path)
+    try:
+        found = resource(path) if path.startswith("resources/") else None
+    except ConfigError:
+        return None
+    return found if found and found.is_file() else None
 
 
 def _stored(uri: str) -> str | None:

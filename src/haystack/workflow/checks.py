@@ -39,10 +39,10 @@ def check_plan(plan: Plan, keep_going: bool = False) -> None:
 
 def _files(plan: Plan) -> list[str]:
     named = dict.fromkeys(path for run in plan.runs.values() for path in tables(run.settings))
-    problems = [f"{path}: no such file (named in the config)" for path in named if not Path(path).exists()]
+    problems = [f"{path}: no such file (named in the config)" for path in named if not _exists(plan, path)]
     plan.training_atlases()
     model = plan.settings.model
-    absent = [path for path in plan.model_files() if not Path(path).exists()]
+    absent = [path for path in plan.model_files() if not _exists(plan, path)]
     if model.download and plan.settings.offline and absent:
         problems.append(
             f"model.download: {absent[0]} is absent, and `offline: true` forbids fetching {model.download.repository}. "
@@ -85,8 +85,9 @@ def _exists(plan: Plan, path: str, staged: bool = True) -> bool:
     """Whether a file is on this machine; with files in a bucket, there (`staged`: or here, and copied there)."""
     if plan.bucket and not Path(path).is_absolute():
         from haystack.gcp import storage
+        from haystack.gcp.staging import here
 
-        return (staged and Path(path).exists()) or storage.exists(f"{plan.bucket}/{Path(path).as_posix()}")
+        return (staged and here(path) is not None) or storage.exists(f"{plan.bucket}/{Path(path).as_posix()}")
     return Path(path).exists()
 
 

@@ -37,9 +37,11 @@ class Plan:
         """prefix of the default storage that rules' files lie under (gs://bucket/folder); None: this machine's disk"""
         self.grouped: Callable[[], bool] = lambda: False
         """whether jobs of several runs may share a group, and one label with it"""
-        self.settings = with_shipped(load_settings(config))
+        # In a bucket every path has one address, whatever a machine's own disk holds: see stage_files.
+        placed = (lambda settings: settings) if storage else with_shipped
+        self.settings = placed(load_settings(config))
         self.atlases = load_atlases(self.settings)
-        runs = [replace(run, settings=with_shipped(run.settings)) for run in read_runs(config, self.settings)]
+        runs = [replace(run, settings=placed(run.settings)) for run in read_runs(config, self.settings)]
         self.table: dict[str, Run] = {run.run_id: run for run in runs}
         """all runs: what they share (a model's hold-outs, the summary) counts them all"""
         unknown = [run_id for run_id in only if run_id not in self.table]

@@ -30,6 +30,7 @@ STRATEGIES = {
 COMPONENTS = {
     "pathway_coherence": ("Pathways", "do the changed genes form the pathways that the perturbation acts on?"),
     "target_activation": ("Known targets", "do genes known to respond move as they should?"),
+    "measured_support": ("Measured cells", "does it agree with cells that were measured under the perturbation?"),
     "literature_support": ("Literature", "do papers report the changes?"),
     "network_coherence": ("Gene network", "are the changed genes connected with each other?"),
     "marker_gene_expression": ("Marker genes", "do the cells express the markers of their type?"),

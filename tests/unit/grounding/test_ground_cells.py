@@ -12,6 +12,7 @@ import pytest
 
 from haystack.config import EnrichmentSettings, GroundingSettings
 from haystack.contracts import Component, Perturbation, PromptGrounding, to_json
+from haystack.contracts.literature import GeneLiterature, Literature
 from haystack.grounding.curves import confidence, rise, score, whole
 from haystack.grounding.genesets import read_libraries
 from haystack.grounding.ground import ground_cells
@@ -221,3 +222,22 @@ def test_without_a_literature_search_there_is_no_literature_support() -> None:
 def test_seed_decides(strong: tuple, evidence: Evidence, made: SimpleNamespace) -> None:
     query = made.query(dict.fromkeys(made.rise[:14], 1), {"raised": 1})
     assert to_json(ground_cells(query, *strong, evidence)) == to_json(ground_cells(query, *strong, evidence))
+
+
+def test_papers_count_in_the_nulls_too(strong: tuple, evidence: Evidence, made: SimpleNamespace) -> None:
+    genes = [
+        GeneLiterature(gene=gene, asked_because=why, n_papers=2, up=2, direction=1)
+        for names, why in ((made.rise[:12], "expected"), (made.genes[300:306], "background"))
+        for gene in names
+    ]
+    genes += [GeneLiterature(gene=gene, asked_because="background") for gene in made.genes[310:320]]
+    papers = Literature(evaluated=True, perturbation="stuff", genes=genes)
+    query = made.query(dict.fromkeys(made.genes[200:214], 1))
+    told = ground_cells(query, *strong, evidence, literature=papers)
+    untold = ground_cells(query, *strong, evidence)
+    assert told.components["literature_support"].score > 5
+    assert told.composite_value > untold.composite_value + 1
+    assert told.nulls["no_change"] == 1
+    assert told.nulls["permuted_labels"] <= 2
+    blind = ground_cells(made.query({}), *strong, evidence, literature=papers)
+    assert blind.composite_value is None

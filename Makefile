@@ -38,5 +38,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@if ! command -v nvidia-smi >/dev/null 2>&1 && $(BIN)/pip install -q "torch==$(TORCH)+cpu" 2>/dev/null; \
 	    then echo "torch: CPU build"; \
 	    else $(BIN)/pip install -q "torch==$(TORCH)"; fi
-	$(BIN)/pip install -q --constraint constraints.txt --editable ".[stack,api,gcp,dev]"
+	$(BIN)/pip install -q --constraint constraints.txt --editable ".[stack,api,gcp,slurm,dev]"
 	@touch $(STAMP)

@@ -16,6 +16,7 @@ import importlib.util
 import json
 import os
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -63,14 +64,19 @@ def growth(folder: Path, runs: int, empty: bool) -> dict:
     for count in (runs // 2, runs):
         place = prepare(folder / str(count), count, empty)
         start(snakemake("results/index/cell_sets.parquet"), place)
+        before = cpu_seconds()
         seconds, peak = watch(start_command(snakemake()), place)
-        parts.append({"runs": count, "seconds": round(seconds, 1), "coordinator_mib": peak})
+        cpu = cpu_seconds() - before
+        parts.append(
+            {"runs": count, "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1), "coordinator_mib": peak}
+        )
     ratio = parts[1]["seconds"] / parts[0]["seconds"]
     return {
         "stages": "empty" if empty else "additive model, 2 iterations",
         "parts": parts,
         "seconds_per_run": round(parts[1]["seconds"] / runs, 2),
         "ratio": round(ratio, 2),
+        "cpu_ratio": round(parts[1]["cpu_seconds"] / parts[0]["cpu_seconds"], 2),
         "within_limits": ratio <= LIMIT_RATIO and parts[1]["coordinator_mib"] <= LIMIT_MIB,
     }
 
@@ -190,6 +196,12 @@ class Peak(threading.Thread):
             return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
         except OSError:
             return []
+
+
+def cpu_seconds() -> float:
+    """Of all processes started so far and their jobs; other work on the machine changes it little."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def peak_mib(pid: int) -> int:

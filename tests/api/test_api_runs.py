@@ -168,6 +168,11 @@ def test_only_what_was_asked_is_laid_over_the_services_config(live):
     assert live.store.get(run_id).config == {"de": {"log2fc": 0.8}, "seed": 3}
 
 
+def test_a_whole_number_may_be_written_with_a_point(live):
+    with live.client() as client:
+        assert live.store.get(live.submit(client, max_iterations=3.0)).max_iterations == 3
+
+
 def test_what_the_service_does_not_offer_is_refused(live):
     with live.client() as client:
         told = is_error(client.post("/api/v1/runs/", json={"query": QUESTION, "llm": True}), 422, "RequestError")

@@ -122,6 +122,8 @@ def add_handlers(app: FastAPI) -> None:
             message = "there is nothing at this address"
         if error.status_code == 405:
             message = "this address does not answer to that method"
+            allowed = _methods(app, request.scope["path"])
+            error.headers = {"Allow": ", ".join(allowed)} if allowed else error.headers
         return error_response(error.status_code, name, message, run_id=_run_of(request), headers=error.headers)
 
     @app.exception_handler(Exception)
@@ -129,6 +131,17 @@ def add_handlers(app: FastAPI) -> None:
         # Starlette raises it again after this answer, so that the server's log has it.
         told = "an unexpected error; the service's log has it"
         return error_response(500, "InternalError", told, run_id=_run_of(request), headers=PLAIN)
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """What an address answers to, by the OpenAPI document."""
+    paths = app.openapi()["paths"]
+    fits = [path] if path in paths else [known for known in paths if _fits(known, path)]
+    return sorted({method.upper() for known in fits for method in paths[known]})
+
+
+def _fits(template: str, path: str) -> bool:
+    return re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path) is not None
 
 
 def _run_of(request: Request) -> str | None:

@@ -81,7 +81,7 @@ def run_routes(service: RunService, desk: StatusDesk, catalogue: Catalogue, link
 
     @router.get("/validate", include_in_schema=False)
     async def not_a_run() -> None:
-        raise HTTPException(405, headers={"Allow": "POST"})
+        raise HTTPException(405)
 
     @router.get("/{run_id}", summary="How a run is doing", response_model=RunState, responses=UNKNOWN)
     async def status(run_id: RunId, request: Request) -> Response:

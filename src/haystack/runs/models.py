@@ -69,9 +69,14 @@ class RunRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    query: str = Field(min_length=MIN_QUERY, max_length=MAX_QUERY, description="the question, in plain words")
+    query: str = Field(
+        min_length=MIN_QUERY,
+        max_length=MAX_QUERY,
+        description="the question, in plain words; spaces in a row count as one, control characters are refused",
+        json_schema_extra={"pattern": r"^[^\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]*$"},
+    )
     control_strategy: ControlStrategy | None = Field(default=None, description="how the baseline is made")
-    max_iterations: int | None = Field(default=None, strict=True, ge=1, le=10, description="iterations at most")
+    max_iterations: int | None = Field(default=None, ge=1, le=10, description="iterations at most")
     score_threshold: int | None = Field(
         default=None, strict=True, ge=1, le=10, description="score from which the loop stops"
     )
@@ -99,10 +104,18 @@ class RunRequest(BaseModel):
             raise ValueError("the query holds control characters")
         return text
 
+    @field_validator("max_iterations", "score_threshold", "prompts_per_iteration", "seed", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        """A number is a number: neither true nor "3" passes for one."""
+        if isinstance(value, (bool, str)):
+            raise ValueError("should be a number")
+        return value
+
     @field_validator("de", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
-        """Numbers are numbers: neither true nor "0.5" passes for one."""
+        """The same within."""
         for name in ("log2fc", "padj", "min_cells", "pseudocount") if isinstance(value, dict) else ():
             if isinstance(value.get(name), (bool, str)):
                 raise ValueError(f"{name} should be a number")

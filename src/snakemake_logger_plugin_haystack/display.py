@@ -27,8 +27,11 @@ NOISE = (
     "Select jobs to execute",
     "Execute ",
     "DAG of jobs will be updated",
+    "Updating checkpoint dependencies",
     "Using shell:",
     "Rules claiming more threads",
+    "Workflow defines that rule",
+    "Conda environments: ignored",
 )
 """Snakemake's words about its own doing, which tell nothing of a run"""
 BOARD_RUNS = 12

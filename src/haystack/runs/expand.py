@@ -147,9 +147,7 @@ def _check_cell_type(label: str) -> None:
     from haystack.ontology import resolve
 
     if not resolve("cell-type", label):
-        raise ConfigError(
-            f"--cell-type '{label}': no such cell type. Try: haystack resolve cell-type '{label}'"
-        )
+        raise ConfigError(f"--cell-type '{label}': no such cell type. Try: haystack resolve cell-type '{label}'")
 
 
 def _misread(text: str, cell_type: str, perturbation: str) -> str | None:

@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path
 
 import anndata as ad
+import grpc
 import pytest
 from batch_service import PREEMPTED
 from cloud import IMAGE, SECRETS, Coordinator, whole_cloud
@@ -251,3 +252,50 @@ def test_by_name_after_profile_install(cloud, third):
         capture_output=True,
     )
     assert "Nothing to be done" in coordinator.run("--dry-run", profile="gcp")
+
+
+def test_an_image_that_does_not_exist_is_said_before_anything_starts(cloud, third):
+    before = len(cloud.batch.jobs)
+    cloud.rest.images.clear()
+    coordinator = Coordinator(cloud, "no_image", fresh="How would NK cells respond to IL-2?")
+    try:
+        output = coordinator.run(ok=False)
+    finally:
+        cloud.rest.images.add(IMAGE)
+    assert "Traceback" not in output, output
+    assert "Job stats" not in output, output
+    assert f"the image {IMAGE} does not exist" in output
+    assert "docker/build.sh us-central1-docker.pkg.dev/test-project/haystack --push" in output
+    assert len(cloud.batch.jobs) == before
+
+
+def test_a_quota_that_is_used_up_is_one_message_and_fails_that_run(cloud, third):
+    cloud.batch.refuse_next_job(grpc.StatusCode.RESOURCE_EXHAUSTED, "Quota NVIDIA_A100_GPUS exceeded")
+    coordinator = Coordinator(cloud, "no_quota", fresh=QUESTIONS["good"])
+    output = coordinator.run(ok=False)
+    assert "Traceback" not in output, output
+    assert "Submitting stack_inference: quota exceeded" in output
+    row = summary(cloud)["fresh"]
+    assert (row["status"], row["failed_rule"]) == ("failed", "stack_inference")
+    assert "iam-admin/quotas?project=test-project" in row["failure"]
+
+
+def test_runs_that_share_a_job_share_a_label(cloud, third):
+    """A group of several runs carries its coordinator's label: cancelling that finds it."""
+    cloud.batch.holds = [lambda job: True]
+    coordinator = Coordinator(cloud, "grouped", one=QUESTIONS["good"], two=QUESTIONS["bad_one"])
+    coordinator.environment["HAYSTACK_RUN_ID"] = "table_1-1"
+    # what the profile says to uncomment for shared jobs
+    profile = coordinator.folder / "profiles/gcp/config.yaml"
+    text = profile.read_text()
+    for line in ("grouped: 1", "groups: [", "group-components: [", "resources: [", "set-resource-scopes: ["):
+        assert f"# {line}" in text
+        text = text.replace(f"# {line}", line)
+    profile.write_text(text)
+    coordinator.run_until(lambda: bool(cloud.jobs(haystack_run_id="table_1-1")))
+    (record,) = cloud.jobs(haystack_run_id="table_1-1")
+    policy = record.job.allocation_policy.instances[0].policy
+    assert (policy.machine_type, policy.accelerators[0].type_) == ("a2-highgpu-1g", "nvidia-tesla-a100")
+    assert policy.provisioning_model.name == "PREEMPTIBLE"
+    resource = record.job.task_groups[0].task_spec.compute_resource
+    assert (resource.cpu_milli, resource.memory_mib) == (11000, 80000), "one run after the other, not side by side"

@@ -1,5 +1,6 @@
 """Two tiers: a coordinator job on Batch runs Snakemake, which submits the GPU jobs; cancel stops both."""
 
+import json
 import os
 import shutil
 import time
@@ -11,6 +12,8 @@ from dockerfiles import REPOSITORY, image_on_this_machine
 pytestmark = pytest.mark.slow
 
 ORCHESTRATOR = IMAGE.replace("inference", "orchestrator")
+# the demo's own model, staged into the bucket; this machine has no GPU, so the jobs are told not to want one
+MODEL = {"kind": "stack", "name": "demo_tiny", "path": "resources/demo/model", "device": "cpu"}
 QUESTION = "Predict the effect of IFN-gamma on CD14+ monocytes"
 
 
@@ -68,7 +71,7 @@ def alive(process_group):
 def test_cancel_stops_the_coordinator_and_its_gpu_job(cloud, client):
     """The GPU job is held while it runs; then the run is cancelled."""
     cloud.batch.holds = [lambda job: job.labels["haystack-component"] == "inference"]
-    name = client.submit("tiers_1", QUESTION, SETTINGS)
+    name = client.submit("tiers_1", QUESTION, SETTINGS | {"model": MODEL})
     coordinator = cloud.batch.jobs[name]
     wait_for(lambda: cloud.jobs() and cloud.jobs()[0].state == "RUNNING", coordinator)
     (gpu,) = cloud.jobs()
@@ -86,11 +89,14 @@ def test_cancel_stops_the_coordinator_and_its_gpu_job(cloud, client):
 def test_the_same_run_submitted_again_goes_on_to_its_end(cloud, client):
     cloud.batch.holds = []
     index = cloud.jobs("index")
-    name = client.submit("tiers_1", QUESTION, SETTINGS)
+    name = client.submit("tiers_1", QUESTION, SETTINGS | {"model": MODEL})
     coordinator = cloud.batch.jobs[name]
     coordinator.thread.join(200)
     assert coordinator.state == "SUCCEEDED", coordinator.output
     assert client.describe("tiers_1").status == "succeeded"
     assert "results/runs/tiers_1/tiers_1_report.html" in cloud.objects()
     assert cloud.jobs("index") == index, "what the first coordinator made is not made again"
+    assert "resources/demo/model/model.safetensors" in cloud.objects()
+    log = json.loads(cloud.read("results/runs/tiers_1/tiers_1_log.json"))
+    assert log["inputs"]["model model.safetensors"]["path"] == "gs://results/lab/resources/demo/model/model.safetensors"
     assert not any(secret in coordinator.output for secret in SECRETS.values())

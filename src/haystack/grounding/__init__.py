@@ -6,12 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from haystack.grounding.de import differential_expression
-    from haystack.grounding.ground import (
-        enrich_predictions,
-        ground_cells,
-        ground_predictions,
-        load_evidence,
-    )
+    from haystack.grounding.ground import enrich_predictions, ground_cells, ground_predictions, load_evidence
     from haystack.grounding.refine import refine
     from haystack.grounding.truth import validate_prediction
 

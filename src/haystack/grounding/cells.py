@@ -55,15 +55,10 @@ def read_counts(path: Path) -> ad.AnnData:
         column = {name: index for index, name in enumerate(unique)}
         target = np.array([column[name] for name in names])
         fold = sparse.csr_matrix(
-            (np.ones(len(names)), (np.arange(len(names)), target)),
-            shape=(len(names), len(unique)),
+            (np.ones(len(names)), (np.arange(len(names)), target)), shape=(len(names), len(unique))
         )
         values, names = sparse.csr_matrix(values @ fold), unique
-    return ad.AnnData(
-        values,
-        obs=pd.DataFrame(index=cells.obs_names.astype(str)),
-        var=pd.DataFrame(index=names),
-    )
+    return ad.AnnData(values, obs=pd.DataFrame(index=cells.obs_names.astype(str)), var=pd.DataFrame(index=names))
 
 
 def align_all(cells: Mapping[str, ad.AnnData]) -> dict[str, ad.AnnData]:

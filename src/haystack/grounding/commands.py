@@ -25,11 +25,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     )
     ground.add_argument("--perturbed", type=Path, required=True, help="h5ad with raw counts in X")
     ground.add_argument("--control", type=Path, required=True, help="h5ad with raw counts in X")
-    ground.add_argument(
-        "--question",
-        required=True,
-        help="the question in plain words, as in config/runs.tsv",
-    )
+    ground.add_argument("--question", required=True, help="the question in plain words, as in config/runs.tsv")
     ground.add_argument("--config", type=Path, help="YAML with settings (default: the built-in ones)")
     ground.add_argument("--json", action="store_true", help="print the whole grounding as JSON")
     ground.set_defaults(run=run_ground)
@@ -39,27 +35,11 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         description="Compare predicted and observed perturbed cells, each against control cells (raw counts).",
     )
     validate.add_argument("--predicted", type=Path, required=True, help="h5ad, predicted perturbed cells")
+    validate.add_argument("--observed", type=Path, required=True, help="h5ad, measured perturbed cells (the truth)")
+    validate.add_argument("--control", type=Path, required=True, help="h5ad, measured control cells of the truth")
+    validate.add_argument("--predicted-control", type=Path, help="h5ad, predicted control cells, if there are any")
     validate.add_argument(
-        "--observed",
-        type=Path,
-        required=True,
-        help="h5ad, measured perturbed cells (the truth)",
-    )
-    validate.add_argument(
-        "--control",
-        type=Path,
-        required=True,
-        help="h5ad, measured control cells of the truth",
-    )
-    validate.add_argument(
-        "--predicted-control",
-        type=Path,
-        help="h5ad, predicted control cells, if there are any",
-    )
-    validate.add_argument(
-        "--reference",
-        type=Path,
-        help="h5ad, perturbed cells of another cell type, for the baselines",
+        "--reference", type=Path, help="h5ad, perturbed cells of another cell type, for the baselines"
     )
     validate.add_argument("--reference-control", type=Path, help="h5ad, control cells of that cell type")
     validate.add_argument("--config", type=Path, help="YAML with settings (default: the built-in ones)")
@@ -76,12 +56,7 @@ def run_ground(args: argparse.Namespace) -> int:
 
     settings = _settings(args.config)
     query = parse_question(args.question, settings.query, offline=settings.offline)
-    cells = align_all(
-        {
-            "--perturbed": read_counts(args.perturbed),
-            "--control": read_counts(args.control),
-        }
-    )
+    cells = align_all({"--perturbed": read_counts(args.perturbed), "--control": read_counts(args.control)})
     found = ground_cells(query, cells["--perturbed"], cells["--control"], load_evidence(settings))
     print(to_json(found), end="") if args.json else print(_summary(found))
     return 0
@@ -121,10 +96,7 @@ def _settings(path: Path | None) -> Settings:
 def _summary(found: PromptGrounding) -> str:
     shown = "not evaluated" if found.composite_score is None else f"{found.composite_score} of 10"
     exact = "" if found.composite_value is None else f" ({found.composite_value:.2f}, percentile {found.percentile})"
-    lines = [
-        f"composite  {shown}{exact}",
-        f"DE genes   {found.n_de} ({found.n_up} up, {found.n_down} down)",
-    ]
+    lines = [f"composite  {shown}{exact}", f"DE genes   {found.n_de} ({found.n_up} up, {found.n_down} down)"]
     for name, part in found.components.items():
         lines.append(f"{name:24} {'-' if part.score is None else f'{part.score:.1f}':>5}  {part.reason or ''}".rstrip())
     for name, value in found.nulls.items():

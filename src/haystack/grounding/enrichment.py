@@ -60,11 +60,7 @@ def enrich(
     if regulons:
         parts.append(_ulm_table(response, regulons))
     table = pd.concat([part for part in parts if len(part)] or [parts[0]], ignore_index=True)
-    return table.sort_values(
-        ["method", "library", "direction", "pval", "term"],
-        kind="stable",
-        ignore_index=True,
-    )
+    return table.sort_values(["method", "library", "direction", "pval", "term"], kind="stable", ignore_index=True)
 
 
 def over_representation(response: Response, sets: SetMatrix) -> dict[int, tuple[np.ndarray, np.ndarray]]:
@@ -72,10 +68,7 @@ def over_representation(response: Response, sets: SetMatrix) -> dict[int, tuple[
     found = {}
     for direction, chosen in ((1, response.up), (-1, response.down)):
         overlap = sets.overlap(chosen)
-        found[direction] = (
-            upper_tail(overlap, response.genes.size, sets.sizes, int(chosen.sum())),
-            overlap,
-        )
+        found[direction] = (upper_tail(overlap, response.genes.size, sets.sizes, int(chosen.sum())), overlap)
     return found
 
 
@@ -170,9 +163,7 @@ def _odds_ratio(overlap: np.ndarray, size: np.ndarray, drawn: int, total: int) -
     """Odds of moving within a set over those outside, half a gene added to each of the four counts (Haldane 1956)."""
     inside, outside = overlap + 0.5, drawn - overlap + 0.5
     return np.where(
-        overlap > 0,
-        inside * (total - size - drawn + overlap + 0.5) / ((size - overlap + 0.5) * outside),
-        0,
+        overlap > 0, inside * (total - size - drawn + overlap + 0.5) / ((size - overlap + 0.5) * outside), 0
     )
 
 
@@ -188,11 +179,7 @@ def _shortlist(ora: pd.DataFrame, sets: SetMatrix, expected: Sequence[str], size
 
 
 def _gsea_table(
-    response: Response,
-    sets: SetMatrix,
-    shortlist: list[int],
-    settings: EnrichmentSettings,
-    seed: int,
+    response: Response, sets: SetMatrix, shortlist: list[int], settings: EnrichmentSettings, seed: int
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -202,10 +189,7 @@ def _gsea_table(
     place = np.empty(order.size, dtype=int)
     place[order] = np.arange(order.size)
     found = prerank(
-        response.signed[order],
-        [place[sets.rows[column]] for column in shortlist],
-        settings.gsea_permutations,
-        seed,
+        response.signed[order], [place[sets.rows[column]] for column in shortlist], settings.gsea_permutations, seed
     )
     rows = []
     for column, one in zip(shortlist, found, strict=True):

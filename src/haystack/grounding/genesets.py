@@ -44,31 +44,20 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
             raise GroundingError(
                 f"{path}, line {number}: expected name, description and genes between tabs: {line[:60]!r}"
             )
-        genes = {current(gene.strip().split(",")[0]) for gene in rest.split("\t")[1:] if gene.strip()} - {""}
+        names = (gene.strip().split(",")[0] for gene in rest.split("\t")[1:])
+        genes = {current(gene) for gene in names if gene}
         if not genes:
-            log.warning(
-                "%s, line %d: the set %r has no genes and is left out",
-                path,
-                number,
-                name,
-            )
+            log.warning("%s, line %d: the set %r has no genes and is left out", path, number, name)
             continue
         if name.strip() in sets:
-            log.warning(
-                "%s, line %d: the set %r occurs twice; its genes are united",
-                path,
-                number,
-                name,
-            )
+            log.warning("%s, line %d: the set %r occurs twice; its genes are united", path, number, name)
         sets.setdefault(name.strip(), set()).update(genes)
     if not sets:
         raise GroundingError(f"{path}: no gene set with genes; expected a GMT file (name, description, genes)")
     return {name: frozenset(genes) for name, genes in sets.items()}
 
 
-def read_libraries(
-    libraries: Mapping[str, str],
-) -> dict[str, dict[str, frozenset[str]]]:
+def read_libraries(libraries: Mapping[str, str]) -> dict[str, dict[str, frozenset[str]]]:
     """All libraries of the config, by name."""
     return {name: read_gmt(path) for name, path in sorted(libraries.items())}
 
@@ -154,10 +143,7 @@ class SetMatrix:
 
         columns = np.concatenate(self.rows) if self.rows else np.zeros(0, dtype=int)
         starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(int)
-        return sparse.csr_matrix(
-            (np.ones(columns.size), columns, starts),
-            shape=(len(self.names), len(self.genes)),
-        )
+        return sparse.csr_matrix((np.ones(columns.size), columns, starts), shape=(len(self.names), len(self.genes)))
 
     def overlap(self, chosen: np.ndarray) -> np.ndarray:
         """Chosen genes (mask over `genes`) in each set."""
@@ -178,10 +164,7 @@ class SetMatrix:
 
 
 def set_matrix(
-    libraries: Mapping[str, Mapping[str, Iterable[str]]],
-    genes: Iterable[str],
-    min_size: int,
-    max_size: int,
+    libraries: Mapping[str, Mapping[str, Iterable[str]]], genes: Iterable[str], min_size: int, max_size: int
 ) -> SetMatrix:
     """The sets of all libraries within a background of genes; sets outside [min_size, max_size] are left out."""
     background = tuple(genes)
@@ -189,10 +172,7 @@ def set_matrix(
     names, owners, rows = [], [], []
     for library in sorted(libraries):
         for name in sorted(libraries[library]):
-            held = np.array(
-                sorted(position[gene] for gene in libraries[library][name] if gene in position),
-                dtype=int,
-            )
+            held = np.array(sorted(position[gene] for gene in libraries[library][name] if gene in position), dtype=int)
             if min_size <= held.size <= max_size:
                 names.append(name)
                 owners.append(library)

@@ -34,12 +34,7 @@ from haystack.errors import GroundingError
 from haystack.grounding.de import differential_expression
 from haystack.grounding.enrichment import enrich
 from haystack.grounding.expectation import Expectation, asked
-from haystack.grounding.genesets import (
-    read_edges,
-    read_libraries,
-    read_regulons,
-    set_matrix,
-)
+from haystack.grounding.genesets import read_edges, read_libraries, read_regulons, set_matrix
 from haystack.grounding.literature import literature_support
 from haystack.grounding.measured import AtlasEvidence, atlas_evidence, measured_support
 from haystack.grounding.nulls import null_composites, percentile
@@ -135,10 +130,7 @@ def ground_cells(
                 MEASURED: measured_support(atlas, prompt_id, own),
             }
 
-        components = {
-            **_perturbational(judge, question, few),
-            **beside(judge.response if judge else None),
-        }
+        components = {**_perturbational(judge, question, few), **beside(judge.response if judge else None)}
         found = weigh(components)
         nulls, draws = null_composites(
             perturbed,
@@ -196,10 +188,7 @@ def enrich_predictions(
         perturbed, control, reconstruction = groups(cells, prompt_id)
         expected_counts = perturbed.layers["mean"], control.layers["mean"]
         table = _de_of(perturbed, control, de, question, expected_counts)
-        table.loc[
-            table["gene"].isin(_reconstruction_error(table, reconstruction, control, de)),
-            "is_de",
-        ] = False
+        table.loc[table["gene"].isin(_reconstruction_error(table, reconstruction, control, de)), "is_de"] = False
         response = response_of(table, de)
         sets = set_matrix(libraries, response.genes, enrichment.min_size, enrichment.max_size)
         found = enrich(response, sets, regulons, expected, enrichment, seed)
@@ -336,10 +325,7 @@ def _perturbational(judge: Judge | None, question: Expectation, few: str | None)
 
 
 def _ceiling(
-    truth: tuple[ad.AnnData, ad.AnnData] | None,
-    query: StructuredQuery,
-    question: Expectation,
-    evidence: Evidence,
+    truth: tuple[ad.AnnData, ad.AnnData] | None, query: StructuredQuery, question: Expectation, evidence: Evidence
 ) -> float | None:
     """Composite of the observed cells under the same question."""
     if truth is None or _too_few(*truth, evidence.de.min_cells):
@@ -370,10 +356,7 @@ def _notes(table: pd.DataFrame, few: str | None) -> list[str]:
 
 
 def _reconstruction_error(
-    table: pd.DataFrame,
-    reconstruction: ad.AnnData | None,
-    control: ad.AnnData,
-    settings: DESettings,
+    table: pd.DataFrame, reconstruction: ad.AnnData | None, control: ad.AnnData, settings: DESettings
 ) -> set[str]:
     """Genes that move as much between the query cells and their own reconstruction, in the same direction."""
     if reconstruction is None:

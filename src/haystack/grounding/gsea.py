@@ -64,12 +64,7 @@ def _one(at: np.ndarray, weight: np.ndarray, null: np.ndarray) -> Enrichment:
     mean = float(np.abs(same).mean()) if same.size else 0.0
     reached = int(np.sum(np.abs(same) >= abs(score) - 1e-12))
     leading = at[: int(highs[0]) + 1] if score >= 0 else at[int(lows[0]) :]
-    return Enrichment(
-        score,
-        score / mean if mean > 0 else None,
-        (1 + reached) / (1 + same.size),
-        leading,
-    )
+    return Enrichment(score, score / mean if mean > 0 else None, (1 + reached) / (1 + same.size), leading)
 
 
 def _scores(at: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -26,10 +26,7 @@ SHOWN = 20
 
 
 def literature_support(
-    literature: Literature | None,
-    response: Response | None = None,
-    draws: int = 200,
-    seed: int = 0,
+    literature: Literature | None, response: Response | None = None, draws: int = 200, seed: int = 0
 ) -> Component:
     """Agreement of papers with the direction of the genes that they speak of.
 
@@ -59,12 +56,7 @@ def literature_support(
     hits = response.hits[[response.position[current(item.gene)] for item in asked]]
     verdict = np.array([_verdict(item, response) for item in asked], dtype=int)
     judged = verdict != 0
-    details = _details(
-        literature,
-        {item.gene: int(hit) for item, hit in zip(asked, hits, strict=True)},
-        verdict,
-        asked,
-    )
+    details = _details(literature, {item.gene: int(hit) for item, hit in zip(asked, hits, strict=True)}, verdict, asked)
     if not judged.any():
         reason = f"{len(literature.papers)} papers read, none states a direction for a tested gene"
         return Component(evaluated=False, reason=reason, details=details)
@@ -100,12 +92,7 @@ def _value(hits: np.ndarray, verdict: np.ndarray, weight: np.ndarray) -> float:
 
 
 def _null(
-    hits: np.ndarray,
-    verdict: np.ndarray,
-    weight: np.ndarray,
-    halves: np.ndarray,
-    draws: int,
-    seed: int,
+    hits: np.ndarray, verdict: np.ndarray, weight: np.ndarray, halves: np.ndarray, draws: int, seed: int
 ) -> np.ndarray:
     """The value with movements exchanged among genes of the same half."""
     rng = np.random.default_rng(seed)
@@ -131,18 +118,12 @@ def _halves(asked: Sequence[GeneLiterature]) -> np.ndarray:
 
 
 def _details(
-    literature: Literature,
-    hits: Mapping[str, int],
-    verdict: np.ndarray,
-    asked: Sequence[GeneLiterature],
+    literature: Literature, hits: Mapping[str, int], verdict: np.ndarray, asked: Sequence[GeneLiterature]
 ) -> dict[str, object]:
     says = {item.gene: int(sign) for item, sign in zip(asked, verdict, strict=True) if sign}
     spoken = [item for item in literature.evidence if item.gene in says]
     uses = {paper.paper_id: sum(item.paper_id == paper.paper_id for item in spoken) for paper in literature.papers}
-    used = sorted(
-        (paper for paper in literature.papers if uses[paper.paper_id]),
-        key=lambda p: -uses[p.paper_id],
-    )
+    used = sorted((paper for paper in literature.papers if uses[paper.paper_id]), key=lambda p: -uses[p.paper_id])
     return {
         "supported": sorted(gene for gene, sign in says.items() if hits[gene] == sign),
         "contradicted": sorted(gene for gene, sign in says.items() if hits[gene] == -sign),
@@ -154,22 +135,11 @@ def _details(
         ),
         "papers_read": len(literature.papers),
         "papers": [
-            {
-                "title": p.title,
-                "doi": p.doi,
-                "pmid": p.pmid,
-                "year": p.year,
-                "citation": p.citation,
-            }
+            {"title": p.title, "doi": p.doi, "pmid": p.pmid, "year": p.year, "citation": p.citation}
             for p in used[:SHOWN]
         ],
         "sentences": [
-            {
-                "gene": item.gene,
-                "direction": item.direction,
-                "sentence": item.sentence,
-                "paper": item.paper_id,
-            }
+            {"gene": item.gene, "direction": item.direction, "sentence": item.sentence, "paper": item.paper_id}
             for item in spoken[:SHOWN]
         ],
         "services_without_answer": {

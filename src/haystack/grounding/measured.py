@@ -78,10 +78,7 @@ class AtlasEvidence:
 
 
 def atlas_evidence(
-    cells: ad.AnnData,
-    prompts: Sequence[Prompt],
-    query: StructuredQuery,
-    evidence: Evidence,
+    cells: ad.AnnData, prompts: Sequence[Prompt], query: StructuredQuery, evidence: Evidence
 ) -> AtlasEvidence | None:
     """Read the measured responses of an iteration off `cells.h5ad`; None where no prompt shows the perturbation.
 
@@ -93,10 +90,7 @@ def atlas_evidence(
     direct = [prompt for prompt in prompts if shows(prompt, query)]
     if not direct:
         return None
-    role, owner = (
-        cells.obs["role"].astype(str).to_numpy(),
-        cells.obs["prompt_id"].astype(str).to_numpy(),
-    )
+    role, owner = (cells.obs["role"].astype(str).to_numpy(), cells.obs["prompt_id"].astype(str).to_numpy())
     genes = current_names(cells.var_names)
     shown, trusts = {}, []
     for prompt in direct:
@@ -117,11 +111,7 @@ def shows(prompt: Prompt, query: StructuredQuery) -> bool:
     from haystack.knowledge import resolve_perturbation
 
     main = query.perturbations[0] if query.perturbations else None
-    names = {
-        query.perturbation_resolved,
-        query.perturbation_query,
-        *([main.name, *main.synonyms] if main else []),
-    }
+    names = {query.perturbation_resolved, query.perturbation_query, *([main.name, *main.synonyms] if main else [])}
     wanted = {name.lower() for name in names if name}
 
     def same(name: str | None) -> bool:

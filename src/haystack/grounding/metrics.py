@@ -32,10 +32,7 @@ def mae_delta(predicted: np.ndarray, observed: np.ndarray) -> float:
 
 
 def de_metrics(
-    predicted: pd.DataFrame,
-    observed: pd.DataFrame,
-    threshold: float = 0.05,
-    top: int = TOP,
+    predicted: pd.DataFrame, observed: pd.DataFrame, threshold: float = 0.05, top: int = TOP
 ) -> dict[str, float | None]:
     """Agreement of two DE tables (gene, log2fc, padj).
 

@@ -72,8 +72,7 @@ def from_edges(edges: Iterable[tuple[str, str]], genes: np.ndarray) -> Network:
     """The network of an edge list, restricted to `genes`; every pair weighs 1."""
     position = {gene: index for index, gene in enumerate(genes)}
     pairs = np.array(
-        [(position[a], position[b]) for a, b in sorted(edges) if a in position and b in position],
-        dtype=int,
+        [(position[a], position[b]) for a, b in sorted(edges) if a in position and b in position], dtype=int
     ).reshape(-1, 2)
     return _network(pairs, np.ones(len(pairs)), genes.size)
 
@@ -101,10 +100,7 @@ def from_sets(sets: SetMatrix, regulons: Regulons | None = None) -> Network:
 def coherence(network: Network, response: Response, draws: int, seed: int) -> Coherence | None:
     """Compare the DE genes with random genes of equal degree; None with fewer than 3 DE genes in the network."""
     order = np.lexsort((response.genes.astype(str), -np.abs(response.signed)))
-    chosen = np.array(
-        [at for at in order if response.is_de[at] and network.degree[at] > 0][:MAX_GENES],
-        dtype=int,
-    )
+    chosen = np.array([at for at in order if response.is_de[at] and network.degree[at] > 0][:MAX_GENES], dtype=int)
     if chosen.size < MIN_GENES:
         return None
     random = _draws(network, chosen, draws, np.random.default_rng(seed))

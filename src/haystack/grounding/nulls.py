@@ -84,13 +84,7 @@ def _value(
 
 def _still(response: Response) -> Response:
     n = response.genes.size
-    return replace(
-        response,
-        log2fc=np.zeros(n),
-        pval=np.ones(n),
-        padj=np.ones(n),
-        is_de=np.zeros(n, dtype=bool),
-    )
+    return replace(response, log2fc=np.zeros(n), pval=np.ones(n), padj=np.ones(n), is_de=np.zeros(n, dtype=bool))
 
 
 def _permuted(perturbed: ad.AnnData, control: ad.AnnData, judge: Judge) -> Iterator[Response]:

@@ -80,11 +80,7 @@ def observe(
         other = query.model_copy(update={"cell_type_cl_id": name, "expected_marker_genes": []})
         random.append(_value(other, looks, types, tissues, weights, donor))
     draws = [value for value in (nothing, *permuted, *random) if value is not None]
-    nulls = {
-        "no_change": nothing,
-        "permuted_labels": _mean(permuted),
-        "random_expectation": _mean(random),
-    }
+    nulls = {"no_change": nothing, "permuted_labels": _mean(permuted), "random_expectation": _mean(random)}
     return components, nulls, draws
 
 
@@ -159,10 +155,7 @@ def list_match(looks: Looks, asked: Sequence[str], others: Lists, what: str) -> 
             "agreement": round(agreement, 6),
             "genes": held,
             "not_modelled": outside,
-            "higher": sorted(
-                (name for name in heights if heights[name] >= value),
-                key=lambda name: -heights[name],
-            )[:5],
+            "higher": sorted((name for name in heights if heights[name] >= value), key=lambda name: -heights[name])[:5],
         },
     )
 
@@ -177,10 +170,7 @@ def cell_type_coherence(looks: Looks, asked: Sequence[str], others: Lists) -> Co
     held = [looks.column[gene] for gene in asked if gene in looks.column]
     rivals = _rivals(asked, others, looks.column)
     if len(held) < MIN_GENES or not rivals:
-        return Component(
-            evaluated=False,
-            reason=f"fewer than {MIN_GENES} markers of the cell type are in the model",
-        )
+        return Component(evaluated=False, reason=f"fewer than {MIN_GENES} markers of the cell type are in the model")
     own = _heights(looks.level, held)
     best = np.max([_heights(looks.level, rows) for rows in rivals.values()], axis=0)
     cells = looks.cells
@@ -192,11 +182,7 @@ def cell_type_coherence(looks: Looks, asked: Sequence[str], others: Lists) -> Co
         null_value=round(null, 6),
         p_value=float(min(binom.sf(wins - 1, cells.n_obs, null), 1.0)),
         evaluated=True,
-        details={
-            "cells": int(cells.n_obs),
-            "cells_of_the_type": wins,
-            "compared_with": len(rivals),
-        },
+        details={"cells": int(cells.n_obs), "cells_of_the_type": wins, "compared_with": len(rivals)},
     )
 
 
@@ -218,33 +204,20 @@ def donor_effect_capture(
         return Component(evaluated=False, reason="no measured cells of the donor were given")
     ours, theirs = reference
     if min(ours.n_obs, theirs.n_obs, control.n_obs) < evidence.de.min_cells:
-        return Component(
-            evaluated=False,
-            reason=f"fewer than {evidence.de.min_cells} measured cells of the donor",
-        )
+        return Component(evaluated=False, reason=f"fewer than {evidence.de.min_cells} measured cells of the donor")
     genes = [gene for gene in perturbed.var_names if gene in set(ours.var_names) & set(theirs.var_names)]
     stacked = np.vstack([_scaled(ours[:, genes]).toarray(), _scaled(theirs[:, genes]).toarray()])
     seen = (stacked > 0).mean(axis=0) >= MIN_DETECTED
     if seen.sum() < 20:
-        return Component(
-            evaluated=False,
-            reason="fewer than 20 genes are expressed in the donor's cells",
-        )
-    predicted = _change(
-        _scaled(perturbed[:, genes]).toarray()[:, seen],
-        _scaled(control[:, genes]).toarray()[:, seen],
-    )
+        return Component(evaluated=False, reason="fewer than 20 genes are expressed in the donor's cells")
+    predicted = _change(_scaled(perturbed[:, genes]).toarray()[:, seen], _scaled(control[:, genes]).toarray()[:, seen])
     rng = np.random.default_rng(evidence.seed)
     observed = _spearman(predicted, _change(stacked[: ours.n_obs, seen], stacked[ours.n_obs :, seen]))
     null = np.empty(evidence.grounding.permutations)
     for draw in range(null.size):
         order = rng.permutation(stacked.shape[0])
         null[draw] = _spearman(
-            predicted,
-            _change(
-                stacked[order[: ours.n_obs]][:, seen],
-                stacked[order[ours.n_obs :]][:, seen],
-            ),
+            predicted, _change(stacked[order[: ours.n_obs]][:, seen], stacked[order[ours.n_obs :]][:, seen])
         )
     chance = float(null.mean())
     p_value = float((1 + np.sum(null >= observed - 1e-12)) / (1 + null.size))
@@ -288,12 +261,7 @@ def _looks(query: StructuredQuery, looks: Looks, types: Lists, tissues: Lists) -
 
 
 def _value(
-    query: StructuredQuery,
-    looks: Looks,
-    types: Lists,
-    tissues: Lists,
-    weights: Mapping[str, float],
-    donor: Component,
+    query: StructuredQuery, looks: Looks, types: Lists, tissues: Lists, weights: Mapping[str, float], donor: Component
 ) -> float | None:
     return composite(_looks(query, looks, types, tissues) | {"donor_effect_capture": donor}, weights).value
 

@@ -17,14 +17,7 @@ from haystack.grounding.enrichment import Regulons, over_representation, ulm
 from haystack.grounding.expectation import Expectation, without
 from haystack.grounding.genesets import SetMatrix
 from haystack.grounding.network import MIN_GENES, Coherence, Network
-from haystack.grounding.response import (
-    CONTRADICTION,
-    DETECTION_FLOOR,
-    Response,
-    Support,
-    matched_p_value,
-    support,
-)
+from haystack.grounding.response import CONTRADICTION, DETECTION_FLOOR, Response, Support, matched_p_value, support
 
 MIN_DISTINCT = 3
 """expected genes (half of them at least) that another perturbation lacks, for the two to be told apart"""
@@ -82,11 +75,7 @@ def set_evidence(response: Response, sets: SetMatrix, padj: float) -> SetEvidenc
 
 
 def specificity(
-    response: Response,
-    sets: SetMatrix,
-    evidence: SetEvidence,
-    question: Expectation,
-    others: Sequence[Expectation],
+    response: Response, sets: SetMatrix, evidence: SetEvidence, question: Expectation, others: Sequence[Expectation]
 ) -> Specificity:
     """Compare what only the asked perturbation expects with what only another one expects.
 
@@ -126,12 +115,7 @@ def rivals(response: Response, others: Sequence[Expectation]) -> list[Expectatio
 
 
 def target_activation(
-    response: Response,
-    question: Expectation,
-    factors: Mapping[str, int],
-    specific: Specificity,
-    draws: int,
-    seed: int,
+    response: Response, question: Expectation, factors: Mapping[str, int], specific: Specificity, draws: int, seed: int
 ) -> Component:
     """Expected targets, and transcription factors among them, move the right way."""
     if not question.targets:
@@ -173,12 +157,7 @@ def target_activation(
 
 
 def pathway_coherence(
-    sets: SetMatrix,
-    evidence: SetEvidence,
-    question: Expectation,
-    specific: Specificity,
-    draws: int,
-    seed: int,
+    sets: SetMatrix, evidence: SetEvidence, question: Expectation, specific: Specificity, draws: int, seed: int
 ) -> Component:
     """Expected pathways are over-represented among the genes that move the expected way."""
     if not question.pathways:
@@ -219,34 +198,17 @@ def pathway_coherence(
 
 
 def network_coherence(
-    response: Response,
-    network: Network | None,
-    found: Coherence | None,
-    question: Expectation,
-    specific: Specificity,
+    response: Response, network: Network | None, found: Coherence | None, question: Expectation, specific: Specificity
 ) -> Component:
     """DE genes are neighbours in a gene network, and neighbours of what the perturbation acts through.
 
     Coherent but not anchored reaches half of the range: novel is not punished, and not taken for an answer either.
     """
     if network is None or not network.n_edges:
-        return Component(
-            evaluated=False,
-            reason="no gene network, or it holds none of the tested genes",
-        )
+        return Component(evaluated=False, reason="no gene network, or it holds none of the tested genes")
     if found is None:
-        details = {
-            "genes": 0,
-            "note": f"fewer than {MIN_GENES} DE genes in the network",
-        }
-        return Component(
-            score=1.0,
-            value=0.0,
-            null_value=0.0,
-            p_value=1.0,
-            evaluated=True,
-            details=details,
-        )
+        details = {"genes": 0, "note": f"fewer than {MIN_GENES} DE genes in the network"}
+        return Component(score=1.0, value=0.0, null_value=0.0, p_value=1.0, evaluated=True, details=details)
     anchored = found.anchored(response.where(question.anchors))
     held = 1.0 if anchored is None else rise(anchored[0], NETWORK_HALF) * confidence(anchored[1])
     connected = rise(found.agreement, NETWORK_HALF) * confidence(found.p_value)

@@ -6,14 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from haystack.config import Settings
-from haystack.contracts import (
-    Candidates,
-    Prompt,
-    PromptGrounding,
-    Prompts,
-    Refinement,
-    StructuredQuery,
-)
+from haystack.contracts import Candidates, Prompt, PromptGrounding, Prompts, Refinement, StructuredQuery
 from haystack.grounding.measured import shows
 
 WEAK = 7.0
@@ -241,25 +234,11 @@ def _wrong_cells(seen: _Round, plan: _Plan) -> None:
 
 
 def _wrong_tissue(seen: _Round, plan: _Plan) -> None:
-    _prefer_where(
-        seen,
-        plan,
-        "tissue_signature_match",
-        "tissue_uberon_id",
-        seen.query.target_tissue,
-        "tissue",
-    )
+    _prefer_where(seen, plan, "tissue_signature_match", "tissue_uberon_id", seen.query.target_tissue, "tissue")
 
 
 def _wrong_donor(seen: _Round, plan: _Plan) -> None:
-    _prefer_where(
-        seen,
-        plan,
-        "donor_effect_capture",
-        "donor_id",
-        seen.query.target_donor_id,
-        "donor",
-    )
+    _prefer_where(seen, plan, "donor_effect_capture", "donor_id", seen.query.target_donor_id, "donor")
 
 
 def _prefer_where(seen: _Round, plan: _Plan, component: str, key: str, wanted: str | None, word: str) -> None:

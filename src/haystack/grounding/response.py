@@ -108,10 +108,7 @@ class Response:
 
     def where(self, genes: Iterable[str]) -> np.ndarray:
         """Indices of those of `genes` that were tested, ascending."""
-        return np.array(
-            sorted({self.position[gene] for gene in genes if gene in self.position}),
-            dtype=int,
-        )
+        return np.array(sorted({self.position[gene] for gene in genes if gene in self.position}), dtype=int)
 
 
 @dataclass(frozen=True)
@@ -190,13 +187,7 @@ def support(response: Response, expected: Mapping[str, int]) -> Support:
     )
 
 
-def matched_p_value(
-    response: Response,
-    expected: Mapping[str, int],
-    observed: float,
-    draws: int,
-    seed: int,
-) -> float:
+def matched_p_value(response: Response, expected: Mapping[str, int], observed: float, draws: int, seed: int) -> float:
     """P(random genes of equal expression reach `observed`), directions and weights kept; (1 + hits) / (1 + draws)."""
     at, direction, weight = _expected(response, expected)
     rng = np.random.default_rng(seed)
@@ -213,18 +204,14 @@ def _expected(response: Response, expected: Mapping[str, int]) -> tuple[np.ndarr
 
     Left out: genes outside the model, and genes expected to fall that the control does not express.
     """
-    at = np.array(
-        [response.position.get(gene, -1) for gene in expected if gene in response.in_model],
-        dtype=int,
-    )
-    direction = np.array(
-        [sign for gene, sign in expected.items() if gene in response.in_model],
-        dtype=int,
-    )
-    known = at >= 0
+    position, held = response.position, response.in_model
+    pairs = [(position.get(gene, -1), sign) for gene, sign in expected.items() if gene in held]
+    at, direction = np.array(pairs, dtype=int).reshape(-1, 2).T
+    tested = at[at >= 0]
+    moved = response.hits[tested] != 0
     visible, can_fall = np.zeros(at.size, dtype=bool), np.zeros(at.size, dtype=bool)
-    visible[known] = (response.bins[at[known]] >= 0) | (response.hits[at[known]] != 0)
-    can_fall[known] = (response.control[at[known]] >= DETECTION_FLOOR) | (response.hits[at[known]] != 0)
+    visible[at >= 0] = (response.bins[tested] >= 0) | moved
+    can_fall[at >= 0] = (response.control[tested] >= DETECTION_FLOOR) | moved
     weight = 1 / np.log2(np.arange(at.size) + 2)
     weight = np.where(visible, weight, ABSENT_WEIGHT * weight)
     judged = (direction > 0) | can_fall

@@ -12,13 +12,7 @@ from haystack.grounding.curves import whole
 from haystack.grounding.enrichment import Libraries, Regulons
 from haystack.grounding.expectation import Expectation, distinct_expectations
 from haystack.grounding.genesets import SetMatrix, set_matrix
-from haystack.grounding.network import (
-    Coherence,
-    Network,
-    coherence,
-    from_edges,
-    from_sets,
-)
+from haystack.grounding.network import Coherence, Network, coherence, from_edges, from_sets
 from haystack.grounding.perturbational import (
     SetEvidence,
     factor_calls,
@@ -153,9 +147,7 @@ def composite(
         share = 0 if total <= 0 else 100 * weight / total
         note = f"only {share:.0f} % of the weight could be evaluated; a composite needs {100 * MIN_WEIGHT:.0f} %"
         return Composite(
-            None,
-            {name: round(part / weight, 6) for name, part in used.items()} if weight else {},
-            (note,),
+            None, {name: round(part / weight, 6) for name, part in used.items()} if weight else {}, (note,)
         )
     value = sum(part * float(components[name].score or 0) for name, part in used.items()) / weight
     notes = []
@@ -168,8 +160,4 @@ def composite(
         value -= FALLBACK
         notes.append(f"no control cells could be paired, the query cells stand in: {FALLBACK} points less")
     value = min(max(value, 1.0), 10.0)
-    return Composite(
-        round(value, 4),
-        {name: round(part / weight, 6) for name, part in used.items()},
-        tuple(notes),
-    )
+    return Composite(round(value, 4), {name: round(part / weight, 6) for name, part in used.items()}, tuple(notes))

@@ -86,19 +86,8 @@ def validate_prediction(
         seed=settings.seed,
     )
     evidence = load_evidence(settings)
-    measured = ground_cells(
-        read_json(query, StructuredQuery),
-        observed,
-        control,
-        evidence,
-        prompt_id="truth",
-    )
-    checked = Validation(
-        run_id=found.run_id,
-        prompt_id=prompt_id,
-        ceiling=measured.composite_value,
-        **result,
-    )
+    measured = ground_cells(read_json(query, StructuredQuery), observed, control, evidence, prompt_id="truth")
+    checked = Validation(run_id=found.run_id, prompt_id=prompt_id, ceiling=measured.composite_value, **result)
     write_json(out, checked)
 
 

@@ -77,11 +77,7 @@ def validate_cells(
         conventions[name] = rows
     return {
         "conventions": conventions,
-        "n_cells": {
-            "predicted": predicted.n_obs,
-            "observed": observed.n_obs,
-            "control": control.n_obs,
-        },
+        "n_cells": {"predicted": predicted.n_obs, "observed": observed.n_obs, "control": control.n_obs},
         "n_de_observed": int((truth.table["padj"] < settings.padj).sum()),
         "top_n": TOP,
         "notes": notes,
@@ -100,10 +96,7 @@ def log_mean(cells: ad.AnnData) -> np.ndarray:
 
 def _change(first: ad.AnnData, second: ad.AnnData, settings: DESettings) -> Change:
     genes = [str(gene) for gene in first.var_names]
-    return Change(
-        log_mean(first) - log_mean(second),
-        differential_expression(first.X, second.X, genes, settings),
-    )
+    return Change(log_mean(first) - log_mean(second), differential_expression(first.X, second.X, genes, settings))
 
 
 def _compare(made: Change, truth: Change, settings: DESettings) -> dict[str, float | None]:
@@ -132,25 +125,13 @@ def _baselines(
 
 
 def _ceiling(
-    observed: ad.AnnData,
-    control: ad.AnnData,
-    settings: DESettings,
-    rng: np.random.Generator,
+    observed: ad.AnnData, control: ad.AnnData, settings: DESettings, rng: np.random.Generator
 ) -> dict[str, float | None]:
     first, second = _halves(observed, rng), _halves(control, rng)
-    return _compare(
-        _change(first[0], second[0], settings),
-        _change(first[1], second[1], settings),
-        settings,
-    )
+    return _compare(_change(first[0], second[0], settings), _change(first[1], second[1], settings), settings)
 
 
-def _permuted(
-    first: ad.AnnData,
-    second: ad.AnnData,
-    settings: DESettings,
-    rng: np.random.Generator,
-) -> Change:
+def _permuted(first: ad.AnnData, second: ad.AnnData, settings: DESettings, rng: np.random.Generator) -> Change:
     import anndata as ad
 
     both = ad.concat([first, second])

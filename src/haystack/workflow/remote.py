@@ -15,6 +15,8 @@ from typing import Any
 
 STORAGE = "HAYSTACK_STORAGE"
 """environment variable: prefix of the default storage, without a slash at its end"""
+PROVIDERS = {"gs": "gcs"}
+"""scheme -> name of Snakemake's storage plugin, where that differs"""
 CODE = "HAYSTACK_CODE"
 """environment variable: hash of the package that the coordinator runs; workers compare it with theirs"""
 
@@ -119,10 +121,13 @@ def fetched(file: Any) -> Path:
 def results_root(file: str) -> Path:
     """The folder under which `results/` lies for this job, from one of its files: `.` without default storage."""
     prefix = storage_prefix()
-    below = prefix.split("://", 1)[1] + "/" if prefix else None
-    if below and below in str(file):
-        return Path(str(file).partition(below)[0] + below)
-    return Path()
+    if prefix is None:
+        return Path()
+    scheme, _, place = prefix.partition("://")
+    # Snakemake's local copies: {local storage prefix}/{provider}/{bucket}/{folder}/{path}
+    copies = f"{PROVIDERS.get(scheme, scheme)}/{place}/"
+    before, found, _ = str(file).partition(copies)
+    return Path(before + found) if found else Path()
 
 
 def address(path: str) -> str:

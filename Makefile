@@ -5,8 +5,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Set up anew only when what is to be installed has changed.
+# Set up anew only when what is to be installed has changed: what the pipeline needs, and what its tests need beside it.
 STAMP := $(VENV)/.installed
+TESTS := $(VENV)/.installed-tests
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 PROFILE ?= profiles/local
 
@@ -15,20 +16,20 @@ PROFILE ?= profiles/local
 run: $(STAMP)
 	$(BIN)/snakemake --profile $(PROFILE)
 
-test: $(STAMP)
+test: $(TESTS)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-test-slow: $(STAMP)
+test-slow: $(TESTS)
 	$(BIN)/python -m pytest -m slow
 
-check: $(STAMP)
+check: $(TESTS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/snakemake --lint
 
-setup: $(STAMP)
+setup: $(TESTS)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -38,5 +39,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@if ! command -v nvidia-smi >/dev/null 2>&1 && $(BIN)/pip install -q "torch==$(TORCH)+cpu" 2>/dev/null; \
 	    then echo "torch: CPU build"; \
 	    else $(BIN)/pip install -q "torch==$(TORCH)"; fi
-	$(BIN)/pip install -q --constraint constraints.txt --editable ".[stack,api,gcp,slurm,dev]"
+	$(BIN)/pip install -q --constraint constraints.txt --editable ".[stack]"
 	@touch $(STAMP)
+
+$(TESTS): $(STAMP)
+	$(BIN)/pip install -q --constraint constraints.txt --editable ".[stack,api,gcp,slurm,dev]"
+	@touch $(TESTS)

@@ -38,7 +38,7 @@ MEASURED_HALF = 0.4
 """as curves.HALF: a correlation of whole responses says less than as large a share of expected genes"""
 TRUSTED = 5.5
 """composite that the knowledge components must give to measured cells for their weight to count in full"""
-SPLITS = 8
+SPLITS = 5
 """random halves behind a reliability"""
 
 

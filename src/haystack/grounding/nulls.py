@@ -22,7 +22,7 @@ PERMUTATIONS = 3
 
 Compose = Callable[[dict[str, Component], Response | None], float | None]
 
-EXPECTATIONS = 60
+EXPECTATIONS = 40
 """other perturbations asked for, at most, drawn at random"""
 
 

@@ -255,7 +255,7 @@ def test_board_shows_each_run_once_and_leaves_nothing(session, tmp_path, monkeyp
     running = session()
     stream = io.StringIO()
     running.handler.display = Board(settings(), stream)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: SimpleNamespace(columns=60, lines=24))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: SimpleNamespace(columns=60, lines=24))
     running.send(started(1, "harmonize_atlas"), started(2, "decide", "a", 1), started(3, "parse_query", "b"))
     lines = board_lines(running.handler.tracker, 12)
     assert [line.split()[0] for line in lines] == ["all", "a", "b", "0"]

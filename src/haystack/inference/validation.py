@@ -113,7 +113,9 @@ def _ask(model: Model, data: TrainingCells, question: _Question, seed: int, gene
     prompt = _some(rng, pools[atlas, perturbation, prompt_type])
     prompt_control = _some(rng, pools[atlas, CONTROL, prompt_type])
     truth = log_means(data.counts[pools[atlas, perturbation, cell_type]]) - log_means(data.counts[apart])
-    perturbed, control = _generated(model, data, query, [prompt, prompt_control], seed, generations)
+    (perturbed, _), (control, control_counts) = _generated(
+        model, data, query, [prompt, prompt_control], seed, generations
+    )
     predicted = perturbed - control
     unchanged = log_means(data.counts[query])
     trained = [
@@ -133,14 +135,17 @@ def _ask(model: Model, data: TrainingCells, question: _Question, seed: int, gene
         mean_of_others=_pearson(np.mean(trained, axis=0), truth) if trained else 0.0,
         top50_overlap=len(_top(predicted) & _top(truth)),
         slope=float(predicted @ truth) / max(float(truth @ truth), 1e-12),
-        control_slope=float((control - unchanged) @ truth) / max(float(truth @ truth), 1e-12),
+        control_slope=float((control_counts - unchanged) @ truth) / max(float(truth @ truth), 1e-12),
     )
 
 
 def _generated(
     model: Model, data: TrainingCells, query: Rows, prompts: list[Rows], seed: int, generations: int
-) -> list[Floats]:
-    """Mean log expression of the query cells as generated from each prompt."""
+) -> list[tuple[Floats, Floats]]:
+    """Mean log expression of the query cells as generated from each prompt: of means, and of counts drawn from them.
+
+    The means are set against each other, the counts against the query's own: a logarithm's mean depends on noise.
+    """
     import torch
 
     from haystack.inference.generation import Job, generate_cells
@@ -153,8 +158,11 @@ def _generated(
         Job(tensor(prompt), tensor(query), seed + generation) for prompt in prompts for generation in range(generations)
     ]
     schedule = make_schedule(model.architecture.n_cells, 5, 0.25, 0.4, 0.2)
-    outputs = [log_means(one.mean.cpu().numpy()) for one in generate_cells(model, jobs, schedule)]
-    return [np.mean(outputs[i : i + generations], axis=0) for i in range(0, len(outputs), generations)]
+    outputs = generate_cells(model, jobs, schedule)
+    means = [log_means(one.mean.cpu().numpy()) for one in outputs]
+    counts = [log_means(one.counts.cpu().numpy()) for one in outputs]
+    groups = [slice(i, i + generations) for i in range(0, len(outputs), generations)]
+    return [(np.mean(means[group], axis=0), np.mean(counts[group], axis=0)) for group in groups]
 
 
 def _some(rng: np.random.Generator, rows: Rows) -> Rows:

@@ -267,7 +267,7 @@ def test_validation_keeps_the_truths_controls_apart(cells, monkeypatch):
     monkeypatch.setattr(
         validation,
         "_generated",
-        lambda m, d, query, prompts, *_: used.update(query=query) or [np.zeros(100), np.ones(100)],
+        lambda m, d, query, prompts, *_: used.update(query=query) or [(np.zeros(100),) * 2, (np.ones(100),) * 2],
     )
     original, seen = validation.log_means, []
     monkeypatch.setattr(validation, "log_means", lambda counts: seen.append(counts) or original(counts))

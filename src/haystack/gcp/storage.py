@@ -119,26 +119,25 @@ def read_bytes(uri: str) -> tuple[bytes, int]:
 
 def exists(uri: str) -> bool:
     """Whether the object is there. A missing bucket is a BucketError, not `False`."""
-    with _blob(uri, "Looking for") as blob:
-        try:
-            blob.reload(timeout=TIMEOUT)
-        except Exception as error:
-            if isinstance(explain(error, uri), MissingObjectError):
-                return False
-            raise
-        return True
+    return _look(uri, "Looking for") is not None
 
 
 def checksum(uri: str) -> str | None:
     """CRC32C of the object's content, big-endian in base64, as Cloud Storage keeps it; None if there is no object."""
-    with _blob(uri, "Looking at") as blob:
+    blob = _look(uri, "Looking at")
+    return None if blob is None else str(blob.crc32c)
+
+
+def _look(uri: str, doing: str) -> Blob | None:
+    """The object with what Cloud Storage says of it; None if there is none."""
+    with _blob(uri, doing) as blob:
         try:
             blob.reload(timeout=TIMEOUT)
         except Exception as error:
             if isinstance(explain(error, uri), MissingObjectError):
                 return None
             raise
-        return str(blob.crc32c)
+        return blob
 
 
 def delete(uri: str) -> bool:

@@ -20,7 +20,7 @@ test: $(TESTS)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(TESTS)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 check: $(TESTS)
 	$(BIN)/ruff format --check .

@@ -31,7 +31,7 @@ def package_hash() -> str:
     """First 12 hex digits of the SHA-256 over all modules, templates, tables: equal on all machines of a run."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*")):
-        if path.suffix in {".py", ".j2", ".js", ".css"} and not {"_resources", "__pycache__"} & set(path.parts):
+        if path.suffix in {".py", ".pyi", ".j2", ".js", ".css"} and not {"_resources", "__pycache__"} & set(path.parts):
             digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     for path in (path for name in sorted(RESOURCES) for path in _data(name)):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

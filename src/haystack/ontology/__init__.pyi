@@ -1,0 +1,12 @@
+from .graph import Neighbours as Neighbours
+from .graph import ancestors as ancestors
+from .graph import children as children
+from .graph import descendants as descendants
+from .graph import distance as distance
+from .graph import label as label
+from .graph import neighbours as neighbours
+from .graph import parents as parents
+from .graph import siblings as siblings
+from .mapping import map_labels as map_labels
+from .match import Match as Match
+from .resolver import resolve as resolve

@@ -1,0 +1,2 @@
+from .choose import choose_prompts as choose_prompts
+from .write import write_prompts as write_prompts

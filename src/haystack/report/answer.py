@@ -25,6 +25,11 @@ def best_grounding(log: RunLog) -> PromptGrounding | None:
     return next((prompt for prompt in prompts if prompt.prompt_id == log.answer.best_prompt_id), None)
 
 
+def ceiling(log: RunLog) -> float | None:
+    """What the measured truth itself would score; None where none is named, or where it cannot be scored."""
+    return log.validation.ceiling if log.validation else None
+
+
 def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
     """The answer in plain words; `own` are the genes of the best prompt."""
     n_tested = int(own["padj"].notna().sum())

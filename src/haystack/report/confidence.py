@@ -25,8 +25,9 @@ BARS: dict[Confidence, Bar] = {
 }
 
 RULE = (
-    "High: composite score of at least 7, above 95 % of random draws, at least 1 point above the best of its nulls "
-    "(unchanged cells, shuffled labels, random genes), and at least three quarters of the evidence evaluated. "
+    "High: composite score of at least 7, above 95 % of the null draws, at least 1 point above the best of its "
+    "nulls (unchanged cells, shuffled labels, the same cells judged as the answer to other questions), and at least "
+    "three quarters of the evidence evaluated. "
     "Medium: at least 5, above 80 %, half a point, half of the evidence. Low: anything less. "
     "Not scored: less than half of the evidence could be evaluated."
 )
@@ -82,10 +83,10 @@ def _failed(grounding: PromptGrounding, weight_evaluated: float, bar: Bar, name:
     if (grounding.composite_score or 0) < bar.score:
         failed.append(f"composite score {grounding.composite_score}; {name} confidence needs {bar.score}")
     if grounding.percentile is None:
-        failed.append(f"the score could not be compared with random draws; {name} confidence needs that")
+        failed.append(f"the score could not be compared with null draws; {name} confidence needs that")
     elif grounding.percentile < bar.percentile:
         failed.append(
-            f"above {grounding.percentile:.3g} % of random draws; {name} confidence needs {bar.percentile:.0f} %"
+            f"above {grounding.percentile:.3g} % of the null draws; {name} confidence needs {bar.percentile:.0f} %"
         )
     margin = above_nulls(grounding)
     if margin is None:
@@ -105,7 +106,7 @@ def _failed(grounding: PromptGrounding, weight_evaluated: float, bar: Bar, name:
 def _met(grounding: PromptGrounding, weight_evaluated: float) -> list[str]:
     return [
         f"composite score {grounding.composite_score} of 10",
-        f"above {grounding.percentile:.3g} % of random draws",
+        f"above {grounding.percentile:.3g} % of the null draws",
         f"{number(above_nulls(grounding), 1)} points above the best of its nulls",
         f"{percent(weight_evaluated)} of the evidence evaluated",
     ]

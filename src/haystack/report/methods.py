@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from haystack.contracts import ControlStrategy
 from haystack.contracts.runlog import RunLog
 from haystack.report.answer import best_grounding
-from haystack.report.words import count, doi_url, listed, spoken
+from haystack.report.words import count, doi_url, listed, percent, spoken
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,6 @@ _WORKS = {
             "Benjamini Y, Hochberg Y. Controlling the false discovery rate: a practical and powerful approach to "
             "multiple testing. Journal of the Royal Statistical Society B (1995).",
             "10.1111/j.2517-6161.1995.tb02031.x",
-        ),
-        Citation(
-            "gseapy",
-            "Fang Z, Liu X, Peltz G. GSEApy: a comprehensive package for performing gene set enrichment analysis in "
-            "Python. Bioinformatics (2023).",
-            "10.1093/bioinformatics/btac757",
         ),
         Citation(
             "gsea",
@@ -147,58 +142,78 @@ def _model(log: RunLog, cite: Any) -> str:
         who = kinds.get(model["kind"], model["kind"])
     facts = [f"{spoken(key)} {log.inference[key]}" for key in ("device", "precision") if log.inference.get(key)]
     where = f" ({', '.join(facts)})" if facts else ""
-    strategy = {item.control_strategy.value for item in log.iterations[-1].prompts} if log.iterations else set()
+    made = [prompt for item in log.iterations for prompt in item.prompts]
+    sizes = sorted({prompt.n_prompt_cells for prompt in made})
+    cells = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0] if sizes else 0}"
+    paired = all(
+        prompt.control_strategy is ControlStrategy.SYNTHETIC_CONTROL
+        for prompt in made
+        if prompt.prompt_id == log.answer.best_prompt_id
+    )
     control = (
-        "Differential expression compares cells generated from perturbed prompts with cells generated from paired "
-        "control prompts (synthetic control)."
-        if strategy == {"synthetic_control"}
-        else "Where no control prompt could be paired, generated cells are compared with the original query cells, so "
-        "that the difference also holds the model's reconstruction error."
+        "Differential expression compares cells generated from prompt cells with cells generated from their paired "
+        "control cells (synthetic control)."
+        if paired
+        else "No control prompt stands behind the answer: its generated cells are compared with the original query "
+        "cells, so that the difference also holds the model's reconstruction error."
     )
     return (
-        f"Cells were generated with {who}{where}, from up to {prompting['prompt_cells']} prompt cells per prompt and "
-        f"up to {prompting['query_cells']} query cells, {count(log.settings['prompts_per_iteration'], 'prompt')} per "
+        f"Cells were generated with {who}{where}, from {cells} prompt cells per prompt and up to "
+        f"{prompting['query_cells']} query cells, at most {count(log.settings['prompts_per_iteration'], 'prompt')} per "
         f"iteration, seed {log.settings['seed']}. {control}"
     )
 
 
 def _tests(log: RunLog, methods: set[str], cite: Any) -> str:
     de, enrichment = log.settings["de"], log.settings["enrichment"]
-    test = "two-sided Wilcoxon rank-sum test" if de["test"] == "wilcoxon" else "two-sided t-test"
+    test = (
+        "two-sided Wilcoxon rank-sum test (normal approximation, ties corrected) on counts per 10,000 (CP10k)"
+        if de["test"] == "wilcoxon"
+        else "two-sided Welch’s t-test on log1p of counts per 10,000 (CP10k)"
+    )
     bh = de["correction"] == "benjamini-hochberg"
     correction = f"the Benjamini-Hochberg procedure {cite('bh')}" if bh else "the Bonferroni correction"
     text = (
-        f"Genes were tested by a {test}, p-values adjusted by {correction}; a gene is called changed from an adjusted "
-        f"p-value of {de['padj']:g} and an absolute log2 fold change of {de['log2fc']:g} between mean CP10k with a "
-        f"pseudocount of {de['pseudocount']:g}. Generated cells are not biological replicates: the p-values describe "
-        "the model's sampling, not variation between donors."
+        f"Genes were tested by a {test}, p-values adjusted by {correction}; a gene is called changed with an adjusted "
+        f"p-value below {de['padj']:g} and an absolute log2 fold change of at least {de['log2fc']:g} between mean "
+        f"CP10k with a pseudocount of {de['pseudocount']:g}, where the means are of the counts that the model expects "
+        "for the generated cells. Generated cells are not biological replicates: the p-values describe the model's "
+        "sampling, not variation between donors."
     )
     if "ora" in methods:
         text += (
-            f" Over-representation of gene sets ({listed(sorted(enrichment['libraries']))}) among changed genes was "
-            f"tested with {_version(log, 'gseapy')} {cite('gseapy')} against the genes of the model as background."
+            f" Over-representation of gene sets ({listed(sorted(enrichment['libraries']))}) was tested by the "
+            "hypergeometric distribution, among rising and among falling genes apart, against all tested genes."
         )
     if "gsea" in methods:
         text += (
-            f" Shortlisted sets were ranked by pre-ranked GSEA {cite('gsea')} with "
-            f"{enrichment['gsea_permutations']} permutations."
+            f" At most {enrichment['gsea_sets']} shortlisted sets were ranked by pre-ranked GSEA {cite('gsea')} with "
+            f"{enrichment['gsea_permutations']} permutations of genes."
         )
     if "ulm" in methods:
         text += (
-            f" Transcription factor activities were estimated by univariate linear models in "
-            f"{_version(log, 'decoupler')} {cite('decoupler')} with CollecTRI-format regulons {cite('collectri')}."
+            " Transcription factor activities are t statistics of univariate linear models, as in decoupleR "
+            f"{cite('decoupler')}, with regulons in the format of CollecTRI {cite('collectri')}."
         )
     return text
 
 
 def _scores(log: RunLog) -> str:
-    grounding = log.settings["grounding"]
     best = best_grounding(log)
-    known = grounding["weights"] | grounding["observational_weights"]
-    parts = [f"{spoken(name)} {known[name]:g}" for name in (best.components if best else {}) if name in known]
-    weights = f" ({', '.join(parts)})" if parts else ""
+    shares = [f"{spoken(name)} {percent(share)}" for name, share in (best.weights if best else {}).items()]
+    weights = f" (weights of the best prompt: {', '.join(shares)})" if shares else ""
+    text = (
+        f"Predictions were scored from 1 to 10 as the weighted mean of evidence components{weights}; components that "
+        "could not be evaluated were left out and the weights renormalised."
+    )
+    measured = best.components.get("measured_support") if best else None
+    if measured and measured.evaluated:
+        text += (
+            " What rests on tables of knowledge was weighed by how far prompt cells that were measured under the "
+            "perturbation bear these tables out."
+        )
+    draws = log.settings["grounding"]["permutations"]
     return (
-        f"Predictions were scored from 1 to 10 as the weighted mean of evidence components{weights}; components "
-        "that could not be evaluated were left out and the weights renormalised. The composite was compared with that "
-        f"of an unchanged prediction, of permuted labels and of random genes ({grounding['permutations']} draws)."
+        f"{text} The composite was compared with nulls: unchanged cells, cells with shuffled labels, and the same "
+        f"cells judged as the answer to other questions. Random draws behind the components: {draws}."
     )

@@ -13,7 +13,7 @@ from haystack.contracts.tables import check_table
 from haystack.errors import ContractError
 from haystack.files import write_text
 from haystack.report import view, words
-from haystack.report.answer import answer_sentences, best_grounding, best_iteration
+from haystack.report.answer import answer_sentences, best_grounding, best_iteration, ceiling
 from haystack.report.confidence import RULE
 from haystack.report.methods import write_methods
 from haystack.report.template import asset, plotly_script, render
@@ -106,7 +106,8 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
         task=words.TASKS[log.query.task_type.value],
         question=view.marked_question(log),
         entities=view.query_rows(log.query),
-        marks=view.scale_marks(grounding, log.settings["score_threshold"]),
+        marks=view.scale_marks(log),
+        ceiling=ceiling(log),
         components=view.component_rows(grounding),
         iterations=view.iteration_rows(log),
         history=view.component_history(log),

@@ -36,9 +36,10 @@ def licences(model_kind: str) -> list[str]:
 
 
 def package_versions() -> dict[str, str]:
-    """Python, platform, haystack, its code, and each of its direct dependencies that is installed, name -> version."""
+    """Python, platform, haystack, its code, its installed direct dependencies but for tools of its tests, by name."""
     found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
-    names = {"haystack"} | {re.split(r"[^A-Za-z0-9._-]", item, maxsplit=1)[0] for item in requires("haystack") or []}
+    needed = [item for item in requires("haystack") or [] if "extra == 'dev'" not in item.replace('"', "'")]
+    names = {"haystack"} | {re.split(r"[^A-Za-z0-9._-]", item, maxsplit=1)[0] for item in needed}
     for name in sorted(names, key=str.lower):
         try:
             found[name.lower()] = version(name)

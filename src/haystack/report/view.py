@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from haystack.contracts import CellSet, Component, PromptGrounding, StructuredQuery
 from haystack.contracts.runlog import IterationLog, RunLog
-from haystack.report.answer import best_grounding, best_iteration
+from haystack.report.answer import best_grounding, best_iteration, ceiling
 from haystack.report.predictions import expected_genes
 from haystack.report.words import COMPONENTS, NULLS, REASONS, STRATEGIES, listed, spoken
 
@@ -67,17 +67,18 @@ def detail(value: Any) -> str:
     return ", ".join(items[:DETAILS_SHOWN]) + more
 
 
-def scale_marks(grounding: PromptGrounding | None, threshold: int) -> list[dict[str, Any]]:
+def scale_marks(log: RunLog) -> list[dict[str, Any]]:
     """Marks on the composite's scale from 1 to 10: this prediction, its nulls, its ceiling, the threshold."""
+    grounding, top = best_grounding(log), ceiling(log)
     if grounding is None or grounding.composite_value is None:
         return []
     marks: list[dict[str, Any]] = [{"kind": "own", "label": "this prediction", "value": grounding.composite_value}]
     for name, value in grounding.nulls.items():
         if value is not None:
             marks.append({"kind": "null", "label": NULLS.get(name, spoken(name)), "value": value})
-    if grounding.ceiling is not None:
-        marks.append({"kind": "ceiling", "label": "the measured truth (ceiling)", "value": grounding.ceiling})
-    marks.append({"kind": "threshold", "label": "threshold to stop", "value": float(threshold)})
+    if top is not None:
+        marks.append({"kind": "ceiling", "label": "the measured truth (ceiling)", "value": top})
+    marks.append({"kind": "threshold", "label": "threshold to stop", "value": float(log.settings["score_threshold"])})
     return [mark | {"at": _position(mark["value"])} for mark in marks]
 
 
@@ -115,7 +116,7 @@ def iteration_rows(log: RunLog) -> list[dict[str, Any]]:
                 "value": item.grounding.composite_value,
                 "score": item.grounding.composite_score,
                 "width": _position(item.grounding.composite_value),
-                "ticks": _ticks(item),
+                "ticks": _ticks(item, ceiling(log)),
                 "is_best": item.iteration == log.answer.best_iteration,
                 "did": refinement.sentence if refinement else "First try, as the question was understood.",
                 "end": f"Stopped: {REASONS[decision.reason.value]}." if decision.reason else "Went on.",
@@ -124,8 +125,8 @@ def iteration_rows(log: RunLog) -> list[dict[str, Any]]:
     return rows
 
 
-def _ticks(item: IterationLog) -> list[tuple[str, float]]:
-    """Where the best null and the ceiling of the iteration's best prompt lie, in per cent."""
+def _ticks(item: IterationLog, top: float | None) -> list[tuple[str, float]]:
+    """Where the best null of the iteration's best prompt and the ceiling lie, in per cent."""
     best = next(
         (prompt for prompt in item.grounding.prompts if prompt.prompt_id == item.grounding.best_prompt_id), None
     )
@@ -133,7 +134,7 @@ def _ticks(item: IterationLog) -> list[tuple[str, float]]:
         return []
     nulls = [value for value in best.nulls.values() if value is not None]
     ticks = [("null", _position(max(nulls)))] if nulls else []
-    return ticks + ([("ceiling", _position(best.ceiling))] if best.ceiling is not None else [])
+    return ticks + ([("ceiling", _position(top))] if top is not None else [])
 
 
 def not_evaluated(log: RunLog, de: pd.DataFrame, methods: set[str]) -> list[str]:
@@ -152,7 +153,7 @@ def not_evaluated(log: RunLog, de: pd.DataFrame, methods: set[str]) -> list[str]
     if log.answer.best_prompt_id is not None:
         if "ulm" not in methods:
             said.append(f"Transcription factor activities: {no_factors(log)}.")
-        if grounding is not None and grounding.ceiling is None and log.validation is None:
+        if grounding is not None and log.validation is None:
             said.append("Distance to the truth: no measured cells are named as the truth, so the score has no ceiling.")
     return said
 

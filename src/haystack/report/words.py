@@ -41,7 +41,7 @@ COMPONENTS = {
 NULLS = {
     "no_change": "a prediction that changes nothing",
     "permuted_labels": "the same cells with shuffled labels",
-    "random_expectation": "random genes",
+    "random_expectation": "the same cells, judged as the answer to other questions",
 }
 STAGES = {
     "parse_query": "reading the question",

@@ -381,7 +381,6 @@ def _grounding(iteration: int, options: RunOptions, prompt_ids: list[str], refin
                 composite_score=None if value is None else round(value),
                 percentile=None if value is None else options.percentile,
                 nulls={"no_change": 1.0, "permuted_labels": 2.1, "random_expectation": 2.6} if value else {},
-                ceiling=9.1 if value else None,
                 control_strategy=options.control_strategy,
                 n_de=options.n_de,
                 n_up=options.n_de - options.n_de // 4,

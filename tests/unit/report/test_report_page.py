@@ -6,18 +6,22 @@ import json
 import re
 import time
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from report_run import RunOptions, cell_set
 
+import haystack
 from haystack.contracts import ControlStrategy, Grounding, read_json, write_json
 from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import RunLog
+from haystack.contracts.validation import Validation
 from haystack.errors import ContractError
 from haystack.report import render_report, report_failures
 from haystack.report.embedding import principal_components
-from haystack.report.view import cell_groups
+from haystack.report.methods import write_methods
+from haystack.report.view import cell_groups, iteration_rows, scale_marks
 
 NASTY = ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a&b", '"quoted",x', "=1+1", "</script>")
 
@@ -246,6 +250,45 @@ def test_a_broken_table_is_named(fresh):
     run.file("de.csv").write_text("gene\nISG15\n")
     with pytest.raises(ContractError, match=r"run_demo_de\.csv: "):
         run.render()
+
+
+def test_methods_name_only_packages_that_are_used(finish):
+    log = finish().log
+    paragraphs, _ = write_methods(log, {"ora", "gsea", "ulm"})
+    text = " ".join(paragraphs)
+    named = [name for name, version in log.versions.items() if f"{name} {version}" in text]
+    assert {"haystack", "snakemake", "anndata"} <= set(named)
+    code = "\n".join(path.read_text() for path in Path(haystack.__file__).parent.rglob("*.py"))
+    unused = [name for name in named if not re.search(rf"^\s*(import|from) {name.replace('arc-', '')}\b", code, re.M)]
+    assert unused == [], f"named as used, never imported: {unused}"
+
+
+def test_methods_tell_weights_and_sizes_as_they_were(finish):
+    log = finish().log
+    text = " ".join(write_methods(log, set())[0])
+    best = next(p for p in log.iterations[-1].grounding.prompts if p.prompt_id == log.answer.best_prompt_id)
+    for name, share in best.weights.items():
+        assert f"{name.replace('_', ' ')} {100 * share:.0f} %" in text
+    sizes = {prompt.n_prompt_cells for item in log.iterations for prompt in item.prompts}
+    assert f"from {min(sizes)}" in text
+    assert "univariate" not in text
+
+
+def test_the_measured_truth_is_the_ceiling_of_the_scale(finish):
+    log = finish().log
+    assert "ceiling" not in {mark["kind"] for mark in scale_marks(log)}
+    truth = Validation(
+        run_id=log.run_id,
+        prompt_id=str(log.answer.best_prompt_id),
+        conventions={},
+        n_cells={"predicted": 9, "observed": 9, "control": 9},
+        n_de_observed=3,
+        top_n=50,
+        ceiling=9.1,
+    )
+    known = log.model_copy(update={"validation": truth})
+    assert [mark["value"] for mark in scale_marks(known) if mark["kind"] == "ceiling"] == [9.1]
+    assert all(("ceiling", 90.0) in row["ticks"] for row in iteration_rows(known))
 
 
 def test_papers_are_cited_by_doi(fresh):

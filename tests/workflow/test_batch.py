@@ -55,6 +55,27 @@ def reports(pipeline) -> list[str]:
     return sorted(path.parent.name for path in pipeline.path("results/runs").glob("*/*_report.html"))
 
 
+@pytest.mark.parametrize("batch", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_loop_that_may_go_on_after_all_goes_on(table, batch):
+    """The reports of a shorter loop are there; nothing but the decision says that they are not the end."""
+    names = stages.ask_many(table.folder, 2)
+
+    def run(most: int) -> tuple[list[int], list[int], str]:
+        table.set(max_iterations=most)
+        output = start(table).communicate(timeout=300)[0] if batch else table.run()
+        iterations = [len(list(table.path(f"results/runs/{name}").glob("iter_*"))) for name in names]
+        return iterations, [table.path(f"results/runs/{n}/{n}_report.html").stat().st_mtime_ns for n in names], output
+
+    short, first, _ = run(1)
+    assert short == [1, 1]
+    long, second, output = run(3)
+    assert long == [3, 3]
+    assert all(new > old for new, old in zip(second, first, strict=True))
+    assert "iteration 2: predicting" in output
+    assert "iteration 1: predicting" not in output
+    assert run(3)[1] == second
+
+
 @pytest.mark.slow
 def test_a_failing_run_stops_neither_its_chunk_nor_the_others(table):
     (table.folder / "fail/retrieve_cells-r0001").touch()

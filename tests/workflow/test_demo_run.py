@@ -62,6 +62,12 @@ def test_changed_threshold_decides_anew_without_predicting_anew(copy):
     assert decision(copy, 1)["reason"] == "threshold_reached"
     log = json.loads(copy.path(f"{RUN}/monocytes_ifng_log.json").read_text())
     assert "threshold_reached" in json.dumps(log)
+    # And back: the loop goes on where it had stopped, with what is there.
+    again = jobs(copy.run())
+    assert again.get("collect_outputs")
+    assert not {"retrieve_cells", "generate_prompts", "stack_inference", "enrich_predictions"} & set(again)
+    log = json.loads(copy.path(f"{RUN}/monocytes_ifng_log.json").read_text())
+    assert len(log["iterations"]) == 2
 
 
 def test_changed_de_setting_keeps_cells_and_predictions(copy):

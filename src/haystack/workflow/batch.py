@@ -89,9 +89,8 @@ def run_batch(arguments: Sequence[str], chunk: int = CHUNK, *, folder: Path = Pa
 
 def _coordinate(ids: Sequence[str], arguments: Sequence[str], folder: Path, lock: int, stopper: _Stopper) -> bool:
     """One Snakemake for some runs; true if all went well."""
-    targets = [f"results/runs/{run_id}/{run_id}_report.html" for run_id in ids]
-    # Targets stand first: options that take several values would swallow them.
-    command = [sys.executable, "-m", "snakemake", *targets, "--keep-going", *arguments]
+    # The target stands first: options that take several values would swallow it.
+    command = [sys.executable, "-m", "snakemake", "reports", "--keep-going", *arguments]
     # The child holds the batch's lock too, so that a killed batch is not started beside its last coordinator.
     child = subprocess.Popen(command, cwd=folder, env={**os.environ, ONLY: " ".join(ids)}, pass_fds=[lock])
     return stopper.wait(child) == 0

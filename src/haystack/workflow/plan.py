@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -282,28 +283,52 @@ class Plan:
         """An input function: the file `name` of every iteration, until a checkpoint says stop."""
 
         def files(wildcards: Wildcards) -> list[str]:
-            n = len(_decisions(checkpoints, wildcards))
+            n = len(_decisions(checkpoints, wildcards.run_id))
             return [f"results/runs/{wildcards.run_id}/iter_{i}/{name}" for i in range(1, n + 1)]
 
         return files
+
+    def loop_ends(self, checkpoints: Any) -> list[Callable[[Wildcards], str]]:
+        """Input functions, one per run: the decision that ends its loop.
+
+        Targets ask for it beside the reports: where a changed setting turns the end of a loop into "go on", the report
+        that lies there would otherwise satisfy Snakemake (it looks at no other reason while a job waits for a
+        checkpoint), and nothing would go on.
+        """
+
+        def end_of(run_id: str) -> Callable[[Wildcards], str]:
+            def decision(wildcards: Wildcards) -> str:
+                n = len(_decisions(checkpoints, run_id))
+                return f"results/runs/{run_id}/iter_{n}/decision.json"
+
+            return decision
+
+        return [end_of(run_id) for run_id in self.runs]
 
     def best_iteration(self, checkpoints: Any, name: str) -> Callable[[Wildcards], str]:
         """An input function: the file `name` of the best iteration (the first, where none could be scored)."""
 
         def file(wildcards: Wildcards) -> str:
-            best = _decisions(checkpoints, wildcards)[-1].best_iteration or 1
+            best = _decisions(checkpoints, wildcards.run_id)[-1].best_iteration or 1
             return f"results/runs/{wildcards.run_id}/iter_{best}/{name}"
 
         return file
 
 
-def _decisions(checkpoints: Any, wildcards: Wildcards) -> list[Decision]:
+def _decisions(checkpoints: Any, run_id: str) -> list[Decision]:
     """Walk the checkpoints of a run until one says stop."""
     found: list[Decision] = []
     while not found or found[-1].continue_:
-        job = checkpoints.decide.get(run_id=wildcards.run_id, iteration=len(found) + 1)
-        found.append(read_json(fetched(job.output.decision), Decision))
+        job = checkpoints.decide.get(run_id=run_id, iteration=len(found) + 1)
+        path = fetched(job.output.decision)
+        found.append(_read_decision(path, path.stat().st_mtime_ns))
     return found
+
+
+@cache
+def _read_decision(path: Path, mtime_ns: int) -> Decision:
+    """Snakemake asks anew for all runs after every checkpoint: read what has not changed once."""
+    return read_json(path, Decision)
 
 
 def tables(settings: Settings) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from haystack.errors import ConfigError, HaystackError
+from haystack.errors import ConfigError
 from haystack.workflow.plan import Plan, tables
+from haystack.workflow.questions import misunderstood
 
 log = logging.getLogger(__name__)
 
@@ -98,12 +99,6 @@ def _model_genes(plan: Plan) -> set[str] | None:
 
 
 def _queries(plan: Plan) -> list[str]:
-    from haystack.query import parse_question
-
-    problems = []
-    for run in plan.runs.values():
-        try:
-            parse_question(run.query, run.settings.query, offline=True)
-        except HaystackError as error:
-            problems.append(f"run {run.run_id}: {error}")
-    return problems
+    return misunderstood(
+        (run.run_id, run.query, run.settings.query.model_dump(mode="json")) for run in plan.runs.values()
+    )

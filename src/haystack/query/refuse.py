@@ -13,7 +13,7 @@ _BEFORE_CELLS = re.compile(r"((?:[\w+-]+\s+){1,3}cells?)\b", re.IGNORECASE)
 
 def no_cell_type(text: str, tokens: list[Word], taken: list[Span]) -> QueryParsingError:
     """The error, with `details["nearest"]`: names of cell types most like what was written."""
-    short = text if len(text) <= 80 else text[:77] + "..."
+    short = _short(text)
     phrase = _subject(text, tokens, taken)
     if phrase is None:
         return QueryParsingError(
@@ -21,6 +21,7 @@ def no_cell_type(text: str, tokens: list[Word], taken: list[Span]) -> QueryParsi
             question=text,
             nearest=[],
         )
+    phrase = _short(phrase)
     near = nearest_cell_types(phrase)
     offer = f" Nearest: {', '.join(near)}." if near else ""
     return QueryParsingError(
@@ -29,6 +30,10 @@ def no_cell_type(text: str, tokens: list[Word], taken: list[Span]) -> QueryParsi
         question=text,
         nearest=near,
     )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def nearest_cell_types(phrase: str, n: int = 3) -> list[str]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from haystack.errors import QueryParsingError
 
-LONGEST = 2000  # characters
+LONGEST = 20_000
+"""characters: room for a pasted abstract, and read in a second"""
 _WORD = re.compile(r"[^\W_]+(?:[_.'’/+⁺⁻-]*[^\W_]+)*(?:[+⁺⁻]+|-(?=\s|$|[,;)]))?", re.UNICODE)
 
 

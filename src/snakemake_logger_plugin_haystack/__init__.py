@@ -16,7 +16,7 @@ from logging import LogRecord
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 
-from snakemake_logger_plugin_haystack.display import Display, open_display
+from snakemake_logger_plugin_haystack.display import Display, is_hint, open_display
 from snakemake_logger_plugin_haystack.events import Tracker
 from snakemake_logger_plugin_haystack.sink import EventFile
 
@@ -37,6 +37,8 @@ class LogHandler(LogHandlerBase):
     def emit(self, record: LogRecord) -> None:
         """Show one record. A fault in here costs the pretty display, never the run or an error message."""
         try:
+            if is_hint(record):
+                return
             if self.silent or self.broken:
                 self.display.plain.handle(record)
                 return

@@ -30,10 +30,11 @@ NOISE = (
     "Updating checkpoint dependencies",
     "Using shell:",
     "Rules claiming more threads",
-    "Workflow defines that rule",
     "Conda environments: ignored",
 )
 """Snakemake's words about its own doing, which tell nothing of a run"""
+HINT = "Workflow defines that rule"
+"""Snakemake's warning, once per shared rule and start, that its cache between workflows is off"""
 BOARD_RUNS = 12
 """runs on the board at most"""
 RESET, BOLD, DIM, RED, GREEN, CYAN = "\033[0m", "\033[1m", "\033[2m", "\033[31m", "\033[32m", "\033[36m"
@@ -141,7 +142,8 @@ def describe(event: Event, tracker: Tracker) -> str:
         case "run_failed":
             return f"{where}: failed in {event.stage}: {event.message}"
         case "workflow_finished":
-            return f"{_runs(tracker)}. {tracker.done} steps done" if tracker.runs or tracker.done else ""
+            told = _runs(tracker) if event.reason == "failed" else _all_done(tracker)
+            return f"{told}. {tracker.done} steps done" if tracker.runs or tracker.done else ""
     return ""
 
 
@@ -174,6 +176,13 @@ def _runs(tracker: Tracker) -> str:
     return f"{finished} of {expected} runs finished" + (f", {failed} failed" if failed else "")
 
 
+def _all_done(tracker: Tracker) -> str:
+    """How many runs had work in this start, and how many of the table had none."""
+    n, unchanged = len(tracker.runs), tracker.unchanged
+    worked = f"{n} {'run' if n == 1 else 'runs'} had work" if n else "no run had work"
+    return f"all done: {worked}" + ("" if unchanged is None else f", {unchanged} unchanged")
+
+
 def _steps(tracker: Tracker) -> str:
     return f"{tracker.done} of {tracker.total} steps so far"
 
@@ -184,6 +193,11 @@ def _ending(reason: str | None) -> str:
 
 def _because(reason: str | None) -> str:
     return f", {_ending(reason)}" if reason else ""
+
+
+def is_hint(record: LogRecord) -> bool:
+    """Whether it is a warning about nothing that went wrong."""
+    return isinstance(record.msg, str) and record.msg.startswith(HINT)
 
 
 def _replaced(record: LogRecord) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from logging import ERROR, LogRecord
@@ -12,6 +13,10 @@ from typing import Any
 
 LAST_STAGE = "render_report"
 """the rule whose end is a run's end"""
+TARGET = "all"
+"""the rule that only names what is wanted"""
+REPORT = re.compile(r"runs/([^/]+)/\1_report\.html")
+"""what the target and the summary need of every run of the table"""
 RESTART_WITHIN = 1.0
 """seconds after a failed job in which Snakemake says that it starts it again, if it does"""
 
@@ -81,6 +86,9 @@ class Tracker:
         """jobs under way that belong to no run"""
         self.runs: dict[str, RunState] = {}
         self.expected_runs = 0
+        """runs whose report is to be written, as planned at the start"""
+        self.table: set[str] = set()
+        """every run of the table, where a job was started that needs them all"""
         self.done = 0
         self.total = 0
         self.last_error: str | None = None
@@ -102,9 +110,21 @@ class Tracker:
             failed = [run_id for run_id, run in self.runs.items() if run.status == "failed"]
             message = f"failed: {', '.join(failed)}" if failed else self.last_error
             reason = "failed" if self.errors else "completed"
+            if not self.errors:
+                self._settle()
             events.append(Event(_now(), "workflow_finished", reason=reason, message=message))
             self.started = self.errors = False
         return events
+
+    def _settle(self) -> None:
+        """All is well: a run that came to an end without a new report (nothing in it had changed) is finished too."""
+        for run in self.runs.values():
+            run.status = "finished"
+
+    @property
+    def unchanged(self) -> int | None:
+        """Runs of the table that had no work; null where the table is not known."""
+        return len(self.table - set(self.runs)) if self.table else None
 
     def count(self, status: str) -> int:
         """Runs with that status."""
@@ -134,6 +154,9 @@ class Tracker:
 
     def _job_started(self, record: LogRecord) -> Iterator[Event]:
         job = _job(record)
+        self.table |= {found[1] for path in getattr(record, "input", None) or [] if (found := REPORT.search(str(path)))}
+        if job.stage == TARGET:
+            return
         key = str(getattr(record, "jobid", ""))
         self.jobs[key] = job
         if job.run_id is None:

@@ -270,7 +270,7 @@ def _assemble(parts: list[_Part], genes: list[str], measured: np.ndarray) -> ad.
                 categories=[role.value for role in PredictionRole if any(part.role is role for part in parts)],
             ),
             "prompt_id": pd.Categorical([part.prompt_id for part in parts for _ in part.query_cell_ids]),
-            "query_cell_id": np.concatenate([part.query_cell_ids for part in parts]).astype(object),
+            "query_cell_id": pd.Categorical([name for part in parts for name in part.query_cell_ids]),
             "gen_logit": np.concatenate([part.predicted.logit for part in parts]).astype(np.float32),
         },
         index=[f"{part.prompt_id}:{part.role.value}:{name}" for part in parts for name in part.query_cell_ids],

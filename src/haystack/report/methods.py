@@ -141,7 +141,7 @@ def _model(log: RunLog, cite: Any) -> str:
     else:
         who = kinds.get(model["kind"], model["kind"])
     facts = [f"{spoken(key)} {log.inference[key]}" for key in ("device", "precision") if log.inference.get(key)]
-    where = f" ({', '.join(facts)})" if facts else ""
+    where = f" ({', '.join(facts)})" if facts and model["kind"] == "stack" else ""
     made = [prompt for item in log.iterations for prompt in item.prompts]
     sizes = sorted({prompt.n_prompt_cells for prompt in made})
     cells = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0] if sizes else 0}"

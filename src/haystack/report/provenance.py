@@ -18,28 +18,35 @@ from haystack.files import sha256
 WHOLE_LIMIT = 4 * 2**30
 """bytes up to which a file is hashed whole"""
 SAMPLES = 64
-Method = Literal["whole", "sampled"]
 SAMPLE_BYTES = 2**20
+Method = Literal["whole", "sampled"]
 
 
 def licences(model_kind: str) -> list[str]:
     """What binds whoever uses a prediction; `model_kind` is the setting `model.kind`."""
-    code = "STACK code (arc-stack): CC BY-NC-SA 4.0, for non-commercial use."
-    weights = "STACK weights and what they generate: Arc Research Institute Stack Model Non-Commercial License."
+    own = "HAYSTACK itself: MIT. Atlases and gene sets keep the licences of their sources."
+    if model_kind != "stack":
+        which = (
+            f"This prediction was made by the baseline '{model_kind}', without STACK's code or weights: the "
+            "licences of STACK (non-commercial use) concern STACK only and do not bind it."
+        )
+        return [which, own]
     which = (
         "This prediction was generated with STACK's code; where the weights are those of the Arc Institute, it falls "
         "under their licence too."
-        if model_kind == "stack"
-        else f"This prediction was made by the baseline '{model_kind}', without STACK."
     )
-    return [which, code, weights, "HAYSTACK itself: MIT. Atlases and gene sets keep the licences of their sources."]
+    code = "STACK code (arc-stack): CC BY-NC-SA 4.0, for non-commercial use."
+    weights = "STACK weights and what they generate: Arc Research Institute Stack Model Non-Commercial License."
+    return [which, code, weights, own]
 
 
 def package_versions() -> dict[str, str]:
-    """Python, platform, haystack, its code, its installed direct dependencies but for tools of its tests, by name."""
+    """Python, platform, haystack, its code, and what a run may use of its installed direct dependencies, by name.
+
+    That is what every installation has, the extra `stack`, and Snakemake's plugins; not the run service's packages.
+    """
     found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
-    needed = [item for item in requires("haystack") or [] if "extra == 'dev'" not in item.replace('"', "'")]
-    names = {"haystack"} | {re.split(r"[^A-Za-z0-9._-]", item, maxsplit=1)[0] for item in needed}
+    names = {"haystack"} | {_name(item) for item in requires("haystack") or [] if _in_runs(item)}
     for name in sorted(names, key=str.lower):
         try:
             found[name.lower()] = version(name)
@@ -47,6 +54,15 @@ def package_versions() -> dict[str, str]:
             continue
     found["haystack code"] = _code_hash()
     return found
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+
+
+def _in_runs(requirement: str) -> bool:
+    extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", requirement)
+    return extra is None or extra[1] == "stack" or _name(requirement).startswith("snakemake-")
 
 
 def _code_hash() -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from haystack.errors import ConfigError, HaystackError, suggest
+from haystack.report.words import plural
 from haystack.runs.table import RUN_ID
 
-QUESTION = "How would {cell_type} respond to {perturbation}?"
+QUESTION = "How would {cell_types} respond to {perturbation}?"
 HEADER = ("run_id", "query")
 
 
@@ -37,16 +38,16 @@ def expand(perturbations: Sequence[str], cell_types: Sequence[str], question: st
     cell_types
         labels or names of the Cell Ontology.
     question
-        with `{cell_type}` and `{perturbation}`.
+        with `{cell_type}` (as given) or `{cell_types}` (plural), and `{perturbation}`.
 
     Raises
     ------
     ConfigError
         when a cell type is not known, or `question` lacks a placeholder.
     """
-    for placeholder in ("{cell_type}", "{perturbation}"):
-        if placeholder not in question:
-            raise ConfigError(f"--question '{question}': {placeholder} is missing. The default is '{QUESTION}'")
+    for placeholders in (("{cell_types}", "{cell_type}"), ("{perturbation}",)):
+        if not any(placeholder in question for placeholder in placeholders):
+            raise ConfigError(f"--question '{question}': {placeholders[0]} is missing. The default is '{QUESTION}'")
     for cell_type in cell_types:
         _check_cell_type(cell_type)
     rows: list[tuple[str, str]] = []
@@ -54,13 +55,23 @@ def expand(perturbations: Sequence[str], cell_types: Sequence[str], question: st
     taken: set[str] = set()
     for cell_type in dict.fromkeys(cell_types):
         for perturbation in dict.fromkeys(perturbations):
-            text = question.replace("{cell_type}", cell_type).replace("{perturbation}", perturbation)
-            problem = _misread(text, cell_type, perturbation)
+            text, problem = _ask(question, cell_type, perturbation)
             if problem:
                 left_out[text] = problem
             else:
                 rows.append((_identifier(cell_type, perturbation, taken), text))
     return Expansion(rows, left_out)
+
+
+def _ask(question: str, cell_type: str, perturbation: str) -> tuple[str, str | None]:
+    """The question, and why it would not be read as it is meant; the cell type as given where its plural misleads."""
+    asked = question.replace("{cell_type}", cell_type).replace("{perturbation}", perturbation)
+    text = asked.replace("{cell_types}", plural(cell_type))
+    problem = _misread(text, cell_type, perturbation)
+    if problem is None or "{cell_types}" not in question:
+        return text, problem
+    as_given = asked.replace("{cell_types}", cell_type)
+    return (text, problem) if _misread(as_given, cell_type, perturbation) else (as_given, None)
 
 
 def known_perturbations(kind: str | None = None) -> list[str]:

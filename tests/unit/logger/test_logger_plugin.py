@@ -37,7 +37,7 @@ def record(event: LogEvent | None = None, text: str | None = None, level: int = 
     return made
 
 
-def started(job: int, rule: str, run_id: str | None = None, iteration: int | None = None, output=()):
+def started(job: int, rule: str, run_id: str | None = None, iteration: int | None = None, output=(), inputs=()):
     wildcards = {} if run_id is None else {"run_id": run_id}
     if iteration:
         wildcards["iteration"] = str(iteration)
@@ -47,6 +47,7 @@ def started(job: int, rule: str, run_id: str | None = None, iteration: int | Non
         "rule_name": rule,
         "rule_msg": message,
         "wildcards": wildcards,
+        "input": list(inputs),
         "output": list(output),
         "log": [f"logs/{rule}.log"],
     }
@@ -144,8 +145,54 @@ def test_events_of_a_run(session, tmp_path):
     done = events[-2]
     assert (done["run_id"], done["score"], done["reason"]) == ("a", 7, "threshold_reached")
     assert events[-1]["reason"] == "completed"
-    assert "1 of 2 runs finished" in shown
+    assert "a: finished, score 7, threshold reached. 1 of 2 runs finished" in shown
+    assert "all done: 1 run had work. 3 steps done" in shown
     assert "score 4 (stops from 7); going on" in shown
+
+
+REPORTS = [f"results/runs/{run_id}/{run_id}_report.html" for run_id in "ab"]
+
+
+def test_runs_without_work_are_unchanged_not_missing(session):
+    running = session()
+    running.send(record(LogEvent.WORKFLOW_STARTED), record(LogEvent.RUN_INFO, stats={"render_report": 2, "total": 6}))
+    # Both reports were planned; the decision of a is what it was, so its report stays.
+    running.send(started(1, "render_report", "b"), finished(1))
+    running.send(started(2, "summarize_runs", inputs=[*REPORTS, "results/runs/a/a_log.json"]), finished(2))
+    running.send(started(3, "all", inputs=["results/summary.tsv", *REPORTS]), finished(3))
+    running.send(record(LogEvent.PROGRESS, done=6, total=6))
+    events, shown = running.end()
+    assert shown.splitlines()[-1].endswith("] all done: 1 run had work, 1 unchanged. 6 steps done")
+    assert "all" not in {event["stage"] for event in events}
+    assert "[all," not in shown
+
+
+def test_a_run_that_needed_no_new_report_is_finished(session):
+    running = session()
+    running.send(record(LogEvent.WORKFLOW_STARTED), started(1, "decide", "a", 1), finished(1))
+    running.send(started(2, "render_report", "b"), finished(2), record(LogEvent.PROGRESS, done=2, total=2))
+    _, shown = running.end()
+    assert "all done: 2 runs had work. 2 steps done" in shown
+
+
+def test_only_the_summary_had_work(session):
+    running = session()
+    inputs = [f"gs://bucket/{path} (retrieve from storage)" for path in REPORTS]
+    running.send(record(LogEvent.WORKFLOW_STARTED), record(LogEvent.RUN_INFO, stats={"summarize_runs": 1, "total": 2}))
+    running.send(started(1, "summarize_runs", inputs=inputs), finished(1), record(LogEvent.PROGRESS, done=2, total=2))
+    _, shown = running.end()
+    assert "all done: no run had work, 2 unchanged. 2 steps done" in shown
+    assert "0 of 0" not in shown
+
+
+@pytest.mark.parametrize("dryrun", [True, False])
+def test_hints_on_a_cache_that_nobody_asked_for_are_left_out(session, dryrun):
+    running = session(dryrun=dryrun)
+    hint = "Workflow defines that rule train_model is eligible for caching between workflows (use --cache)."
+    running.send(record(text=hint, level=logging.WARNING), record(text="a true warning", level=logging.WARNING))
+    _, shown = running.end()
+    assert "eligible for caching" not in shown
+    assert "a true warning" in shown
 
 
 def test_outputs_on_another_machine_give_events_without_scores(session):

@@ -274,6 +274,16 @@ def test_methods_tell_weights_and_sizes_as_they_were(finish):
     assert "univariate" not in text
 
 
+def test_a_baseline_has_neither_device_nor_precision(finish):
+    log = finish().log
+    assert "precision fp32" in " ".join(write_methods(log, set())[0])
+    model = log.settings["model"] | {"kind": "additive"}
+    text = " ".join(write_methods(log.model_copy(update={"settings": log.settings | {"model": model}}), set())[0])
+    assert "the additive baseline (prompt minus paired control, added to the query cells), from" in text
+    assert "precision" not in text
+    assert "cpu" not in text
+
+
 def test_the_measured_truth_is_the_ceiling_of_the_scale(finish):
     log = finish().log
     assert "ceiling" not in {mark["kind"] for mark in scale_marks(log)}

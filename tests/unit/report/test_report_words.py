@@ -8,11 +8,10 @@ import pytest
 
 from haystack.contracts import Component, ControlStrategy, PromptGrounding
 from haystack.report import provenance
-from haystack.report.answer import plural
 from haystack.report.confidence import classify, weight_share
 from haystack.report.provenance import checksum
 from haystack.report.template import policy, script_json
-from haystack.report.words import count, database_url, doi_url, listed, number, ontology_url, p_value
+from haystack.report.words import count, database_url, doi_url, listed, number, ontology_url, p_value, plural
 
 
 def grounding(score: int | None, percentile: float | None, no_change: float = 1.0) -> PromptGrounding:
@@ -137,3 +136,28 @@ def test_checksums_of_files_folders_and_large_files(tmp_path, monkeypatch):
     assert sampled.method == "sampled"
     path.write_bytes(b"\xff" + (bytes(range(250)) * 4)[1:])
     assert checksum(path).sha256 != sampled.sha256
+
+
+def test_licences_of_stack_bind_only_what_stack_made():
+    assert any("CC BY-NC-SA" in text for text in provenance.licences("stack"))
+    baseline = " ".join(provenance.licences("prompt_mean"))
+    assert "baseline 'prompt_mean'" in baseline
+    assert "licences of STACK (non-commercial use) concern STACK only and do not bind it" in baseline
+    assert "Non-Commercial License" not in baseline
+    assert "CC BY-NC-SA" not in baseline
+
+
+def test_versions_are_those_of_what_a_run_may_use(monkeypatch):
+    needed = [
+        "anndata>=0.12",
+        "arc-stack==0.1.3; extra == 'stack'",
+        'fastapi>=0.115; extra == "api"',
+        "uvloop>=0.21; sys_platform != 'win32' and extra == 'api'",
+        "gcsfs>=2025.3; extra == 'gcp'",
+        "snakemake-storage-plugin-gcs==1.1.4; extra == 'gcp'",
+        "pytest>=8.3; extra == 'dev'",
+    ]
+    monkeypatch.setattr(provenance, "requires", lambda name: needed)
+    monkeypatch.setattr(provenance, "version", lambda name: "1")
+    kept = {"python", "platform", "haystack", "haystack code", "anndata", "arc-stack", "snakemake-storage-plugin-gcs"}
+    assert set(provenance.package_versions()) == kept

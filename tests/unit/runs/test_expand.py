@@ -8,7 +8,9 @@ from haystack.config import Settings
 from haystack.contracts import CELL_SETS, write_table
 from haystack.errors import ConfigError
 from haystack.knowledge import perturbations
+from haystack.ontology import resolve
 from haystack.query import parse_question
+from haystack.runs import expand as module
 from haystack.runs import read_runs
 from haystack.runs.expand import atlas_perturbations, expand, known_perturbations, write_rows
 
@@ -25,6 +27,33 @@ def test_every_row_asks_what_was_meant(tmp_path):
     table = tmp_path / "runs.tsv"
     assert write_rows(found.rows, table) == len(found.rows)
     assert len(read_runs({}, Settings(runs=str(table)))) == len(found.rows)
+
+
+def test_cell_types_are_asked_for_in_the_plural():
+    rows = expand(["GM-CSF"], ["hepatocyte", "fibroblast of lung", "CD14+ monocytes"]).rows
+    assert [question for _, question in rows] == [
+        "How would hepatocytes respond to GM-CSF?",
+        "How would fibroblasts of lung respond to GM-CSF?",
+        "How would CD14+ monocytes respond to GM-CSF?",
+    ]
+    assert rows[0][0] == "hepatocyte-GM-CSF"
+    for label in ("hepatocyte", "regulatory T cell", "CD8-positive, alpha-beta T cell", "microglial cell"):
+        [(_, question)] = expand(["GM-CSF"], [label]).rows
+        assert parse_question(question).cell_type_cl_id == resolve("cell-type", label)[0].id
+
+
+def test_own_words_take_the_cell_type_as_given_or_in_the_plural():
+    one = "What does a {cell_type} do under {perturbation}?"
+    assert expand(["IL-4"], ["hepatocyte"], one).rows[0][1] == "What does a hepatocyte do under IL-4?"
+    many = "What do {cell_types} do under {perturbation}?"
+    assert expand(["IL-4"], ["hepatocyte"], many).rows[0][1] == "What do hepatocytes do under IL-4?"
+    with pytest.raises(ConfigError, match=r"\{cell_types\} is missing"):
+        expand(["IL-4"], ["hepatocyte"], "What of {perturbation}?")
+
+
+def test_a_plural_that_would_be_misread_is_not_used(monkeypatch):
+    monkeypatch.setattr(module, "plural", lambda text: "unicorns")
+    assert expand(["IL-4"], ["hepatocyte"]).rows[0][1] == "How would hepatocyte respond to IL-4?"
 
 
 def test_what_is_not_understood_is_left_out_and_named():

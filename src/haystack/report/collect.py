@@ -191,7 +191,8 @@ def _cells_per_set(rows: Sequence[RowSelection]) -> dict[str, int]:
 
 def _answer(best: Best, de: pd.DataFrame, enrichment: pd.DataFrame, settings: Settings) -> Answer:
     scores = best.grounding
-    weights = settings.grounding.weights | settings.grounding.observational_weights
+    given = settings.grounding
+    weights = {**given.weights, **given.observational_weights, "measured_support": given.measured_weight}
     share = weight_share(scores, weights)
     confidence, reasons = classify(scores, share)
     if best.prompt is None:

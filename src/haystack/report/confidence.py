@@ -29,7 +29,7 @@ RULE = (
     "nulls (unchanged cells, shuffled labels, the same cells judged as the answer to other questions), and at least "
     "three quarters of the evidence evaluated. "
     "Medium: at least 5, above 80 %, half a point, half of the evidence. Low: anything less. "
-    "Not scored: less than half of the evidence could be evaluated."
+    "Not scored: too little of the evidence could be evaluated. Measured cells count as evidence, by their weight."
 )
 
 

@@ -9,7 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from haystack.contracts import DE, ControlStrategy, Decision, Prompts, read_json, read_table, write_json
+from haystack.contracts import (
+    DE,
+    Component,
+    ControlStrategy,
+    Decision,
+    Grounding,
+    Prompts,
+    read_json,
+    read_table,
+    write_json,
+)
 from haystack.contracts.runlog import RunLog
 from haystack.errors import ContractError
 from haystack.files import sha256
@@ -117,6 +127,19 @@ def test_log_answer_counts_as_the_table_does(finish):
     assert answer.pathways[0].term == "Interferon alpha/beta signaling"
     assert all(hit.padj <= 0.05 for hit in answer.pathways)
     assert answer.weight_evaluated == pytest.approx(0.75)
+
+
+def test_measured_cells_that_could_not_be_asked_are_evidence_that_is_missing(fresh):
+    run = fresh()
+    path = run.folder / "iter_2" / "grounding.json"
+    found = read_json(path, Grounding)
+    for prompt in found.prompts:
+        prompt.components["measured_support"] = Component(evaluated=False, reason="no prompt shows it")
+    write_json(path, found)
+    run.collect()
+    answer = run.log.answer
+    assert answer.weight_evaluated == pytest.approx(0.75 / 1.5)
+    assert answer.confidence == "medium"
 
 
 def test_tables_put_the_best_prompt_first(finish):

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from haystack.contracts import PromptGrounding, StructuredQuery
-from haystack.contracts.runlog import IterationLog, RunLog
+from haystack.contracts.runlog import Answer, IterationLog, RunLog
 from haystack.report.confidence import BARS, above_nulls, best_null
-from haystack.report.words import NULLS, count, listed, number, spoken
+from haystack.report.shown import carried_sentences, measured_sentences
+from haystack.report.words import NULLS, count, listed, number, plural, spoken
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SETS_NAMED = 3
+LOOSE_PADJ = 0.1
+LOOSE_LOG2FC = 0.25
+"""a change of less than a fifth: 2 ** 0.25 = 1.19"""
+_ACTION = re.compile(r"\s+(knock-out|knock-down|overexpression|perturbation)$")
+"""what follows the gene in the canonical name of a genetic perturbation"""
 
 
 def best_iteration(log: RunLog) -> IterationLog | None:
@@ -48,29 +57,56 @@ def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
         subject = f"For {plural(cells)}{where}, compared with their control, the model predicts"
     de = log.settings["de"]
     limits = f"adjusted p below {de['padj']:g} and at least {de['log2fc']:g} log2 units of change"
-    last = [*_expected_sentence(log, own), *_null_sentence(log)]
+    last = [*_expected_sentence(log, own), *_loose_sentence(log), *_null_sentence(log)]
+    seen = [*measured_sentences(log), *carried_sentences(log)]
     if answer.n_de == 0:
         sentences = [f"{subject} no gene to change clearly.", f"None of {n_tested:,} tested genes passes {limits}."]
-        return [*sentences, *last]
+        return [*sentences, *seen, *last]
     sentences = [
         f"{subject} {count(answer.n_up, 'gene')} to go up and {count(answer.n_down, 'gene')} to go down, "
         f"of {n_tested:,} tested ({limits})."
     ]
-    if answer.pathways:
-        terms = [f"“{hit.term}”" for hit in answer.pathways[:3]]
-        sentences.append(f"They belong above all to {listed(terms)}.")
-    else:
-        sentences.append("No gene set stands out among them.")
-    return [*sentences, *last]
+    return [*sentences, _sets_sentence(answer), *seen, *last]
+
+
+def _sets_sentence(answer: Answer) -> str:
+    """The gene sets that stand out, those of rising and of falling genes apart."""
+    parts = []
+    for direction, genes in (("up", "rising genes"), ("down", "falling genes")):
+        terms = [f"“{hit.term}”" for hit in answer.pathways if hit.direction == direction][:SETS_NAMED]
+        if terms:
+            parts.append(f"{genes} belong above all to {listed(terms)}")
+    if not parts:
+        return "No gene set stands out among them."
+    text = ", ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _treated(query: StructuredQuery) -> str:
-    named = query.perturbation_resolved or query.perturbation_query or "the perturbation"
-    what = listed([item.name for item in query.perturbations]) or named
-    if query.perturbation_type != "genetic":
-        return f"treated with {what}"
-    direction = query.perturbations[0].direction if query.perturbations else None
-    return {-1: f"that lose {what}", 1: f"that gain {what}"}.get(direction or 0, f"with {what} changed")
+    """`treated with A and B`, `that lose C`, or both."""
+    ways: dict[str, list[str]] = {"treated with {}": [], "that lose {}": [], "that gain {}": [], "with {} changed": []}
+    genetic = {-1: "that lose {}", 1: "that gain {}"}
+    for item in query.perturbations:
+        own = item.type == "genetic"
+        way = genetic.get(item.direction or 0, "with {} changed") if own else "treated with {}"
+        ways[way].append(_ACTION.sub("", item.name) if own else item.name)
+    if not query.perturbations:
+        named = query.perturbation_resolved or query.perturbation_query or "the perturbation"
+        ways["with {} changed" if query.perturbation_type == "genetic" else "treated with {}"].append(named)
+    return " and ".join(way.format(listed(names)) for way, names in ways.items() if names)
+
+
+def _loose_sentence(log: RunLog) -> list[str]:
+    """A warning where the thresholds let through what is hardly a change."""
+    de = log.settings["de"]
+    loose = []
+    if de["padj"] > LOOSE_PADJ:
+        loose.append(f"adjusted p up to {de['padj']:g}")
+    if de["log2fc"] < LOOSE_LOG2FC:
+        loose.append(f"changes from {de['log2fc']:g} log2 units")
+    if not loose:
+        return []
+    return [f"The thresholds are loose ({listed(loose)}): that a gene “changes” means little here."]
 
 
 def _null_sentence(log: RunLog) -> list[str]:
@@ -100,9 +136,3 @@ def _expected_sentence(log: RunLog, own: pd.DataFrame) -> list[str]:
         f"Of {count(len(expected), 'gene')} known to respond, {len(rows)} could be tested: "
         f"{right} of them clearly move as expected{against}."
     ]
-
-
-def plural(cell_type: str) -> str:
-    """`B cell` -> `B cells`, `fibroblast of lung` -> `fibroblasts of lung`; words that are plural already stay."""
-    head, link, rest = cell_type.partition(" of ")
-    return (head if head.endswith("s") else head + "s") + link + rest

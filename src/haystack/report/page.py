@@ -16,6 +16,7 @@ from haystack.report import view, words
 from haystack.report.answer import answer_sentences, best_grounding, best_iteration, ceiling
 from haystack.report.confidence import RULE
 from haystack.report.methods import write_methods
+from haystack.report.shown import not_shown
 from haystack.report.template import asset, plotly_script, render
 
 if TYPE_CHECKING:
@@ -111,12 +112,14 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
         components=view.component_rows(grounding),
         iterations=view.iteration_rows(log),
         history=view.component_history(log),
+        not_shown=not_shown(log),
         missing=view.not_evaluated(log, own, methods),
         query_groups=view.cell_groups(best.query_cell_sets, best.query_cells_per_set) if best else [],
         cards=view.prompt_cards(log),
         agreement=view.agreement(de, answer.best_prompt_id),
         dot_cells=view.DOT_CELLS,
         terms=terms,
+        others_shown=view.OTHERS_SHOWN,
         factors=factors,
         no_factors=view.no_factors(log),
         sentences_read=view.sentences(grounding),

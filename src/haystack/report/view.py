@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from haystack.report.embedding import CellMap
 
 TERMS_SHOWN = 16
+OTHERS_SHOWN = 3
+"""gene sets shown that are not significant: what came nearest"""
 FACTORS_SHOWN = 16
 DETAILS_SHOWN = 15
 SHOWN_APART = {"papers", "sentences"}
@@ -44,13 +46,21 @@ def component_rows(grounding: PromptGrounding | None) -> list[dict[str, Any]]:
                 "weight": grounding.weights.get(name),
                 "width": _position(part.score),
                 "details": [
-                    (spoken(key), text)
+                    (detail_label(key, part), text)
                     for key, value in part.details.items()
                     if key not in SHOWN_APART and (text := detail(value))
                 ],
             }
         )
     return sorted(rows, key=lambda row: (not row["part"].evaluated, -(row["weight"] or 0)))
+
+
+def detail_label(key: str, part: Component) -> str:
+    """What a detail is; an agreement is not the statistic beside it, so its label says what it adds."""
+    if key != "agreement":
+        return spoken(key)
+    factors = part.details.get("transcription_factors")
+    return "agreement beyond chance" + (", transcription factors included" if factors else "")
 
 
 def detail(value: Any) -> str:
@@ -296,8 +306,10 @@ def _short(values: Any) -> list[float | None]:
 
 
 def term_data(log: RunLog, enrichment: pd.DataFrame) -> list[dict[str, Any]]:
-    """Over-represented gene sets of the best prompt, at most `TERMS_SHOWN`, by padj."""
-    rows = _of_best(log, enrichment, "ora").sort_values(["padj", "pval", "term", "direction"]).head(TERMS_SHOWN)
+    """Over-represented gene sets of the best prompt by padj: significant ones, and at most `OTHERS_SHOWN` others."""
+    rows = _of_best(log, enrichment, "ora").sort_values(["padj", "pval", "term", "direction"])
+    passed = int((rows["padj"] <= log.settings["enrichment"]["padj"]).sum())
+    rows = rows.head(min(passed + OTHERS_SHOWN, TERMS_SHOWN))
     return [_term(row) for row in rows.itertuples(index=False)]
 
 

@@ -13,9 +13,9 @@ REASONS = {
     "cancelled": "it was cancelled",
 }
 TASKS = {
-    "perturbation_novel_cell_types": "a perturbation in a cell type where it was not measured",
-    "perturbation_novel_samples": "a perturbation in a sample where it was not measured",
-    "cell_type_imputation": "a cell type that was not measured in a donor or tissue",
+    "perturbation_novel_cell_types": "a perturbation's effect on a cell type",
+    "perturbation_novel_samples": "a perturbation's effect in a sample",
+    "cell_type_imputation": "a cell type in a donor or tissue",
     "donor_expression_prediction": "the expression of a donor",
     "cross_dataset_generation": "cells of one dataset in the condition of another",
 }
@@ -100,6 +100,12 @@ def count(n: int, one: str, many: str | None = None) -> str:
 def listed(words: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def plural(cell_type: str) -> str:
+    """`B cell` -> `B cells`, `fibroblast of lung` -> `fibroblasts of lung`; words that are plural already stay."""
+    head, link, rest = cell_type.partition(" of ")
+    return (head if head.endswith("s") else head + "s") + link + rest
 
 
 def ontology_url(term_id: str | None) -> str | None:

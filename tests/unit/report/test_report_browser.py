@@ -35,6 +35,28 @@ LOW_CONTRAST = """(() => {
   }
   return [...found];
 })()"""
+CUT_NOTES = """[...document.querySelectorAll('#genes caption, #genes td:last-child:not(:empty)')].filter(node => {
+  const box = node.getBoundingClientRect(), frame = node.closest('.scroll').getBoundingClientRect();
+  return box.width < 20 || box.left < frame.left - 1 || box.right > frame.right + 1;
+}).map(node => node.textContent)"""
+PRINTED_OVER = """(() => {
+  const box = node => node.getBoundingClientRect();
+  const values = [...document.querySelectorAll('#factors .bartext')];
+  const others = [...document.querySelectorAll('#factors .ytick text, #factors .modebar')];
+  if (values.length !== 5 || others.length < 5) return ['not drawn'];
+  return values.filter(value => others.some(other => {
+    const [a, b] = [box(value), box(other)];
+    return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom && b.width > 0;
+  })).map(node => node.textContent);
+})()"""
+CUT_DOTS = """(() => {
+  const frame = document.querySelector('#terms .gridlayer').closest('svg').querySelector('.plotclip rect');
+  const [left, right] = [0, Number(frame.getAttribute('width'))];
+  return [...document.querySelectorAll('#terms .points path')].filter(node => {
+    const x = Number(node.getAttribute('transform').match(/[-\\d.]+/)[0]), half = node.getBBox().width / 2;
+    return x - half < left || x + half > right;
+  }).map(node => node.getAttribute('transform'));
+})()"""
 SHOWN_RUNS = """[...document.querySelectorAll('#runs tbody tr')].filter(row => !row.hidden)
   .map(row => ['run_demo', 'run_a'].find(name => row.cells[0].textContent.trim().startsWith(name)))"""
 
@@ -74,6 +96,19 @@ def test_no_errors_no_requests_all_plots(browser, finish, width):
     assert browser.run("document.querySelectorAll('#factors .points path').length") == 5
     assert browser.run("document.querySelectorAll('#map .scatterlayer .trace').length") == 4
     assert browser.run("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_of_the_tables_and_plots_is_cut_or_printed_over(browser, finish, width):
+    browser.open(finish().file("report.html"), width)
+    browser.wait(DRAWN)
+    set_field(browser, "kind", "expected")
+    assert browser.run("document.querySelector('#genes').closest('.scroll').scrollWidth") <= browser.run(
+        "document.querySelector('#genes').closest('.scroll').clientWidth"
+    )
+    assert browser.run(CUT_NOTES) == []
+    assert browser.run(PRINTED_OVER) == []
+    assert browser.run(CUT_DOTS) == []
 
 
 def test_table_sorts(browser, finish):

@@ -130,11 +130,12 @@
       };
     };
     const limit = -Math.log10(Number(document.getElementById("terms").dataset.padj));
+    const reach = Math.max(1.2 * limit, ...rows.map((row) => row.neglog));
     const node = document.getElementById("terms");
     node.style.height = `${Math.max(14, 5 + rows.length * (narrow() ? 3 : 1.9))}rem`;
     draw("terms", [side("up", UP, "circle", "among genes going up"), side("down", DOWN, "circle-open", "among genes going down")].filter((t) => t.x.length), {
       showlegend: true,
-      xaxis: axis("−log10 adjusted p", { rangemode: "tozero" }),
+      xaxis: axis("−log10 adjusted p", { range: [-(narrow() ? 0.1 : 0.03) * reach, (narrow() ? 1.12 : 1.04) * reach], zeroline: true, zerolinecolor: LINE }),
       yaxis: axis("", { tickvals: rows.map((_, y) => y), ticktext: rows.map((row) => wrap(row.term, width, 2)), range: [-0.8, rows.length - 0.2],
         tickfont: { size: narrow() ? 11 : 12.5 } }),
       shapes: [line(limit, 0, limit, 1, { yref: "paper" })],
@@ -146,15 +147,17 @@
     if (!rows.length) return;
     const limit = Number(document.getElementById("factors").dataset.padj);
     document.getElementById("factors").style.height = `${Math.max(14, 6 + rows.length * 1.5)}rem`;
-    const room = (end) => end(0, ...rows.map((row) => row.statistic)) * 1.25;
+    // Values stand outside their bars: each side that has bars gets room for a number, in pixels of the plot.
+    const lowest = Math.min(0, ...rows.map((row) => row.statistic)), highest = Math.max(0, ...rows.map((row) => row.statistic));
+    const room = (highest - lowest || 1) * (narrow() ? 0.24 : 0.07);
     draw("factors", [{
       type: "bar", orientation: "h", x: rows.map((row) => row.statistic), y: rows.map((_, y) => y), hoverinfo: "text",
       text: rows.map((row) => safe(fixed(row.statistic, 1))), textposition: "outside", cliponaxis: false, textfont: { size: 11.5 },
       hovertext: rows.map((row) => `<b>${safe(row.term)}</b><br>t ${fixed(row.statistic, 2)}<br>adjusted p ${pValue(row.padj)}<br>${row.n_overlap} targets`),
       marker: { opacity: rows.map((row) => (row.padj !== null && row.padj <= limit ? 0.9 : 0.3)), color: rows.map((row) => (row.statistic > 0 ? UP : DOWN)), pattern: { shape: rows.map((row) => (row.statistic > 0 ? "" : "/")), fgcolor: "#fff", size: 6 } },
     }], {
-      bargap: 0.35, margin: { l: 56, r: 40, t: 12, b: 48 },
-      xaxis: axis("activity (t of the linear model)", { range: [room(Math.min), room(Math.max)], zeroline: true, zerolinecolor: "#8b959e" }),
+      bargap: 0.35, margin: { l: 56, r: narrow() ? 16 : 40, t: narrow() ? 12 : 40, b: 48 },
+      xaxis: axis("activity (t of the linear model)", { range: [lowest < 0 ? lowest - room : 0, highest > 0 ? highest + room : 0], zeroline: true, zerolinecolor: "#8b959e" }),
       yaxis: axis("", { tickvals: rows.map((_, y) => y), ticktext: rows.map((row) => safe(row.term)) }),
     });
   }

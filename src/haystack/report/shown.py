@@ -1,0 +1,148 @@
+"""The cells that the model was shown, beside those that were asked for: measured already, or carried over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+from haystack.contracts import CellSet, StructuredQuery
+from haystack.contracts.runlog import PromptLog, RunLog
+from haystack.report.words import count, listed, plural
+
+KINDS_SHOWN = 3
+HEALTHY = "PATO:0000461"
+
+
+def measured_sentences(log: RunLog) -> list[str]:
+    """One sentence where prompts of any iteration show the asked cells under the asked perturbation itself.
+
+    Only what the model was shown counts: cells that were held out, or that no prompt took, are not in the log.
+    """
+    query = log.query
+    if not query.task_type.is_perturbational or len(query.perturbations) > 1:
+        return []
+    shown = _shown([prompt for item in log.iterations for prompt in item.prompts])
+    found = [(item, n) for item, n in shown if _asked_type(query, item) and _asked_perturbation(query, item)]
+    if not found:
+        return []
+    places = []
+    for atlas in sorted({item.atlas for item, _ in found}):
+        own = [(item, n) for item, n in found if item.atlas == atlas]
+        donors = {item.donor_id for item, _ in own if item.donor_id}
+        of = f" of {count(len(donors), 'donor')}" if donors else ""
+        places.append(f"{atlas} ({count(sum(n for _, n in own), 'cell')}{of} shown to the model)")
+    amount = [text for text in (query.perturbation_dose, query.perturbation_time) if text]
+    differ = f" Whether dose and time are the asked ones ({listed(amount)}) is not checked here." if amount else ""
+    kinds = _kinds(found)
+    return [
+        f"{kinds[:1].upper()}{kinds[1:]} under {_perturbations(found)} are measured: {'atlas' if len(places) == 1 else 'atlases'} "
+        f"{listed(places)}. Look at them directly.{differ}"
+    ]
+
+
+def carried_sentences(log: RunLog) -> list[str]:
+    """One sentence where the answer's prompt cells are of another type, or under another perturbation, than asked."""
+    query, prompt = log.query, _best_prompt(log)
+    if prompt is None or not query.task_type.is_perturbational or query.cell_type_cl_id is None:
+        return []
+    shown = _shown([prompt])
+    foreign = [(item, n) for item, n in shown if not (_asked_type(query, item) and _asked_perturbation(query, item))]
+    if not foreign:
+        return []
+    asked = query.perturbation_resolved or query.perturbation_query or "the asked perturbation"
+    under = [(item, n) for item, n in foreign if item.perturbation_name]
+    other = any(not _asked_perturbation(query, item) for item, _ in under)
+    states = f" under {_perturbations(under)}" if under else ""
+    part = " in part" if len(foreign) < len(shown) else ""
+    instead = f", in place of {asked}" if other else ""
+    return [f"The response is carried over{part} from {_kinds(foreign)}{states}{instead}."]
+
+
+def not_shown(log: RunLog) -> list[str]:
+    """What the question names of the sample, and none of the answer's prompt and query cells is known to have."""
+    from haystack.retrieval.question import same_donor
+
+    query, prompt = log.query, _best_prompt(log)
+    if prompt is None:
+        return []
+    best = next(item for item in log.iterations if item.iteration == log.answer.best_iteration)
+    cells = [*prompt.cell_sets, *best.query_cell_sets]
+    said = []
+    donor = query.target_donor_id
+    if donor and not any(item.donor_id and same_donor(donor, item.donor_id) for item in cells):
+        name = donor if donor.lower().startswith(("donor", "patient")) else f"donor {donor}"
+        said.append(_absent(f"come from {name}", "that donor"))
+    tissue, disease = query.target_tissue, query.target_disease_state
+    if tissue and not related(tissue).intersection(item.tissue_uberon_id for item in cells):
+        said.append(_absent(f"come from {query.target_tissue_name or tissue}", "it"))
+    if disease and not related(disease).intersection(item.disease_mondo_id for item in cells):
+        state = "be healthy" if disease == HEALTHY else f"come from a donor with {query.target_disease_name or disease}"
+        said.append(_absent(state, "that"))
+    starts = [item for item in best.query_cell_sets if not _asked_type(query, item)]
+    if query.cell_type_cl_id and len(starts) == len(best.query_cell_sets) > 0:
+        groups = [(item, best.query_cells_per_set.get(item.cell_set_id, 0)) for item in starts]
+        asked = plural(query.cell_type_name or query.cell_type_cl_id)
+        said.append(f"The cells whose change is predicted are {_kinds(groups)}, not {asked}.")
+    return said
+
+
+@cache
+def related(term_id: str) -> frozenset[str]:
+    """The term and its subclasses."""
+    from haystack.retrieval.question import related_terms
+
+    return frozenset(related_terms(term_id))
+
+
+def _absent(what: str, it: str) -> str:
+    return f"None of the cells that the model was shown is known to {what}; the prediction is not specific to {it}."
+
+
+def _best_prompt(log: RunLog) -> PromptLog | None:
+    prompts = [p for item in log.iterations if item.iteration == log.answer.best_iteration for p in item.prompts]
+    return next((prompt for prompt in prompts if prompt.prompt_id == log.answer.best_prompt_id), None)
+
+
+def _shown(prompts: Iterable[PromptLog]) -> list[tuple[CellSet, int]]:
+    """Every cell set once, with the most cells that one prompt took of it."""
+    sets: dict[str, tuple[CellSet, int]] = {}
+    for prompt in prompts:
+        for item in prompt.cell_sets:
+            n = max(prompt.cells_per_set.get(item.cell_set_id, 0), sets.get(item.cell_set_id, (item, 0))[1])
+            sets[item.cell_set_id] = (item, n)
+    return [(item, n) for item, n in sets.values() if n > 0]
+
+
+def _asked_type(query: StructuredQuery, item: CellSet) -> bool:
+    """True for the asked cell type and its subtypes; what has no Cell Ontology id is never it."""
+    return bool(query.cell_type_cl_id) and item.cell_type_cl_id in related(str(query.cell_type_cl_id))
+
+
+def _asked_perturbation(query: StructuredQuery, item: CellSet) -> bool:
+    """True for an asked perturbation under its own name or a synonym, not where names agree only in part."""
+    from haystack.retrieval.perturbations import match_names, names_of
+
+    if not item.perturbation_name:
+        return False
+    names = names_of(item.perturbation_name)
+    asked = [(one.name, one.synonyms) for one in query.perturbations]
+    asked += [(query.perturbation_resolved, query.perturbation_synonyms)] if query.perturbation_resolved else []
+    return any(match_names(name, synonyms, names) in {"exact", "synonym"} for name, synonyms in asked)
+
+
+def _kinds(shown: list[tuple[CellSet, int]]) -> str:
+    """`B cells, monocytes and 2 other cell types`, most cells first."""
+    counts: dict[str, int] = {}
+    for item, n in shown:
+        name = plural(item.cell_type_name) if item.cell_type_name else "cells of unknown type"
+        counts[name] = counts.get(name, 0) + n
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    if len(names) > KINDS_SHOWN + 1:
+        names = [*names[:KINDS_SHOWN], f"{len(names) - KINDS_SHOWN} other cell types"]
+    if len(names) > 1 and any("," in name for name in names):
+        return f"{'; '.join(names[:-1])}; and {names[-1]}"
+    return listed(names)
+
+
+def _perturbations(shown: list[tuple[CellSet, int]]) -> str:
+    return listed(sorted({item.perturbation_name for item, _ in shown if item.perturbation_name}))

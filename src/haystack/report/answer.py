@@ -75,7 +75,7 @@ def _sets_sentence(answer: Answer) -> str:
     for direction, genes in (("up", "rising genes"), ("down", "falling genes")):
         terms = [f"“{hit.term}”" for hit in answer.pathways if hit.direction == direction][:SETS_NAMED]
         if terms:
-            parts.append(f"{genes} belong above all to {listed(terms)}")
+            parts.append(f"{genes}{'' if parts else ' belong above all'} to {listed(terms)}")
     if not parts:
         return "No gene set stands out among them."
     text = ", ".join(parts)

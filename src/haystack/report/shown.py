@@ -30,13 +30,13 @@ def measured_sentences(log: RunLog) -> list[str]:
         own = [(item, n) for item, n in found if item.atlas == atlas]
         donors = {item.donor_id for item, _ in own if item.donor_id}
         of = f" of {count(len(donors), 'donor')}" if donors else ""
-        places.append(f"{atlas} ({count(sum(n for _, n in own), 'cell')}{of} shown to the model)")
+        places.append(f"atlas {atlas} ({count(sum(n for _, n in own), 'cell')}{of} shown to the model)")
     amount = [text for text in (query.perturbation_dose, query.perturbation_time) if text]
     differ = f" Whether dose and time are the asked ones ({listed(amount)}) is not checked here." if amount else ""
     kinds = _kinds(found)
     return [
-        f"{kinds[:1].upper()}{kinds[1:]} under {_perturbations(found)} are measured: {'atlas' if len(places) == 1 else 'atlases'} "
-        f"{listed(places)}. Look at them directly.{differ}"
+        f"{kinds[:1].upper()}{kinds[1:]} under {_perturbations(found)} are measured in {listed(places)}. "
+        f"Look at them directly.{differ}"
     ]
 
 

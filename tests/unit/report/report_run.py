@@ -43,6 +43,7 @@ from haystack.contracts import (
 )
 
 INTERFERON = ["ISG15", "IFI6", "IFIT1", "IFIT3", "MX1", "OAS1", "ISG20", "LY6E", "STAT1", "IRF7"]
+CL_IDS = {"B cell": "CL:0000236", "naive B cell": "CL:0000788", "natural killer cell": "CL:0000623"}
 QUESTION = "How would B cells respond to IFN-beta?"
 
 
@@ -159,7 +160,7 @@ def cell_set(options: RunOptions, name: str, cell_type: str, perturbation: str |
         cell_set_id=f"cs_{name}",
         atlas=options.atlas,
         perturbation_name=perturbation,
-        cell_type_cl_id="CL:0000576",
+        cell_type_cl_id=CL_IDS.get(cell_type, "CL:0000576"),
         cell_type_name=cell_type,
         donor_id=f"{options.atlas}:{donor}",
         tissue_uberon_id="UBERON:0000178",

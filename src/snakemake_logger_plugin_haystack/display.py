@@ -180,7 +180,7 @@ def _all_done(tracker: Tracker) -> str:
     """How many runs had work in this start, and how many of the table had none."""
     n, unchanged = len(tracker.runs), tracker.unchanged
     worked = f"{n} {'run' if n == 1 else 'runs'} had work" if n else "no run had work"
-    return f"all done: {worked}" + ("" if unchanged is None else f", {unchanged} unchanged")
+    return f"all done: {worked}" + (f", {unchanged} unchanged" if unchanged else "")
 
 
 def _steps(tracker: Tracker) -> str:

@@ -26,9 +26,10 @@ def _reproduce(args: argparse.Namespace) -> int:
     name = args.log.name.removesuffix("_log.json").removesuffix(".json")
     folder = args.folder or Path("results") / "reproduce" / name
     found = reproduce(args.log, Path.cwd(), folder, args.cores)
+    print(f"repeated in {found.folder}")
     print(f"{len(found.identical)} outputs have equal bytes, {len(found.different)} differ")
     for title, lines in (
-        ("differs", found.different),
+        ("differs", [": ".join(filter(None, (item, found.details.get(item)))) for item in found.different]),
         ("decision", found.decisions),
         ("composite", found.composites),
         ("surroundings", found.environment),

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from haystack.contracts import read_json
 from haystack.contracts.runlog import RunLog
 from haystack.errors import ConfigError, HaystackError
-from haystack.files import write_text
+from haystack.report.differences import describe_difference
 from haystack.report.provenance import checksum
+from haystack.report.reproduce_folder import prepare_folder
 
 COMPOSITE_TOLERANCE = 0.3
 """across devices, composites may differ by this much"""
-NOT_LINKED = {"results", "logs"}
 
 
 class ReproductionError(HaystackError):
@@ -38,6 +37,10 @@ class Comparison:
     """composites further apart than the tolerance, in plain words"""
     environment: list[str]
     """versions and inputs that differ: what may explain the rest"""
+    details: dict[str, str] = field(default_factory=dict)
+    """output -> how its content differs, where both files are there to be read"""
+    folder: Path | None = None
+    """where the run was repeated"""
 
     @property
     def same(self) -> bool:
@@ -54,10 +57,10 @@ def compare_logs(old: RunLog, new: RunLog) -> Comparison:
         decisions.append(f"iterations: {len(old.iterations)}, now {len(new.iterations)}")
     composites = []
     for before, after in zip(old.iterations, new.iterations, strict=False):
-        for field in ("continue_", "reason", "best_iteration", "best_prompt_id"):
-            first, second = getattr(before.decision, field), getattr(after.decision, field)
+        for name in ("continue_", "reason", "best_iteration", "best_prompt_id"):
+            first, second = getattr(before.decision, name), getattr(after.decision, name)
             if first != second:
-                decisions.append(f"iteration {before.iteration}, {field.rstrip('_')}: {first}, now {second}")
+                decisions.append(f"iteration {before.iteration}, {name.rstrip('_')}: {first}, now {second}")
         composites += _composite_changes(
             before.iteration, before.grounding.composite_value, after.grounding.composite_value
         )
@@ -119,7 +122,8 @@ def reproduce(
     root
         folder with `workflow/Snakefile`, where the relative paths of the settings start.
     folder
-        where the run is repeated; its `results` are new, everything else is linked to `root`.
+        where the run is repeated; its `results` are new, everything else is linked to `root`. Where settings or
+        atlases name files outside of `root` by relative paths, the pipeline's folder is made inside this one.
     run
         runs a command and returns its exit code; the default starts Snakemake.
 
@@ -137,38 +141,25 @@ def reproduce(
     problems = changed_inputs(log, root)
     if problems:
         raise ReproductionError(f"{log_path}: the run cannot be repeated as it was: {'; '.join(problems)}")
-    prepare_folder(log, root, folder)
+    work = prepare_folder(log, root, folder)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile.resolve())]
-    command += ["--directory", str(folder), "--cores", str(cores)]
+    command += ["--directory", str(work), "--cores", str(cores)]
     code = (run or _run)(command)
     if code:
-        raise ReproductionError(
-            f"{folder}: the pipeline failed with exit code {code}; its logs are in {folder / 'logs'}"
-        )
-    again = folder / "results" / "runs" / log.run_id / f"{log.run_id}_log.json"
-    return compare_logs(log, read_json(again, RunLog))
+        raise ReproductionError(f"{work}: the pipeline failed with exit code {code}; its logs are in {work / 'logs'}")
+    again = work / "results" / "runs" / log.run_id / f"{log.run_id}_log.json"
+    found = compare_logs(log, read_json(again, RunLog))
+    return replace(found, details=_details(log, log_path.parent, again.parent, found.different), folder=work)
 
 
-def prepare_folder(log: RunLog, root: Path, folder: Path) -> None:
-    """Links to everything of `root` but its results, and a config with the log's settings and its one question."""
-    config = folder / "config"
-    config.mkdir(parents=True, exist_ok=True)
-    for item in sorted(root.iterdir()):
-        if item.name not in NOT_LINKED | {"config"} and not item.name.startswith("."):
-            _link(folder / item.name, item)
-    for item in sorted((root / "config").iterdir()):
-        if item.name not in {"config.yaml", "runs.tsv"}:
-            _link(config / item.name, item)
-    data_dir = str((root / log.settings["data_dir"]).resolve())
-    settings = log.settings | {"runs": "config/runs.tsv", "data_dir": data_dir}
-    write_text(config / "config.yaml", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-    question = " ".join(log.query.raw_query.split())
-    write_text(config / "runs.tsv", f"run_id\tquery\n{log.run_id}\t{question}\n")
-
-
-def _link(link: Path, target: Path) -> None:
-    link.unlink(missing_ok=True)
-    link.symlink_to(target.resolve())
+def _details(log: RunLog, before: Path, after: Path, names: Sequence[str]) -> dict[str, str]:
+    """How outputs differ. A file beside the log counts only while it is the one that the log tells of."""
+    told = {}
+    for name in names:
+        first, second = before / name, after / name
+        if first.is_file() and second.is_file() and checksum(first).sha256 == log.outputs.get(name):
+            told[name] = describe_difference(first, second)
+    return told
 
 
 def _run(command: Sequence[str]) -> int:

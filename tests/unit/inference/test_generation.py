@@ -134,7 +134,8 @@ def test_out_of_memory_with_one_window_is_an_error(tiny, monkeypatch):
 def test_predictions_are_written_without_a_word_about_columns(tiny_dir, tmp_path, caplog, monkeypatch):
     write_cells(tmp_path / "cells.h5ad", helpers.cells_of(GENES, {"p1": (20, 20)}, 12))
     monkeypatch.setattr(logging.getLogger("anndata"), "handlers", [caplog.handler])  # it does not propagate
-    run_inference(tiny_dir, tmp_path / "cells.h5ad", tmp_path / "out.h5ad", SETTINGS, 5)
+    with caplog.at_level(logging.INFO, logger="anndata"):
+        run_inference(tiny_dir, tmp_path / "cells.h5ad", tmp_path / "out.h5ad", SETTINGS, 5)
     assert "as categorical" not in caplog.text
 
 

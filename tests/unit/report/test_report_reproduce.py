@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 
+import anndata as ad
+import numpy as np
+import pandas as pd
 import pytest
 
 from haystack.cli import main
@@ -13,7 +16,9 @@ from haystack.contracts import read_json
 from haystack.contracts.runlog import RunLog
 from haystack.errors import ConfigError
 from haystack.report import compare_logs
+from haystack.report.differences import describe_difference
 from haystack.report.reproduce import ReproductionError, reproduce
+from haystack.report.reproduce_folder import prepare_folder
 
 
 @pytest.fixture
@@ -90,10 +95,7 @@ def test_reproduce_prepares_a_folder_and_compares(finish, root, log_path, tmp_pa
     assert (folder / "config" / "atlases.yaml").exists()
     assert not (folder / "results" / "old").exists()
     settings = load_settings(json.loads((folder / "config" / "config.yaml").read_text()))
-    assert settings.data_dir == str((root / "../shared/data").resolve())
-    assert settings.model_dump(exclude={"data_dir"}) == load_settings(finish().log.settings).model_dump(
-        exclude={"data_dir"}
-    )
+    assert settings.model_dump() == load_settings(finish().log.settings).model_dump()
     assert (folder / "config" / "runs.tsv").read_text() == f"run_id\tquery\nrun_demo\t{finish().options.question}\n"
 
 
@@ -134,3 +136,111 @@ def test_command_says_what_differs(root, log_path, monkeypatch, capsys):
     assert "1 differ" in out
     assert "composite: iteration 2: 7.800, now 8.800" in out
     assert "NOT the same answer" in out
+
+
+def with_settings(log, **values):
+    return log.model_copy(update={"settings": log.settings | values})
+
+
+def test_paths_out_of_the_folder_keep_their_text_and_lead_where_they_did(finish, root, tmp_path):
+    (tmp_path / "atlases").mkdir()
+    (tmp_path / "atlases" / "x.h5ad").write_text("cells")
+    (tmp_path / "shared" / "data").mkdir(parents=True)
+    (tmp_path / "shared" / "data" / "y.h5ad").write_text("more cells")
+    atlases = "x:\n  path: ../atlases/x.h5ad\ny:\n  path: '{data_dir}/y.h5ad'\n"
+    (root / "config" / "atlases.yaml").write_text(atlases)
+    work = prepare_folder(finish().log, root, tmp_path / "deep" / "again")
+    assert work == tmp_path / "deep" / "again" / "pipeline"
+    assert (work / "config" / "atlases.yaml").read_text() == atlases
+    assert (work / "../atlases/x.h5ad").read_text() == "cells"
+    settings = json.loads((work / "config" / "config.yaml").read_text())
+    assert settings == finish().log.settings
+    assert (work / settings["data_dir"] / "y.h5ad").read_text() == "more cells"
+    assert prepare_folder(finish().log, root, tmp_path / "deep" / "again") == work
+    assert sorted(item.name for item in (tmp_path / "deep").iterdir()) == ["again"]
+
+
+def test_paths_that_go_up_far_stay_inside_the_folder(finish, root, tmp_path):
+    (tmp_path / "far.h5ad").write_text("cells")
+    up = "/".join([".."] * (len(root.parts) + 3))
+    entry = {"path": f"{up}{tmp_path}/far.h5ad"}
+    work = prepare_folder(with_settings(finish().log, atlases={"far": entry}), root, tmp_path / "again")
+    assert (work / entry["path"]).read_text() == "cells"
+    assert sorted(item.name for item in tmp_path.iterdir() if item.name != "run_demo_log.json") == [
+        *("again", "far.h5ad", "pipeline"),
+    ]
+
+
+def test_the_table_of_runs_keeps_its_place_and_the_first_one_its_content(finish, root, tmp_path):
+    table = root / "config" / "mine" / "runs.tsv"
+    table.parent.mkdir()
+    table.write_text("the user's own")
+    (table.parent / "notes.txt").write_text("beside it")
+    log = with_settings(finish().log, runs="config/mine/runs.tsv")
+    work = prepare_folder(log, root, tmp_path / "again")
+    assert json.loads((work / "config" / "config.yaml").read_text()) == log.settings
+    assert "run_demo" in (work / "config" / "mine" / "runs.tsv").read_text()
+    assert (work / "config" / "mine" / "notes.txt").read_text() == "beside it"
+    assert table.read_text() == "the user's own"
+
+
+@pytest.mark.parametrize("runs", ["run_id\tquery\na\tHow?\n", "/nowhere/runs.tsv", "../runs.tsv", "results/runs.tsv"])
+def test_a_table_that_cannot_keep_its_place_gets_the_usual_one(finish, root, tmp_path, runs):
+    work = prepare_folder(with_settings(finish().log, runs=runs), root, tmp_path / "again")
+    assert json.loads((work / "config" / "config.yaml").read_text())["runs"] == "config/runs.tsv"
+    assert "run_demo" in (work / "config" / "runs.tsv").read_text()
+
+
+def test_differences_are_told_in_words(tmp_path):
+    def cells(name, x=1.0, score=0.5, data_dir="a"):
+        uns = {"config": json.dumps({"data_dir": data_dir, "seed": 0}), "run_id": "r"}
+        obs = pd.DataFrame({"score": [score, np.nan]}, index=["c1", "c2"])
+        ad.AnnData(np.array([[x], [2.0]], dtype="float32"), obs=obs, uns=uns).write_h5ad(tmp_path / name)
+        return tmp_path / name
+
+    first = cells("a.h5ad")
+    assert describe_difference(first, cells("b.h5ad", data_dir="b")) == (
+        "equal cells, other metadata (uns config.data_dir)"
+    )
+    assert describe_difference(first, cells("b.h5ad", x=3)) == "other cells (X)"
+    assert describe_difference(first, cells("b.h5ad", score=1, data_dir="b")) == (
+        "other cells (obs: score), other metadata (uns config.data_dir)"
+    )
+    one, two = tmp_path / "a.csv", tmp_path / "b.csv"
+    one.write_text("gene,padj\nA,0.1\n")
+    two.write_text("gene,padj\nA,0.2\n")
+    assert describe_difference(one, two) == "padj"
+    two.write_text("gene,padj\nA,0.10\n")
+    assert describe_difference(one, two) == "equal values, other bytes"
+    two.write_text("gene,padj\n")
+    assert describe_difference(one, two) == "1 rows, now 0"
+    (tmp_path / "a.json").write_text('{"a": {"b": [1, 2]}, "c": 3}')
+    (tmp_path / "b.json").write_text('{"a": {"b": [1, 4]}}')
+    assert describe_difference(tmp_path / "a.json", tmp_path / "b.json") == "a.b[1], c"
+
+
+def test_command_tells_equal_cells_from_other_metadata(finish, root, tmp_path, monkeypatch, capsys):
+    from haystack.files import sha256
+    from haystack.report import reproduce as module
+
+    name = "run_demo_predictions.h5ad"
+    log = json.loads(finish().file("log.json").read_text()) | {"inputs": {}}
+    shutil.copy(finish().file("predictions.h5ad"), tmp_path / name)
+    (tmp_path / "run_demo_log.json").write_text(json.dumps(log))
+
+    def run(command):
+        target = root / "results" / "reproduce" / "run_demo" / "results" / "runs" / "run_demo"
+        target.mkdir(parents=True)
+        adata = ad.read_h5ad(tmp_path / name)
+        adata.uns["config"] = adata.uns["config"].replace('"../shared/data"', '"/elsewhere"')
+        adata.write_h5ad(target / name)
+        outputs = log["outputs"] | {name: sha256(target / name)}
+        (target / "run_demo_log.json").write_text(json.dumps(log | {"outputs": outputs}))
+        return 0
+
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(module, "_run", run)
+    assert main(["reproduce", str(tmp_path / "run_demo_log.json")]) == 0
+    out = capsys.readouterr().out
+    assert f"differs: {name}: equal cells, other metadata (uns config.data_dir)" in out
+    assert "repeated in results/reproduce/run_demo" in out

@@ -134,7 +134,7 @@ def _options(arguments: Sequence[str]) -> Any:
     if options.default_storage_provider:
         raise ConfigError(
             f"--default-storage-provider {options.default_storage_provider}: a batch works on a local or shared file "
-            "system. See docs/gcp.md for many runs on Google Cloud"
+            "system. On Google Cloud `haystack gcp submit --table` spreads a table over coordinators (docs/gcp.md)"
         )
     if options.directory:
         raise ConfigError("--directory: start the batch in that folder instead")

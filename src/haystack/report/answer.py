@@ -71,7 +71,7 @@ def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
 
 def _sets_sentence(answer: Answer) -> str:
     """The gene sets that stand out, those of rising and of falling genes apart."""
-    parts = []
+    parts: list[str] = []
     for direction, genes in (("up", "rising genes"), ("down", "falling genes")):
         terms = [f"“{hit.term}”" for hit in answer.pathways if hit.direction == direction][:SETS_NAMED]
         if terms:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from haystack.contracts import StructuredQuery, TaskType
-from haystack.errors import RetrievalError, nearest
+from haystack.errors import RetrievalError
 from haystack.retrieval.hybrid import rows_of_one_atlas, same_dataset
 from haystack.retrieval.index import HEALTHY
 from haystack.retrieval.profile import target_profile
@@ -19,6 +19,8 @@ from haystack.retrieval.question import Question, related_terms, same_donor
 
 LEAST_LINEAGE = 0.5
 """shared lineage from which cells of a near type may stand for the asked one"""
+TYPES_NAMED = 6
+"""cell types that an error names at most"""
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,28 @@ def _rows_of_type(question: Question) -> tuple[np.ndarray, str]:
             rows,
             f"no unperturbed {question.asked_type_words} in the index; nearest: {question.type_words(int(rows[0]))}",
         )
-    known = index.column("cell_type_name").values
     asked = question.asked_type_words
     raise RetrievalError(
         f"no query cells: the index holds no unperturbed cells of {asked} "
         f"({question.query.cell_type_cl_id or 'no CL id'})"
         f"{_beside_donor(question.query)}, nor of a near type (within {question.max_hops} Cell Ontology steps). "
-        f"It holds: {', '.join(nearest(asked, known) or known[:12]) or 'no named type'}"
-        f"{', ...' if len(known) > 12 else ''}. Add an atlas with the type, raise retrieval.max_hops, or loosen "
+        f"{_types_held(question, free)}. Add an atlas with the type, raise retrieval.max_hops, or loosen "
         "retrieval.exclude"
     )
+
+
+def _types_held(question: Question, free: np.ndarray) -> str:
+    """The types that rows have, those that share most of the asked type's lineage first."""
+    lineage: dict[str, float] = {}
+    for row in np.flatnonzero(free).tolist():
+        name = question.index.label("cell_type_name", row)
+        if name:
+            lineage[name] = max(lineage.get(name, 0.0), float(question.lineage[row]))
+    if not lineage:
+        return "It has unperturbed cells of no named type"
+    names = sorted(lineage, key=lambda name: (-lineage[name], name))
+    more = f" and {len(names) - TYPES_NAMED} more" if len(names) > TYPES_NAMED else ""
+    return f"It has unperturbed cells of: {'; '.join(names[:TYPES_NAMED])}{more} (nearest by lineage first)"
 
 
 def _beside_donor(query: StructuredQuery) -> str:

@@ -205,9 +205,11 @@ def test_nothing_found_says_what_was_looked_for_and_what_there_is(ask, pbmc) -> 
     message = str(caught.value)
     for part in ("'nonsensamab'", "B cell", "64 cell sets", "pbmc", "IFN-beta", "IL-4", "direct, mechanistic"):
         assert part in message
-    with pytest.raises(RetrievalError, match=r"no query cells: .* neuron \(CL:0000540\)"):
+    with pytest.raises(RetrievalError, match=r"no query cells: .* neuron \(CL:0000540\)") as caught:
         find_candidates(ask("neuron"), pbmc, SETTINGS)
-    with pytest.raises(RetrievalError, match="no query cells"):
+    assert "It has unperturbed cells of: " in str(caught.value)
+    assert "B cell" in str(caught.value).split("cells of: ")[1]
+    with pytest.raises(RetrievalError, match=r"no query cells: .* unperturbed cells of no named type"):
         find_candidates(ask(), pbmc[~pbmc["is_control"]], SETTINGS)
 
 

@@ -161,6 +161,13 @@ class PromptingSettings(Section):
     """fewer control cells than this: the prompt falls back to query_as_control"""
 
 
+class TransferSettings(Section):
+    """How measured responses are combined (`transfer`)."""
+
+    max_cells: int = Field(default=500, ge=20)
+    """cells read per context and arm, at most; more make the estimate steadier and reading slower"""
+
+
 class TrainSettings(Section):
     """How a small STACK is trained on harmonised atlases (`haystack model train`, rule train_model)."""
 
@@ -399,6 +406,7 @@ class Settings(Section):
     query: QuerySettings = QuerySettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     prompting: PromptingSettings = PromptingSettings()
+    transfer: TransferSettings = TransferSettings()
     model: ModelSettings = ModelSettings()
     de: DESettings = DESettings()
     enrichment: EnrichmentSettings = EnrichmentSettings()

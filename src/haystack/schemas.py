@@ -27,6 +27,7 @@ FILES: dict[str, type[Contract]] = {
     "candidates": contracts.Candidates,
     "prompts": contracts.Prompts,
     "literature": Literature,
+    "accuracy": contracts.ExpectedAccuracy,
     "grounding": contracts.Grounding,
     "decision": contracts.Decision,
     "failure": Failure,

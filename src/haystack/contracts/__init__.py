@@ -1,5 +1,6 @@
 """Every file that crosses a rule has one definition here, checked when written and when read."""
 
+from haystack.contracts.accuracy import ExpectedAccuracy, Independence, LeftOut
 from haystack.contracts.base import Contract, explain, read_json, to_json, write_json
 from haystack.contracts.cells import (
     CellRole,
@@ -9,6 +10,7 @@ from haystack.contracts.cells import (
     write_cells,
     write_predictions,
 )
+from haystack.contracts.contexts import Arm, ControlMatch, read_contexts, write_contexts
 from haystack.contracts.grounding import (
     Component,
     Decision,
@@ -37,25 +39,31 @@ from haystack.contracts.retrieval import (
     RowSelection,
     Strategy,
 )
-from haystack.contracts.tables import CELL_SETS, CELLS, DE, ENRICHMENT, read_table, write_table
+from haystack.contracts.tables import CELL_SETS, CELLS, DE, ENRICHMENT, TRANSFER, read_table, write_table
 
 __all__ = [
     "CELLS",
     "CELL_SETS",
     "DE",
     "ENRICHMENT",
+    "TRANSFER",
     "Ambiguity",
+    "Arm",
     "Candidate",
     "Candidates",
     "CellRole",
     "CellSet",
     "Component",
     "Contract",
+    "ControlMatch",
     "ControlStrategy",
     "Decision",
+    "ExpectedAccuracy",
     "FieldEvidence",
     "Grounding",
+    "Independence",
     "IterationScore",
+    "LeftOut",
     "Pairing",
     "Perturbation",
     "PredictionRole",
@@ -71,11 +79,13 @@ __all__ = [
     "TerminationReason",
     "explain",
     "read_cells",
+    "read_contexts",
     "read_json",
     "read_predictions",
     "read_table",
     "to_json",
     "write_cells",
+    "write_contexts",
     "write_json",
     "write_predictions",
     "write_table",

@@ -41,12 +41,12 @@ def write_cells(path: str | Path, cells: ad.AnnData) -> None:
     """Write `cells.h5ad`: X raw integer counts (CSR), var_names gene symbols, obs `role` and `prompt_id`."""
     _check(cells, CELLS_OBS, {role.value for role in CellRole}, path)
     _check_counts(cells, path)
-    _write(path, cells)
+    write_h5ad(path, cells)
 
 
 def read_cells(path: str | Path) -> ad.AnnData:
     """Read and check `cells.h5ad`."""
-    cells = _read(path)
+    cells = read_h5ad(path)
     _check(cells, CELLS_OBS, {role.value for role in CellRole}, path)
     _check_counts(cells, path)
     return cells
@@ -55,12 +55,12 @@ def read_cells(path: str | Path) -> ad.AnnData:
 def write_predictions(path: str | Path, predictions: ad.AnnData) -> None:
     """Write `predictions.h5ad`: X sampled integer counts (CSR), layers["mean"] negative-binomial means (float32)."""
     _check_predictions(predictions, path)
-    _write(path, predictions)
+    write_h5ad(path, predictions)
 
 
 def read_predictions(path: str | Path, *, means: bool = True) -> ad.AnnData:
     """Read and check `predictions.h5ad`; without `means`, layers["mean"] (nine tenths of the file) stays unread."""
-    predictions = _read(path) if means else _read_counts_only(path)
+    predictions = read_h5ad(path) if means else _read_counts_only(path)
     _check_predictions(predictions, path, means=means)
     return predictions
 
@@ -96,7 +96,8 @@ def _check_counts(data: ad.AnnData, path: str | Path) -> None:
         raise ContractError(f"{path}: X must hold raw counts (finite whole numbers, none negative)")
 
 
-def _read(path: str | Path) -> ad.AnnData:
+def read_h5ad(path: str | Path) -> ad.AnnData:
+    """Read a whole file, or raise a ContractError that names it."""
     import anndata as ad
 
     path = Path(path)
@@ -127,6 +128,7 @@ def _read_counts_only(path: str | Path) -> ad.AnnData:
     return found
 
 
-def _write(path: str | Path, data: ad.AnnData) -> None:
+def write_h5ad(path: str | Path, data: ad.AnnData) -> None:
+    """Write with gzip, whole or not at all."""
     with whole_file(path) as temporary:
         data.write_h5ad(temporary, compression="gzip")

@@ -109,6 +109,21 @@ ENRICHMENT = Table(
     ),
 )
 
+TRANSFER = Table(
+    "transfer.parquet",
+    (
+        Column("gene", "str", "gene symbol"),
+        Column("log2fc", "float", "estimated log2((CP10k perturbed + c) / (CP10k control + c)) in the query cells"),
+        Column("se", "float", "standard error of log2fc in a new context: sampling and differences between contexts"),
+        Column("lfsr", "float", "local false sign rate: posterior probability that the sign is not that of log2fc"),
+        Column("low", "float", "lower end of the 90 % interval of log2fc"),
+        Column("high", "float", "upper end"),
+        Column("control", "float", "mean CP10k of the query cells"),
+        Column("n_contexts", "int", "contexts that measure the gene"),
+        Column("sign_agreement", "float", "weight of the contexts with the sign of log2fc, 0 to 1", nullable=True),
+    ),
+)
+
 
 def write_table(path: str | Path, frame: pd.DataFrame, table: Table) -> None:
     """Check against the contract and write Parquet (zstd), whole or not at all, rows as given."""

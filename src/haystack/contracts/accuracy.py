@@ -1,0 +1,95 @@
+"""`accuracy.json`: how accurate an answer is expected to be, estimated by leaving measured contexts out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field, model_validator
+
+from haystack.contracts.base import Contract
+
+CANNOT = "cannot be estimated"
+
+
+class Independence(StrEnum):
+    """What the contexts that were left out are independent of.
+
+    A donor's shift is shared by all its cell types, so contexts count as independent only if no donor serves in both.
+    """
+
+    DONORS = "donors"
+    """predicted from other donors, on both arms"""
+    ATLASES = "atlases"
+    """donors are not recorded; predicted from other atlases"""
+    WITHIN_EXPERIMENT = "within one experiment"
+    """donors are not recorded and there is one atlas: other cell types of the same cells' experiment"""
+
+
+class LeftOut(Contract):
+    """One measured context, predicted from those that are independent of it."""
+
+    context_id: str
+    atlas: str
+    cell_type_name: str | None
+    donor_id: str | None
+    perturbation_name: str
+    n_cells: int = Field(ge=0, description="perturbed and control cells together")
+    n_references: int = Field(ge=1, description="contexts that it was predicted from")
+    r: dict[str, float] = Field(
+        description="method -> Pearson r of predicted and measured log2 fold changes, over the expressed genes"
+    )
+    half_of_real_cells: float | None = Field(default=None, description="r of one half of its cells with the other")
+
+
+class ExpectedAccuracy(Contract):
+    """Pearson r that the answer is expected to reach against measured cells, or why no such estimate exists.
+
+    The leave-one-context-out estimate uses the method of the answer (`transfer`). `r` null means "cannot be
+    estimated", never a default.
+    """
+
+    r: float | None = Field(ge=-1, le=1)
+    low: float | None = Field(default=None, ge=-1, le=1, description="lower end of the 90 % prediction interval")
+    high: float | None = Field(default=None, ge=-1, le=1, description="upper end")
+    n_contexts: int = Field(default=0, ge=0, description="contexts that were left out and predicted")
+    n_donors: int = Field(
+        default=0, ge=0, description="independent donor groups (atlases where no donor is recorded) among them"
+    )
+    independence: Independence | None = None
+    no_change: float = Field(default=0.0, description="r of a prediction that changes nothing, by definition 0")
+    half_of_real_cells: float | None = Field(
+        default=None, description="mean r of one half of real cells with the other"
+    )
+    reason: str | None = Field(default=None, description="why r is null: 'cannot be estimated, because ...'")
+    perturbations: list[str] = Field(default=[], description="names under which the contexts were measured")
+    asked_is_measured: bool = Field(description="false: the contexts show the nearest perturbations instead")
+    asked_type_is_measured: bool = Field(default=False, description="the asked cell type is among the contexts")
+    methods: dict[str, float] = Field(default={}, description="method -> mean r over the left-out contexts")
+    contexts: list[LeftOut] = []
+    notes: list[str] = []
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExpectedAccuracy:
+        if (self.r is None) != (self.reason is not None):
+            raise ValueError("an expected accuracy has a number or says why it cannot be estimated")
+        if self.reason is not None and not self.reason.startswith(CANNOT):
+            raise ValueError(f"reason must begin with '{CANNOT}'")
+        if self.r is not None and (self.low is None or self.high is None):
+            raise ValueError("an expected accuracy has an interval")
+        return self
+
+    @property
+    def sentence(self) -> str:
+        """For people: `expected r 0.62, 90 % interval 0.45 to 0.74, from 7 contexts of 4 donors; ...`."""
+        if self.r is None:
+            return f"Expected accuracy {self.reason}."
+        half = "" if self.half_of_real_cells is None else f", half of the real cells {self.half_of_real_cells:.2f}"
+        groups = "within one experiment (donors are not recorded)"
+        if self.independence is not Independence.WITHIN_EXPERIMENT:
+            word = "donors" if self.independence is Independence.DONORS else "atlases"
+            groups = f"of {self.n_donors} independent {word}"
+        contexts = f"{self.n_contexts} measured context" + ("" if self.n_contexts == 1 else "s")
+        return (
+            f"Expected r {self.r:.2f}, 90 % interval {self.low:.2f} to {self.high:.2f}, from {contexts} "
+            f"{groups}; a prediction that changes nothing scores 0{half}."
+        )

@@ -1,0 +1,264 @@
+"""Read the contexts of a question from the atlases into `contexts.h5ad`, and its query cells with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from haystack.contracts import CELL_SETS, StructuredQuery, TaskType, read_json, read_table
+from haystack.contracts.contexts import QUERY_CONTEXT, Arm, ControlMatch, write_contexts
+from haystack.errors import AtlasError
+from haystack.prompting.query_cells import draw_query_cells
+from haystack.prompting.rows import RowBook, SetRows
+from haystack.prompting.sampling import generator, sample, shares
+from haystack.retrieval.holdout import apply_holdouts
+from haystack.retrieval.index import CellSetIndex, without
+from haystack.retrieval.perturbations import MATCH_QUALITY
+from haystack.retrieval.query_cells import choose_query_sets
+from haystack.retrieval.question import Question
+from haystack.retrieval.strategies.mechanistic import shared_mechanisms
+from haystack.transfer.contexts import Context, find_contexts
+from haystack.transfer.pseudobulk import Pseudobulk, pseudobulk
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+    from haystack.config import AtlasEntry, RetrievalSettings, Settings
+    from haystack.contracts import QueryCells
+
+log = logging.getLogger(__name__)
+
+NEAREST = 5
+"""perturbations that stand for one that is not measured, at most"""
+CELLS_PER_READ = 4000
+"""cells read at once: bounds memory"""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Cells of one row of `contexts.h5ad`."""
+
+    name: str
+    context: Context | None
+    arm: Arm
+    half: int
+    atlas: str
+    rows: np.ndarray
+
+
+def measure_contexts(
+    query: str | Path,
+    cell_sets: str | Path,
+    cells: Mapping[str, str | Path],
+    atlases: Mapping[str, AtlasEntry],
+    out: str | Path,
+    settings: Settings,
+) -> None:
+    """Write `contexts.h5ad` of a run: the contexts that measure its perturbation, and its query cells.
+
+    Parameters
+    ----------
+    query, cell_sets
+        `query.json` and `cell_sets.parquet`.
+    cells, atlases
+        atlas -> `cells.parquet`, and its entry.
+    settings
+        retrieval (with all hold-outs in `exclude`), prompting, transfer, seed are read.
+
+    Raises
+    ------
+    RetrievalError
+        when there are no query cells.
+    AtlasError
+        when cells cannot be read.
+    """
+    asked = read_json(query, StructuredQuery)
+    exclude = settings.retrieval.exclude
+    frame = without(read_table(cell_sets, CELL_SETS), exclude)
+    frame = apply_holdouts(frame, cells, exclude) if exclude else frame
+    question = question_of(asked, CellSetIndex(frame), settings.retrieval)
+    book = RowBook(frame, cells, exclude)
+    query_cells = draw_query_cells(question, book, settings)
+    contexts: list[Context] = []
+    if question.wants_perturbed:
+        names, measured = perturbations_of(question)
+        contexts = find_contexts(question, names, settings.retrieval.min_cells)
+        log.info(
+            "%d contexts measure %s%s",
+            len(contexts),
+            ", ".join(names) or "no related perturbation",
+            "" if measured else f" ({question.asked_perturbations[0]} itself is not measured)",
+        )
+    found = measure_cells(question, contexts, query_cells, book, atlases, settings.transfer.max_cells, settings.seed)
+    write_contexts(out, found)
+
+
+def question_of(query: StructuredQuery, index: CellSetIndex, settings: RetrievalSettings) -> Question:
+    """The question as retrieval asks it: a hybrid one draws no contexts from the atlas of its query cells."""
+    question = Question(query, index, settings)
+    if query.task_type is not TaskType.CROSS_DATASET_GENERATION:
+        return question
+    choice = choose_query_sets(question)
+    return Question(query, index, settings, None, index.label("atlas", choice.tiers[0][0]), choice.prompt_atlases)
+
+
+def perturbations_of(question: Question) -> tuple[list[str], bool]:
+    """Names of the index under which the asked perturbation, or else the nearest ones, were measured.
+
+    Returns
+    -------
+    names, asked_is_measured
+        the names that mean the main perturbation itself; where there are none, those that match it in part or share
+        its mechanism, nearest first, at most NEAREST.
+    """
+    main = question.asked_perturbations[:1]
+    index = question.index
+    present = {index.label("perturbation_name", row) for row in np.flatnonzero(index.perturbed).tolist()}
+    matches = {name: m for name, m in question.perturbation_matches.items() if name in present and m.asked in main}
+    same = sorted(name for name, match in matches.items() if match.quality >= MATCH_QUALITY["synonym"])
+    if same:
+        return same, True
+    near = {name: match.quality for name, match in matches.items()}
+    for name, (score, _) in shared_mechanisms(question).items():
+        if name in present:
+            near[name] = max(near.get(name, 0.0), score)
+    return sorted(near, key=lambda name: (-near[name], name))[:NEAREST], False
+
+
+def measure_cells(
+    question: Question,
+    contexts: Sequence[Context],
+    query_cells: QueryCells,
+    book: RowBook,
+    atlases: Mapping[str, AtlasEntry],
+    max_cells: int,
+    seed: int,
+) -> ad.AnnData:
+    """Pseudobulk of contexts and query cells, as `contexts.h5ad`; at most `max_cells` cells per context and arm.
+
+    Query cells never count as control cells of a context, unless too few were left.
+    """
+    index = question.index
+    wanted = [row for context in contexts for row in (*context.perturbed, *context.control)]
+    book.load(str(index.ids[row]) for row in wanted)
+    taken = {selection.cell_set_id: np.asarray(selection.rows) for selection in query_cells.rows}
+    parts: list[_Part] = []
+    for context in contexts:
+        atlas = index.label("atlas", context.perturbed[0]) or ""
+        for arm, rows in ((Arm.PERTURBED, context.perturbed), (Arm.CONTROL, context.control)):
+            sets = {str(index.ids[row]): book[str(index.ids[row])] for row in rows}
+            if arm is Arm.CONTROL:
+                free = {
+                    name: cells.without(taken.get(name, np.empty(0, dtype=np.int64))) for name, cells in sets.items()
+                }
+                sets = free if sum(map(len, free.values())) >= 2 else sets
+            drawn = _draw(sets, max_cells, seed)
+            parts += _halves(context.context_id, context, arm, atlas, drawn, seed)
+    for selection in query_cells.rows[:1]:
+        own = np.concatenate([np.asarray(s.rows) for s in query_cells.rows if s.atlas == selection.atlas])
+        parts += _halves(QUERY_CONTEXT, None, Arm.QUERY, selection.atlas, own, seed)
+    return _assemble(question, parts, _read(parts, atlases))
+
+
+def _draw(sets: Mapping[str, SetRows], n: int, seed: int) -> np.ndarray:
+    """Positions of up to `n` cells, in proportion to the sizes of the sets."""
+    sizes = np.array([len(cells) for cells in sets.values()])
+    counts = shares(sizes, min(n, int(sizes.sum())))
+    drawn = [
+        sample(cells, count, generator(seed, "context", name)).rows
+        for (name, cells), count in zip(sets.items(), counts.tolist(), strict=True)
+    ]
+    return np.concatenate(drawn) if drawn else np.empty(0, dtype=np.int64)
+
+
+def _halves(name: str, context: Context | None, arm: Arm, atlas: str, rows: np.ndarray, seed: int) -> list[_Part]:
+    mixed = generator(seed, "half", name, arm.value).permutation(np.sort(rows))
+    middle = (len(mixed) + 1) // 2
+    return [
+        _Part(name, context, arm, half, atlas, np.sort(part))
+        for half, part in enumerate((mixed[:middle], mixed[middle:]))
+    ]
+
+
+def _read(parts: Sequence[_Part], atlases: Mapping[str, AtlasEntry]) -> tuple[Pseudobulk, list[str]]:
+    """Pseudobulk over the union of genes (NaN where a row's atlas lacks the gene), and the genes."""
+    from haystack.atlas import read_rows
+
+    found: dict[int, tuple[Pseudobulk, np.ndarray]] = {}
+    symbols: dict[str, int] = {}
+    for atlas, batch in _batches(parts):
+        if atlas not in atlases:
+            raise AtlasError(f"{atlas}: no such atlas; in use: {', '.join(atlases)}")
+        rows = np.concatenate([parts[i].rows for i in batch])
+        group = np.repeat(np.arange(len(batch)), [len(parts[i].rows) for i in batch])
+        distinct, back = np.unique(rows, return_inverse=True)
+        cells = read_rows(atlases[atlas], distinct.tolist(), atlas)
+        at = np.array([symbols.setdefault(str(gene), len(symbols)) for gene in cells.var_names])
+        bulk = pseudobulk(cells.X[back], group, len(batch))
+        for position, i in enumerate(batch):
+            one = slice(position, position + 1)
+            found[i] = Pseudobulk(bulk.mean[one], bulk.variance[one], bulk.n_cells[one], bulk.depth[one]), at
+    shape = (len(parts), len(symbols))
+    mean, variance = np.full(shape, np.nan), np.full(shape, np.nan)
+    for i, (bulk, at) in found.items():
+        mean[i, at], variance[i, at] = bulk.mean[0], bulk.variance[0]
+    order = [found[i][0] for i in range(len(parts))]
+    n, depth = (np.array([getattr(bulk, name)[0] for bulk in order]) for name in ("n_cells", "depth"))
+    return Pseudobulk(mean, variance, n, depth), list(symbols)
+
+
+def _batches(parts: Sequence[_Part]) -> list[tuple[str, list[int]]]:
+    """Positions of parts that are read at once: of one atlas, together about CELLS_PER_READ cells."""
+    batches: list[tuple[str, list[int]]] = []
+    size = 0
+    for i in sorted(range(len(parts)), key=lambda i: (parts[i].atlas, i)):
+        n = len(parts[i].rows)
+        if not batches or batches[-1][0] != parts[i].atlas or size + n > CELLS_PER_READ:
+            batches.append((parts[i].atlas, []))
+            size = 0
+        batches[-1][1].append(i)
+        size += n
+    return batches
+
+
+def _assemble(question: Question, parts: Sequence[_Part], read: tuple[Pseudobulk, list[str]]) -> ad.AnnData:
+    import anndata as ad
+    import pandas as pd
+
+    bulk, genes = read
+    index = question.index
+    rows = []
+    for part, n, depth in zip(parts, bulk.n_cells.tolist(), bulk.depth.tolist(), strict=True):
+        context = part.context
+        row = context.perturbed[0] if context else None
+        rows.append(
+            {
+                "context_id": part.name,
+                "arm": part.arm.value,
+                "half": part.half,
+                "atlas": part.atlas,
+                "cell_type": question.asked_type if row is None else index.cell_type.at(row),
+                "cell_type_name": question.asked_type_words if row is None else index.label("cell_type_name", row),
+                "donor_id": None if row is None else index.label("donor_id", row),
+                "perturbation_name": context.perturbation if context else None,
+                "control_match": context.control_match.value if context else ControlMatch.UNKNOWN.value,
+                "control_donors": ";".join(context.control_donors) if context else "",
+                "n_cells": n,
+                "mean_total_counts": depth,
+            }
+        )
+    obs = pd.DataFrame(rows)
+    for name in obs.columns.difference(["half", "n_cells", "mean_total_counts"]):
+        obs[name] = pd.Categorical(obs[name].astype(object).where(obs[name].notna(), None))
+    obs.index = pd.Index([f"{part.name}/{part.arm.value}/{part.half}" for part in parts], dtype=object)
+    return ad.AnnData(
+        X=bulk.mean.astype(np.float32),
+        obs=obs,
+        var=pd.DataFrame(index=pd.Index(genes, dtype=object)),
+        layers={"variance": bulk.variance.astype(np.float32)},
+    )

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from haystack.contracts.base import explain
-from haystack.contracts.query import ControlStrategy, PerturbationType
+from haystack.contracts.query import GENETIC_EFFECTS, ControlStrategy, PerturbationType
 from haystack.contracts.retrieval import Strategy
 from haystack.errors import ConfigError, suggest
 from haystack.presets import PRESETS, with_preset
@@ -32,6 +32,8 @@ class ObsColumns(Section):
     """what was done to the cells, control labels included"""
     structure: str | None = None
     """chemical structure (SMILES) of the perturbation; kept in mapping.tsv for drugs that no name resolves"""
+    genetic_effect: str | None = None
+    """how the gene was changed in each cell (knock-out, CRISPRi, CRISPRa, ORF), where an atlas holds several ways"""
     donor: str | None = None
     """who the cells are from"""
     tissue: str | None = None
@@ -72,6 +74,8 @@ class AtlasEntry(Section):
     """what labels of obs.perturbation mean, where they do not say it themselves (stim: IFN-beta)"""
     perturbation_type: PerturbationType | None = None
     """what kind of thing obs.perturbation names; null for an atlas without perturbations"""
+    genetic_effect: Literal[tuple(GENETIC_EFFECTS)] | None = None  # type: ignore[valid-type]
+    """what happened to the genes that obs.perturbation names: knock-out and CRISPRi lose, CRISPRa and ORF gain them"""
     gene_symbols: str | None = None
     """var column with gene symbols; null: var_names are symbols"""
     counts_layer: str = "X"

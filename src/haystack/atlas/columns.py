@@ -78,6 +78,46 @@ class SameLabel:
         return np.full(stop - start, 0 if self.categories else -1, dtype=np.int8)
 
 
+@dataclass
+class PairedLabels:
+    """Two columns as one: a category for each pair of labels that some cell has; -1 where the first is missing."""
+
+    categories: list[str]
+    """the first label of each pair"""
+    first: LabelColumn
+    second: LabelColumn
+    counts: dict[tuple[str, str | None], int]
+    """pair -> cells, in the order of the codes"""
+    lookup: dict[int, int]
+
+    def codes(self, start: int, stop: int) -> np.ndarray:
+        """See LabelColumn."""
+        pairs, places = np.unique(_pair_codes(self.first, self.second, start, stop), return_inverse=True)
+        return np.array([self.lookup.get(pair, -1) for pair in pairs.tolist()], dtype=np.int32)[places]
+
+
+def pair_columns(first: LabelColumn, second: LabelColumn, n: int) -> PairedLabels:
+    """Two columns of `n` cells as one."""
+    cells: dict[int, int] = {}
+    for start, stop in chunks(n):
+        pairs, counts = np.unique(_pair_codes(first, second, start, stop), return_counts=True)
+        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+            cells[pair] = cells.get(pair, 0) + count
+    size = len(second.categories) + 1
+    present = sorted(pair for pair in cells if pair >= 0)
+    others: list[str | None] = [None, *second.categories]
+    named = {(first.categories[pair // size], others[pair % size]): cells[pair] for pair in present}
+    return PairedLabels(
+        [label for label, _ in named], first, second, named, {pair: code for code, pair in enumerate(present)}
+    )
+
+
+def _pair_codes(first: LabelColumn, second: LabelColumn, start: int, stop: int) -> np.ndarray:
+    """One number per cell for its pair of codes; negative where the first is missing."""
+    one, other = first.codes(start, stop).astype(np.int64), second.codes(start, stop).astype(np.int64)
+    return np.where(one < 0, -1, one * (len(second.categories) + 1) + other + 1)
+
+
 def obs_columns(store: Store) -> list[str]:
     """Names of the obs columns, without the index."""
     _require_frame(store, "obs")

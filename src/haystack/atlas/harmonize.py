@@ -11,9 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.atlas.check import check_atlas, control_codes, without_absent
-from haystack.atlas.columns import CHUNK, LabelColumn, SameLabel, chunks, count_labels, label_pairs, n_rows, read_labels
-from haystack.atlas.labels import mean_perturbations, mean_terms
+from haystack.atlas.columns import (
+    CHUNK,
+    LabelColumn,
+    SameLabel,
+    chunks,
+    count_labels,
+    label_pairs,
+    n_rows,
+    pair_columns,
+    read_labels,
+)
+from haystack.atlas.labels import PerturbedLabel, mean_perturbations, mean_terms
 from haystack.atlas.store import Store, open_atlas
+from haystack.contracts.query import GENETIC_EFFECTS
 from haystack.contracts.tables import CELLS
 from haystack.files import whole_file
 
@@ -144,7 +155,13 @@ def _plan_perturbation(store: Store, entry: AtlasEntry, plan: _Plan, out_mapping
     plan.perturbation = source
     plan.controls = control_codes(store, entry, source.categories)
     cells = dict(zip(source.categories, counts.tolist(), strict=False))
-    done = {label: n for label, n in cells.items() if label not in plan.controls}
+    named: LabelColumn = source
+    pairs: dict[PerturbedLabel, int] = {(label, None): n for label, n in cells.items()}
+    if entry.obs.genetic_effect:
+        ways = read_labels(store, entry.obs.genetic_effect, "obs.genetic_effect")
+        named = paired = pair_columns(source, ways, plan.n_cells)
+        pairs = paired.counts
+    done = {pair: n for pair, n in pairs.items() if pair[0] not in plan.controls}
     structures = (
         label_pairs(source, read_labels(store, entry.obs.structure, "obs.structure"), plan.n_cells)
         if entry.obs.structure
@@ -152,9 +169,16 @@ def _plan_perturbation(store: Store, entry: AtlasEntry, plan: _Plan, out_mapping
     )
     terms = mean_perturbations(done, entry, structures, out_mapping)
     plan.columns["perturbation_original"] = _Recode(source, list(source.categories))
-    words = [terms.get(label) for label in source.categories]
-    plan.columns["perturbation_name"] = _Recode(source, [word.name if word else None for word in words])
-    plan.columns["perturbation_type"] = _Recode(source, [word.type if word else None for word in words])
+    words = [terms.get(pair) for pair in pairs]
+    plan.columns["perturbation_name"] = _Recode(named, [word.name if word else None for word in words])
+    plan.columns["perturbation_type"] = _Recode(named, [word.type if word else None for word in words])
+    unsigned = {pair: n for pair, n in done.items() if terms[pair].unsigned and n}
+    if unsigned:
+        plan.warnings.append(
+            f"{len(unsigned)} labels ({sum(unsigned.values()):,} cells) name genes without saying whether they were "
+            f"lost or gained: {_few([label for label, _ in unsigned])}; no question about loss or gain uses them. Set "
+            f"genetic_effect of its entry to {', '.join(GENETIC_EFFECTS)}, or obs.genetic_effect to the column with it"
+        )
     missing = int(counts[-1])
     if missing:
         plan.warnings.append(

@@ -32,6 +32,12 @@ class Meaning:
     type: PerturbationType | None = None
     """of a perturbation"""
     method: str = ""
+    unsigned: bool = False
+    """of a perturbation: a gene, without word on whether it was lost or gained"""
+
+
+PerturbedLabel = tuple[str, str | None]
+"""a label of obs.perturbation, and the one of obs.genetic_effect beside it"""
 
 
 def mean_terms(kind: str, labels: Mapping[str, int], corrections: str | None, out_mapping: Path) -> dict[str, Meaning]:
@@ -71,42 +77,62 @@ def mean_terms(kind: str, labels: Mapping[str, int], corrections: str | None, ou
 
 
 def mean_perturbations(
-    labels: Mapping[str, int], entry: AtlasEntry, structures: Mapping[str, str], out_mapping: Path
-) -> dict[str, Meaning]:
+    labels: Mapping[PerturbedLabel, int], entry: AtlasEntry, structures: Mapping[str, str], out_mapping: Path
+) -> dict[PerturbedLabel, Meaning]:
     """Canonical perturbations of labels; one that is not known keeps its label as name.
 
     `perturbation_names` of the entry says what a label stands for. In a mapping file, the id of a row of kind
     `perturbation` does: any name that the resolver knows; the entry's file wins over all. `structures` (label ->
-    SMILES) fills the id of what no name resolves.
+    SMILES) fills the id of what no name resolves. What most labels of the column share (`drug_`, `_24h`) is left off
+    where a label is not known with it.
+
+    Parameters
+    ----------
+    labels : mapping
+        (label, how its genes were changed) -> cells.
     """
-    from haystack.knowledge import resolve_perturbation
+    from haystack.knowledge import column_affixes
 
     by_hand = {row["label"]: row["id"] for row in _rows(out_mapping) if row["method"] == BY_HAND}
     by_hand |= {row["label"]: row["id"] for row in (_rows(Path(entry.mapping), required=True) if entry.mapping else [])}
     by_hand = {label: text for label, text in by_hand.items() if text}
-    hint = entry.perturbation_type
+    affixes = column_affixes(label for label, _ in labels)
     meanings = {}
-    for label in labels:
+    for label, written in labels:
         text = by_hand.get(label) or entry.perturbation_names.get(label, label)
         said = BY_HAND if label in by_hand else "entry" if label in entry.perturbation_names else ""
-        known = resolve_perturbation(text, hint) or resolve_perturbation(text)
-        if known is None:
-            smiles = structures.get(label)
-            method = said or ("structure" if smiles else "")
-            meanings[label] = Meaning(f"SMILES:{smiles}" if smiles else None, text, hint or "unknown", method)
-            continue
-        ids = [term if ":" in term else f"{database}:{term}" for database, term in known.external_ids.items()]
-        kind = hint if hint and known.type == "unknown" else known.type
-        meanings[label] = Meaning(ids[0] if ids else None, known.name, kind, said or "perturbation")
+        meanings[label, written] = _meaning(text, written, said, entry, affixes, structures.get(label))
     _append(out_mapping, labels, meanings, by_hand)
     return meanings
 
 
-def _append(path: Path, labels: Mapping[str, int], meanings: dict[str, Meaning], fixed: dict[str, str]) -> None:
+def _meaning(
+    text: str, written: str | None, said: str, entry: AtlasEntry, affixes: tuple[str, str], smiles: str | None
+) -> Meaning:
+    from haystack.knowledge import clean_name, effect_of, resolve_label, without_affixes
+
+    hint = entry.perturbation_type
+    effect = (effect_of(written) if written else None) or entry.genetic_effect
+    short = without_affixes(text, affixes)
+    known = resolve_label(text, hint, effect) or (resolve_label(short, hint, effect) if short != text else None)
+    if known is None:
+        name = clean_name(short) if hint == "drug" else text
+        return Meaning(
+            f"SMILES:{smiles}" if smiles else None, name, hint or "unknown", said or ("structure" if smiles else "")
+        )
+    ids = [term if ":" in term else f"{database}:{term}" for database, term in known.external_ids.items()]
+    kind = hint if hint and known.type == "unknown" else known.type
+    unsigned = known.type == "genetic" and known.direction is None
+    return Meaning(ids[0] if ids else None, known.name, kind, said or "perturbation", unsigned)
+
+
+def _append(
+    path: Path, labels: Mapping[PerturbedLabel, int], meanings: dict[PerturbedLabel, Meaning], fixed: dict[str, str]
+) -> None:
     """Renew the perturbation rows of a mapping file; rows of other kinds stay."""
     rows = [row for row in _rows(path, kind=None) if row["kind"] != "perturbation"]
-    for label in sorted(labels, key=lambda word: (-labels[word], word)):
-        term = meanings[label]
+    for pair in sorted(labels, key=lambda pair: (-labels[pair], pair[0], pair[1] or "")):
+        term, label = meanings[pair], pair[0]
         rows.append(
             {
                 "kind": "perturbation",
@@ -115,7 +141,7 @@ def _append(path: Path, labels: Mapping[str, int], meanings: dict[str, Meaning],
                 "name": term.name,
                 "score": "1" if term.method else "",
                 "method": term.method,
-                "n_cells": str(labels[label]),
+                "n_cells": str(labels[pair]),
             }
         )
     out = io.StringIO()

@@ -34,6 +34,13 @@ class ControlStrategy(StrEnum):
 
 PerturbationType = Literal["drug", "cytokine", "genetic", "unknown"]
 Direction = Literal[-1, 1]
+GENETIC_EFFECTS: dict[str, tuple[str, Direction]] = {
+    "knock-out": ("knock-out", -1),
+    "CRISPRi": ("knock-down", -1),
+    "CRISPRa": ("overexpression", 1),
+    "ORF": ("overexpression", 1),
+}
+"""how an atlas changed its genes -> (action in the canonical name, direction)"""
 
 
 class Perturbation(Contract):

@@ -83,6 +83,7 @@ class Candidates(Contract):
     counts: dict[str, int] = Field(default={}, description="strategy -> cell sets proposed")
     tried: list[str] = Field(default=[], description="cell sets that prompts of earlier iterations used")
     refinement: Refinement | None = Field(default=None, description="what was applied, from the last iteration")
+    notes: list[str] = Field(default=[], description="cells that were left out, and why, in plain words")
 
 
 class RowSelection(Contract):

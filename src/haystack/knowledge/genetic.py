@@ -68,9 +68,16 @@ def gene_symbol(text: str) -> str | None:
 
 
 @cache
-def patterns() -> tuple[tuple[re.Pattern[str], str, Direction], ...]:
-    """Patterns with a group `gene`, the action, and its direction."""
-    found: list[tuple[re.Pattern[str], str, Direction]] = []
+def ensembl_symbols() -> dict[str, str]:
+    """Ensembl gene id (without version) -> current HGNC symbol."""
+    rows = read_rows(resource("knowledge/gene_symbols.tsv"), ("symbol", "ensembl"))
+    return {identifier: row["symbol"] for row in rows for identifier in items(row["ensembl"])}
+
+
+@cache
+def patterns() -> tuple[tuple[re.Pattern[str], str, Direction | None], ...]:
+    """Patterns with a group `gene`, the action, and its direction (None: the words do not say it)."""
+    found: list[tuple[re.Pattern[str], str, Direction | None]] = []
     for action, (words, direction) in ACTIONS.items():
         end = r"(?![A-Za-z0-9])"
         found.append(
@@ -81,9 +88,9 @@ def patterns() -> tuple[tuple[re.Pattern[str], str, Direction], ...]:
         )
     start = r"(?<![A-Za-z0-9])"
     found.append((re.compile(rf"{start}(?:si|sh)[-_]?(?P<gene>[A-Z][A-Z0-9]+)(?![A-Za-z0-9])"), "knock-down", -1))
-    found.append(
-        (re.compile(rf"{start}(?:sg|g)[-_]?(?P<gene>[A-Z][A-Z0-9]+)(?:[-_]\d)?(?![A-Za-z0-9])"), "knock-out", -1)
-    )
+    # A guide says which gene, not what Cas9 does there: it cuts, dCas9 represses or activates.
+    guide = rf"{start}(?:sg|g)[-_]?(?P<gene>[A-Z][A-Z0-9]+)(?:[-_]\d)?(?![A-Za-z0-9])"
+    found.append((re.compile(guide), "perturbation", None))
     found.append((re.compile(rf"{start}[ΔΔ∆](?P<gene>[A-Z][A-Z0-9]+)(?![A-Za-z0-9])"), "knock-out", -1))
     return tuple(found)
 

@@ -147,6 +147,7 @@ def find_candidates(
         counts={method.name.value: int(mask.sum()) for method, mask in zip(methods, merged.masks, strict=True)},
         tried=sorted(tried),
         refinement=refinement,
+        notes=[question.unsigned_note] if question.unsigned_note else [],
     )
 
 
@@ -252,5 +253,6 @@ def _nothing_found(question: Question, methods: list[Method], reached: int) -> R
         f"no cell set fits: looked for {what}, cell type {question.asked_type_words}, with {names}, in "
         f"{len(index)} cell sets{excluded} (at least {question.settings.min_cells} cells each) of "
         f"{', '.join(index.column('atlas').values) or 'no atlas'}. {instead}. "
+        f"{question.unsigned_note + '. ' if question.unsigned_note else ''}"
         "Check the spelling, add an atlas, or lower retrieval.min_cells"
     )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from haystack.contracts import Perturbation
+from haystack.contracts.query import Direction
 from haystack.knowledge.names import key
 
-MatchKind = Literal["exact", "synonym", "partial"]
-MATCH_QUALITY: dict[MatchKind, float] = {"exact": 1.0, "synonym": 0.97, "partial": 0.75}
+MatchKind = Literal["exact", "synonym", "same_effect", "partial"]
+MATCH_QUALITY: dict[MatchKind, float] = {"exact": 1.0, "synonym": 0.97, "same_effect": 0.9, "partial": 0.75}
 SECONDARY = 0.8
 """factor on the match of a perturbation that the question names beside its main one"""
 UNSAID = " perturbation"
@@ -38,8 +39,10 @@ class PerturbationMatch:
 @lru_cache(maxsize=10_000)
 def known(name: str) -> Perturbation | None:
     """What is known about a perturbation of the index; null when nothing is."""
-    from haystack.knowledge import resolve_perturbation
+    from haystack.knowledge import parts_of, resolve_label, resolve_perturbation
 
+    if len(parts_of(name)) > 1:
+        return resolve_label(name)
     found = resolve_perturbation(name)
     if found is None and name.endswith(UNSAID):
         found = resolve_perturbation(name.removesuffix(UNSAID), "genetic")
@@ -70,11 +73,63 @@ def match_names(asked: str, synonyms: Sequence[str], names: Sequence[str]) -> Ma
     return "partial" if _partial(_words(asked), theirs) or _partial({key(asked)}, theirs) else None
 
 
-def same_gene(asked: Perturbation | None, other: Perturbation | None) -> bool:
-    """Whether two genetic perturbations hit the same gene, and at least one does not say in which direction."""
-    if asked is None or other is None or {asked.type, other.type} != {"genetic"}:
+def same_effect(asked: Perturbation | None, other: Perturbation | None) -> bool:
+    """Whether two genetic perturbations lose, or gain, the same gene: a knock-down and a knock-out.
+
+    A question that does not say which gets either; `turned` sees to it that it never gets both.
+    """
+    if asked is None or other is None or {asked.type, other.type} != {"genetic"} or not asked.targets:
         return False
-    return bool(asked.targets) and asked.targets == other.targets and None in {asked.direction, other.direction}
+    return asked.targets == other.targets and asked.direction in {None, other.direction}
+
+
+def turned(asked: Sequence[Perturbation], names: Sequence[str]) -> set[str]:
+    """Perturbations of the index that hit a gene asked for, in another direction or in one that nobody stated.
+
+    They answer neither the question nor its opposite. Where the question names no direction, and the index holds
+    losses and gains of the gene, both are among them.
+    """
+    found: set[str] = set()
+    for one in asked:
+        if one.type != "genetic" or not one.targets:
+            continue
+        directions: dict[str, set[Direction | None]] = {}
+        for name in names:
+            for part in parts_of_gene(name):
+                if set(part.targets) & set(one.targets):
+                    directions.setdefault(name, set()).add(part.direction)
+        stated = {way for ways in directions.values() for way in ways} - {None}
+        right = {one.direction} if one.direction is not None else stated | {None} if len(stated) < 2 else {None}
+        found |= {name for name, ways in directions.items() if ways - right}
+    return found
+
+
+@lru_cache(maxsize=10_000)
+def parts_of_gene(name: str) -> tuple[Perturbation, ...]:
+    """The genetic perturbations that a perturbation of the index consists of."""
+    from haystack.knowledge import parts_of
+
+    parts = (known(part) for part in parts_of(name))
+    return tuple(part for part in parts if part is not None and part.type == "genetic")
+
+
+def match_combination(asked: Sequence[str], same: Callable[[str, str], bool], name: str) -> float | None:
+    """How well a combination of the index (A + B) covers what was asked, as sets; None for what is no combination.
+
+    1 for the asked perturbations and nothing else; where parts are missing or added, the share of all parts that both
+    have, times the quality of a partial match. `same(asked, part)` says whether two single names mean the same.
+    """
+    from haystack.knowledge import parts_of
+
+    parts = parts_of(name)
+    if len(parts) < 2:
+        return None
+    wanted = list(dict.fromkeys(part for one in asked for part in parts_of(one)))
+    met = {part for part in parts if any(same(one, part) for one in wanted)}
+    shared = {one for one in wanted if any(same(one, part) for part in parts)}
+    if len(met) == len(parts) and len(shared) == len(wanted):
+        return 1.0
+    return MATCH_QUALITY["partial"] * len(met) / (len(parts) + len(wanted) - len(shared))
 
 
 def _partial(ours: set[str], theirs: set[str]) -> bool:

@@ -11,17 +11,22 @@ import numpy as np
 
 from haystack.config import RetrievalSettings
 from haystack.contracts import Perturbation, StructuredQuery, TaskType
+from haystack.knowledge import parts_of
 from haystack.knowledge.names import key
 from haystack.retrieval.celltypes import Relation, lineage_likeness, relate
 from haystack.retrieval.index import HEALTHY, CellSetIndex
 from haystack.retrieval.perturbations import (
     MATCH_QUALITY,
     SECONDARY,
+    MatchKind,
     PerturbationMatch,
     known,
+    match_combination,
     match_names,
     names_of,
-    same_gene,
+    parts_of_gene,
+    same_effect,
+    turned,
 )
 
 CONTEXT_SHARE = 0.04
@@ -98,7 +103,7 @@ class Question:
             sources = self.prompt_atlases
             pool &= index.column("atlas").spread(lambda atlas: float(atlas in sources)).astype(bool)
         if self.wants_perturbed:
-            return pool & index.perturbed
+            return pool & index.perturbed & ~self.turned_rows
         pool = pool & index.is_control
         if self.asked_type is not None:
             # Cells of the asked type from the target donor would be the answer itself.
@@ -171,19 +176,61 @@ class Question:
     def perturbation_matches(self) -> dict[str, PerturbationMatch]:
         """Perturbation of the index -> how it matches an asked one by name; those that do not are absent."""
         found: dict[str, PerturbationMatch] = {}
+        names = self.index.column("perturbation_name").values
         for rank, asked in enumerate(self.asked_perturbations):
-            synonyms = self._synonyms(asked, main=rank == 0)
-            meant = next((p for p in self.query.perturbations if p.name == asked), None) or known(asked)
-            for name in self.index.column("perturbation_name").values:
-                kind = match_names(asked, synonyms, names_of(name))
-                if kind is None and same_gene(meant, known(name)):
-                    kind = "partial"
-                if kind is None:
+            for name in names:
+                kind = self._match(asked, name)
+                if kind is None or len(parts_of(name)) > 1:
                     continue
                 quality = MATCH_QUALITY[kind] * (1.0 if rank == 0 else SECONDARY)
                 if name not in found or quality > found[name].quality:
                     found[name] = PerturbationMatch(kind, quality, asked)
+        for name in names:
+            covered = match_combination(self.asked_perturbations, self._same, name)
+            if covered:
+                words = " and ".join(self.asked_perturbations)
+                found[name] = PerturbationMatch("exact" if covered == 1 else "partial", covered, words)
         return found
+
+    def _same(self, asked: str, part: str) -> bool:
+        return self._match(asked, part) in {"exact", "synonym", "same_effect"}
+
+    def _match(self, asked: str, name: str) -> MatchKind | None:
+        """How a perturbation of the index matches one that was asked for; null: not at all, or the opposite."""
+        if name in self.turned:
+            return None
+        main = asked == self.asked_perturbations[0]
+        kind = match_names(asked, self._synonyms(asked, main=main), names_of(name))
+        if kind in {None, "partial"} and same_effect(self._meant(asked), known(name)):
+            return "same_effect"
+        return kind
+
+    def _meant(self, asked: str) -> Perturbation | None:
+        return next((p for p in self.query.perturbations if p.name == asked), None) or known(asked)
+
+    @cached_property
+    def turned(self) -> set[str]:
+        """Perturbations of the index that hit an asked gene in another direction, or in one that nobody stated."""
+        meant = [p for p in map(self._meant, self.asked_perturbations) if p is not None]
+        return turned(meant, self.index.column("perturbation_name").values)
+
+    @cached_property
+    def unsigned_note(self) -> str:
+        """Which cells were left out because nobody states whether their gene was lost or gained; empty: none."""
+        unsigned = {name for name in self.turned if None in {part.direction for part in parts_of_gene(name)}}
+        rows = self.index.column("perturbation_name").spread(lambda name: float(name in unsigned)) > 0
+        if not rows.any():
+            return ""
+        atlases = sorted({str(self.index.label("atlas", row)) for row in np.flatnonzero(rows).tolist()})
+        return (
+            f"{int(self.index.n_cells[rows].sum()):,} cells of {', '.join(sorted(unsigned))} in {', '.join(atlases)} "
+            "are left out: nobody states whether the gene was lost or gained (set genetic_effect of its entry)"
+        )
+
+    @cached_property
+    def turned_rows(self) -> np.ndarray:
+        """Rows of `turned` perturbations: no strategy proposes them."""
+        return self.index.column("perturbation_name").spread(lambda name: float(name in self.turned)).astype(bool)
 
     def _synonyms(self, asked: str, *, main: bool) -> list[str]:
         words = [w for p in self.query.perturbations if p.name == asked for w in (*p.synonyms, p.query)]

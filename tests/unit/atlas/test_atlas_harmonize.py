@@ -193,3 +193,34 @@ def test_zarr_gives_the_same_cells(cells, atlas, make_entry, run, tmp_path: Path
     cells.write_zarr(tmp_path / "a.zarr")
     entry = make_entry(tmp_path / "a.zarr", read_counts=True)
     pd.testing.assert_frame_equal(run(entry, "mine"), run(atlas(read_counts=True), "mine"))
+
+
+def _crispr(cells: ad.AnnData) -> ad.AnnData:
+    cells.obs["treatment"] = np.array(["NT", "KLF1", "KLF1_AHR"])[(np.arange(90) // 3) % 3]
+    cells.obs["way"] = np.array(["CRISPRa", "CRISPR-cas9"])[np.arange(90) % 2]
+    return cells
+
+
+def test_an_entry_says_once_what_happened_to_its_genes(cells, atlas, run):
+    entry = atlas(_crispr(cells), control_labels=["NT"], perturbation_type="genetic", genetic_effect="CRISPRa")
+    frame = run(entry)
+    names = {"KLF1": "KLF1 overexpression", "KLF1_AHR": "AHR overexpression + KLF1 overexpression", "NT": None}
+    for label, name in names.items():
+        found = frame.loc[frame["perturbation_original"] == label, "perturbation_name"]
+        assert found.isna().all() if name is None else set(found) == {name}
+
+
+def test_a_column_says_it_cell_by_cell(cells, atlas, run):
+    obs = {"cell_type": "cell_type", "perturbation": "treatment", "genetic_effect": "way"}
+    frame = run(atlas(_crispr(cells), obs=obs, control_labels=["NT"], perturbation_type="genetic"))
+    one = frame["perturbation_original"] == "KLF1"
+    action = cells.obs["way"].map({"CRISPRa": "KLF1 overexpression", "CRISPR-cas9": "KLF1 knock-out"})
+    assert frame.loc[one, "perturbation_name"].tolist() == action[one.to_numpy()].tolist()
+    assert not [warning for warning in read_warnings(run.path()) if "lost or gained" in warning]
+
+
+def test_unstated_directions_are_a_warning(cells, atlas, run):
+    run(atlas(_crispr(cells), control_labels=["NT"], perturbation_type="genetic"))
+    (warning,) = [warning for warning in read_warnings(run.path()) if "lost or gained" in warning]
+    assert "2 labels (60 cells)" in warning
+    assert "genetic_effect" in warning

@@ -63,7 +63,7 @@ SAME = {
 }
 
 GENETIC = {
-    "STAT1 knock-out": "STAT1 KO|STAT1 knockout|knock-out of STAT1|STAT1-/-|Stat1-/-|KO-STAT1|STAT1_KO|sgSTAT1|"
+    "STAT1 knock-out": "STAT1 KO|STAT1 knockout|knock-out of STAT1|STAT1-/-|Stat1-/-|KO-STAT1|STAT1_KO|"
     "CRISPR STAT1|loss of STAT1|STAT1-deficient",
     "MYC knock-down": "MYC siRNA|siRNA against MYC|shMYC|MYC knockdown|CRISPRi of MYC|MYC CRISPRi",
     "FOXP3 overexpression": "FOXP3 overexpression|over-expression of FOXP3|OE FOXP3|FOXP3 CRISPRa|"

@@ -6,6 +6,7 @@ import pytest
 from haystack.config import RetrievalSettings
 from haystack.contracts import Strategy, TaskType
 from haystack.retrieval.index import CellSetIndex
+from haystack.retrieval.perturbations import known
 from haystack.retrieval.question import Question
 from haystack.retrieval.registry import STRATEGIES, strategies_for
 from haystack.retrieval.strategies.mechanistic import LEAST
@@ -124,15 +125,44 @@ def test_semantic_does_not_take_an_inhibitor_for_its_ligand(ask, sets) -> None:
     assert set(_relevance(Strategy.SEMANTIC, ask(perturbation="TGF-beta1"), frame)) == {"alike"}
 
 
-def test_a_gene_perturbed_in_an_unknown_direction_is_a_partial_match(ask, sets) -> None:
+def test_a_loss_is_never_answered_with_a_gain_or_an_unknown_direction(ask, sets) -> None:
     frame = sets(
         {"id": "unsaid", "perturbation": "STAT1 perturbation"},
         {"id": "lost", "perturbation": "STAT1 knock-out"},
+        {"id": "less", "perturbation": "STAT1 knock-down"},
         {"id": "gained", "perturbation": "STAT1 overexpression"},
+        {"id": "both", "perturbation": "JUN knock-out + STAT1 overexpression"},
         {"id": "other", "perturbation": "STAT2 knock-out"},
     )
     found = _relevance(Strategy.DIRECT, ask(perturbation="STAT1 knock-out"), frame)
-    assert found == {"lost": 1.0, "unsaid": 0.75}
+    assert found == {"lost": 1.0, "less": 0.9}
+    gain = _relevance(Strategy.DIRECT, ask(perturbation="STAT1 overexpression"), frame)
+    assert gain == {"gained": 1.0, "both": 0.375}
+    for strategy in Strategy:
+        assert not {"unsaid", "gained", "both"} & set(_relevance(strategy, ask(perturbation="STAT1 knock-out"), frame))
+
+
+def test_an_unstated_direction_gets_cells_only_where_the_index_has_one(ask, sets) -> None:
+    query = ask(perturbation="STAT1 perturbation")
+    query = query.model_copy(update={"perturbations": [known("STAT1 perturbation")]})
+    lost, gained = (
+        {"id": "lost", "perturbation": "STAT1 knock-out"},
+        {"id": "gained", "perturbation": "STAT1 overexpression"},
+    )
+    assert set(_relevance(Strategy.DIRECT, query, sets(lost))) == {"lost"}
+    assert set(_relevance(Strategy.DIRECT, query, sets(lost, gained))) == set()
+
+
+def test_a_combination_is_a_set(ask, sets) -> None:
+    query = ask(perturbation="JUN overexpression")
+    query = query.model_copy(update={"perturbations": [known("JUN overexpression"), known("CEBPA overexpression")]})
+    frame = sets(
+        {"id": "both", "perturbation": "CEBPA overexpression + JUN overexpression"},
+        {"id": "more", "perturbation": "CEBPA overexpression + JUN overexpression + KLF1 overexpression"},
+        {"id": "one", "perturbation": "CEBPA overexpression"},
+    )
+    found = _relevance(Strategy.DIRECT, query, frame)
+    assert found["both"] == 1.0 > found["one"] > found["more"] > 0
 
 
 def test_context_breaks_ties_but_not_the_order_of_cell_types(ask, sets) -> None:

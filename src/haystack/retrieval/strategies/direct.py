@@ -7,11 +7,16 @@ import numpy as np
 from haystack.retrieval.question import Proposals, Question
 
 OTHER_TYPE, LINEAGE = 0.35, 0.15
-_HOW = {"exact": "is the asked perturbation", "synonym": "is a synonym of", "partial": "shares part of its name with"}
+_HOW = {
+    "exact": "is the asked perturbation",
+    "synonym": "is a synonym of",
+    "same_effect": "changes the same gene in the same direction as",
+    "partial": "shares part of its name with",
+}
 
 
 def propose(question: Question) -> Proposals:
-    """Rows with the asked perturbation by exact name (1), synonym (0.97) or part of the name (0.75).
+    """Rows with the asked perturbation by exact name (1), synonym (0.97), effect on the gene (0.9) or part of the name.
 
     Times 1 for the asked cell type, 0.35 + 0.15 x shared lineage for any other.
     """

@@ -1,0 +1,81 @@
+"""Labels of perturbation atlases: combinations, guides, brackets, doses, and the direction that the atlas states."""
+
+from __future__ import annotations
+
+import pytest
+
+from haystack.knowledge import column_affixes, effect_of, resolve_label, without_affixes
+
+
+def name_of(label: str, hint: str, effect: str | None = None) -> str | None:
+    found = resolve_label(label, hint, effect)
+    return found.name if found else None
+
+
+@pytest.mark.parametrize(
+    ("effect", "name", "direction"),
+    [
+        ("knock-out", "CEBPA knock-out", -1),
+        ("CRISPRi", "CEBPA knock-down", -1),
+        ("CRISPRa", "CEBPA overexpression", 1),
+        ("ORF", "CEBPA overexpression", 1),
+        (None, "CEBPA perturbation", None),
+    ],
+)
+def test_a_guide_gets_its_direction_from_the_atlas(effect: str | None, name: str, direction: int | None) -> None:
+    for label in ("CEBPA", "sgCEBPA-1", "CEBPA+ctrl", "CEBPAg2"):
+        found = resolve_label(label, "genetic", effect)
+        assert found is not None
+        assert (found.name, found.direction) == (name, direction)
+        assert found.expected_targets.get("CEBPA") == direction
+
+
+def test_the_label_s_own_direction_wins() -> None:
+    assert name_of("STAT1 KO", "genetic", "CRISPRa") == "STAT1 knock-out"
+    assert name_of("CRISPRi_MYC", "genetic") == "MYC knock-down"
+
+
+def test_combinations_are_sets() -> None:
+    assert name_of("KLF1_AHR", "genetic", "CRISPRa") == name_of("AHR+KLF1", "genetic", "CRISPRa")
+    assert name_of("IL-4 + IL-13", "cytokine") == name_of("IL13/IL4", "cytokine") == "IL-13 + IL-4"
+    both = resolve_label("IFN-gamma + IL-4", "cytokine")
+    one, other = resolve_label("IFN-gamma", "cytokine"), resolve_label("IL-4", "cytokine")
+    assert both
+    assert one
+    assert other
+    assert set(both.targets) == {*one.targets, *other.targets}
+    against = {gene for gene, way in one.expected_targets.items() if other.expected_targets.get(gene, way) != way}
+    assert not against & set(both.expected_targets)
+
+
+@pytest.mark.parametrize(
+    "label", ["non-targeting", "NTg3", "NegCtrl0_NegCtrl10", "ctrl+ctrl", "UNICORN1_2", "KLF1_UNICORN1"]
+)
+def test_controls_and_what_is_not_fully_understood_are_no_perturbation(label: str) -> None:
+    assert resolve_label(label, "genetic", "CRISPRi") is None
+
+
+def test_affixes_of_a_column_are_no_part_of_its_names() -> None:
+    labels = [
+        "drug:ruxolitinib_24h",
+        "drug:tofacitinib_24h",
+        "drug:dexamethasone_24h",
+        "drug:a_24h",
+        "drug:b_24h",
+        "DMSO",
+    ]
+    affixes = column_affixes(labels)
+    assert [without_affixes(label, affixes) for label in labels[:2]] == ["ruxolitinib", "tofacitinib"]
+    assert column_affixes(["IL-2", "IL-4", "IL-13", "IL-15"]) == ("", "")
+
+
+def test_the_effect_column_is_read_in_the_words_of_its_authors() -> None:
+    words = {
+        "CRISPR-cas9": "knock-out",
+        "CRISPRi": "CRISPRi",
+        "knockdown": "CRISPRi",
+        "CRISPRa": "CRISPRa",
+        "ORF": "ORF",
+    }
+    words |= {"overexpression": "ORF", "KO": "knock-out", "dCas9-KRAB": "CRISPRi", "drug": None, "control": None}
+    assert {text: effect_of(text) for text in words} == words

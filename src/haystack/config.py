@@ -13,6 +13,7 @@ from haystack.contracts.query import GENETIC_EFFECTS, ControlStrategy, Perturbat
 from haystack.contracts.retrieval import Strategy
 from haystack.errors import ConfigError, suggest
 from haystack.presets import PRESETS, with_preset
+from haystack.specs import MODELS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -231,8 +232,8 @@ class ModelDownload(Section):
 class ModelSettings(Section):
     """Which model predicts, and how it is run."""
 
-    kind: Literal["stack", "no_change", "prompt_mean", "additive"] = "stack"
-    """stack, or a baseline behind the same interface"""
+    kind: str = "stack"
+    """stack, a baseline behind the same interface (no_change, prompt_mean, additive), or a model of a plug-in"""
     name: str = "demo_tiny"
     """folder under results/model for a model that is trained or fetched, and the name in reports"""
     path: str | None = "resources/demo/model"
@@ -262,7 +263,11 @@ class ModelSettings(Section):
     @model_validator(mode="after")
     def _one_source(self) -> ModelSettings:
         given = [source for source in (self.path, self.train, self.download) if source is not None]
-        if self.kind == "stack" and len(given) != 1:
+        try:
+            weights = MODELS.get(self.kind, "model.kind").weights
+        except ConfigError as error:
+            raise ValueError(error.message) from None
+        if weights and len(given) != 1:
             raise ValueError(
                 "give one of model.path (a finished model), model.train, model.download; the last two need path: null"
             )

@@ -105,7 +105,7 @@ def run_log() -> str:
     from haystack.contracts.grounding import Decision, Grounding, IterationScore, PromptGrounding
     from haystack.contracts.query import StructuredQuery, TaskType
     from haystack.contracts.retrieval import Refinement
-    from haystack.contracts.runlog import Answer, IterationLog, PathwayHit, RunLog, Timing
+    from haystack.contracts.runlog import Answer, IterationLog, ModelLog, PathwayHit, RunLog, Timing
 
     refinement = Refinement(sentence="none")
     prompt = PromptGrounding(
@@ -167,6 +167,7 @@ def run_log() -> str:
         settings={"seed": 5, "enrichment": {"padj": 0.05}},
         seeds={},
         versions={},
+        model=ModelLog(kind="stack", title="STACK"),
         atlases=[],
         inputs={},
         outputs={},

@@ -49,6 +49,7 @@ rule stack_inference:
     input:
         cells="results/runs/{run_id}/iter_{iteration}/cells.h5ad",
         model=plan.model_files,
+        files=plan.model_needs,
     output:
         predictions="results/runs/{run_id}/iter_{iteration}/predictions.h5ad",
     log:

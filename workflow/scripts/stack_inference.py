@@ -5,12 +5,13 @@ if "snakemake" in globals():
 
     from haystack.config import Settings
     from haystack.inference import run_inference
+    from haystack.specs import MODELS
     from haystack.workflow import script_logging
 
     with script_logging(snakemake):
         settings = Settings.model_validate(snakemake.params.settings)
         model = settings.model
-        if snakemake.resources.get("nvidia_gpu") and model.device == "auto":
+        if MODELS.get(model.kind).gpu and snakemake.resources.get("nvidia_gpu") and model.device == "auto":
             # A GPU that is paid for and cannot be seen (no driver) is an error, not hours on processors.
             model = model.model_copy(update={"device": "cuda"})
         run_inference(
@@ -19,4 +20,5 @@ if "snakemake" in globals():
             out=snakemake.output.predictions,
             settings=model,
             seed=settings.seed,
+            files={Path(file).name: Path(file) for file in snakemake.input.files},
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from haystack.contracts.base import Contract
 from haystack.contracts.grounding import Decision, Grounding
@@ -116,6 +116,19 @@ class Timing(Contract):
     stages: list[StageTime]
 
 
+class ModelLog(Contract):
+    """The model that predicted, as its descriptor says."""
+
+    kind: str = Field(description="setting model.kind")
+    title: str = Field(description="as it is named within a sentence")
+    detail: str = Field(default="", description="how it was run, as words that follow the title")
+    baseline: bool = False
+    gpu: bool = Field(default=False, description="true: ran on the device that `inference` names")
+    citation: str | None = Field(default=None, description="authors, title, journal (year)")
+    doi: str | None = None
+    package: str | None = Field(default=None, description="distribution whose version is in `versions`")
+
+
 class RunLog(Contract):
     """`{run_id}_log.json`."""
 
@@ -129,9 +142,19 @@ class RunLog(Contract):
     settings: dict[str, Any] = Field(description="the effective settings of the run, all of them")
     seeds: dict[str, int]
     versions: dict[str, str] = Field(description="python, platform and package -> version")
+    model: ModelLog
     inference: dict[str, Any] = Field(default={}, description="what the inference job said: device, precision, ...")
     atlases: list[AtlasLog]
     inputs: dict[str, FileChecksum] = Field(description="name -> atlas, index, model, reference files")
     outputs: dict[str, str] = Field(description="path within the run's folder -> SHA-256")
     licences: list[str]
     timing: Timing
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_version(cls, data: Any) -> Any:
+        """Logs without `model` name its kind in the settings only."""
+        if isinstance(data, dict) and "model" not in data and isinstance(data.get("settings"), dict):
+            kind = str(data["settings"].get("model", {}).get("kind"))
+            return {**data, "model": {"kind": kind, "title": kind}}
+        return data

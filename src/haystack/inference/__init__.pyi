@@ -1,6 +1,6 @@
 from .importing import import_checkpoint as import_checkpoint
-from .predict import generate as generate
 from .predict import run_inference as run_inference
+from .stack import generate as generate
 from .store import Model as Model
 from .store import load_model as load_model
 from .store import model_genes as model_genes

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from haystack.inference.prediction import Counts, Predicted, predicted, unchanged
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
-
-    Floats = NDArray[np.float32]
-
-Counts: TypeAlias = Any
-"""sparse.csr_matrix (cells x genes), whole numbers"""
 
 PER = 1e4
 """log expression is log(1 + counts per 10,000)"""
-
-
-@dataclass
-class Predicted:
-    """Counts (cells x genes, whole numbers), their expectation, and confidence logits (NaN for baselines)."""
-
-    counts: Floats
-    mean: Floats
-    logit: Floats
 
 
 def no_change(query: Counts, prompt: Counts, control: Counts, rng: np.random.Generator) -> Predicted:
@@ -49,7 +34,7 @@ def prompt_mean(query: Counts, prompt: Counts, control: Counts, rng: np.random.G
     theta = np.clip(profile**2 / excess, 0.1, 1e3)
     mean = _depth(query)[:, None] * profile[None, :]
     counts = rng.poisson(rng.gamma(np.broadcast_to(theta, mean.shape), mean / theta))
-    return _predicted(counts, mean)
+    return predicted(counts, mean)
 
 
 def additive(query: Counts, prompt: Counts, control: Counts, rng: np.random.Generator) -> Predicted:
@@ -64,25 +49,7 @@ def additive(query: Counts, prompt: Counts, control: Counts, rng: np.random.Gene
     mean = np.expm1(np.maximum(_log(query) + delta, 0)) * depth / PER
     whole = np.floor(mean + 1e-4)
     counts = whole + (rng.random(mean.shape) < mean - whole)
-    return _predicted(counts, mean)
-
-
-BASELINES: dict[str, Callable[[Counts, Counts, Counts, np.random.Generator], Predicted]] = {
-    "no_change": no_change,
-    "prompt_mean": prompt_mean,
-    "additive": additive,
-}
-
-
-def unchanged(query: Counts) -> Predicted:
-    """Query cells as they are, for baselines and for role=control without control prompt cells."""
-    counts = query.toarray()
-    return _predicted(counts, counts)
-
-
-def _predicted(counts: NDArray[np.generic], mean: NDArray[np.generic]) -> Predicted:
-    logit = np.full(len(counts), np.nan, dtype=np.float32)
-    return Predicted(counts.astype(np.float32), mean.astype(np.float32), logit)
+    return predicted(counts, mean)
 
 
 def _depth(counts: Counts) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from haystack.config import AtlasEntry, Settings
+from haystack.config import AtlasEntry, ModelSettings, Settings
 from haystack.contracts import (
     DE,
     ENRICHMENT,
@@ -17,13 +17,14 @@ from haystack.contracts import (
     read_table,
     write_json,
 )
-from haystack.contracts.runlog import Answer, AtlasLog, IterationLog, PathwayHit, PromptLog, RunLog
+from haystack.contracts.runlog import Answer, AtlasLog, IterationLog, ModelLog, PathwayHit, PromptLog, RunLog
 from haystack.contracts.validation import Validation
 from haystack.files import sha256, whole_file
 from haystack.report.confidence import best_null, classify, weight_share
 from haystack.report.predictions import build_predictions, inference_facts
 from haystack.report.provenance import checksum, licences, package_versions, read_timing
 from haystack.report.read import Best, Iteration, find_best, read_iterations
+from haystack.specs import MODELS, ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +92,7 @@ def collect_outputs(
     with whole_file(out_predictions) as temporary:
         predictions.write_h5ad(temporary, compression="gzip", compression_opts=1)
 
+    model = MODELS.get(settings.model.kind)
     log = RunLog(
         run_id=run_id,
         simulated=any(atlas.used and atlas.simulated for atlas in _atlas_logs(best, atlases)),
@@ -100,7 +102,8 @@ def collect_outputs(
         iterations=history,
         settings=settings.model_dump(mode="json"),
         seeds={"settings": settings.seed} | {f"iteration_{item.number}": item.prompts.seed for item in iterations},
-        versions=package_versions(),
+        versions=package_versions(model.package),
+        model=model_log(model, settings.model),
         inference=facts,
         atlases=_atlas_logs(best, atlases),
         inputs={
@@ -108,10 +111,24 @@ def collect_outputs(
             for name, path in inputs.items()
         },
         outputs=_output_checksums(run_dir, iterations, {out_de, out_enrichment, out_predictions}),
-        licences=licences(settings.model.kind),
+        licences=licences(model),
         timing=read_timing(Path(benchmarks), run_id),
     )
     write_json(out_log, log)
+
+
+def model_log(spec: ModelSpec, settings: ModelSettings) -> ModelLog:
+    """What the log keeps of a model's descriptor."""
+    return ModelLog(
+        kind=spec.name,
+        title=spec.title,
+        detail=spec.detail(settings) if spec.detail else "",
+        baseline=spec.baseline,
+        gpu=spec.gpu,
+        citation=spec.citation.text if spec.citation else None,
+        doi=spec.citation.doi if spec.citation else None,
+        package=spec.package,
+    )
 
 
 def rank_de(de: pd.DataFrame, best: Best) -> pd.DataFrame:

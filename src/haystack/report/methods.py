@@ -25,14 +25,12 @@ class Citation:
         return doi_url(self.doi)
 
 
+MODEL = "model"
+"""key of the work that the model's descriptor cites"""
+
 _WORKS = {
     item.key: item
     for item in (
-        Citation(
-            "stack",
-            "Dong M, Adduri A, Gautam D, et al. Stack: In-context learning of single-cell biology. bioRxiv (2026).",
-            "10.64898/2026.01.09.698608",
-        ),
         Citation(
             "snakemake",
             "Mölder F, Jablonski KP, Letcher B, et al. Sustainable data analysis with Snakemake. F1000Research (2021).",
@@ -106,7 +104,8 @@ def write_methods(log: RunLog, methods: set[str]) -> tuple[list[str], list[Citat
         _tests(log, methods, cite),
         _scores(log),
     ]
-    return paragraphs, [_WORKS[key] for key in cited]
+    works = _WORKS | {MODEL: Citation(MODEL, log.model.citation or "", log.model.doi or "")}
+    return paragraphs, [works[key] for key in cited]
 
 
 def _version(log: RunLog, name: str) -> str:
@@ -128,20 +127,13 @@ def _data(log: RunLog, cite: Any) -> str:
 
 
 def _model(log: RunLog, cite: Any) -> str:
-    model = log.settings["model"]
     prompting = log.settings["prompting"]
-    kinds = {
-        "no_change": "the no-change baseline",
-        "prompt_mean": "the prompt-mean baseline",
-        "additive": "the additive baseline (prompt minus paired control, added to the query cells)",
-    }
-    if model["kind"] == "stack":
-        arc = f" (arc-stack {log.versions['arc-stack']})" if "arc-stack" in log.versions else ""
-        who = f"STACK {cite('stack')}{arc}, model “{model['name']}”, by mask diffusion in {model['steps']} steps"
-    else:
-        who = kinds.get(model["kind"], model["kind"])
+    who = log.model.title + (f" {cite(MODEL)}" if log.model.citation else "")
+    if log.model.package in log.versions:
+        who += f" ({log.model.package} {log.versions[log.model.package]})"
+    who += log.model.detail
     facts = [f"{spoken(key)} {log.inference[key]}" for key in ("device", "precision") if log.inference.get(key)]
-    where = f" ({', '.join(facts)})" if facts and model["kind"] == "stack" else ""
+    where = f" ({', '.join(facts)})" if facts and log.model.gpu else ""
     made = [prompt for item in log.iterations for prompt in item.prompts]
     sizes = sorted({prompt.n_prompt_cells for prompt in made})
     cells = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"{sizes[0] if sizes else 0}"

@@ -14,6 +14,7 @@ from typing import Literal
 from haystack.contracts.runlog import FileChecksum, StageTime, Timing
 from haystack.errors import ContractError
 from haystack.files import sha256
+from haystack.specs import ModelSpec
 
 WHOLE_LIMIT = 4 * 2**30
 """bytes up to which a file is hashed whole"""
@@ -22,32 +23,21 @@ SAMPLE_BYTES = 2**20
 Method = Literal["whole", "sampled"]
 
 
-def licences(model_kind: str) -> list[str]:
-    """What binds whoever uses a prediction; `model_kind` is the setting `model.kind`."""
+def licences(model: ModelSpec) -> list[str]:
+    """What binds whoever uses a prediction of the model."""
     own = "HAYSTACK itself: MIT. Atlases and gene sets keep the licences of their sources."
-    if model_kind != "stack":
-        which = (
-            f"This prediction was made by the baseline '{model_kind}', without STACK's code or weights: the "
-            "licences of STACK (non-commercial use) concern STACK only and do not bind it."
-        )
-        return [which, own]
-    which = (
-        "This prediction was generated with STACK's code; where the weights are those of the Arc Institute, it falls "
-        "under their licence too."
-    )
-    code = "STACK code (arc-stack): CC BY-NC-SA 4.0, for non-commercial use."
-    weights = "STACK weights and what they generate: Arc Research Institute Stack Model Non-Commercial License."
-    return [which, code, weights, own]
+    return [*model.licences, own]
 
 
-def package_versions() -> dict[str, str]:
+def package_versions(model: str | None = None) -> dict[str, str]:
     """Python, platform, haystack, its code, and what a run may use of its installed direct dependencies, by name.
 
-    That is what every installation has, the extra `stack`, and Snakemake's plugins; not the run service's packages.
+    That is what every installation has, the extra `stack`, Snakemake's plugins, and the package of the model where it
+    has one; not the run service's packages.
     """
     found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
     names = {"haystack"} | {_name(item) for item in requires("haystack") or [] if _in_runs(item)}
-    for name in sorted(names, key=str.lower):
+    for name in sorted(names | ({model} if model else set()), key=str.lower):
         try:
             found[name.lower()] = version(name)
         except PackageNotFoundError:

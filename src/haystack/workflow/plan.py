@@ -14,6 +14,7 @@ from haystack.config import AtlasEntry, Settings, load_atlases, load_settings
 from haystack.contracts import Decision, read_json
 from haystack.errors import ConfigError
 from haystack.runs import Run, read_runs
+from haystack.specs import MODELS
 from haystack.workflow.code import code_hash
 from haystack.workflow.remote import fetched, local_copy
 from haystack.workflow.shipped import with_shipped
@@ -212,16 +213,21 @@ class Plan:
         return [f"results/index/{name}/cells.parquet" for name in self.atlases]
 
     def model_dir(self) -> Path | None:
-        """Folder of the model; null for a baseline."""
+        """Folder of the model; null for one without weights."""
         model = self.settings.model
-        if model.kind != "stack":
+        if not MODELS.get(model.kind).weights:
             return None
         return Path(model.path) if model.path else Path("results/model") / model.name
 
     def model_files(self, wildcards: Any = None) -> list[str]:
-        """The model's files; none for a baseline."""
+        """The model's files; none for one without weights."""
         folder = self.model_dir()
         return [(folder / name).as_posix() for name in MODEL_FILES] if folder else []
+
+    def model_needs(self, wildcards: Wildcards) -> list[str]:
+        """Further files of the run that its model reads."""
+        spec = MODELS.get(self.runs[wildcards.run_id].settings.model.kind)
+        return [f"results/runs/{wildcards.run_id}/{name}" for name in spec.needs]
 
     def training_tables(self, wildcards: Any = None) -> list[str]:
         """Harmonised cells of the atlases that the model is trained on."""

@@ -18,8 +18,9 @@ from haystack.contracts import read_predictions, write_cells  # noqa: E402
 from haystack.errors import ModelError  # noqa: E402
 from haystack.inference import forward, generation  # noqa: E402
 from haystack.inference.generation import Job, generate_cells, sample_counts  # noqa: E402
-from haystack.inference.predict import generate, predict_baseline, run_files, run_inference  # noqa: E402
+from haystack.inference.predict import run_files, run_inference  # noqa: E402
 from haystack.inference.schedule import KeptDraws, make_schedule, make_windows, unmask  # noqa: E402
+from haystack.inference.stack import generate  # noqa: E402
 
 _spec = importlib.util.spec_from_file_location("inference_helpers", Path(__file__).with_name("conftest.py"))
 helpers = sys.modules.setdefault("inference_helpers", importlib.util.module_from_spec(_spec))
@@ -280,11 +281,6 @@ def test_baselines(kind, tmp_path):
     if kind == "prompt_mean":
         share = (counts[:200] / counts[:200].sum(axis=1, keepdims=True)).mean(axis=0)
         np.testing.assert_allclose(perturbed.layers["mean"][0], share * query[0].sum(), rtol=1e-3)
-
-
-def test_unknown_baseline():
-    with pytest.raises(ModelError, match="linear"):
-        predict_baseline("linear", helpers.cells_of(GENES, {"p": (3, 0)}, 2), GENES, 0)
 
 
 def test_own_files(tiny_dir, tmp_path):

@@ -291,7 +291,7 @@ def test_fault_query_embedding_reaches_only_query_cells(monkeypatch):
 def test_fault_raw(gene_pickle):
     """`.raw` on the query: upstream raises; we take counts from X, or from .raw where X is not counts."""
     from haystack.config import ModelSettings
-    from haystack.inference.predict import generate
+    from haystack.inference.stack import generate
 
     genes = helpers.genes_of(helpers.TINY)
     prompt, query = (helpers.adata_of(helpers.counts_of(n, 60, n), genes) for n in (30, 30))
@@ -308,7 +308,7 @@ def test_fault_raw(gene_pickle):
 
 def test_fault_no_seed(gene_pickle, caplog):
     from haystack.config import ModelSettings
-    from haystack.inference.predict import generate
+    from haystack.inference.stack import generate
 
     genes = helpers.genes_of(helpers.TINY)
     prompt, query = (helpers.adata_of(helpers.counts_of(n, 60, n), genes) for n in (30, 30))

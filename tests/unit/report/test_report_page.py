@@ -13,15 +13,18 @@ import pytest
 from report_run import RunOptions, cell_set
 
 import haystack
+from haystack.config import ModelSettings
 from haystack.contracts import ControlStrategy, Grounding, read_json, write_json
 from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import RunLog
 from haystack.contracts.validation import Validation
 from haystack.errors import ContractError
 from haystack.report import render_report, report_failures
+from haystack.report.collect import model_log
 from haystack.report.embedding import principal_components
 from haystack.report.methods import write_methods
 from haystack.report.view import cell_groups, iteration_rows, scale_marks
+from haystack.specs import MODELS
 
 NASTY = ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a&b", '"quoted",x', "=1+1", "</script>")
 
@@ -277,8 +280,9 @@ def test_methods_tell_weights_and_sizes_as_they_were(finish):
 def test_a_baseline_has_neither_device_nor_precision(finish):
     log = finish().log
     assert "precision fp32" in " ".join(write_methods(log, set())[0])
-    model = log.settings["model"] | {"kind": "additive"}
-    text = " ".join(write_methods(log.model_copy(update={"settings": log.settings | {"model": model}}), set())[0])
+    settings = ModelSettings(kind="additive")
+    baseline = model_log(MODELS.get("additive"), settings)
+    text = " ".join(write_methods(log.model_copy(update={"model": baseline}), set())[0])
     assert "the additive baseline (prompt minus paired control, added to the query cells), from" in text
     assert "precision" not in text
     assert "cpu" not in text

@@ -12,6 +12,7 @@ from haystack.report.confidence import classify, weight_share
 from haystack.report.provenance import checksum
 from haystack.report.template import policy, script_json
 from haystack.report.words import count, database_url, doi_url, listed, number, ontology_url, p_value, plural
+from haystack.specs import MODELS
 
 
 def grounding(score: int | None, percentile: float | None, no_change: float = 1.0) -> PromptGrounding:
@@ -139,8 +140,8 @@ def test_checksums_of_files_folders_and_large_files(tmp_path, monkeypatch):
 
 
 def test_licences_of_stack_bind_only_what_stack_made():
-    assert any("CC BY-NC-SA" in text for text in provenance.licences("stack"))
-    baseline = " ".join(provenance.licences("prompt_mean"))
+    assert any("CC BY-NC-SA" in text for text in provenance.licences(MODELS.get("stack")))
+    baseline = " ".join(provenance.licences(MODELS.get("prompt_mean")))
     assert "baseline 'prompt_mean'" in baseline
     assert "licences of STACK (non-commercial use) concern STACK only and do not bind it" in baseline
     assert "Non-Commercial License" not in baseline

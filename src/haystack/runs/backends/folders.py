@@ -22,6 +22,7 @@ from haystack.files import write_text
 from haystack.runs.models import FILES, RunRecord
 from haystack.runs.runner import SPEC
 from haystack.runs.settings import ServiceSettings
+from haystack.specs import MODELS
 
 RUN_RULES = (
     "parse_query",
@@ -143,7 +144,7 @@ class Folders:
         folder = self.run(run.run_id)
         report = f"results/runs/{run.run_id}/{FILES['report'].format(run_id=run.run_id)}"
         shared = ["results/index/cell_sets.parquet"]
-        if settings.model.kind == "stack" and "://" in (settings.model.path or "://"):
+        if MODELS.get(settings.model.kind).weights and "://" in (settings.model.path or "://"):
             shared.append(f"results/model/{settings.model.name}/model.safetensors")
         own = f"runs={folder / 'config' / 'runs.tsv'}"
         return {

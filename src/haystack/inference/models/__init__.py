@@ -1,0 +1,1 @@
+"""One module per model; each has a `SPEC`, its descriptor (haystack.specs.ModelSpec)."""

@@ -1,0 +1,244 @@
+"""Small simulated experiments that mislead as real ones do, with known truth.
+
+Part of benchmarks/grounding.py. A world is an atlas of a few donors and immune cell types under one perturbation, and a
+question about a type of a new donor. Genes, cell types and responses are those of haystack.demo; donors differ by gene
+and along whole programmes. Each kind of world has one fault, or none. Even seeds choose constants, odd seeds are
+reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from haystack.demo import world as w
+from haystack.demo.truth import perturbations
+
+TYPES = {
+    "cd14": ("CL:0001054", "CD14+ monocytes"),
+    "dc": ("CL:0000990", "conventional dendritic cells"),
+    "cd4m": ("CL:0000897", "memory CD4 T cells"),
+    "cd8m": ("CL:0000909", "memory CD8 T cells"),
+    "b": ("CL:0000788", "naive B cells"),
+    "nk": ("CL:0000623", "NK cells"),
+}
+"""kind of cell of the demo -> Cell Ontology id and the words of a question"""
+NEAR = {"cd14": "dc", "dc": "cd14", "cd4m": "cd8m", "cd8m": "cd4m", "nk": "cd8m", "b": "cd4m"}
+DONOR_MODULES = 4
+"""programmes along which donors differ, besides gene by gene"""
+STRESS = 1.5
+"""mean log2 fold change of dissociation genes in stressed cells"""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How a world's experiment departs from a good one."""
+
+    treated: int = 4
+    """donors with treated cells"""
+    matched: bool = True
+    """controls of the same donors; else of as many others"""
+    strength: float = 1.0
+    """factor on the true response in the treated cells; 0: the drug is inactive, or the cells were not treated"""
+    responders: float = 1.0
+    cells: tuple[int, int] = (50, 120)
+    mixed: float = 0.0
+    """share of treated cells that are of another lineage"""
+    stress: float = 0.0
+    depth: float = 1.0
+    """factor on the depth of treated cells"""
+    batch: float = 0.0
+    """sd of the log2 offset per gene of the treated cells' batch"""
+    swapped: int = 0
+    """donors whose arms are exchanged"""
+    real: bool = True
+    """whether the answer is right to follow the measured cells: a true response is there to be found"""
+
+
+KINDS = {
+    "good": Fault(),
+    "two donors": Fault(treated=2),
+    "one donor": Fault(treated=1),
+    "unmatched": Fault(matched=False),
+    "two unmatched": Fault(treated=2, matched=False),
+    "half strength": Fault(strength=0.5),
+    "partial responders": Fault(responders=0.25),
+    "few cells": Fault(cells=(25, 35)),
+    "one swapped": Fault(swapped=1),
+    "planted null": Fault(treated=1, matched=False, strength=0, real=False),
+    "two planted nulls": Fault(treated=2, matched=False, strength=0, real=False),
+    "inactive": Fault(strength=0, real=False),
+    "split halves": Fault(treated=1, strength=0, real=False),
+    "composition": Fault(treated=2, strength=0, mixed=0.25, real=False),
+    "stress": Fault(treated=3, strength=0, stress=STRESS, real=False),
+    "depth": Fault(treated=2, strength=0, depth=0.4, real=False),
+    "batch": Fault(treated=3, strength=0, batch=0.2, real=False),
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """One experiment and one question about it."""
+
+    kind: str
+    seed: int
+    perturbation: str
+    asked: str
+    """kind of cell asked for, of donor `query`"""
+    cells: ad.AnnData
+    """raw counts; obs: donor, cell_type (CL id), kind, arm (perturbed, control), batch"""
+    query: ad.AnnData
+    """untreated cells of the asked type of a new donor"""
+    truth: pd.Series
+    """true log2 fold change per gene in the asked cells; all 0 where the drug is inactive"""
+    fault: Fault = field(default_factory=Fault)
+
+    @property
+    def text(self) -> str:
+        """The question in words."""
+        return f"How would {TYPES[self.asked][1]} respond to {self.perturbation}?"
+
+
+def build(kind: str, seed: int) -> World:
+    """Simulate a world; the same kind and seed give the same cells."""
+    fault = KINDS[kind]
+    rng = np.random.default_rng([seed, sum(map(ord, kind))])
+    able = [
+        (name, one)
+        for name in sorted(perturbations())
+        for one in TYPES
+        if np.abs(w.perturbation_effect(name, one)).max() >= 1.0
+    ]
+    perturbation, asked = able[rng.integers(len(able))]
+    measured = [one for one in TYPES if one != asked]
+    kinds = [NEAR[asked], *rng.choice([one for one in measured if one != NEAR[asked]], 2, replace=False)]
+    if rng.random() < 0.5:
+        kinds[2] = asked  # the same type of other donors
+    names = [f"D{i}" for i in range(2 * fault.treated + 1)]
+    spread = rng.uniform(0.15, 0.4)
+    offsets = {name: _donor(rng, spread) for name in names}
+    batch = rng.normal(0, fault.batch, len(w.load_world().genes)) if fault.batch else None
+    parts = []
+    for i in range(fault.treated):
+        treated = names[i]
+        control = treated if fault.matched else names[fault.treated + i]
+        arms = ("control", "perturbed") if i < fault.swapped else ("perturbed", "control")
+        for one in kinds:
+            n = rng.integers(*fault.cells, 2)
+            strength = fault.strength * rng.uniform(0.7, 1.3)
+            mean = _log2(one, offsets[treated], rng)
+            parts.append(_treated(mean, one, perturbation, strength, fault, batch, int(n[0]), rng, kinds))
+            parts[-1].obs = _obs(parts[-1].n_obs, treated, one, arms[0], "b1" if fault.batch else "b0")
+            parts.append(_sample(_log2(one, offsets[control], rng)[None], int(n[1]), 2000, rng))
+            parts[-1].obs = _obs(parts[-1].n_obs, control, one, arms[1], "b0")
+    cells = ad.concat(parts)
+    cells.obs_names = [f"c{i}" for i in range(cells.n_obs)]
+    steady = _log2(asked, offsets[names[-1]], rng)
+    query = _sample(steady[None], 100, 2000, rng)
+    query.obs = _obs(100, names[-1], asked, "query", "b0")
+    query.obs_names = [f"q{i}" for i in range(100)]
+    effect = w.perturbation_effect(perturbation, asked) * (1 if fault.real else 0) * rng.uniform(0.8, 1.2)
+    truth = pd.Series(_cp10k(steady + effect) - _cp10k(steady), index=list(w.load_world().genes))
+    return World(kind, seed, perturbation, str(asked), cells, query, truth, fault)
+
+
+def contexts_of(world: World) -> ad.AnnData:
+    """`contexts.h5ad` of a world: pseudobulk of each type and treated donor, both arms in random halves."""
+    from haystack.transfer.pseudobulk import pseudobulk
+
+    obs = world.cells.obs
+    rng = np.random.default_rng(world.seed)
+    rows, masks = [], []
+    donors = sorted(set(obs["donor"]))
+    for kind in dict.fromkeys(obs["kind"]):
+        for i, donor in enumerate(donors[: world.fault.treated]):
+            control = donor if world.fault.matched else donors[world.fault.treated + i]
+            for arm, person in (("perturbed", donor), ("control", control)):
+                own = np.flatnonzero((obs["kind"] == kind) & (obs["arm"] == arm) & (obs["donor"] == person))
+                for half, part in enumerate(np.array_split(rng.permutation(own), 2)):
+                    match = "same donor" if world.fault.matched else "other donors"
+                    rows.append((f"{kind}/{donor}", arm, half, TYPES[kind][0], donor, match, control, len(part)))
+                    masks.append(part)
+    group = np.full(world.cells.n_obs, -1)
+    for at, part in enumerate(masks):
+        group[part] = at
+    bulk = pseudobulk(world.cells.X, group, len(rows))
+    names = ("context_id", "arm", "half", "cell_type", "donor_id", "control_match", "control_donors", "n_cells")
+    table = pd.DataFrame(rows, columns=names)
+    table["atlas"], table["perturbation_name"] = "world", world.perturbation
+    table["cell_type_name"], table["mean_total_counts"] = table["cell_type"], bulk.depth
+    table.index = table.index.astype(str)
+    return ad.AnnData(
+        bulk.mean.astype(np.float32),
+        table,
+        world.cells.var.copy(),
+        layers={"variance": bulk.variance.astype(np.float32)},
+    )
+
+
+def _donor(rng: np.random.Generator, spread: float) -> np.ndarray:
+    """A person's log2 offset per gene: gene by gene (heavy-tailed), along a few programmes, and the sex genes."""
+    world = w.load_world()
+    offset = spread * rng.standard_t(4, len(world.genes)) / np.sqrt(2)
+    for name in rng.choice(sorted(world.programmes["modules"]), DONOR_MODULES, replace=False):
+        offset += rng.normal(0, 0.25) * world.module("modules", str(name))
+    for gene in w.FEMALE_GENES if rng.random() < 0.5 else w.MALE_GENES:
+        offset[world.position[gene]] += 7.0
+    return offset
+
+
+def _log2(kind: str, donor: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return w.basal_profile(kind) + donor + rng.normal(0, 0.08, donor.size)
+
+
+def _treated(
+    mean: np.ndarray,
+    kind: str,
+    perturbation: str,
+    strength: float,
+    fault: Fault,
+    batch: np.ndarray | None,
+    n: int,
+    rng: np.random.Generator,
+    kinds: list[str],
+) -> ad.AnnData:
+    """Cells under the perturbation, with the fault of the world."""
+    from haystack.grounding.arms import programmes
+
+    response = w.perturbation_effect(perturbation, kind) * strength
+    share = (rng.random(n) < fault.responders) * rng.lognormal(-0.03, 0.25, n)
+    log2 = mean + share[:, None] * response
+    if fault.mixed:
+        lineage = "cd14" if kind not in ("cd14", "dc") else "cd4m"
+        strange = rng.random(n) < fault.mixed
+        log2[strange] = w.basal_profile(lineage) + (mean - w.basal_profile(kind))
+    if fault.stress:
+        genes = np.isin(w.load_world().genes, list(programmes()["dissociation"]))
+        log2 = log2 + genes * rng.normal(fault.stress, 0.3, genes.size)
+    if batch is not None:
+        log2 = log2 + batch
+    return _sample(log2, n, 2000 * fault.depth, rng)
+
+
+def _sample(log2: np.ndarray, n: int, depth: float, rng: np.random.Generator) -> ad.AnnData:
+    """Negative-binomial counts; one row of `log2`, or one per cell."""
+    level = 1 / (np.exp2(-log2) + 2.0**-w.CEILING)
+    level = (level / level.sum(axis=1, keepdims=True)).astype(np.float32)
+    mean = level * (depth * rng.lognormal(0, 0.35, n)).astype(np.float32)[:, None]
+    mean *= rng.standard_gamma(5.0, mean.shape, dtype=np.float32) / np.float32(5.0)
+    genes = list(w.load_world().genes)
+    return ad.AnnData(sparse.csr_matrix(rng.poisson(mean).astype(np.float32)), var=pd.DataFrame(index=genes))
+
+
+def _obs(n: int, donor: str, kind: str, arm: str, batch: str) -> pd.DataFrame:
+    values = {"donor": donor, "cell_type": TYPES[kind][0], "kind": kind, "arm": arm, "batch": batch}
+    return pd.DataFrame(values, index=[f"{donor}{kind}{arm}{i}" for i in range(n)])
+
+
+def _cp10k(log2: np.ndarray) -> np.ndarray:
+    level = 1 / (np.exp2(-log2) + 2.0**-w.CEILING)
+    return np.asarray(np.log2(1e4 * level / level.sum() + 1))

@@ -1,0 +1,30 @@
+"""Findings on the design behind an answer, and how far it may be trusted."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from haystack.contracts.base import Contract
+
+Confidence = Literal["high", "medium", "low", "not scored"]
+Cap = Literal["high", "medium", "low"]
+
+
+class Verdict(StrEnum):
+    """What the known response to the perturbation says of the prediction."""
+
+    SUPPORTED = "supported"
+    CONTRADICTED = "contradicted"
+    CANNOT_TELL = "cannot tell"
+
+
+class Finding(Contract):
+    """One property of the measured cells or of the prediction that a reviewer would ask for."""
+
+    name: str = Field(description="for programs: donors, control_donors, composition, stress, ...")
+    value: float | None = Field(description="its number; null where nothing could be counted")
+    sentence: str = Field(description="for people, with the number")
+    cap: Cap = Field(description="the highest confidence class that it allows")

@@ -1,0 +1,341 @@
+"""What measured contexts of the asked perturbation say, and how far they may be believed.
+
+Support is counted over independent contexts only. Two contexts are independent if no donor serves in the same arm of
+both (of different atlases where donors are not recorded). A donor that is treated in one and control in the other
+makes their shifts opposite, so that it can only hide agreement, never make it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from haystack.contracts.contexts import QUERY_CONTEXT, Arm, ControlMatch
+from haystack.contracts.design import Cap, Finding
+from haystack.grounding.arms import programmes
+from haystack.grounding.symbols import current_names
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+AGREE, AGREE_UNMATCHED = 0.2, 0.25
+"""correlation of independent responses, corrected for sampling of cells, from which they agree; where controls come
+from other donors"""
+LEAST_RELIABILITY = 0.05
+"""reliability below which a context says nothing of its response"""
+SHAM = 1.5
+"""squared distance of treated cells from untreated donors, over that of untreated donors from each other"""
+NEAR = 0.6
+"""closeness of cell types (retrieval.celltypes) from which contexts are near the asked type"""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Measured responses to the asked perturbation, one per context; arrays (contexts, genes) unless said otherwise."""
+
+    genes: Sequence[str]
+    log2fc: np.ndarray
+    halves: np.ndarray
+    """(2, contexts, genes): the responses of random halves of the cells"""
+    treated: np.ndarray
+    """log2(mean CP10k + 1)"""
+    control: np.ndarray
+    noise: np.ndarray
+    """sampling variance of `treated` and of `control`, (2, contexts)"""
+    names: Sequence[str]
+    cell_types: Sequence[str]
+    atlases: Sequence[str]
+    donors: Sequence[str | None]
+    control_donors: Sequence[frozenset[str]]
+    matches: Sequence[ControlMatch]
+    closeness: np.ndarray
+    """(contexts,): of the context's cell type to the asked one, 0 to 1"""
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Gene -> column."""
+        return {gene: index for index, gene in enumerate(self.genes)}
+
+    @cached_property
+    def reliability(self) -> np.ndarray:
+        """Correlation of both halves stepped up to all cells (Spearman and Brown, 1910), 0 to 1, (contexts,)."""
+        r = np.array([max(_correlation(a, b), 0.0) for a, b in zip(*self.halves, strict=True)])
+        return 2 * r / (1 + r)
+
+    @cached_property
+    def plain(self) -> np.ndarray:
+        """Genes outside the rival programmes and of measurable spread, (genes,)."""
+        rival = frozenset().union(*programmes().values())
+        return np.array([gene not in rival for gene in self.genes])
+
+    def independent(self, i: int, j: int) -> bool:
+        """Whether the contexts share no donor in the same arm, or no atlas where donors are not recorded."""
+        if self.donors[i] is None or self.donors[j] is None:
+            return self.atlases[i] != self.atlases[j]
+        return self.donors[i] != self.donors[j] and not self.control_donors[i] & self.control_donors[j]
+
+    @cached_property
+    def agreement(self) -> np.ndarray:
+        """Correlation of each pair of responses over `plain` genes, corrected for sampling; NaN where undefined."""
+        n = len(self.names)
+        found = np.full((n, n), np.nan)
+        root = np.sqrt(self.reliability)
+        for i, j in combinations(range(n), 2):
+            if min(self.reliability[i], self.reliability[j]) >= LEAST_RELIABILITY:
+                r = _correlation(self.log2fc[i, self.plain], self.log2fc[j, self.plain]) / (root[i] * root[j])
+                found[i, j] = found[j, i] = np.clip(r, -1, 1)
+        return found
+
+    @cached_property
+    def units(self) -> dict[str, list[int]]:
+        """Contexts by the person that was treated (by atlas where donors are not recorded)."""
+        found: dict[str, list[int]] = {}
+        for i, donor in enumerate(self.donors):
+            found.setdefault(donor or f"atlas {self.atlases[i]}", []).append(i)
+        return found
+
+    @cached_property
+    def unit_agreement(self) -> dict[str, float]:
+        """Unit -> median over the other units of the mean agreement with their independent contexts.
+
+        A median, so that one exchanged sample condemns itself and not the others. Contexts of the same cell type count
+        most.
+        """
+        found = {}
+        for unit, own in self.units.items():
+            means = []
+            for other in self.units:
+                pairs = [
+                    (self.agreement[i, j], 1.0 if self.cell_types[i] == self.cell_types[j] else 0.3)
+                    for i in own
+                    for j in self.units[other]
+                    if other != unit and self.independent(i, j) and np.isfinite(self.agreement[i, j])
+                ]
+                if pairs:
+                    values, weights = np.array(pairs).T
+                    means.append(float(np.average(values, weights=weights)))
+            if means:
+                found[unit] = float(np.median(means))
+        return found
+
+    @property
+    def n_agreeing(self) -> int:
+        """Independent donors (or atlases) whose response agrees with the others'."""
+        return len(self.unit_agreement) - len(self.dissenting)
+
+    @property
+    def dissenting(self) -> list[str]:
+        """Units whose response does not agree with the others'."""
+        unmatched = {unit for unit, own in self.units.items() if self.matches[own[0]] is ControlMatch.OTHER_DONORS}
+        return [
+            unit for unit, r in self.unit_agreement.items() if r < (AGREE_UNMATCHED if unit in unmatched else AGREE)
+        ]
+
+    @cached_property
+    def expected(self) -> float | None:
+        """Median agreement over units; None where no two contexts are independent."""
+        return float(np.median(list(self.unit_agreement.values()))) if self.unit_agreement else None
+
+    def reference(self, without: Collection[str] = ()) -> tuple[np.ndarray, np.ndarray] | None:
+        """Weighted mean response of the contexts with none of the donors `without`, and its columns' weights.
+
+        Contexts near the asked type and reliable ones count most; contexts with controls of other donors a quarter.
+        """
+        weights = self.weights(without)
+        return (weights @ self.log2fc / weights.sum(), weights) if weights.sum() > 0 else None
+
+    def weights(self, without: Collection[str] = ()) -> np.ndarray:
+        """Weight of each context in `reference`, (contexts,)."""
+        barred = set(without)
+        match = np.array([0.25 if item is ControlMatch.OTHER_DONORS else 1.0 for item in self.matches])
+        kept = np.array(
+            [
+                not barred or (donor is not None and donor not in barred and not donors & barred)
+                for donor, donors in zip(self.donors, self.control_donors, strict=True)
+            ]
+        )
+        return np.asarray(kept * match * (0.1 + self.closeness**2) * np.maximum(self.reliability, 0.01))
+
+
+def measurements_of(contexts: ad.AnnData, closeness: Mapping[str, float] | None = None) -> Measurements | None:
+    """Read `contexts.h5ad` (contracts.contexts); None where it holds no context.
+
+    Parameters
+    ----------
+    closeness
+        cell type (as `obs.cell_type`) -> closeness to the asked one; missing types are 0. None: all 1.
+    """
+    obs = contexts.obs
+    ids = [name for name in dict.fromkeys(obs["context_id"].astype(str)) if name != QUERY_CONTEXT]
+    if not ids:
+        return None
+    rows = {
+        (str(c), str(a), int(h)): at
+        for at, (c, a, h) in enumerate(zip(obs["context_id"], obs["arm"], obs["half"], strict=True))
+    }
+    mean, variance = (
+        np.nan_to_num(np.asarray(contexts.X, float)),
+        np.nan_to_num(np.asarray(contexts.layers["variance"], float)),
+    )
+    cells = obs["n_cells"].to_numpy(float)
+    levels, noise, halves = {}, {}, {}
+    for arm in (Arm.PERTURBED.value, Arm.CONTROL.value):
+        both = np.array([[rows[name, arm, half] for half in (0, 1)] for name in ids])
+        n = cells[both]
+        pooled = (mean[both] * n[:, :, None]).sum(axis=1) / np.maximum(n.sum(axis=1), 1)[:, None]
+        spread = (variance[both] * n[:, :, None]).sum(axis=1) / np.maximum(n.sum(axis=1), 1)[:, None] ** 2
+        levels[arm] = np.log2(pooled + 1)
+        halves[arm] = np.log2(mean[both] + 1)
+        noise[arm] = (spread / ((pooled + 1) * np.log(2)) ** 2).sum(axis=1)
+    first = [rows[name, Arm.PERTURBED.value, 0] for name in ids]
+    text = {
+        name: [None if v is None or v != v else str(v) for v in obs[name].astype(object).iloc[first]]
+        for name in ("cell_type", "atlas", "donor_id", "control_match", "control_donors")
+    }
+    types = [item or "" for item in text["cell_type"]]
+    near = np.ones(len(ids)) if closeness is None else np.array([closeness.get(name, 0.0) for name in types])
+    return Measurements(
+        genes=current_names(contexts.var_names),
+        log2fc=levels["perturbed"] - levels["control"],
+        halves=np.swapaxes(halves["perturbed"] - halves["control"], 0, 1),
+        treated=levels["perturbed"],
+        control=levels["control"],
+        noise=np.stack([noise["perturbed"], noise["control"]]),
+        names=ids,
+        cell_types=types,
+        atlases=[item or "" for item in text["atlas"]],
+        donors=text["donor_id"],
+        control_donors=[frozenset(filter(None, (item or "").split(";"))) for item in text["control_donors"]],
+        matches=[ControlMatch(item or ControlMatch.UNKNOWN.value) for item in text["control_match"]],
+        closeness=near,
+    )
+
+
+def context_findings(found: Measurements | None, query: np.ndarray | None = None) -> list[Finding]:
+    """Findings on donors, their agreement, controls, sham contrasts and distance.
+
+    Parameters
+    ----------
+    query
+        log2(mean CP10k + 1) of untreated cells of another donor and the asked type, over `found.genes`; None where
+        there are none.
+    """
+    if found is None:
+        return []
+    items = [_donors(found), _controls(found), _sham(found, query), _noise(found), _rivals(found), _distance(found)]
+    return [item for item in items if item is not None]
+
+
+def _donors(found: Measurements) -> Finding:
+    """How many independent donors (or atlases) were measured, and how many of them agree."""
+    n, agreeing = len(found.unit_agreement), found.n_agreeing
+    if not n:
+        recorded = any(donor is not None for donor in found.donors)
+        why = (
+            f"{len(found.units)} treated {'donor' if len(found.units) == 1 else 'donors'}, none independent of another"
+            if recorded
+            else "donors are not recorded, so replicates cannot be told from cells"
+        )
+        return Finding(name="replicates", value=0.0, sentence=f"Replicates: {why}.", cap="medium")
+    low = [f"{unit} ({found.unit_agreement[unit]:.2f})" for unit in found.dissenting]
+    against = f"; not {', '.join(low)}" if low and agreeing else ""
+    sentence = (
+        f"Replicates: the responses of {agreeing} of {n} independent donors or atlases agree with the others' "
+        f"(median r {found.expected:.2f}, corrected for sampling){against}."
+    )
+    cap: Cap = "low" if agreeing < 2 else "medium" if agreeing < n else "high"
+    return Finding(name="replicates", value=float(agreeing), sentence=sentence, cap=cap)
+
+
+def _controls(found: Measurements) -> Finding | None:
+    share = float(np.mean([match is ControlMatch.OTHER_DONORS for match in found.matches]))
+    if not share:
+        return None
+    cap: Cap = "low" if share > 0.5 and found.n_agreeing < 2 else "medium" if share > 0.25 else "high"
+    sentence = (
+        f"Controls from other donors: in {100 * share:.0f} % of the measured contexts the treated donor has no control "
+        "cells, so the difference between two people is part of the response."
+    )
+    return Finding(name="control_donors", value=round(share, 3), sentence=sentence, cap=cap)
+
+
+def sham_ratio(found: Measurements, query: np.ndarray | None = None) -> float | None:
+    """How far treated cells lie from untreated donors, over how far untreated donors lie from each other.
+
+    Mean over contexts with controls of other donors of the squared distance of log2 profiles (sampling of cells taken
+    off), within a cell type; about 1 where the "treated" cells are one more untreated donor. None without two
+    untreated donors of one type.
+    """
+    ratios = []
+    for i, match in enumerate(found.matches):
+        if match is not ControlMatch.OTHER_DONORS:
+            continue
+        same = [j for j in range(len(found.names)) if found.cell_types[j] == found.cell_types[i]]
+        untreated = {found.control_donors[j]: (found.control[j], found.noise[1, j]) for j in same}
+        people = list(untreated.values())
+        if query is not None and found.closeness[i] == 1:
+            people.append((query, 0.0))
+        between = [np.sum((a - b) ** 2) - va - vb for (a, va), (b, vb) in combinations(people, 2)]
+        if not between or np.mean(between) <= 0:
+            continue
+        away = [np.sum((found.treated[i] - a) ** 2) - found.noise[0, i] - va for a, va in people]
+        ratios.append(max(float(np.mean(away)), 0.0) / float(np.mean(between)))
+    return float(np.mean(ratios)) if ratios else None
+
+
+def _sham(found: Measurements, query: np.ndarray | None) -> Finding | None:
+    value = sham_ratio(found, query)
+    if value is None:
+        return None
+    sentence = (
+        f"Sham contrasts: treated cells lie {value:.1f} times as far (squared) from untreated donors as these lie from "
+        "each other; about 1 is what an untreated donor would show."
+    )
+    return Finding(name="sham", value=round(value, 3), sentence=sentence, cap="low" if value < SHAM else "medium")
+
+
+def _noise(found: Measurements) -> Finding | None:
+    value = float(np.max(found.reliability))
+    sentence = f"Power: random halves of the best measured context agree with r {value / (2 - value):.2f}."
+    return Finding(name="reliability", value=round(value, 3), sentence=sentence, cap="low" if value < 0.15 else "high")
+
+
+def _rivals(found: Measurements) -> Finding | None:
+    """Share of the mean response beyond sampling in genes of stress and of the cell cycle."""
+    product = np.mean(found.halves[0] * found.halves[1], axis=0)
+    total = float(product.sum())
+    if total <= 0:
+        return None
+    parts = {
+        name: float(product[[found.position[g] for g in genes if g in found.position]].sum()) / total
+        for name, genes in programmes().items()
+        if name != "donor"
+    }
+    name = max(parts, key=lambda item: parts[item])
+    value = round(min(max(parts[name], 0.0), 1.0), 3)
+    cap: Cap = "low" if value >= 0.5 else "medium" if value >= 0.25 else "high"
+    words = {"dissociation": "dissociation and handling stress", "cell_cycle": "the cell cycle"}[name]
+    sentence = f"Rival explanation: genes of {words} make up {100 * value:.0f} % of the measured responses."
+    return Finding(name=f"measured_{name}", value=value, sentence=sentence, cap=cap)
+
+
+def _distance(found: Measurements) -> Finding:
+    value = float(found.closeness.max())
+    sentence = (
+        "Distance: the perturbation was measured in the asked cell type."
+        if value == 1
+        else f"Distance: the nearest measured cell type has closeness {value:.2f} to the asked one (1: the same)."
+    )
+    cap: Cap = "high" if value >= NEAR else "medium"
+    return Finding(name="distance", value=round(value, 3), sentence=sentence, cap=cap)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    spread = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b / spread) if spread > 0 else 0.0

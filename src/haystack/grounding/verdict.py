@@ -1,0 +1,138 @@
+"""Supported, contradicted, or cannot tell: what the known response says of two groups of cells.
+
+The statistic is the weighted mean log2 fold change of the expected genes in their expected directions. It must stand
+out twice: against exchanged cell labels (so that genes that vary together are no evidence) and against random genes of
+equal expression (so that a shift of all genes is none). It needs no call of single genes, so it sees weak responses;
+what does not stand out is "cannot tell", with the effect that the cells could have shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from haystack.contracts.design import Verdict
+from haystack.grounding.arms import Comparison
+from haystack.grounding.expectation import Expectation, without
+from haystack.grounding.response import DETECTION_FLOOR, Response
+
+SUPPORTS, CONTRADICTS = 2.8, -3.3
+"""z, against both nulls, from which expected genes support, and up to which they contradict"""
+MIN_GENES = 3
+"""expected genes that the cells must express to be asked"""
+LARGEST = 3.0
+"""log2 fold change from which a gene counts no more"""
+DRAWS = 100
+"""exchanged labels"""
+RIVAL_Z, RIVAL_FACTOR = 4.0, 1.5
+"""z of another perturbation's own genes, and how far above the asked one's own, from which it explains more"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A verdict with what it rests on."""
+
+    verdict: Verdict
+    sentence: str
+    effect: float | None = None
+    """weighted mean log2 fold change in the expected directions"""
+    z: float | None = None
+    """the smaller of both z-values"""
+    detectable: float | None = None
+    """the effect that would have been called supported in these cells"""
+    n_genes: int = 0
+    rival: str | None = None
+
+
+def read_verdict(
+    arms: Comparison, response: Response, question: Expectation, others: Sequence[Expectation] = ()
+) -> Reading:
+    """Ask two groups of cells for the expected genes of a question.
+
+    Parameters
+    ----------
+    arms, response
+        the same cells: as counts, and as a table of tested genes.
+    others
+        what other known perturbations expect.
+    """
+    where, weights = _judged(response, question.targets)
+    if where.size < MIN_GENES:
+        why = "no expected genes are known" if not question.targets else f"these cells express {where.size} of them"
+        return Reading(Verdict.CANNOT_TELL, f"Cannot tell: {why}.", n_genes=int(where.size))
+    effect, z_genes = _against_genes(response, where, weights)
+    z_cells, spread = _against_labels(arms, response.genes[where], weights)
+    z = min(z_genes, z_cells) if z_genes > 0 else max(z_genes, z_cells)
+    detectable = round(SUPPORTS * spread, 3)
+    rival = _rival(response, question, others)
+    facts: dict[str, Any] = {"effect": round(effect, 4), "z": round(z, 3)}
+    facts |= {"detectable": detectable, "n_genes": int(where.size)}
+    mean = f"its {where.size} expected genes move by {effect:+.2f} log2 units in the expected directions (z {z:.1f})"
+    if z >= SUPPORTS and rival is None:
+        return Reading(Verdict.SUPPORTED, f"Supported: {mean}.", **facts)
+    if z <= CONTRADICTS:
+        return Reading(Verdict.CONTRADICTED, f"Contradicted: {mean}.", rival=rival, **facts)
+    if rival is not None:
+        sentence = f"Cannot tell: {mean}, and {rival} explains the response better."
+        return Reading(Verdict.CANNOT_TELL, sentence, rival=rival, **facts)
+    sentence = f"Cannot tell: {mean}; from {detectable:+.2f} on these cells would show it."
+    return Reading(Verdict.CANNOT_TELL, sentence, **facts)
+
+
+def _judged(response: Response, expected: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Expressed expected genes: index among the tested, and signed weight (earlier ones weigh more; sizes sum to 1)."""
+    found = []
+    for rank, (gene, sign) in enumerate(expected.items()):
+        at = response.position.get(gene)
+        if at is not None and response.bins[at] >= 0 and (sign > 0 or response.control[at] >= DETECTION_FLOOR):
+            found.append((at, sign / np.log2(rank + 2)))
+    if not found:
+        return np.zeros(0, dtype=int), np.zeros(0)
+    at, weights = np.array(found).T
+    return at.astype(int), weights / np.abs(weights).sum()
+
+
+def _against_genes(response: Response, where: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """The effect, and its z among random genes of equal expression."""
+    change = np.clip(response.log2fc, -LARGEST, LARGEST)
+    effect = float(weights @ change[where])
+    pools = [change[response.pools[index]] for index in response.bins[where]]
+    mean = float(weights @ np.array([pool.mean() for pool in pools]))
+    spread = float(np.sqrt(weights**2 @ np.array([max(pool.var(), 1e-4) for pool in pools])))
+    return effect, (effect - mean) / spread
+
+
+def _against_labels(arms: Comparison, genes: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Z of the effect among exchanged labels, and the effect's standard deviation among them."""
+    from scipy import sparse
+
+    position = {gene: index for index, gene in enumerate(arms.genes)}
+    columns = [position[gene] for gene in genes]
+    cells = sparse.vstack([arms.treated[:, columns], arms.control[:, columns]]).toarray()
+    n, n_treated = len(cells), arms.treated.shape[0]
+    rng = np.random.default_rng(arms.seed)
+    masks = np.zeros((DRAWS + 1, n))
+    masks[0, :n_treated] = 1
+    for mask in masks[1:]:
+        mask[rng.permutation(n)[:n_treated]] = 1
+    change = np.log2(((masks @ cells) / n_treated + 1) / (((1 - masks) @ cells) / (n - n_treated) + 1))
+    effects = np.clip(change, -LARGEST, LARGEST) @ weights
+    spread = max(float(effects[1:].std(ddof=1)), 1e-6)
+    return float((effects[0] - effects[1:].mean()) / spread), spread
+
+
+def _rival(response: Response, question: Expectation, others: Sequence[Expectation]) -> str | None:
+    """Another perturbation whose own genes stand out clearly more than those that only the asked one expects."""
+    best: tuple[float, str] | None = None
+    for other in others:
+        theirs = _judged(response, without(other.targets, question.targets))
+        ours = _judged(response, without(question.targets, other.targets))
+        if min(theirs[0].size, ours[0].size) < MIN_GENES:
+            continue
+        z = _against_genes(response, *theirs)[1]
+        if z >= RIVAL_Z and z > RIVAL_FACTOR * max(_against_genes(response, *ours)[1], 0) and (not best or z > best[0]):
+            best = z, other.name
+    return best[1] if best else None

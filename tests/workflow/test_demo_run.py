@@ -2,9 +2,12 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
+REPOSITORY = Path(__file__).parents[2]
 RUN = "results/runs/monocytes_ifng"
 
 
@@ -76,13 +79,21 @@ def test_changed_de_setting_keeps_cells_and_predictions(copy):
     assert not {"parse_query", "harmonize_atlas", "stack_inference", "simulate_atlas"} & set(planned)
 
 
-def test_edited_science_reruns_what_uses_it(copy):
-    # The hash is a parameter: another hash must do what another setting does.
-    rules = copy.path("workflow/rules/loop.smk")
-    rules.write_text(rules.read_text().replace('code=plan.code("grounding")', 'code="edited"'))
-    planned = jobs(copy.run("-n"))
-    assert planned["enrich_predictions"]
-    assert "stack_inference" not in planned
+def test_edited_science_reruns_what_uses_it_and_a_comment_nothing(copy, monkeypatch):
+    source = copy.path("src/haystack")
+    shutil.copytree(REPOSITORY / "src", source.parent)
+    monkeypatch.setenv("PYTHONPATH", str(source.parent))
+    for module in source.rglob("*.py"):
+        module.write_text(module.read_text() + "# A comment.\n")
+    assert "Nothing to be done" in copy.run("-n")
+    module = source / "grounding/de.py"
+    module.write_text(module.read_text() + "EDITED = 1\n")
+    output = copy.run("-n")
+    planned = jobs(output)
+    assert {"enrich_predictions", "ground_predictions", "decide"} <= set(planned)
+    assert not {"parse_query", "harmonize_atlas", "generate_prompts", "stack_inference"} & set(planned)
+    # Snakemake says why.
+    assert "Params have changed since last execution" in output
 
 
 def test_new_question_reuses_the_index(copy):

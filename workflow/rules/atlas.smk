@@ -36,7 +36,7 @@ rule harmonize_atlas:
     params:
         name="{atlas}",
         entry=plan.atlas_entry,
-        code=plan.code("atlas"),
+        code=plan.code("atlas.harmonize_atlas"),
     message:
         "Reading the labels of atlas {wildcards.atlas} and mapping them to ontologies"
     script:
@@ -55,7 +55,7 @@ rule index_cell_sets:
         "../envs/haystack.yaml"
     params:
         atlases=list(plan.atlases),
-        code=plan.code("atlas"),
+        code=plan.code("atlas.index_cell_sets"),
     message:
         "Grouping cells into cell sets by perturbation, cell type, donor, tissue and disease"
     script:

@@ -9,7 +9,7 @@ rule simulate_atlas:
         "../envs/haystack.yaml"
     params:
         settings=plan.settings.demo.model_dump(mode="json"),
-        code=plan.code("demo"),
+        code=plan.code("demo.simulate_atlas"),
     message:
         "Simulating the cells of {wildcards.atlas} (a simulation with known truth, not data)"
     script:

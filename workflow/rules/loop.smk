@@ -14,7 +14,7 @@ rule retrieve_cells:
     params:
         settings=plan.get("retrieval"),
         atlases=list(plan.atlases),
-        code=plan.code("retrieval"),
+        code=plan.code("retrieval.retrieve_cells"),
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: finding cells that show the condition"
     script:
@@ -38,7 +38,7 @@ rule generate_prompts:
     params:
         settings=plan.get("retrieval", "prompting", "prompts_per_iteration", "control_strategy", "seed"),
         entries=plan.atlas_entries(),
-        code=plan.code("prompting"),
+        code=plan.code("prompting.write_prompts"),
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: choosing prompt, control and query cells"
     script:
@@ -64,7 +64,7 @@ rule stack_inference:
     params:
         settings=plan.get("model", "seed"),
         model_dir=plan.model_dir(),
-        code=plan.code("inference"),
+        code=plan.code("inference.run_inference"),
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: predicting with all prompts in one job"
     script:
@@ -87,7 +87,7 @@ rule enrich_predictions:
         "../envs/haystack.yaml"
     params:
         settings=plan.get("de", "enrichment", "seed"),
-        code=plan.code("grounding"),
+        code=plan.code("grounding.enrich_predictions"),
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: differential expression, gene sets, TF activity"
     script:
@@ -107,7 +107,7 @@ rule search_literature:
         "../envs/haystack.yaml"
     params:
         settings=plan.get("literature", "offline"),
-        code=plan.code("literature"),
+        code=plan.code("literature.search_literature"),
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: reading what papers say of the predicted genes"
     script:
@@ -135,7 +135,7 @@ rule ground_predictions:
         "../envs/haystack.yaml"
     params:
         settings=plan.get("de", "enrichment", "grounding", "seed"),
-        code=plan.code("grounding"),
+        code=plan.code("grounding.ground_predictions"),
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: checking the prediction against biology"
     script:
@@ -156,7 +156,7 @@ checkpoint decide:
         "../envs/haystack.yaml"
     params:
         settings=plan.get("score_threshold", "max_iterations", "plateau_window", "plateau_min_improvement"),
-        code=plan.code("loop"),
+        code=plan.code("loop.write_decision"),
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: deciding whether to go on"
     script:

@@ -22,7 +22,7 @@ rule train_model:
         entries=plan.atlas_entries(),
         exclude=plan.holdouts,
         seed=plan.settings.seed,
-        code=plan.code("inference"),
+        code=plan.code("inference.train_model"),
     message:
         "Training the small STACK model {wildcards.model}; held-out cells are never seen"
     script:

@@ -16,7 +16,7 @@ rule validate_prediction:
     params:
         settings=plan.get("validation", "de", "enrichment", "grounding", "seed"),
         entries=plan.atlas_entries(),
-        code=plan.code("grounding"),
+        code=plan.code("grounding.validate_prediction"),
     message:
         "Run {wildcards.run_id}: setting the prediction beside the measured cells that were held out"
     script:
@@ -49,7 +49,7 @@ rule collect_outputs:
         settings=plan.effective,
         entries=plan.atlas_entries(),
         checksums=plan.checksummed,
-        code=plan.code("report"),
+        code=plan.code("report.collect_outputs"),
     message:
         "Run {wildcards.run_id}: collecting the best prediction, its tables and the run log"
     script:
@@ -76,7 +76,7 @@ rule render_report:
     conda:
         "../envs/haystack.yaml"
     params:
-        code=plan.code("report"),
+        code=plan.code("report.render_report"),
     message:
         "Run {wildcards.run_id}: writing the report"
     script:
@@ -106,7 +106,7 @@ rule summarize_runs:
         "../envs/haystack.yaml"
     params:
         runs=plan.questions(),
-        code=plan.code("report"),
+        code=plan.code("report.summarize_runs", "report.report_failures"),
     message:
         "Summarising all runs"
     script:

@@ -10,7 +10,7 @@ rule parse_query:
     params:
         question=plan.query,
         settings=plan.get("query", "offline"),
-        code=plan.code("query"),
+        code=plan.code("query.write_query"),
     message:
         "Run {wildcards.run_id}: understanding the question"
     script:

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
+from haystack.codehash import package_hash
 from haystack.contracts.runlog import FileChecksum, StageTime, Timing
 from haystack.errors import ContractError
 from haystack.files import sha256
@@ -42,7 +43,7 @@ def package_versions(model: str | None = None) -> dict[str, str]:
             found[name.lower()] = version(name)
         except PackageNotFoundError:
             continue
-    found["haystack code"] = _code_hash()
+    found["haystack code"] = package_hash()
     return found
 
 
@@ -53,15 +54,6 @@ def _name(requirement: str) -> str:
 def _in_runs(requirement: str) -> bool:
     extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", requirement)
     return extra is None or extra[1] == "stack" or _name(requirement).startswith("snakemake-")
-
-
-def _code_hash() -> str:
-    """12 hex digits over the package's Python files, so that edited code shows where the version stays the same."""
-    root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
 
 
 def checksum(path: str | Path) -> FileChecksum:

@@ -10,12 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from haystack.codehash import code_hash
 from haystack.config import AtlasEntry, Settings, load_atlases, load_settings
 from haystack.contracts import Decision, read_json
 from haystack.errors import ConfigError
 from haystack.runs import Run, read_runs
 from haystack.specs import MODELS
-from haystack.workflow.code import code_hash
 from haystack.workflow.remote import fetched, local_copy
 from haystack.workflow.shipped import with_shipped
 
@@ -167,9 +167,9 @@ class Plan:
         """All entries as plain values, by name."""
         return {name: entry.model_dump(mode="json") for name, entry in self.atlases.items()}
 
-    def code(self, *packages: str) -> str:
-        """Hash of the modules (and their tables) that a rule runs, so that editing the science reruns it."""
-        return code_hash(*packages)
+    def code(self, *functions: str) -> str:
+        """Hash of all that the functions reach which a rule's script calls, so that editing the science reruns it."""
+        return code_hash(*(f"haystack.{name}" for name in functions))
 
     def labels(self, component: str) -> Callable[[Any], str]:
         """A resource function: labels of the rule's job on Google Batch, by which a cancelled run's jobs are found."""

@@ -51,8 +51,8 @@ def declare_code(workflow: Any) -> None:
     ConfigError
         when this worker's image holds another version of the package than the coordinator.
     """
+    from haystack.codehash import package_hash
     from haystack.errors import ConfigError
-    from haystack.workflow.code import package_hash
 
     if workflow.is_main_process:
         os.environ[CODE] = package_hash()

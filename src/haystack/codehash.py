@@ -3,8 +3,8 @@
 The hash of a rule covers the modules that its entry function reaches, by their meaning: the syntax tree without
 comments, docstrings and formatting. A module that is imported anywhere in a reached one, inside functions too, is
 reached. A package is not: of its `__init__` (and the `.pyi` stub of a lazy one) only the names that are asked for are
-followed. Tables and templates that a reached module names count by content, and so do the plug-ins of the entry-point
-groups that it names.
+followed. Tables and templates that a reached module names count by content. A registry stands for all its built-in
+modules and its plug-ins.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import importlib.util
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,8 @@ DATA_FILE = re.compile(r"[\w./*-]+\.\w{2,5}(\.gz)?")
 MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(:[A-Za-z_]\w*)?")
 
 Name = tuple[str, str | None]
-"""a module, and what is used of it; `*` is all that a package exports, `__path__` all modules below it"""
+"""a module, and what is used of it: a name, `*` (all that a package exports), `__path__` (all modules below it), or
+`*GROUP` (these and the plug-ins of a group of entry points)"""
 
 
 class Source(NamedTuple):
@@ -38,11 +39,11 @@ class Source(NamedTuple):
     """of the syntax tree; of an `__init__`, without its imports"""
     uses: list[Name]
     exports: dict[str, Name]
-    """names that importing modules may ask of an `__init__`, and where they come from"""
+    """names that importing modules may ask of an `__init__`, and where they come from; registries of any module"""
     data: list[str]
     """glob patterns of files that it may read"""
     words: list[str]
-    """strings that look like a module, or a group of entry points"""
+    """strings that look like a module"""
 
 
 @cache
@@ -103,10 +104,11 @@ def _modules(use: Name, todo: list[Name]) -> Iterator[str]:
         return
     yield from _parents(module)
     yield module
-    if path.stem != "__init__" or name is None:
+    if name is None:
         return
-    if name == "__path__":
-        todo += [(f"{module}.{found.stem}", name) for found in path.parent.iterdir() if _is_code(found)]
+    if name == "__path__" or name.startswith("*haystack."):
+        todo += [(f"{module}.{found.stem}", "__path__") for found in path.parent.iterdir() if _is_code(found)]
+        todo += [(plugin, "*") for plugin in _plugins().get(name[1:], [])]
     elif name == "*":
         todo += _source(module).exports.values()
     elif _file(f"{module}.{name}"):
@@ -139,12 +141,8 @@ def _split(dotted: str) -> Name:
 
 
 def _named(words: Iterable[str]) -> Iterator[Name]:
-    """Modules that are named by strings, and plug-ins of the groups of entry points that are."""
-    for word in words:
-        module, name = _split(word)
-        if _file(module):
-            yield module, name
-        yield from ((plugin, "*") for plugin in _plugins().get(word, []))
+    """Modules that are named by strings."""
+    return (use for use in map(_split, words) if _file(use[0]))
 
 
 @cache
@@ -281,6 +279,9 @@ def _read(module: str, is_package: bool, text: bytes, stubs: bytes) -> Source:
         used = [(key, name) for key, name in exports.items() if key in names]
     bound = [*used, *_imports(nodes, package)]
     uses = {name for _, name in bound} | set(_asked_of_packages(nodes, dict(bound)))
+    registries = dict(_registries(nodes))
+    exports |= registries
+    uses |= {registries[node.id] for node in nodes if isinstance(node, ast.Name) and _is_read(node, registries)}
     if any(isinstance(node, ast.Name) and node.id == "__path__" for node in nodes):
         uses.add((package, "__path__"))
     ours = {"haystack", module.split(".")[0]}
@@ -333,8 +334,20 @@ def _asked_of_packages(nodes: Sequence[ast.AST], bound: dict[str, Name]) -> Iter
             yield whole[node.id], "*"
 
 
+def _registries(nodes: Sequence[ast.AST]) -> Iterator[tuple[str, Name]]:
+    """Name -> what it stands for, of `MODELS = Registry("models", ModelSpec, "haystack.inference.models")`."""
+    for node in nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _called(node.value) == "Registry":
+            kind, _, package = node.value.args
+            yield ast.unparse(node.targets[0]), (_pattern(package), f"*haystack.{_pattern(kind)}")
+
+
+def _is_read(node: ast.Name, names: Container[str]) -> bool:
+    return node.id in names and isinstance(node.ctx, ast.Load)
+
+
 def _strings(nodes: Sequence[ast.AST]) -> tuple[set[str], set[str]]:
-    """Strings that may name files (as glob patterns), and those that may name modules or entry points."""
+    """Strings that may name files (as glob patterns), and those that may name modules."""
     data, words, given = set(), set(), set()
     for node in nodes:
         if isinstance(node, ast.Call) and _called(node) == "resource" and node.args:

@@ -62,7 +62,11 @@ def imported(script):
     """Functions of the package that a rule's script calls, but for what reads settings and writes logs."""
     lines = re.findall(r"from (haystack\.[\w.]+) import (.+)", script.read_text())
     called = [(module, name) for module, names in lines for name in names.split(", ")]
-    return {f"{module}.{name}" for module, name in called if module.split(".")[1] not in {"config", "workflow"}}
+    return {
+        f"{module}.{name}"
+        for module, name in called
+        if module.split(".")[1] not in {"config", "workflow"} and name.islower()
+    }
 
 
 def test_every_rule_hashes_the_functions_that_its_script_calls():
@@ -136,19 +140,17 @@ def test_every_tracked_table_is_seen_by_some_rule():
     assert tables <= seen
 
 
-def test_plug_ins_count_for_the_rules_that_name_their_group(package, tmp_path, monkeypatch):
+def test_plug_ins_count_for_the_rules_that_use_their_registry(package, tmp_path, monkeypatch):
     site = tmp_path / "site"
     record = site / "toy-1.0.dist-info"
     record.mkdir(parents=True)
     (record / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
-    (record / "entry_points.txt").write_text("[haystack.toys]\ntoy = toy_plugin.model:MODEL\n")
+    (record / "entry_points.txt").write_text("[haystack.models]\ntoy = toy_plugin.model:MODEL\n")
     (site / "toy_plugin").mkdir()
     (site / "toy_plugin/__init__.py").write_text("raise ImportError('never imported for a hash')\n")
     (site / "toy_plugin/model.py").write_text("from toy_plugin.helper import HELP\nMODEL = HELP\n")
     (site / "toy_plugin/helper.py").write_text("HELP = 1\n")
     monkeypatch.syspath_prepend(site)
-    store = package / "inference/store.py"
-    store.write_text(store.read_text() + '\nGROUP = "haystack.toys"\n')
     assert changed(site / "toy_plugin/helper.py", lambda text: text + "# comment\n") == set()
     touched = changed(site / "toy_plugin/helper.py", with_constant)
     assert "stack_inference" in touched
@@ -162,6 +164,14 @@ def test_modules_named_by_strings_and_whole_packages_are_followed(package):
     (package / "query/__init__.py").write_text("for path in __path__:\n    pass\n\nfrom .parse import write_query\n")
     (package / "query/extra.py").write_text("X = 1\n")
     assert "parse_query" in changed(package / "query/extra.py", with_constant)
+
+
+def test_a_registry_stands_for_its_built_in_modules(package):
+    assert {"stack_inference", "collect_outputs"} <= changed(package / "inference/models/additive.py", with_constant)
+    (package / "inference/models/other.py").write_text("X = 1\n")
+    touched = changed(package / "inference/models/other.py", with_constant)
+    assert "stack_inference" in touched
+    assert not {"decide", "retrieve_cells", "ground_predictions"} & touched
 
 
 def test_unknown_functions_are_errors(package):

@@ -98,7 +98,6 @@ class Plan:
     iterations: int
     prompts: int
     gpus: int
-    group: int
     spot: bool
     gpu: Gpu
     per_coordinator: int = 20
@@ -141,11 +140,8 @@ def play(plan: Plan, parts: Parts) -> Result:
     machine = parts.vm + parts.driver + parts.pull + parts.plan + parts.stage
     cores = [4] * plan.coordinators
     waiting_cpu: list[deque[tuple[float, int, bool]]] = [deque() for _ in cores]
-    waiting_gpu: deque[list[int]] = deque()
-    gathered: list[list[int]] = [[] for _ in cores]
+    waiting_gpu: deque[int] = deque()
     members = [min(plan.per_coordinator, plan.runs - c * plan.per_coordinator) for c in range(plan.coordinators)]
-    left = list(members)
-    """runs of a coordinator that still iterate"""
     done = [0] * plan.runs
     finished = [0.0] * plan.coordinators
     free, gpu_seconds, jobs, order = plan.gpus, 0.0, 0, 0
@@ -164,24 +160,16 @@ def play(plan: Plan, parts: Parts) -> Result:
         else:
             waiting_cpu[c].append((seconds, run, last))
 
-    def gather(c: int) -> None:
-        """Send a group once it is full, or no other run of the coordinator can still join this round."""
-        size = min(plan.group, max(left[c], 1))
-        while len(gathered[c]) >= size and gathered[c]:
-            waiting_gpu.append(gathered[c][:size])
-            gathered[c] = gathered[c][size:]
-
     def gpus(now: float) -> None:
         nonlocal free, gpu_seconds, jobs
         while free and waiting_gpu:
-            group = waiting_gpu.popleft()
-            work = len(group) * inference(parts, plan.prompts, plan.gpu.tflops)
-            seconds = machine + work
+            run = waiting_gpu.popleft()
+            seconds = machine + inference(parts, plan.prompts, plan.gpu.tflops)
             tries = attempts(parts, seconds, plan.spot)
             free -= 1
             jobs += 1
             gpu_seconds += tries * seconds
-            at(now + tries * seconds, "gpu", group)
+            at(now + tries * seconds, "gpu", run)
 
     for run in range(plan.runs):
         at(start, "ready", run)
@@ -200,20 +188,15 @@ def play(plan: Plan, parts: Parts) -> Result:
             if last:
                 finished[c] = max(finished[c], now)
             else:
-                gathered[c].append(run)
-                gather(c)
+                waiting_gpu.append(run)
         elif what == "gpu":
             free += 1
-            for run in about:
-                at(now + parts.poll + parts.dag * (members[run // plan.per_coordinator] - 1), "back", run)
+            at(now + parts.poll + parts.dag * (members[int(about) // plan.per_coordinator] - 1), "back", about)
         else:
             run = int(about)
-            c = run // plan.per_coordinator
             done[run] += 1
             if done[run] == plan.iterations:
-                left[c] -= 1
                 cpu(now, run, light + parts.output, True)
-                gather(c)
             else:
                 cpu(now, run, 2 * light, False)
         gpus(now)
@@ -236,31 +219,27 @@ def show(arguments: argparse.Namespace, parts: Parts) -> None:
         f"{arguments.iterations} iterations of K = {arguments.prompts} with controls, 512 prompt and 256 query cells."
     )
     print(f"A GPU job: {start:.0f} s until it works, {one:.0f} s of work: {start / (start + one):.0%} is the start.\n")
-    print("| runs | group | machines | coordinators | wall | GPU jobs | GPU min / run | $ / run | $ in all |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| runs | machines | coordinators | wall | GPU jobs | GPU min / run | $ / run | $ in all |")
+    print("|---|---|---|---|---|---|---|---|")
     for runs in arguments.runs:
-        for group in (1, 8):
-            if runs == 1 and group > 1:
-                continue
-            for spot in (False, True):
-                plan = Plan(
-                    runs=runs,
-                    iterations=arguments.iterations,
-                    prompts=arguments.prompts,
-                    gpus=arguments.gpus,
-                    group=group,
-                    spot=spot,
-                    gpu=gpu,
-                    per_coordinator=arguments.per_coordinator,
-                )
-                result = play(plan, parts)
-                dollars = cost(plan, result)
-                late = " *" if result.longest_coordinator > 7200 else ""
-                print(
-                    f"| {runs:,} | {group} | {'spot' if spot else 'on demand'} | {plan.coordinators} | "
-                    f"{_clock(result.wall)}{late} | {result.gpu_jobs:,} | {result.gpu_seconds / 60 / runs:.1f} | "
-                    f"{dollars / runs:.3f} | {dollars:,.2f} |"
-                )
+        for spot in (False, True):
+            plan = Plan(
+                runs=runs,
+                iterations=arguments.iterations,
+                prompts=arguments.prompts,
+                gpus=arguments.gpus,
+                spot=spot,
+                gpu=gpu,
+                per_coordinator=arguments.per_coordinator,
+            )
+            result = play(plan, parts)
+            dollars = cost(plan, result)
+            late = " *" if result.longest_coordinator > 7200 else ""
+            print(
+                f"| {runs:,} | {'spot' if spot else 'on demand'} | {plan.coordinators} | "
+                f"{_clock(result.wall)}{late} | {result.gpu_jobs:,} | {result.gpu_seconds / 60 / runs:.1f} | "
+                f"{dollars / runs:.3f} | {dollars:,.2f} |"
+            )
     print("\n* longer than a coordinator's two hours: it is submitted again and continues (`haystack gcp watch`)")
 
 
@@ -311,14 +290,10 @@ def check(parts: Parts) -> None:
     job = parts.vm + parts.driver + parts.pull + parts.plan + parts.stage + inference(parts, 3, gpu.tflops)
     start = parts.vm + parts.pull_orchestrator + parts.plan
     single = start + 3 * (parts.light + job + parts.poll) + parts.output
-    assert abs(play(Plan(1, 3, 3, 8, 1, False, gpu), parts).wall - single) < 1e-6
-    two = play(
-        Plan(2, 1, 3, 1, 1, False, gpu, 1), parts
-    )  # two coordinators, one GPU: the second job waits for the first
+    assert abs(play(Plan(1, 3, 3, 8, False, gpu), parts).wall - single) < 1e-6
+    two = play(Plan(2, 1, 3, 1, False, gpu, 1), parts)  # two coordinators, one GPU: the second job waits for the first
     assert abs(two.wall - (start + parts.light + 2 * job + parts.poll + parts.output)) < 1e-6
-    grouped = play(Plan(8, 1, 3, 8, 8, False, gpu), parts)
-    assert grouped.gpu_jobs == 1
-    assert play(Plan(147, 3, 3, 8, 1, False, gpu), parts).gpu_jobs == 441
+    assert play(Plan(147, 3, 3, 8, False, gpu), parts).gpu_jobs == 441
 
 
 def main() -> None:

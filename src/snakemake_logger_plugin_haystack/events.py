@@ -147,8 +147,6 @@ class Tracker:
             yield from self._job_finished(str(getattr(record, "job_id", "")))
         elif kind == "job_error":
             self._job_failed(record)
-        elif kind == "group_error":
-            self._group_failed(record)
         elif record.levelno >= ERROR and isinstance(record.msg, str) and not self.last_error:
             self.last_error = record.msg.strip()[:2000]
 
@@ -233,15 +231,6 @@ class Tracker:
         else:
             self._failed[key] = (record.created, Event(_now(), "run_failed", **job.keys(), message=message))
 
-    def _group_failed(self, record: LogRecord) -> None:
-        """A group fails as a whole; its jobs that left no failure of their own are repeated without blame."""
-        for info in getattr(record, "job_error_info", []):
-            key = str(info.get("jobid"))
-            job = self.jobs.pop(key, None)
-            if job is not None and job.run_id is not None:
-                event = Event(_now(), "run_failed", **job.keys(), message=_failure(job))
-                self._failed[key] = (record.created, event)
-
     def _confirmed(self, record: LogRecord) -> list[Event]:
         """Failures that this record shows to be final."""
         if not self._failed:
@@ -293,13 +282,9 @@ def _output(job: Job, name: str) -> dict[str, Any]:
 
 
 def _failure(job: Job) -> str:
-    """The message that the failed script left, else where to look.
-
-    In a group with other runs a failed inference shows only in the stage after it (`haystack.workflow.groups`).
-    """
+    """The message that the failed script left, else where to look."""
     found = _read_json(f"results/runs/{job.run_id}/failure.json") if job.run_id else {}
-    earlier = ("stack_inference", "enrich_predictions")
-    if found.get("message") and (found.get("rule") == job.stage or (found.get("rule"), job.stage) == earlier):
+    if found.get("message") and found.get("rule") == job.stage:
         return str(found["message"])
     return f"{job.stage} failed" + (f"; see {', '.join(job.logs)}" if job.logs else "")
 

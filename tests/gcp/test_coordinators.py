@@ -411,7 +411,7 @@ def test_cancelling_one_run_of_a_table_lets_its_neighbours_go_on(client, batch_s
 
 def test_cancelling_a_coordinator_cancels_all_its_runs(client, batch_service):
     jobs = client.submit_table(TABLE, name="screen")
-    shared = gpu_job(batch_service, "infer-group", "screen-1")  # grouped inference, or the index
+    shared = gpu_job(batch_service, "index", "screen-1")
     client.cancel("screen-1")
     assert [client.describe(f"r_{i}").status for i in (1, 2, 3)] == [
         Status.CANCELLED,

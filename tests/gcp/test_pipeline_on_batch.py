@@ -278,24 +278,3 @@ def test_a_quota_that_is_used_up_is_one_message_and_fails_that_run(cloud, third)
     row = summary(cloud)["fresh"]
     assert (row["status"], row["failed_rule"]) == ("failed", "stack_inference")
     assert "iam-admin/quotas?project=test-project" in row["failure"]
-
-
-def test_runs_that_share_a_job_share_a_label(cloud, third):
-    """A group of several runs carries its coordinator's label: cancelling that finds it."""
-    cloud.batch.holds = [lambda job: True]
-    coordinator = Coordinator(cloud, "grouped", one=QUESTIONS["good"], two=QUESTIONS["bad_one"])
-    coordinator.environment["HAYSTACK_RUN_ID"] = "table_1-1"
-    # what the profile says to uncomment for shared jobs
-    profile = coordinator.folder / "profiles/gcp/config.yaml"
-    text = profile.read_text()
-    for line in ("grouped: 1", "groups: [", "group-components: [", "resources: [", "set-resource-scopes: ["):
-        assert f"# {line}" in text
-        text = text.replace(f"# {line}", line)
-    profile.write_text(text)
-    coordinator.run_until(lambda: bool(cloud.jobs(haystack_run_id="table_1-1")))
-    (record,) = cloud.jobs(haystack_run_id="table_1-1")
-    policy = record.job.allocation_policy.instances[0].policy
-    assert (policy.machine_type, policy.accelerators[0].type_) == ("a2-highgpu-1g", "nvidia-tesla-a100")
-    assert policy.provisioning_model.name == "PREEMPTIBLE"
-    resource = record.job.task_groups[0].task_spec.compute_resource
-    assert (resource.cpu_milli, resource.memory_mib) == (11000, 80000), "one run after the other, not side by side"

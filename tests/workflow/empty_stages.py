@@ -2,21 +2,6 @@
 
 from pathlib import Path
 
-GROUPED = """
-if "snakemake" in globals():
-    from pathlib import Path
-
-    from haystack.errors import ModelError
-    from haystack.workflow import script_logging
-
-    with script_logging(snakemake):
-        marker = Path("fail") / f"{snakemake.rule}-{snakemake.wildcards.run_id}"
-        if marker.exists():
-            marker.unlink()
-            raise ModelError(f"{snakemake.wildcards.run_id}: out of memory")
-        for path in snakemake.output:
-            Path(path).write_text("done")
-"""
 STAGE = """
 if "snakemake" in globals():
     import json
@@ -62,8 +47,6 @@ def empty_stages(folder: Path) -> dict:
 
     for path in (folder / "workflow/scripts").glob("*.py"):
         path.write_text(STAGE)
-    for rule in ("stack_inference", "enrich_predictions"):
-        (folder / f"workflow/scripts/{rule}.py").write_text(GROUPED)
     (folder / "fail").mkdir(exist_ok=True)
     labels = {"label": ["B cell", "monocyte"] * 20, "stim": ["ctrl"] * 20 + ["IL-4"] * 20}
     obs = pd.DataFrame(labels, index=[f"cell{i}" for i in range(40)])

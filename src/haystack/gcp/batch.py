@@ -199,7 +199,7 @@ class CoordinatorClient:
             self._mark(name)
         was_active = job is not None and job.status.state.name not in ENDED
         self._delete(self._name(request.coordinator), only_active=True)
-        # shared jobs (the index, grouped inference) carry the coordinator's id
+        # shared jobs (the index) carry the coordinator's id
         for name in dict.fromkeys([*request.run_ids, request.coordinator]):
             self._stop_labelled(name)
         left = None if whole else request.without(run_id)

@@ -41,8 +41,7 @@ class Outcome:
 def run_batch(arguments: Sequence[str], chunk: int = CHUNK, *, folder: Path = Path()) -> Outcome:
     """Work off the table of runs and write `results/summary.tsv` and `.html` over all of it.
 
-    A run that fails stops neither its chunk (each has `--keep-going`) nor the others. Where the profile groups
-    inference jobs of several runs, the runs that failed are repeated at the end, each by itself.
+    A run that fails stops neither its chunk (each has `--keep-going`) nor the others.
 
     Parameters
     ----------
@@ -71,16 +70,6 @@ def run_batch(arguments: Sequence[str], chunk: int = CHUNK, *, folder: Path = Pa
             chunks_failed += not _coordinate(ids, arguments, folder, lock, stopper)
             if stopper.stopped:
                 break
-        failed = _without_report(run_ids, folder)
-        if failed and options.groups and not stopper.stopped:
-            _say(f"{len(failed)} runs again, each by itself")
-            singly = [
-                *arguments,
-                "--group-components",
-                *(f"{name}=1" for name in dict.fromkeys(options.groups.values())),
-            ]
-            for start in range(0, len(failed), chunk):
-                _coordinate(failed[start : start + chunk], singly, folder, lock, stopper)
     _summarize(plan, folder / "results")
     failed = _without_report(run_ids, folder)
     finished = [run_id for run_id in run_ids if run_id not in set(failed)]

@@ -37,8 +37,6 @@ class Plan:
     def __init__(self, config: dict[str, Any], storage: str | None = None, only: Sequence[str] = ()) -> None:
         self.storage = storage
         """prefix of the default storage that rules' files lie under (gs://bucket/folder); None: this machine's disk"""
-        self.grouped: Callable[[], bool] = lambda: False
-        """whether jobs of several runs may share a group, and one label with it"""
         # In a bucket every path has one address, whatever a machine's own disk holds: see stage_files.
         placed = (lambda settings: settings) if storage else with_shipped
         self.settings = placed(load_settings(config))
@@ -177,9 +175,8 @@ class Plan:
         def labels_of_job(wildcards: Any) -> str:
             from haystack.gcp.names import COMPONENT_LABEL, RUN_LABEL, label_value
 
-            run_id = None if self.grouped() else getattr(wildcards, "run_id", None)
-            shared = os.environ.get("HAYSTACK_RUN_ID", "shared")
-            return f"{RUN_LABEL}={label_value(run_id or shared)},{COMPONENT_LABEL}={component}"
+            run_id = getattr(wildcards, "run_id", None) or os.environ.get("HAYSTACK_RUN_ID", "shared")
+            return f"{RUN_LABEL}={label_value(run_id)},{COMPONENT_LABEL}={component}"
 
         return labels_of_job
 

@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from haystack.errors import HaystackError
-from haystack.workflow.groups import NoPredictionError, leave_group, refuse
+from haystack.loop import MARKER as CANCELLED
 from haystack.workflow.remote import bucket, forget_failure, keep_beside_results, results_root
+
+
+class CancelledRunError(HaystackError):
+    """The run was cancelled."""
 
 
 @contextmanager
 def script_logging(snakemake: Any) -> Iterator[logging.Logger]:
     """Log to the rule's log file; a failure is written there and to the run's `failure.json`.
 
-    A HaystackError is one message without a traceback; anything else keeps its traceback, for a bug report. In a group
-    with other runs, a failed inference leaves a marker and ends well (`haystack.workflow.groups`).
+    A HaystackError is one message without a traceback; anything else keeps its traceback, for a bug report.
     """
     logger = logging.getLogger("haystack")
     handler = logging.FileHandler(snakemake.log[0], mode="w", encoding="utf-8")
@@ -31,19 +34,15 @@ def script_logging(snakemake: Any) -> Iterator[logging.Logger]:
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     try:
-        refuse(snakemake)
+        _refuse_cancelled(snakemake)
         yield logger
     except HaystackError as error:
         logger.error("%s", error)
-        if not isinstance(error, NoPredictionError):
-            _record_failure(snakemake, type(error).__name__, str(error))
-        sys.exit(0 if leave_group(snakemake, str(error)) else 1)
+        _record_failure(snakemake, type(error).__name__, str(error))
+        sys.exit(1)
     except Exception as error:
-        message = f"unexpected {type(error).__name__}: {error}"
         logger.error("%s", traceback.format_exc())
-        _record_failure(snakemake, type(error).__name__, message)
-        if leave_group(snakemake, message):
-            sys.exit(0)
+        _record_failure(snakemake, type(error).__name__, f"unexpected {type(error).__name__}: {error}")
         raise
     else:
         _clear_failure(snakemake)
@@ -51,6 +50,14 @@ def script_logging(snakemake: Any) -> Iterator[logging.Logger]:
         root.removeHandler(handler)
         handler.close()
         keep_beside_results(snakemake.log[0])
+
+
+def _refuse_cancelled(snakemake: Any) -> None:
+    """Stop the inference of a cancelled run. Earlier stages are cheap; after it, the loop ends (`haystack.loop`)."""
+    run_id = getattr(snakemake.wildcards, "run_id", None)
+    cancelled = Path(f"results/runs/{run_id}") / CANCELLED
+    if snakemake.rule == "stack_inference" and cancelled.exists():
+        raise CancelledRunError(f"the run was cancelled. Delete {cancelled} and start again to go on")
 
 
 def benchmarks(snakemake: Any) -> Path:

@@ -33,7 +33,6 @@ def open_plan(config: dict[str, Any], workflow: Any) -> Plan:
         if storage:
             declare_code(workflow)
         plan = Plan(config, storage=storage, only=os.environ.get(ONLY, "").split())
-        plan.grouped = lambda: bool(workflow.group_settings and workflow.group_settings.overwrite_groups)
         if workflow.is_main_process:
             if plan.bucket:
                 check_cloud(plan.bucket, _arguments())

@@ -239,17 +239,6 @@ def test_a_job_that_is_tried_again_has_not_failed(session):
     assert "run_failed" not in [event["event"] for event in events]
 
 
-def test_failure_is_told_once_though_the_group_and_its_jobs_report_it(session):
-    running = session()
-    running.send(started(1, "stack_inference", "a", 1), started(2, "stack_inference", "b", 1))
-    error = [{"jobid": n, "rule_name": "stack_inference", "output": [], "log": []} for n in (1, 2)]
-    group = {"groupid": "g", "aux_logs": [], "job_error_info": error}
-    running.send(record(LogEvent.GROUP_ERROR, text="Error in group g", level=logging.ERROR, **group))
-    running.send(failed(1, "stack_inference", "x.log"), failed(2, "stack_inference", "x.log"))
-    events, _ = running.end()
-    assert [event["run_id"] for event in events if event["event"] == "run_failed"] == ["a", "b"]
-
-
 def test_error_before_any_job_is_shown_and_told(session):
     running = session()
     running.send(record(LogEvent.ERROR, text="WorkflowError:\nno such file x.h5ad", level=logging.ERROR))

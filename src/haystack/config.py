@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,8 +13,9 @@ from haystack.contracts.query import GENETIC_EFFECTS, ControlStrategy, Perturbat
 from haystack.contracts.retrieval import Strategy
 from haystack.errors import ConfigError, suggest
 from haystack.presets import PRESETS, with_preset
-from haystack.specs import MODELS
+from haystack.specs import COMPONENTS, MODELS, TaskKind, components_of
 
+Weight = Annotated[float, Field(ge=0)]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -326,26 +327,27 @@ class EnrichmentSettings(Section):
 class GroundingSettings(Section):
     """How evidence becomes a score."""
 
-    weights: dict[str, float] = {
-        "pathway_coherence": 0.25,
-        "target_activation": 0.30,
-        "literature_support": 0.25,
-        "network_coherence": 0.20,
-    }
-    """perturbational components"""
-    measured_weight: float = Field(default=0.5, ge=0)
-    """weight of measured_support beside these, where prompt cells show the asked perturbation"""
-    observational_weights: dict[str, float] = {
-        "marker_gene_expression": 0.30,
-        "tissue_signature_match": 0.25,
-        "donor_effect_capture": 0.25,
-        "cell_type_coherence": 0.20,
-    }
-    """observational components"""
+    weights: dict[str, Weight] = {}
+    """weight of each component that speaks to the question; components that are not named keep their own, 0 leaves one
+    out. measured_support counts beside the others, where prompt cells show the asked perturbation"""
     permutations: int = Field(default=200, ge=20)
     """random draws behind nulls and p-values"""
     network: str | None = None
     """edge list TSV (gene, gene) for network coherence; null: edges of the gene set libraries"""
+
+    @model_validator(mode="after")
+    def _all_weights(self) -> GroundingSettings:
+        try:
+            for name in self.weights:
+                COMPONENTS.get(name, "grounding.weights")
+            self.weights = {spec.name: self.weights.get(spec.name, spec.weight) for spec in COMPONENTS}
+        except ConfigError as error:
+            raise ValueError(error.message) from None
+        return self
+
+    def weights_of(self, task: TaskKind) -> dict[str, float]:
+        """Weights of the components that speak to a kind of question, in order."""
+        return {spec.name: self.weights[spec.name] for spec in components_of(task)}
 
 
 class ValidationSettings(Section):
@@ -416,10 +418,10 @@ class Settings(Section):
     retrieval: RetrievalSettings = RetrievalSettings()
     prompting: PromptingSettings = PromptingSettings()
     transfer: TransferSettings = TransferSettings()
-    model: ModelSettings = ModelSettings()
+    model: ModelSettings = Field(default_factory=ModelSettings)
     de: DESettings = DESettings()
     enrichment: EnrichmentSettings = EnrichmentSettings()
-    grounding: GroundingSettings = GroundingSettings()
+    grounding: GroundingSettings = Field(default_factory=GroundingSettings)
     literature: LiteratureSettings = LiteratureSettings()
     validation: ValidationSettings | None = None
     """held-out cells that the prediction is compared with; null: the truth is not known"""

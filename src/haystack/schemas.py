@@ -21,6 +21,7 @@ from haystack.contracts.failure import Failure
 from haystack.contracts.literature import Literature
 from haystack.contracts.runlog import RunLog
 from haystack.contracts.validation import Validation
+from haystack.specs import TaskKind, components_of
 
 FILES: dict[str, type[Contract]] = {
     "query": contracts.StructuredQuery,
@@ -39,7 +40,6 @@ HEADER = """\
 # may be left out. A key that does not exist is refused. `python -m haystack.schemas` writes this file anew.
 
 """
-BEGIN, END = "<!-- settings -->", "<!-- end of settings -->"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
@@ -100,10 +100,29 @@ def section_of(field: FieldInfo) -> type[Section] | None:
     return found[0] if found and type(None) in get_args(annotation) else None
 
 
-def with_settings(text: str) -> str:
-    """`config/README.md` with its table made anew."""
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{settings_table()}\n{END}{rest.split(END)[1]}"
+def components_table() -> str:
+    """Markdown table of the components of the score."""
+    rows = ["| component | weight | value | chance | p | needs |", "|---|---|---|---|---|---|"]
+    for task in get_args(TaskKind):
+        for spec in components_of(task):
+            cells = (f"`{spec.name}`", f"{spec.weight:g}", spec.value, spec.chance, spec.p_value, spec.needs)
+            rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def with_table(text: str, name: str, table: str) -> str:
+    """A Markdown page with the table between its comments `name` and `end of name` made anew."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
+
+
+def pages() -> dict[str, tuple[str, str]]:
+    """Page -> the name of its table, and the table."""
+    return {
+        "config/README.md": ("settings", settings_table()),
+        "docs/grounding.md": ("components", components_table()),
+    }
 
 
 def main(root: Path = Path()) -> None:
@@ -113,8 +132,9 @@ def main(root: Path = Path()) -> None:
     for name, schema in schemas().items():
         (folder / name).write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (root / "config/config.yaml").write_text(default_config(), encoding="utf-8")
-    readme = root / "config/README.md"
-    readme.write_text(with_settings(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for name, (table, rows) in pages().items():
+        page = root / name
+        page.write_text(with_table(page.read_text(encoding="utf-8"), table, rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

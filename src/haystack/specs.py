@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from haystack.registry import Registry
 
 if TYPE_CHECKING:
     from haystack.config import ModelSettings
+    from haystack.contracts import Component
+    from haystack.grounding.case import Case
     from haystack.inference.prediction import Prediction, Request
 
 
@@ -54,4 +56,46 @@ class ModelSpec:
     order: int = 100
 
 
+TaskKind = Literal["perturbation", "observation"]
+"""what a question asks about: the effect of a perturbation, or cells as they are"""
+
+
+@dataclass(frozen=True)
+class ComponentSpec:
+    """A component of the score."""
+
+    name: str
+    title: str
+    """as reports name it"""
+    question: str
+    """one line, in plain words: what it asks of a prediction"""
+    tasks: tuple[TaskKind, ...]
+    """kinds of questions that it speaks to"""
+    weight: float
+    """share in the composite, relative to the other weights, where `grounding.weights` does not name it"""
+    evaluate: Callable[[Case], Component]
+    """scores a prediction, or a null of it (`case.null`); what it cannot test is `evaluated=False` with a reason"""
+    needs: str
+    """what must be there for it to be evaluated, as docs say it"""
+    value: str
+    """how its value is computed, for docs"""
+    chance: str
+    """what its value is by chance, for docs"""
+    p_value: str
+    """how its p-value is found, for docs"""
+    methods: str | None = None
+    """sentence for the methods of a report, where it was evaluated"""
+    knowledge: bool = False
+    """true: asks curated tables what should happen, so measured cells say how far it can be trusted"""
+    beside: bool = False
+    """true: its weight does not count for the share of the evidence that must be evaluated"""
+    order: int = 100
+
+
 MODELS = Registry("models", ModelSpec, "haystack.inference.models")
+COMPONENTS = Registry("components", ComponentSpec, "haystack.grounding.components")
+
+
+def components_of(task: TaskKind) -> list[ComponentSpec]:
+    """The components that speak to a kind of question, in order."""
+    return [spec for spec in COMPONENTS if task in spec.tasks]

@@ -8,7 +8,7 @@ import yaml
 
 from haystack.config import AtlasEntry, Settings, TrainSettings, ValidationSettings, load_atlases, load_settings
 from haystack.errors import ConfigError
-from haystack.schemas import default_config, schemas, section_of, with_settings
+from haystack.schemas import default_config, pages, schemas, section_of, with_table
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -60,8 +60,9 @@ def test_tracked_files_follow_the_models():
     assert (REPOSITORY / "config/config.yaml").read_text() == default_config()
     assert yaml.safe_load(default_config()).keys() == Settings.model_fields.keys()
     assert load_settings(yaml.safe_load(default_config())) == Settings()
-    readme = (REPOSITORY / "config/README.md").read_text()
-    assert readme == with_settings(readme)
+    for name, (table, rows) in pages().items():
+        page = (REPOSITORY / name).read_text()
+        assert page == with_table(page, table, rows), name
     for name, schema in schemas().items():
         assert json.loads((REPOSITORY / "workflow/schemas" / name).read_text()) == schema, name
 

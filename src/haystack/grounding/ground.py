@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,17 +31,17 @@ from haystack.contracts import (
 )
 from haystack.contracts.literature import Literature
 from haystack.errors import GroundingError
+from haystack.grounding.case import Case, evaluate
 from haystack.grounding.de import differential_expression
 from haystack.grounding.enrichment import enrich
-from haystack.grounding.expectation import Expectation, asked
+from haystack.grounding.expectation import asked
 from haystack.grounding.genesets import read_edges, read_libraries, read_regulons, set_matrix
-from haystack.grounding.literature import literature_support
-from haystack.grounding.measured import AtlasEvidence, atlas_evidence, measured_support
+from haystack.grounding.measured import AtlasEvidence, atlas_evidence
 from haystack.grounding.nulls import null_composites, percentile
 from haystack.grounding.observational import observe
 from haystack.grounding.refine import refine
-from haystack.grounding.response import Response, response_of
-from haystack.grounding.score import MEASURED, Composite, Evidence, Judge, composite
+from haystack.grounding.response import response_of
+from haystack.grounding.score import Composite, Evidence, Judge, composite
 from haystack.grounding.symbols import current, current_names
 
 if TYPE_CHECKING:
@@ -111,44 +111,38 @@ def ground_cells(
     table = _de_of(perturbed, control, evidence.de, query) if de is None else de
     few = _too_few(perturbed, control, evidence.de.min_cells)
     response = response_of(table, evidence.de)
-    question = asked(query)
+    grounding = evidence.grounding
     if query.task_type.is_perturbational:
-        weights = evidence.grounding.weights
-        judge = None if few else Judge(response, evidence)
-        weigh = partial(
-            composite,
-            weights=weights,
-            fallback=fallback,
-            measured_weight=evidence.grounding.measured_weight,
-            trust=atlas.trust if atlas else 1.0,
-        )
-
-        def beside(own: Response | None) -> dict[str, Component]:
-            draws, seed = evidence.grounding.permutations, evidence.seed
-            return {
-                "literature_support": literature_support(literature, own, draws, seed),
-                MEASURED: measured_support(atlas, prompt_id, own),
-            }
-
-        components = {**_perturbational(judge, question, few), **beside(judge.response if judge else None)}
-        found = weigh(components)
-        nulls, draws = null_composites(
+        case = Case(
+            query,
+            evidence,
             perturbed,
             control,
-            question,
-            evidence,
-            judge,
-            lambda parts, own: (weigh({**parts, **beside(own)}) if own else composite(parts, weights, fallback)).value,
+            few=few,
+            prompt_id=prompt_id,
+            judge=None if few else Judge(response, evidence),
+            literature=literature,
+            atlas=atlas,
         )
-        ceiling = _ceiling(truth, query, question, evidence)
+        weights, trust = grounding.weights_of(case.task), atlas.trust if atlas else 1.0
+
+        def weigh(one: Case, parts: Mapping[str, Component]) -> Composite:
+            # Measured cells say how far the tables hold for the asked perturbation, not for another one.
+            own = 1.0 if one.null == "random_expectation" else trust
+            return composite(parts, weights, fallback, trust=own)
+
+        components = evaluate(case)
+        found = weigh(case, components)
+        nulls, draws = null_composites(replace(case, actual=components), lambda one, parts: weigh(one, parts).value)
+        ceiling = _ceiling(truth, query, evidence)
     else:
-        weights = evidence.grounding.observational_weights
+        weights = grounding.weights_of("observation")
         components, nulls, draws = observe(query, perturbed, control, evidence, reference)
         found = composite(components, weights, fallback)
         ceiling = None
     return PromptGrounding(
         prompt_id=prompt_id,
-        components={name: components[name] for name in [*weights, *components] if name in components},
+        components=components,
         weights=found.weights,
         composite_value=found.value,
         composite_score=found.score,
@@ -218,9 +212,9 @@ def ground_predictions(
     ----------
     cells
         `cells.h5ad`: the prompt and control prompt cells show what tells the target donor from others; None: the
-        components `donor_effect_capture` and `measured_support` are not evaluated.
+        components that rest on measured cells are not evaluated.
     literature
-        `literature.json`; None: the component `literature_support` is not evaluated.
+        `literature.json`; None: what rests on papers is not evaluated.
     """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     generated, table = read_predictions(predictions, means=False), read_table(de, DE)
@@ -313,26 +307,13 @@ def _de_of(
     )
 
 
-def _perturbational(judge: Judge | None, question: Expectation, few: str | None) -> dict[str, Component]:
-    if judge is None:
-        names = ("pathway_coherence", "target_activation", "network_coherence")
-        return {name: Component(evaluated=False, reason=few) for name in names}
-    if not judge.response.genes.size:
-        reason = "no gene could be tested: the model holds none, or no cell expresses any"
-        names = ("pathway_coherence", "target_activation", "network_coherence")
-        return {name: Component(evaluated=False, reason=reason) for name in names}
-    return judge.components(question, judge.others(question))
-
-
-def _ceiling(
-    truth: tuple[ad.AnnData, ad.AnnData] | None, query: StructuredQuery, question: Expectation, evidence: Evidence
-) -> float | None:
+def _ceiling(truth: tuple[ad.AnnData, ad.AnnData] | None, query: StructuredQuery, evidence: Evidence) -> float | None:
     """Composite of the observed cells under the same question."""
     if truth is None or _too_few(*truth, evidence.de.min_cells):
         return None
     judge = Judge(response_of(_de_of(*truth, evidence.de, query), evidence.de), evidence)
-    found: Composite = composite(_perturbational(judge, question, None), evidence.grounding.weights)
-    return found.value
+    case = Case(query, evidence, *truth, judge=judge)
+    return composite(evaluate(case, knowledge_only=True), evidence.grounding.weights_of(case.task)).value
 
 
 def _too_few(perturbed: ad.AnnData, control: ad.AnnData, least: int) -> str | None:

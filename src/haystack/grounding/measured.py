@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.contracts import CellRole, Component, Prompt, StructuredQuery
+from haystack.grounding.case import Case, evaluate
 from haystack.grounding.curves import confidence, rise, score
 from haystack.grounding.de import Groups
-from haystack.grounding.expectation import asked
 from haystack.grounding.response import Response, response_of
 from haystack.grounding.score import Evidence, Judge, composite
 from haystack.grounding.symbols import current_names
@@ -102,7 +102,7 @@ def atlas_evidence(
         table = groups.table()
         reliability = _reliability(groups, evidence.seed)
         shown[prompt.prompt_id] = Measured(genes, np.nan_to_num(table["log2fc"].to_numpy(float)), reliability)
-        trusts.append(_trust(response_of(table, evidence.de), query, evidence))
+        trusts.append(_trust(response_of(table, evidence.de), cells[ours], cells[theirs], query, evidence))
     return AtlasEvidence(shown, max(trusts)) if shown else None
 
 
@@ -203,13 +203,14 @@ def _mean(scaled: Any, mask: np.ndarray) -> np.ndarray:
     return np.asarray(mask.astype(float) @ scaled).ravel() / max(int(mask.sum()), 1)
 
 
-def _trust(response: Response, query: StructuredQuery, evidence: Evidence) -> float:
+def _trust(
+    response: Response, perturbed: ad.AnnData, control: ad.AnnData, query: StructuredQuery, evidence: Evidence
+) -> float:
     """How well the knowledge tables explain measured cells under the asked perturbation itself, 0 to 1.
 
     The knowledge components of measured cells, composed as for a prediction: 1 from TRUSTED on, 0 at a score of 1.
     """
-    if not response.genes.size:
-        return 0.0
-    judge, question = Judge(response, evidence), asked(query)
-    value = composite(judge.components(question, judge.others(question)), evidence.grounding.weights).value
+    case = Case(query, evidence, perturbed, control, judge=Judge(response, evidence))
+    weights = evidence.grounding.weights_of(case.task)
+    value = composite(evaluate(case, knowledge_only=True), weights).value
     return 0.0 if value is None else float(np.clip((value - 1) / (TRUSTED - 1), 0, 1))

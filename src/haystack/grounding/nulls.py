@@ -2,58 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from haystack.contracts import Component
+from haystack.grounding.case import Case, evaluate
 from haystack.grounding.de import Groups
 from haystack.grounding.expectation import Expectation
 from haystack.grounding.response import Response, response_of
-from haystack.grounding.score import Evidence, Judge
-
-if TYPE_CHECKING:
-    import anndata as ad
+from haystack.grounding.score import Judge
 
 PERMUTATIONS = 3
 """times that the labels of the cells are permuted and everything is computed again"""
-
-Compose = Callable[[dict[str, Component], Response | None], float | None]
 
 EXPECTATIONS = 40
 """other perturbations asked for, at most, drawn at random"""
 
 
 def null_composites(
-    perturbed: ad.AnnData,
-    control: ad.AnnData,
-    question: Expectation,
-    evidence: Evidence,
-    judge: Judge | None,
-    compose: Compose,
+    case: Case, compose: Callable[[Case, Mapping[str, Component]], float | None]
 ) -> tuple[dict[str, float | None], list[float]]:
     """The nulls of a perturbational grounding: their means by name, and all draws.
 
     - `no_change`: every gene as in the control;
     - `permuted_labels`: perturbed and control cells exchanged at random, DE and components computed again;
     - `random_expectation`: the same DE, asked for every other known perturbation that shares less than half of the
-      expected genes, at most EXPECTATIONS of them, each against all the
-      others as rivals, the asked one among them.
+      expected genes, at most EXPECTATIONS of them, each against all the others as rivals, the asked one among them.
 
-    `compose` makes the composite of the knowledge components of a response; given that response, it adds what papers
-    and measured cells say of it (None: left out, for they speak of the asked perturbation only).
+    Parameters
+    ----------
+    case
+        the prediction.
+    compose
+        composite of a null from its components.
     """
     names = ("no_change", "permuted_labels", "random_expectation")
-    if judge is None or not judge.response.genes.size:
+    if case.untestable:
         return dict.fromkeys(names), []
-    made = [_still(judge.response), *_permuted(perturbed, control, judge)]
-    nothing, *permuted = [_value(Judge(response, evidence), question, compose, response) for response in made]
-    others = [other for other in evidence.expectations if unrelated(question, other)]
+
+    def value(null: Case) -> float | None:
+        return compose(null, evaluate(null))
+
+    evidence = case.evidence
+    nothing = value(replace(case, null="no_change", judge=Judge(_still(case.judged.response), evidence)))
+    permuted = [
+        value(replace(case, null="permuted_labels", judge=Judge(response, evidence))) for response in _permuted(case)
+    ]
+    others = [other for other in evidence.expectations if unrelated(case.question, other)]
     picked = np.random.default_rng(evidence.seed).permutation(len(others))[:EXPECTATIONS]
-    random = [_value(judge, others[index], compose, None, asked=question) for index in sorted(picked)]
-    draws = [value for value in (nothing, *permuted, *random) if value is not None]
+    random = [value(replace(case, null="random_expectation", expectation=others[index])) for index in sorted(picked)]
+    draws = [one for one in (nothing, *permuted, *random) if one is not None]
     return dict(zip(names, (nothing, _mean(permuted), _mean(random)), strict=True)), draws
 
 
@@ -72,25 +72,15 @@ def unrelated(question: Expectation, other: Expectation) -> bool:
     return not smaller or len(shared) < 0.5 * smaller
 
 
-def _value(
-    judge: Judge,
-    expectation: Expectation,
-    compose: Compose,
-    response: Response | None,
-    asked: Expectation | None = None,
-) -> float | None:
-    return compose(judge.components(expectation, judge.others(expectation, asked)), response)
-
-
 def _still(response: Response) -> Response:
     n = response.genes.size
     return replace(response, log2fc=np.zeros(n), pval=np.ones(n), padj=np.ones(n), is_de=np.zeros(n, dtype=bool))
 
 
-def _permuted(perturbed: ad.AnnData, control: ad.AnnData, judge: Judge) -> Iterator[Response]:
-    genes = [str(gene) for gene in perturbed.var_names]
-    evidence, held = judge.evidence, judge.response.in_model
-    cells = Groups(perturbed.X, control.X, genes, evidence.de, held)
+def _permuted(case: Case) -> Iterator[Response]:
+    genes = [str(gene) for gene in case.perturbed.var_names]
+    evidence, held = case.evidence, case.judged.response.in_model
+    cells = Groups(case.perturbed.X, case.control.X, genes, evidence.de, held)
     return (response_of(table, evidence.de) for table in cells.permuted(PERMUTATIONS, evidence.seed))
 
 

@@ -7,12 +7,14 @@ types (or tissues), so that a gene list that any cell expresses earns nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from haystack.contracts import Component, StructuredQuery
+from haystack.grounding.case import Case, evaluate
 from haystack.grounding.curves import confidence, rise, score
 from haystack.grounding.score import Evidence, composite
 from haystack.grounding.symbols import current, current_names
@@ -52,34 +54,35 @@ def observe(
     `donor_effect_capture` counts for the prediction it scores 1 in the nulls. Control cells of the asked type are meant
     to look like it: `no_change` is high then, and `control_score` in a component's details says what was there before.
     """
-    types, tissues = cell_type_markers(), tissue_signatures()
+    case = Case(query, evidence, perturbed, control, reference=reference)
     if perturbed.n_obs < evidence.de.min_cells:
         reason = f"{perturbed.n_obs} cells; {evidence.de.min_cells} are needed (config: de.min_cells)"
-        return (
-            {name: Component(evaluated=False, reason=reason) for name in evidence.grounding.observational_weights},
-            {},
-            [],
-        )
-    weights = evidence.grounding.observational_weights
-    looks = Looks(perturbed, types)
-    components = _looks(query, looks, types, tissues)
-    components["donor_effect_capture"] = donor_effect_capture(query, perturbed, control, reference, evidence)
-    donor = _no_donor(components["donor_effect_capture"])
-    still = Looks(control, types)
-    nothing = _value(query, still, types, tissues, weights, donor)
-    _mark_kept(components, _looks(query, still, types, tissues))
+        return evaluate(replace(case, few=reason)), {}, []
+    weights = evidence.grounding.weights_of(case.task)
+    types, tissues = cell_type_markers(), tissue_signatures()
+    looks = Looks(perturbed, types, tissues)
+    case = replace(case, looks=looks)
+    components = evaluate(case)
+    case = replace(case, actual=components)
+
+    def value(null: Case) -> float | None:
+        return composite(evaluate(null), weights).value
+
+    still = replace(case, null="no_change", looks=Looks(control, types, tissues))
+    nothing = value(still)
+    _mark_kept(components, evaluate(still))
     rng = np.random.default_rng(evidence.seed)
     permuted = []
     for _ in range(PERMUTATIONS):
-        shuffled = Looks(perturbed, types, rng.permutation(looks.genes).tolist())
-        permuted.append(_value(query, shuffled, types, tissues, weights, donor))
-    own = set(_asked_markers(query, types))
+        shuffled = Looks(perturbed, types, tissues, rng.permutation(looks.genes).tolist())
+        permuted.append(value(replace(case, null="permuted_labels", looks=shuffled)))
+    own = set(looks.markers(query))
     others = [name for name in sorted(types) if own and not _related(own, set(types[name]))]
     random = []
     for name in others[:: max(len(others) // OTHERS, 1)]:
         other = query.model_copy(update={"cell_type_cl_id": name, "expected_marker_genes": []})
-        random.append(_value(other, looks, types, tissues, weights, donor))
-    draws = [value for value in (nothing, *permuted, *random) if value is not None]
+        random.append(value(replace(case, null="random_expectation", query=other)))
+    draws = [one for one in (nothing, *permuted, *random) if one is not None]
     nulls = {"no_change": nothing, "permuted_labels": _mean(permuted), "random_expectation": _mean(random)}
     return components, nulls, draws
 
@@ -87,8 +90,10 @@ def observe(
 class Looks:
     """Cells as percentiles of expression: of genes in the mean, and of markers within each cell. Computed once."""
 
-    def __init__(self, cells: ad.AnnData, types: Lists, genes: Sequence[str] | None = None) -> None:
-        self.cells = cells
+    def __init__(
+        self, cells: ad.AnnData, types: Lists, tissues: Lists | None = None, genes: Sequence[str] | None = None
+    ) -> None:
+        self.cells, self.types, self.tissues = cells, types, tissues or {}
         self.genes = current_names(cells.var_names) if genes is None else list(genes)
         self.position = {gene: index for index, gene in enumerate(self.genes)}
         self._markers = {gene for listed in types.values() for gene in listed}
@@ -110,6 +115,25 @@ class Looks:
         """Percentile of each marker of any cell type within each cell, (cells, markers)."""
         values = _scaled(self.cells)[:, [self.position[gene] for gene in self.column]]
         return _percentiles(values.toarray())
+
+    def markers(self, query: StructuredQuery) -> list[str]:
+        """Markers of the asked cell type; empty where none are known."""
+        if query.expected_marker_genes:
+            return [current(gene) for gene in query.expected_marker_genes]
+        return _nearest(query.cell_type_cl_id, self.types) if query.cell_type_cl_id else []
+
+    def why_no_markers(self, query: StructuredQuery) -> str:
+        """Why there are no markers of the asked cell type."""
+        known = "no marker genes are known for the asked cell type"
+        return known if query.cell_type_query else "no cell type is asked for"
+
+    def unrelated(self, query: StructuredQuery) -> dict[str, Sequence[str]]:
+        """Cell types that are neither above nor below the asked one."""
+        return _unrelated_types(query.cell_type_cl_id, self.types)
+
+    def signature(self, tissue: str | None) -> list[str]:
+        """Signature of a tissue, or of the nearest one above it that has one."""
+        return _nearest(tissue, self.tissues)
 
 
 def cell_type_markers() -> dict[str, list[str]]:
@@ -232,56 +256,14 @@ def donor_effect_capture(
     )
 
 
-def _looks(query: StructuredQuery, looks: Looks, types: Lists, tissues: Lists) -> dict[str, Component]:
-    """The components that need the generated cells only."""
-    asked = _asked_markers(query, types)
-    signature = _nearest(query.target_tissue, tissues) if query.target_tissue else []
-    if asked:
-        others = _unrelated_types(query.cell_type_cl_id, types)
-        markers = list_match(looks, asked, others, "the markers")
-        coherent = cell_type_coherence(looks, asked, others)
-    else:
-        reason = (
-            "no marker genes are known for the asked cell type"
-            if query.cell_type_query
-            else "no cell type is asked for"
-        )
-        markers = coherent = Component(evaluated=False, reason=reason)
-    if signature:
-        tissue = list_match(looks, signature, tissues, "the tissue's signature")
-    else:
-        reason = "no signature is known for the tissue" if query.target_tissue else "the question names no tissue"
-        tissue = Component(evaluated=False, reason=reason)
-    return {
-        "marker_gene_expression": markers,
-        "tissue_signature_match": tissue,
-        "donor_effect_capture": Component(evaluated=False, reason="not looked at"),
-        "cell_type_coherence": coherent,
-    }
-
-
-def _value(
-    query: StructuredQuery, looks: Looks, types: Lists, tissues: Lists, weights: Mapping[str, float], donor: Component
-) -> float | None:
-    return composite(_looks(query, looks, types, tissues) | {"donor_effect_capture": donor}, weights).value
-
-
-def _no_donor(found: Component) -> Component:
-    """The donor component of a null: where it counts for the prediction, the null has nothing of the donor."""
-    return found.model_copy(update={"score": 1.0, "value": found.null_value}) if found.evaluated else found
-
-
 def _mark_kept(components: dict[str, Component], control: Mapping[str, Component]) -> None:
-    """Say of each component what the control cells score: what they have already was kept, not predicted."""
+    """Say of each component what the control cells score: what they have already was kept, not predicted.
+
+    A component whose score in nulls is fixed (without details) was not asked of the control cells.
+    """
     for name, item in control.items():
-        if item.evaluated and components[name].evaluated:
+        if item.evaluated and item.details and components[name].evaluated:
             components[name].details["control_score"] = item.score
-
-
-def _asked_markers(query: StructuredQuery, types: Lists) -> list[str]:
-    if query.expected_marker_genes:
-        return [current(gene) for gene in query.expected_marker_genes]
-    return _nearest(query.cell_type_cl_id, types) if query.cell_type_cl_id else []
 
 
 def _nearest(term: str | None, lists: Lists) -> list[str]:

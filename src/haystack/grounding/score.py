@@ -13,25 +13,14 @@ from haystack.grounding.enrichment import Libraries, Regulons
 from haystack.grounding.expectation import Expectation, distinct_expectations
 from haystack.grounding.genesets import SetMatrix, set_matrix
 from haystack.grounding.network import Coherence, Network, coherence, from_edges, from_sets
-from haystack.grounding.perturbational import (
-    SetEvidence,
-    factor_calls,
-    network_coherence,
-    pathway_coherence,
-    rivals,
-    set_evidence,
-    specificity,
-    target_activation,
-)
+from haystack.grounding.perturbational import SetEvidence, factor_calls, rivals, set_evidence
 from haystack.grounding.response import Response
+from haystack.specs import COMPONENTS
 
 MIN_WEIGHT = 0.5
 """share of the weight that must be evaluated for a composite"""
 CONTRADICTED = 2.0
 """points taken from the composite when all expected genes move the wrong way; in proportion below"""
-KNOWLEDGE = ("pathway_coherence", "target_activation", "network_coherence")
-"""components that ask the knowledge tables what should happen"""
-MEASURED = "measured_support"
 FALLBACK = 0.5
 """points taken from the composite when query_as_control stands in for a control that could not be paired"""
 
@@ -87,16 +76,6 @@ class Judge:
             self.network, response, evidence.grounding.permutations, evidence.seed
         )
 
-    def components(self, question: Expectation, others: Sequence[Expectation]) -> dict[str, Component]:
-        """Target activation, pathway coherence and network coherence, as asked."""
-        draws, seed = self.evidence.grounding.permutations, self.evidence.seed
-        specific = specificity(self.response, self.sets, self.set_calls, question, others)
-        return {
-            "pathway_coherence": pathway_coherence(self.sets, self.set_calls, question, specific, draws, seed),
-            "target_activation": target_activation(self.response, question, self.factors, specific, draws, seed),
-            "network_coherence": network_coherence(self.response, self.network, self.coherence, question, specific),
-        }
-
     def others(self, question: Expectation, asked: Expectation | None = None) -> list[Expectation]:
         """The known perturbations (and `asked`, which may be unknown) that might explain this response instead."""
         found = [other for other in self._rivals if other.name.lower() != question.name.lower()]
@@ -119,7 +98,6 @@ def composite(
     weights: Mapping[str, float],
     fallback: bool = False,
     *,
-    measured_weight: float = 0.0,
     trust: float = 1.0,
 ) -> Composite:
     """Weigh the evaluated components.
@@ -129,19 +107,20 @@ def composite(
 
     Parameters
     ----------
-    measured_weight
-        of `measured_support`, beside `weights`, where it was evaluated.
+    weights
+        of the components; those whose descriptor says `beside` do not count for the half.
     trust
-        factor on the weights of the KNOWLEDGE components and on the price of contradiction: how far measured cells
-        under the asked perturbation bear the knowledge tables out.
+        factor on the weights of the components that rest on knowledge tables and on the price of contradiction: how
+        far measured cells under the asked perturbation bear these tables out.
     """
-    total = sum(weights.values())
-    offered = {**weights, MEASURED: measured_weight}
+    beside = {spec.name for spec in COMPONENTS if spec.beside}
+    knowledge = {spec.name for spec in COMPONENTS if spec.knowledge}
+    total = sum(weight for name, weight in weights.items() if name not in beside)
     used = {
-        name: weight for name, weight in offered.items() if name in components and components[name].evaluated and weight
+        name: weight for name, weight in weights.items() if name in components and components[name].evaluated and weight
     }
     enough = sum(used.values()) >= MIN_WEIGHT * total - 1e-9
-    used = {name: part * (trust if name in KNOWLEDGE else 1.0) for name, part in used.items()}
+    used = {name: part * (trust if name in knowledge else 1.0) for name, part in used.items()}
     weight = sum(used.values())
     if total <= 0 or not enough or weight <= 0:
         share = 0 if total <= 0 else 100 * weight / total

@@ -208,9 +208,7 @@ def _cells_per_set(rows: Sequence[RowSelection]) -> dict[str, int]:
 
 def _answer(best: Best, de: pd.DataFrame, enrichment: pd.DataFrame, settings: Settings) -> Answer:
     scores = best.grounding
-    given = settings.grounding
-    weights = {**given.weights, **given.observational_weights, "measured_support": given.measured_weight}
-    share = weight_share(scores, weights)
+    share = weight_share(scores, settings.grounding.weights)
     confidence, reasons = classify(scores, share)
     if best.prompt is None:
         return Answer(best_iteration=None, best_prompt_id=None, confidence=confidence, confidence_reasons=reasons)

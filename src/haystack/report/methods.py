@@ -9,6 +9,7 @@ from haystack.contracts import ControlStrategy
 from haystack.contracts.runlog import RunLog
 from haystack.report.answer import best_grounding
 from haystack.report.words import count, doi_url, listed, percent, spoken
+from haystack.specs import COMPONENTS
 
 
 @dataclass(frozen=True)
@@ -198,12 +199,8 @@ def _scores(log: RunLog) -> str:
         f"Predictions were scored from 1 to 10 as the weighted mean of evidence components{weights}; components that "
         "could not be evaluated were left out and the weights renormalised."
     )
-    measured = best.components.get("measured_support") if best else None
-    if measured and measured.evaluated:
-        text += (
-            " What rests on tables of knowledge was weighed by how far prompt cells that were measured under the "
-            "perturbation bear these tables out."
-        )
+    evaluated = {name for name, part in best.components.items() if part.evaluated} if best else set()
+    text += "".join(f" {spec.methods}" for spec in COMPONENTS if spec.methods and spec.name in evaluated)
     draws = log.settings["grounding"]["permutations"]
     return (
         f"{text} The composite was compared with nulls: unchanged cells, cells with shuffled labels, and the same "

@@ -10,7 +10,7 @@ from haystack.contracts import CellSet, Component, PromptGrounding, StructuredQu
 from haystack.contracts.runlog import IterationLog, RunLog
 from haystack.report.answer import best_grounding, best_iteration, ceiling
 from haystack.report.predictions import expected_genes
-from haystack.report.words import COMPONENTS, NULLS, REASONS, STRATEGIES, listed, spoken
+from haystack.report.words import NULLS, REASONS, STRATEGIES, component, listed, spoken
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ OTHERS_SHOWN = 3
 FACTORS_SHOWN = 16
 DETAILS_SHOWN = 15
 SHOWN_APART = {"papers", "sentences"}
-"""details of the literature component that have a place of their own"""
+"""details of components that have a place of their own"""
 DONORS_SHOWN = 6
 DOT_CELLS = 4
 """cells per dot of the prompt picture"""
@@ -36,7 +36,7 @@ def component_rows(grounding: PromptGrounding | None) -> list[dict[str, Any]]:
         return []
     rows = []
     for name, part in grounding.components.items():
-        title, asks = COMPONENTS.get(name, (spoken(name).capitalize(), ""))
+        title, asks = component(name)
         rows.append(
             {
                 "name": name,
@@ -107,7 +107,7 @@ def component_history(log: RunLog) -> list[dict[str, Any]]:
     names = list(dict.fromkeys(name for scores in found for name in scores))
     return [
         {
-            "title": COMPONENTS.get(name, (spoken(name).capitalize(), ""))[0],
+            "title": component(name)[0],
             "scores": [scores.get(name) for scores in found],
         }
         for name in names
@@ -359,23 +359,18 @@ def map_data(cell_map: CellMap | None) -> dict[str, Any] | None:
 
 def sentences(grounding: PromptGrounding | None) -> list[dict[str, str]]:
     """What papers say of genes: gene, direction (up, down), sentence, paper."""
-    part = grounding.components.get("literature_support") if grounding else None
-    found = part.details.get("sentences") if part else None
     keys = ("gene", "direction", "sentence", "paper")
-    return [
-        {key: str(item.get(key, "")) for key in keys}
-        for item in (found if isinstance(found, list) else [])
-        if isinstance(item, dict)
-    ]
+    return [{key: str(item.get(key, "")) for key in keys} for item in _listed_details(grounding, "sentences")]
 
 
 def papers(grounding: PromptGrounding | None) -> list[dict[str, str]]:
-    """Papers behind the literature component: title, DOI, year where given."""
-    part = grounding.components.get("literature_support") if grounding else None
-    listed_papers = part.details.get("papers") if part else None
-    if not isinstance(listed_papers, list):
-        return []
+    """Papers behind the components: title, DOI, year where given."""
     keys = ("title", "doi", "year", "pmid")
-    return [
-        {key: str(paper[key]) for key in keys if paper.get(key)} for paper in listed_papers if isinstance(paper, dict)
-    ]
+    return [{key: str(paper[key]) for key in keys if paper.get(key)} for paper in _listed_details(grounding, "papers")]
+
+
+def _listed_details(grounding: PromptGrounding | None, key: str) -> list[dict[str, Any]]:
+    """The mappings that components list under a detail of this name."""
+    parts = grounding.components.values() if grounding else []
+    lists = [found for part in parts if isinstance(found := part.details.get(key), list)]
+    return [item for found in lists for item in found if isinstance(item, dict)]

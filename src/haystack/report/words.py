@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+from haystack.specs import COMPONENTS
+
 REASONS = {
     "threshold_reached": "the score reached its threshold",
     "plateau": "further iterations no longer improved the score",
@@ -27,17 +29,6 @@ STRATEGIES = {
     "donor_context": "same or similar donor",
     "tissue_atlas": "same tissue in a reference atlas",
 }
-COMPONENTS = {
-    "pathway_coherence": ("Pathways", "do the changed genes form the pathways that the perturbation acts on?"),
-    "target_activation": ("Known targets", "do genes known to respond move as they should?"),
-    "measured_support": ("Measured cells", "does it agree with cells that were measured under the perturbation?"),
-    "literature_support": ("Literature", "do papers report the changes?"),
-    "network_coherence": ("Gene network", "are the changed genes connected with each other?"),
-    "marker_gene_expression": ("Marker genes", "do the cells express the markers of their type?"),
-    "tissue_signature_match": ("Tissue signature", "do the cells look like cells of the tissue?"),
-    "donor_effect_capture": ("Donor effect", "do the cells carry what is particular to the donor?"),
-    "cell_type_coherence": ("Cell type", "do the cells stay nearest to their own type?"),
-}
 NULLS = {
     "no_change": "a prediction that changes nothing",
     "permuted_labels": "the same cells with shuffled labels",
@@ -57,6 +48,14 @@ STAGES = {
     "render_report": "writing the report",
     "summarize_runs": "summarising the runs",
 }
+
+
+def component(name: str) -> tuple[str, str]:
+    """Title and question of a component; of one that is not installed any more its name alone."""
+    if name in COMPONENTS.names():
+        spec = COMPONENTS.get(name)
+        return spec.title, spec.question
+    return spoken(name).capitalize(), ""
 
 
 def spoken(name: str) -> str:

@@ -17,7 +17,7 @@ from haystack.grounding.measured import AtlasEvidence, Measured, _null, atlas_ev
 from haystack.grounding.response import Response, response_of
 from haystack.grounding.score import Evidence, composite
 
-WEIGHTS = GroundingSettings().weights
+WEIGHTS = GroundingSettings().weights_of("perturbation")
 
 
 def prompt(name: str, *perturbations: str | None) -> Prompt:
@@ -160,15 +160,15 @@ def test_measured_weight_stands_beside_the_others() -> None:
     def part(score: float | None) -> Component:
         return Component(evaluated=False, reason="-") if score is None else Component(score=score, evaluated=True)
 
-    known = {name: part(2.0) for name in WEIGHTS if name != "literature_support"}
-    both = composite({**known, "measured_support": part(8.0)}, WEIGHTS, measured_weight=0.75)
+    known = {name: part(2.0) for name in WEIGHTS if name not in {"literature_support", "measured_support"}}
+    both = composite({**known, "measured_support": part(8.0)}, WEIGHTS | {"measured_support": 0.75})
     assert both.value == pytest.approx((0.75 * 2 + 0.75 * 8) / 1.5)
     assert sum(both.weights.values()) == pytest.approx(1, abs=1e-5)
-    untrusted = composite({**known, "measured_support": part(8.0)}, WEIGHTS, measured_weight=0.75, trust=0.0)
+    untrusted = composite({**known, "measured_support": part(8.0)}, WEIGHTS | {"measured_support": 0.75}, trust=0.0)
     assert untrusted.value == 8
-    assert composite({**known, "measured_support": part(None)}, WEIGHTS, measured_weight=0.75).value == 2
-    assert composite({"measured_support": part(8.0)}, WEIGHTS, measured_weight=0.5).value == 8
-    assert composite({"measured_support": part(8.0)}, WEIGHTS, measured_weight=0.4).value is None
+    assert composite({**known, "measured_support": part(None)}, WEIGHTS | {"measured_support": 0.75}).value == 2
+    assert composite({"measured_support": part(8.0)}, WEIGHTS | {"measured_support": 0.5}).value == 8
+    assert composite({"measured_support": part(8.0)}, WEIGHTS | {"measured_support": 0.4}).value is None
 
 
 def test_pooled_is_the_mean() -> None:

@@ -101,7 +101,7 @@ def test_nulls_have_nothing_of_the_donor(monkeypatch: pytest.MonkeyPatch) -> Non
     reference = cells_of("B", seed=5, shift=effect), cells_of("B", seed=6)
     made, control = cells_of("A", seed=7, shift=effect), cells_of("A", seed=8)
     components, nulls, _ = observe(query, made, control, evidence, reference)
-    value = composite(components, evidence.grounding.observational_weights).value
+    value = composite(components, evidence.grounding.weights_of("observation")).value
     without, before, _ = observe(query, made, control, evidence)
     assert not without["donor_effect_capture"].evaluated
     assert nulls["no_change"] < value - 2

@@ -367,7 +367,8 @@ def _component(name: str, options: RunOptions, value: float) -> Component:
 
 def _grounding(iteration: int, options: RunOptions, prompt_ids: list[str], refinement: Refinement) -> Grounding:
     composite = options.scores[iteration - 1]
-    weights = Settings().grounding.weights
+    weights = Settings().grounding.weights_of("perturbation")
+    weights.pop("measured_support")  # no prompt cells show the asked perturbation
     used = {name: weight for name, weight in weights.items() if name not in options.unevaluated}
     total = sum(used.values())
     prompts = []

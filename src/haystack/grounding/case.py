@@ -1,0 +1,113 @@
+"""What a component of the score is asked about: a prediction, or a null of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from haystack.contracts import Component, StructuredQuery
+from haystack.contracts.literature import Literature
+from haystack.grounding.expectation import Expectation, asked
+from haystack.grounding.perturbational import Specificity, specificity
+from haystack.grounding.score import Evidence, Judge
+from haystack.specs import TaskKind, components_of
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+    from haystack.grounding.measured import AtlasEvidence
+    from haystack.grounding.observational import Looks
+
+NullName = Literal["no_change", "permuted_labels", "random_expectation"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prediction and all that is known about it. A null is a copy in which one thing is replaced."""
+
+    query: StructuredQuery
+    """the question; in the null `random_expectation` of an observation another one"""
+    evidence: Evidence
+    perturbed: ad.AnnData
+    """cells x genes, raw counts in X"""
+    control: ad.AnnData
+    few: str | None = None
+    """why nothing can be tested, where there are too few cells"""
+    null: NullName | None = None
+    """None: the prediction itself"""
+    prompt_id: str = "cells"
+    judge: Judge | None = None
+    """the tested genes, gene sets and network; perturbations only"""
+    looks: Looks | None = None
+    """the expression of markers; observations only"""
+    expectation: Expectation | None = None
+    """what is expected, if not what the question asks for (null `random_expectation`)"""
+    literature: Literature | None = None
+    """what papers say of the genes; None: not searched"""
+    atlas: AtlasEvidence | None = None
+    """what measured cells under the asked perturbation show; None: there are none"""
+    reference: tuple[ad.AnnData, ad.AnnData] | None = None
+    """for questions about a donor: measured cells of it, and of others"""
+    actual: Mapping[str, Component] = field(default_factory=dict)
+    """for a null: the components of the prediction itself"""
+
+    @property
+    def task(self) -> TaskKind:
+        """What the question is about."""
+        return "perturbation" if self.query.task_type.is_perturbational else "observation"
+
+    @property
+    def draws(self) -> int:
+        """Random draws behind nulls and p-values."""
+        return self.evidence.grounding.permutations
+
+    @property
+    def seed(self) -> int:
+        """Seeds them."""
+        return self.evidence.seed
+
+    @property
+    def judged(self) -> Judge:
+        """`judge`, where the question is about a perturbation."""
+        if self.judge is None:
+            raise ValueError("this case has no tested genes: it is about an observation, or has too few cells")
+        return self.judge
+
+    @property
+    def looked(self) -> Looks:
+        """`looks`, where the question is about cells as they are."""
+        if self.looks is None:
+            raise ValueError("this case has no marker expression: it is about a perturbation, or has too few cells")
+        return self.looks
+
+    @cached_property
+    def question(self) -> Expectation:
+        """What is expected of the genes."""
+        return self.expectation or asked(self.query)
+
+    @cached_property
+    def others(self) -> Sequence[Expectation]:
+        """The perturbations that might explain the response instead."""
+        return self.judged.others(self.question, asked(self.query) if self.expectation else None)
+
+    @cached_property
+    def specific(self) -> Specificity:
+        """How well the question explains the response beside its best rival."""
+        judge = self.judged
+        return specificity(judge.response, judge.sets, judge.set_calls, self.question, self.others)
+
+    @property
+    def untestable(self) -> str | None:
+        """Why no component can be evaluated; None where they can."""
+        if self.few or self.judge is None or self.judge.response.genes.size:
+            return self.few
+        return "no gene could be tested: the model holds none, or no cell expresses any"
+
+
+def evaluate(case: Case, *, knowledge_only: bool = False) -> dict[str, Component]:
+    """All components that speak to the question, by name; each has a score or says why it has none."""
+    specs = [spec for spec in components_of(case.task) if spec.knowledge or not knowledge_only]
+    reason = case.untestable
+    return {spec.name: Component(evaluated=False, reason=reason) if reason else spec.evaluate(case) for spec in specs}

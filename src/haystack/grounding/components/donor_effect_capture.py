@@ -1,0 +1,41 @@
+"""Whether the cells carry what is particular to the donor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from haystack.contracts import Component
+from haystack.specs import ComponentSpec
+
+if TYPE_CHECKING:
+    from haystack.grounding.case import Case
+
+
+def evaluate(case: Case) -> Component:
+    """The predicted change agrees with what tells the donor's measured cells from other cells.
+
+    No null has anything of the donor: where this counts for the prediction, it scores 1 in them.
+    """
+    from haystack.grounding.observational import donor_effect_capture
+
+    if case.null is None:
+        return donor_effect_capture(case.query, case.perturbed, case.control, case.reference, case.evidence)
+    found = case.actual["donor_effect_capture"]
+    if not found.evaluated:
+        return found
+    return Component(evaluated=True, score=1.0, value=found.null_value, null_value=found.null_value)
+
+
+SPEC = ComponentSpec(
+    name="donor_effect_capture",
+    title="Donor effect",
+    question="do the cells carry what is particular to the donor?",
+    tasks=("observation",),
+    weight=0.25,
+    evaluate=evaluate,
+    needs="a donor in the question, with measured cells",
+    value="Spearman correlation of predicted and measured donor change",
+    chance="donor labels exchanged",
+    p_value="the same draws",
+    order=30,
+)

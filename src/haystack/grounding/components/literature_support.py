@@ -1,0 +1,35 @@
+"""Whether papers report the changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from haystack.contracts import Component
+from haystack.specs import ComponentSpec
+
+if TYPE_CHECKING:
+    from haystack.grounding.case import Case
+
+
+def evaluate(case: Case) -> Component:
+    """Papers on the asked perturbation agree with the direction of the genes."""
+    from haystack.grounding.literature import literature_support
+
+    if case.null == "random_expectation":
+        return Component(evaluated=False, reason="papers were searched for the asked perturbation only")
+    return literature_support(case.literature, case.judged.response, case.draws, case.seed)
+
+
+SPEC = ComponentSpec(
+    name="literature_support",
+    title="Literature",
+    question="do papers report the changes?",
+    tasks=("perturbation",),
+    weight=0.25,
+    evaluate=evaluate,
+    needs="literature.enabled, and papers that state a direction for a tested gene",
+    value="agreement of papers with the direction of genes",
+    chance="movements exchanged among the genes looked up",
+    p_value="permutations",
+    order=30,
+)

@@ -1,0 +1,35 @@
+"""Whether the changed genes are connected with each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from haystack.contracts import Component
+from haystack.specs import ComponentSpec
+
+if TYPE_CHECKING:
+    from haystack.grounding.case import Case
+
+
+def evaluate(case: Case) -> Component:
+    """DE genes are neighbours in a gene network, and neighbours of what the perturbation acts through."""
+    from haystack.grounding.perturbational import network_coherence
+
+    judge = case.judged
+    return network_coherence(judge.response, judge.network, judge.coherence, case.question, case.specific)
+
+
+SPEC = ComponentSpec(
+    name="network_coherence",
+    title="Gene network",
+    question="are the changed genes connected with each other?",
+    tasks=("perturbation",),
+    weight=0.2,
+    evaluate=evaluate,
+    needs="a gene network (grounding.network, or the gene set libraries) that holds tested genes",
+    value="share of the DE genes' edge weight that stays among DE genes",
+    chance="random genes of equal degree",
+    p_value="the same draws",
+    knowledge=True,
+    order=40,
+)

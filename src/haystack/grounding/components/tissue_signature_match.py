@@ -1,0 +1,38 @@
+"""Whether the cells look like cells of the tissue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from haystack.contracts import Component
+from haystack.specs import ComponentSpec
+
+if TYPE_CHECKING:
+    from haystack.grounding.case import Case
+
+
+def evaluate(case: Case) -> Component:
+    """The signature of the asked tissue stands higher than those of other tissues."""
+    from haystack.grounding.observational import list_match
+
+    tissue, looks = case.query.target_tissue, case.looked
+    signature = looks.signature(tissue)
+    if not signature:
+        reason = "no signature is known for the tissue" if tissue else "the question names no tissue"
+        return Component(evaluated=False, reason=reason)
+    return list_match(looks, signature, looks.tissues, "the tissue's signature")
+
+
+SPEC = ComponentSpec(
+    name="tissue_signature_match",
+    title="Tissue signature",
+    question="do the cells look like cells of the tissue?",
+    tasks=("observation",),
+    weight=0.25,
+    evaluate=evaluate,
+    needs="a tissue in the question whose signature is known",
+    value="as markers, for the tissue's signature",
+    chance="other tissues",
+    p_value="rank",
+    order=20,
+)

@@ -1,0 +1,166 @@
+"""A model and a score component from outside the package: one file each, found by entry points."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from haystack.config import EnrichmentSettings, ModelSettings, load_settings
+from haystack.contracts import Perturbation, StructuredQuery
+from haystack.errors import ConfigError
+from haystack.report.collect import model_log
+from haystack.report.provenance import licences
+from haystack.report.words import component
+from haystack.specs import COMPONENTS, MODELS
+
+MODEL = """
+from haystack.specs import ModelSpec, Work
+
+def predict(request):
+    from haystack.inference.prediction import predict_each, predicted
+
+    def twice(query, prompt, control, rng):
+        counts = 2 * query.toarray()
+        return predicted(counts, counts)
+
+    return predict_each(twice, request)
+
+SPEC = ModelSpec(
+    name="doubling",
+    title="the doubling model",
+    description="twice the counts",
+    predict=predict,
+    licences=("The doubling model: for use on Sundays only.",),
+    citation=Work("Two B. On doubling. Journal of Twos (2022).", "10.1234/two"),
+    needs=("doubles.txt",),
+)
+"""
+COMPONENT = """
+from haystack.contracts import Component
+from haystack.specs import ComponentSpec
+
+def evaluate(case):
+    return Component(evaluated=True, score=9.0 if case.null is None else 1.0, value=float(case.perturbed.n_obs))
+
+SPEC = ComponentSpec(
+    name="head_count",
+    title="Head count",
+    question="are there many cells?",
+    tasks=("perturbation", "observation"),
+    weight=1.0,
+    evaluate=evaluate,
+    needs="cells",
+    value="number of cells",
+    chance="none",
+    p_value="none",
+)
+"""
+
+
+@pytest.fixture
+def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Install a distribution with one module, as pip would: its file, and its entry point."""
+
+    def install(kind: str, module: str, source: str) -> None:
+        folder = tmp_path / module
+        (folder / f"{module}-1.0.dist-info").mkdir(parents=True)
+        (folder / f"{module}.py").write_text(source)
+        information = folder / f"{module}-1.0.dist-info"
+        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (information / "entry_points.txt").write_text(f"[haystack.{kind}]\nown = {module}:SPEC\n")
+        monkeypatch.syspath_prepend(str(folder))
+
+    yield install
+    for name in [name for name in sys.modules if name.startswith("toy_")]:
+        del sys.modules[name]
+
+
+def cells(n: int, seed: int) -> ad.AnnData:
+    counts = np.random.default_rng(seed).poisson(2.0, (n, 60)).astype(np.float32)
+    return ad.AnnData(sparse.csr_matrix(counts), var=pd.DataFrame(index=[f"G{index}" for index in range(60)]))
+
+
+def question(task_type: str = "perturbation_novel_cell_types") -> StructuredQuery:
+    own = Perturbation(query="x", name="x", expected_targets={"G1": 1})
+    return StructuredQuery(raw_query="What does x do?", task_type=task_type, perturbations=[own])
+
+
+def test_built_in_ones_come_in_order():
+    assert MODELS.names()[:4] == ["stack", "no_change", "prompt_mean", "additive"]
+    assert MODELS.module("additive") == "haystack.inference.models.additive"
+
+
+def test_an_unknown_model_is_refused_with_a_suggestion():
+    with pytest.raises(ConfigError, match=r"model\.kind: unknown name 'aditive'\. Did you mean 'additive'\?"):
+        load_settings({"model": {"kind": "aditive"}})
+
+
+def test_an_unknown_component_is_refused_with_a_suggestion():
+    with pytest.raises(ConfigError, match=r"unknown name 'target_activaton'.*'target_activation'"):
+        load_settings({"grounding": {"weights": {"target_activaton": 1}}})
+
+
+def test_a_model_from_outside(plug_in):
+    plug_in("models", "toy_model", MODEL)
+    assert load_settings({"model": {"kind": "doubling", "path": None}}).model.kind == "doubling"
+    assert MODELS.module("doubling") == "toy_model"
+    said = " ".join(licences(MODELS.get("doubling")))
+    assert "for use on Sundays only" in said
+    assert "of STACK" not in said
+    log = model_log(MODELS.get("doubling"), ModelSettings(kind="doubling"))
+    assert (log.citation, log.doi) == ("Two B. On doubling. Journal of Twos (2022).", "10.1234/two")
+
+
+def test_a_component_from_outside(plug_in):
+    from haystack.grounding import ground_cells
+    from haystack.grounding.score import Evidence
+
+    plug_in("components", "toy_component", COMPONENT)
+    settings = load_settings({"grounding": {"permutations": 20}})
+    assert settings.grounding.weights["head_count"] == 1.0
+    evidence = Evidence({}, None, None, [], enrichment=EnrichmentSettings(), grounding=settings.grounding)
+    found = ground_cells(question(), cells(40, 1), cells(40, 2), evidence)
+    assert found.components["head_count"].score == 9
+    assert found.weights["head_count"] > 0.5
+    assert found.nulls["no_change"] < found.composite_value
+    assert component("head_count") == ("Head count", "are there many cells?")
+
+
+@pytest.mark.parametrize("task_type", ["perturbation_novel_cell_types", "cell_type_imputation"])
+def test_with_few_cells_a_component_from_outside_says_why_it_was_not_evaluated(plug_in, task_type):
+    from haystack.grounding import ground_cells
+    from haystack.grounding.score import Evidence
+
+    plug_in("components", "toy_component", COMPONENT)
+    evidence = Evidence({}, None, None, [], grounding=load_settings({}).grounding)
+    found = ground_cells(question(task_type), cells(4, 1), cells(40, 2), evidence)
+    assert not found.components["head_count"].evaluated
+    assert "4" in found.components["head_count"].reason
+    assert set(found.components) == set(
+        evidence.grounding.weights_of("perturbation" if task_type.startswith("perturbation") else "observation")
+    )
+    assert found.composite_value is None
+
+
+def test_a_broken_plug_in_is_named(plug_in):
+    plug_in("components", "toy_broken", "SPEC = 1 / 0")
+    with pytest.raises(ConfigError, match=r"plug-in toy_broken.*ZeroDivisionError.*Repair or uninstall it"):
+        COMPONENTS.names()
+
+
+def test_two_of_one_name_are_refused(plug_in):
+    plug_in("models", "toy_model", MODEL.replace("doubling", "additive"))
+    with pytest.raises(ConfigError, match=r"'additive' is defined by .*additive and by toy_model"):
+        MODELS.names()
+
+
+def test_what_is_no_descriptor_is_refused(plug_in):
+    plug_in("models", "toy_component", COMPONENT)
+    with pytest.raises(ConfigError, match="is ComponentSpec, expected ModelSpec"):
+        MODELS.names()

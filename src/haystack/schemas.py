@@ -44,7 +44,10 @@ HEADER = """\
 
 def schemas() -> dict[str, dict[str, Any]]:
     """File name -> JSON Schema."""
-    found = {f"{name}.schema.json": model.model_json_schema(by_alias=True) for name, model in FILES.items()}
+    found = {
+        f"{name}.schema.json": model.model_json_schema(by_alias=True, mode="serialization")
+        for name, model in FILES.items()
+    }
     return {"config.schema.json": settings_schema(), **found}
 
 

@@ -108,7 +108,7 @@ class Catalogue:
         if read is None:
             return Controls(available=None, message="Whether matched controls exist is known once atlases are indexed.")
         enough = [row for row in read.rows if row.n_cells >= self._min_controls]
-        return _perturbed(query, enough) if query.perturbations else _observed(query, enough)
+        return _perturbed(query, enough) if query.asked.perturbations else _observed(query, enough)
 
     def _current(self) -> _Read | None:
         path = next((path for path in self._paths if path.is_file()), None)
@@ -211,10 +211,10 @@ def _items(
 
 def _perturbed(query: StructuredQuery, rows: list[CellSetRow]) -> Controls:
     controls = {(row.atlas, row.cell_type_key) for row in rows if row.is_control}
-    names = {item.name.casefold() for item in query.perturbations}
+    names = {item.name.casefold() for item in query.asked.perturbations}
     shown = [row for row in rows if row.perturbation and not row.is_control]
     direct = [row for row in shown if (row.perturbation or "").casefold() in names]
-    said = " and ".join(item.name for item in query.perturbations)
+    said = " and ".join(item.name for item in query.asked.perturbations)
     matched = sorted({row.atlas for row in (direct or shown) if (row.atlas, row.cell_type_key) in controls})
     if not direct:
         message = f"No atlas shows {said} itself; cells under similar perturbations would be looked for."
@@ -226,10 +226,11 @@ def _perturbed(query: StructuredQuery, rows: list[CellSetRow]) -> Controls:
 
 
 def _observed(query: StructuredQuery, rows: list[CellSetRow]) -> Controls:
-    types = {query.cell_type_cl_id, query.cell_type_name} - {None}
+    cells = query.asked.cells
+    types = {cells.cl_id, cells.name} - {None}
     healthy = [row for row in rows if row.disease_id == HEALTHY and {row.cell_type_id, row.cell_type} & types]
     atlases = sorted({row.atlas for row in healthy})
-    name = query.cell_type_name or "these cells"
+    name = cells.name or "these cells"
     if atlases:
         message = f"Cells of healthy donors serve as controls for {name}: {', '.join(atlases)}."
     else:

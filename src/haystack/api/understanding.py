@@ -58,9 +58,9 @@ def _fields(query: StructuredQuery) -> Iterator[UnderstoodField]:
     for field, label, value, identifier in FIELDS:
         found = getattr(query, value) or (getattr(query, identifier) if identifier else None)
         if field == "cell_type":
-            found = found or query.cell_type_query
-        if field == "perturbation" and len(query.perturbations) > 1:
-            found = " and ".join(item.name for item in query.perturbations)
+            found = found or query.asked.cells.query
+        if field == "perturbation" and len(query.asked.perturbations) > 1:
+            found = " and ".join(item.name for item in query.asked.perturbations)
         if found is None:
             continue
         names = {field, value, identifier, f"{field}_query"}
@@ -76,8 +76,9 @@ def _fields(query: StructuredQuery) -> Iterator[UnderstoodField]:
 
 
 def _external(query: StructuredQuery) -> str | None:
-    ids = query.perturbation_external_ids
+    main = query.asked.perturbation
+    ids = main.external_ids if main else {}
     name = next((name for name in ("ChEBI", "UniProt", "HGNC") if name in ids), None)
     if name is None:
-        return query.perturbation_type
+        return main.type if main else None
     return ids[name] if ids[name].casefold().startswith(name.casefold()) else f"{name} {ids[name]}"

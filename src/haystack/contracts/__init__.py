@@ -21,6 +21,9 @@ from haystack.contracts.grounding import (
 )
 from haystack.contracts.query import (
     Ambiguity,
+    Asked,
+    AskedCells,
+    AskedContext,
     ControlStrategy,
     FieldEvidence,
     Perturbation,
@@ -49,6 +52,9 @@ __all__ = [
     "TRANSFER",
     "Ambiguity",
     "Arm",
+    "Asked",
+    "AskedCells",
+    "AskedContext",
     "Candidate",
     "Candidates",
     "CellRole",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from haystack.contracts import Component, StructuredQuery
 from haystack.contracts.literature import Literature
-from haystack.grounding.expectation import Expectation, asked
+from haystack.grounding.expectation import Expectation, expectation_of
 from haystack.grounding.perturbational import Specificity, specificity
 from haystack.grounding.score import Evidence, Judge
 from haystack.specs import TaskKind, components_of
@@ -85,12 +85,12 @@ class Case:
     @cached_property
     def question(self) -> Expectation:
         """What is expected of the genes."""
-        return self.expectation or asked(self.query)
+        return self.expectation or expectation_of(self.query.asked)
 
     @cached_property
     def others(self) -> Sequence[Expectation]:
         """The perturbations that might explain the response instead."""
-        return self.judged.others(self.question, asked(self.query) if self.expectation else None)
+        return self.judged.others(self.question, expectation_of(self.query.asked) if self.expectation else None)
 
     @cached_property
     def specific(self) -> Specificity:

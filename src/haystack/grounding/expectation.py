@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from haystack.contracts import Perturbation, StructuredQuery
+from haystack.contracts import Asked, Perturbation
 from haystack.grounding.symbols import current
 
 
@@ -29,25 +29,15 @@ class Expectation:
         return not self.targets and not self.pathways
 
 
-def asked(query: StructuredQuery) -> Expectation:
-    """The expectation of a question. A gene or pathway without a direction is expected to rise."""
-    targets = {current(gene): query.expected_target_directions.get(gene, 1) for gene in query.expected_targets}
-    targets |= {current(gene): sign for gene, sign in query.expected_target_directions.items()}
-    pathways = {name.lower(): query.expected_pathway_directions.get(name, 1) for name in query.expected_pathways}
-    pathways |= {name.lower(): sign for name, sign in query.expected_pathway_directions.items()}
-    main = query.perturbations[0] if query.perturbations else None
-    acting = set(main.receptors) | set(main.targets) if main else set()
-    return Expectation(
-        name=query.perturbation_resolved or query.perturbation_query or "",
-        targets=targets,
-        factors={current(tf): sign for tf, sign in main.expected_tfs.items()} if main else {},
-        pathways=pathways,
-        anchors=frozenset(targets) | {current(gene) for gene in acting},
-    )
+def expectation_of(asked: Asked) -> Expectation:
+    """The expectation of a question: that of its main perturbation; empty where it names none."""
+    if asked.perturbation is None:
+        return Expectation("", {}, {}, {}, frozenset())
+    return of_perturbation(asked.perturbation)
 
 
 def of_perturbation(perturbation: Perturbation) -> Expectation:
-    """The expectation of a perturbation of the knowledge tables."""
+    """What a perturbation is expected to do."""
     targets = {current(gene): sign for gene, sign in perturbation.expected_targets.items()}
     acting = {current(gene) for gene in (*perturbation.receptors, *perturbation.targets)}
     return Expectation(

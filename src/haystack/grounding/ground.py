@@ -34,7 +34,7 @@ from haystack.errors import GroundingError
 from haystack.grounding.case import Case, evaluate
 from haystack.grounding.de import differential_expression
 from haystack.grounding.enrichment import enrich
-from haystack.grounding.expectation import asked
+from haystack.grounding.expectation import expectation_of
 from haystack.grounding.genesets import read_edges, read_libraries, read_regulons, set_matrix
 from haystack.grounding.measured import AtlasEvidence, atlas_evidence
 from haystack.grounding.nulls import null_composites, percentile
@@ -176,7 +176,7 @@ def enrich_predictions(
     cells, question = read_predictions(predictions), read_json(query, StructuredQuery)
     libraries = read_libraries(enrichment.libraries)
     regulons = read_regulons(enrichment.regulons) if enrichment.regulons else None
-    expected = sorted(asked(question).pathways)
+    expected = sorted(expectation_of(question.asked).pathways)
     tables, enriched = [], []
     for prompt_id in prompt_ids(cells):
         perturbed, control, reconstruction = groups(cells, prompt_id)
@@ -219,7 +219,7 @@ def ground_predictions(
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     generated, table = read_predictions(predictions, means=False), read_table(de, DE)
     perturbational = question.task_type.is_perturbational
-    measured = read_cells(cells) if cells is not None and (perturbational or question.target_donor_id) else None
+    measured = read_cells(cells) if cells is not None and (perturbational or question.asked.context.donor_id) else None
     read_table(enrichment, ENRICHMENT, columns=["prompt_id", "method", "term"])
     papers = read_json(literature, Literature) if literature is not None else None
     evidence = load_evidence(settings)
@@ -242,7 +242,7 @@ def ground_predictions(
             control_strategy=prompt.control_strategy,
             fallback=_fell_back(prompt.control_strategy, chosen.control_strategy_asked),
             de=own[~own["gene"].isin(noise)].reset_index(drop=True),
-            reference=_reference(measured, prompt.prompt_id) if question.target_donor_id else None,
+            reference=_reference(measured, prompt.prompt_id) if question.asked.context.donor_id else None,
             literature=papers,
             atlas=atlas,
         )
@@ -297,7 +297,7 @@ def _de_of(
     held = perturbed.var["in_model"].to_numpy(bool) if "in_model" in perturbed.var else np.ones(len(genes), dtype=bool)
     modelled = [gene for gene, inside in zip(genes, held, strict=True) if inside]
     table = differential_expression(perturbed.X, control.X, genes, settings, modelled, expected)
-    wanted = set(asked(query).targets) | {current(gene) for gene in query.expected_marker_genes}
+    wanted = set(expectation_of(query.asked).targets) | {current(gene) for gene in query.asked.cells.markers}
     absent = sorted(wanted - set(current_names(genes)))
     if not absent:
         return table

@@ -110,9 +110,8 @@ def shows(prompt: Prompt, query: StructuredQuery) -> bool:
     """True when all cells of a prompt are under the asked perturbation, whatever name it goes by."""
     from haystack.knowledge import resolve_perturbation
 
-    main = query.perturbations[0] if query.perturbations else None
-    names = {query.perturbation_resolved, query.perturbation_query, *([main.name, *main.synonyms] if main else [])}
-    wanted = {name.lower() for name in names if name}
+    main = query.asked.perturbation
+    wanted = {name.lower() for name in (main.name, main.query, *main.synonyms)} if main else set()
 
     def same(name: str | None) -> bool:
         if not name:

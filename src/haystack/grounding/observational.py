@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from haystack.contracts import Component, StructuredQuery
+from haystack.contracts import AskedCells, Component, StructuredQuery
 from haystack.grounding.case import Case, evaluate
 from haystack.grounding.curves import confidence, rise, score
 from haystack.grounding.score import Evidence, composite
@@ -80,8 +80,9 @@ def observe(
     others = [name for name in sorted(types) if own and not _related(own, set(types[name]))]
     random = []
     for name in others[:: max(len(others) // OTHERS, 1)]:
-        other = query.model_copy(update={"cell_type_cl_id": name, "expected_marker_genes": []})
-        random.append(value(replace(case, null="random_expectation", query=other)))
+        other = query.asked.model_copy(update={"cells": AskedCells(cl_id=name)})
+        asked = query.model_copy(update={"asked": other})
+        random.append(value(replace(case, null="random_expectation", query=asked)))
     draws = [one for one in (nothing, *permuted, *random) if one is not None]
     nulls = {"no_change": nothing, "permuted_labels": _mean(permuted), "random_expectation": _mean(random)}
     return components, nulls, draws
@@ -118,18 +119,18 @@ class Looks:
 
     def markers(self, query: StructuredQuery) -> list[str]:
         """Markers of the asked cell type; empty where none are known."""
-        if query.expected_marker_genes:
-            return [current(gene) for gene in query.expected_marker_genes]
-        return _nearest(query.cell_type_cl_id, self.types) if query.cell_type_cl_id else []
+        if query.asked.cells.markers:
+            return [current(gene) for gene in query.asked.cells.markers]
+        return _nearest(query.asked.cells.cl_id, self.types) if query.asked.cells.cl_id else []
 
     def why_no_markers(self, query: StructuredQuery) -> str:
         """Why there are no markers of the asked cell type."""
         known = "no marker genes are known for the asked cell type"
-        return known if query.cell_type_query else "no cell type is asked for"
+        return known if query.asked.cells.label else "no cell type is asked for"
 
     def unrelated(self, query: StructuredQuery) -> dict[str, Sequence[str]]:
         """Cell types that are neither above nor below the asked one."""
-        return _unrelated_types(query.cell_type_cl_id, self.types)
+        return _unrelated_types(query.asked.cells.cl_id, self.types)
 
     def signature(self, tissue: str | None) -> list[str]:
         """Signature of a tissue, or of the nearest one above it that has one."""
@@ -222,7 +223,7 @@ def donor_effect_capture(
     value = Spearman correlation over expressed genes of the predicted and the measured log2 fold changes; null and p
     from measured cells whose labels are exchanged.
     """
-    if not query.target_donor_id:
+    if not query.asked.context.donor_id:
         return Component(evaluated=False, reason="the question names no donor")
     if reference is None:
         return Component(evaluated=False, reason="no measured cells of the donor were given")

@@ -161,7 +161,8 @@ def _weak_pathways(seen: _Round, plan: _Plan) -> None:
         return
     from haystack.knowledge import resolve_perturbation
 
-    wanted = seen.query.expected_pathway_directions or dict.fromkeys(seen.query.expected_pathways, 1)
+    main = seen.query.asked.perturbation
+    wanted = main.expected_pathways if main else {}
     gains = {}
     for name in sorted(
         {c.cell_set.perturbation_name for c in seen.candidates.candidates if c.cell_set.perturbation_name}
@@ -225,8 +226,7 @@ def _wrong_cells(seen: _Round, plan: _Plan) -> None:
     plan.reasons += weak
     hops = seen.settings.retrieval.max_hops if plan.max_hops is None else plan.max_hops
     plan.max_hops = max(hops - 1, 0)
-    if seen.query.cell_type_cl_id:
-        name = seen.query.cell_type_cl_id
+    if name := seen.query.asked.cells.cl_id:
         plan.cell_types[name] = plan.cell_types.get(name, 0.0) + STEP
     plan.words.append(
         f"the cells do not look like the asked cell type, so it goes at most {plan.max_hops} ontology steps"
@@ -234,11 +234,13 @@ def _wrong_cells(seen: _Round, plan: _Plan) -> None:
 
 
 def _wrong_tissue(seen: _Round, plan: _Plan) -> None:
-    _prefer_where(seen, plan, "tissue_signature_match", "tissue_uberon_id", seen.query.target_tissue, "tissue")
+    _prefer_where(
+        seen, plan, "tissue_signature_match", "tissue_uberon_id", seen.query.asked.context.tissue_uberon_id, "tissue"
+    )
 
 
 def _wrong_donor(seen: _Round, plan: _Plan) -> None:
-    _prefer_where(seen, plan, "donor_effect_capture", "donor_id", seen.query.target_donor_id, "donor")
+    _prefer_where(seen, plan, "donor_effect_capture", "donor_id", seen.query.asked.context.donor_id, "donor")
 
 
 def _prefer_where(seen: _Round, plan: _Plan, component: str, key: str, wanted: str | None, word: str) -> None:

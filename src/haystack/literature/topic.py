@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from haystack.contracts import Perturbation, StructuredQuery
+from haystack.contracts import AskedCells, Perturbation, StructuredQuery
 from haystack.contracts.literature import AskedBecause
 from haystack.literature.text import gene_pattern, names_pattern
 
@@ -54,16 +54,13 @@ class Topic:
 
 def topic_of(query: StructuredQuery, genes: Mapping[str, AskedBecause]) -> Topic | None:
     """The topic of a question; None where it names no perturbation that could be looked for."""
-    main = query.perturbations[0] if query.perturbations else None
-    name = query.perturbation_resolved or query.perturbation_query
-    if not query.task_type.is_perturbational or not name:
+    main, cells = query.asked.perturbation, query.asked.cells
+    if not query.task_type.is_perturbational or main is None:
         return None
-    lost = main is not None and main.type == "genetic" and main.direction == -1
-    names = _perturbation_names(main, query, name)
+    names = _perturbation_names(main)
     if names_pattern(names) is None:
         return None
-    cell = query.cell_type_name or query.cell_type_query
-    return Topic(name, names, lost, cell, _cell_names(query), genes)
+    return Topic(main.name, names, main.direction == -1, cells.label, _cell_names(cells), genes)
 
 
 def choose_genes(query: StructuredQuery, de: pd.DataFrame, n: int) -> dict[str, AskedBecause]:
@@ -75,10 +72,10 @@ def choose_genes(query: StructuredQuery, de: pd.DataFrame, n: int) -> dict[str, 
     import numpy as np
 
     named = de[de["in_model"] & de["pval"].notna() & ~de["gene"].str.contains(_UNNAMED, regex=True)]
-    main = query.perturbations[0] if query.perturbations else None
+    main = query.asked.perturbation
     own = set(main.targets) if main and main.type == "genetic" else set()
     held = set(named["gene"]) - own
-    wanted = [*query.expected_targets, *query.expected_target_directions]
+    wanted = main.expected_targets if main else {}
     expected = [gene for gene in dict.fromkeys(gene.upper() for gene in wanted) if gene in held]
     moved = named[named["is_de"] & ~named["gene"].isin(own)]
     strength = moved["log2fc"].abs() * -np.log10(np.maximum(moved["pval"].to_numpy(float), 1e-300))
@@ -126,23 +123,22 @@ def gene_names(gene: str) -> list[str]:
     return [gene, *(name for name in _aliases().get(gene, ()) if name != gene)]
 
 
-def _perturbation_names(main: Perturbation | None, query: StructuredQuery, name: str) -> tuple[str, ...]:
+def _perturbation_names(main: Perturbation) -> tuple[str, ...]:
     """Names that papers use. A genetic perturbation is named by its gene."""
-    if main is not None and main.type == "genetic":
+    if main.type == "genetic":
         given = [main.external_ids.get("HGNC", ""), *main.targets]
     else:
-        given = [name, *(main.synonyms if main else []), *query.perturbation_synonyms]
-        given += [query.perturbation_query or ""] if main is None else []
+        given = [main.name, *main.synonyms]
     return tuple(dict.fromkeys(word.strip() for word in given if word.strip()))[:MAX_NAMES]
 
 
-def _cell_names(query: StructuredQuery) -> tuple[str, ...]:
+def _cell_names(cells: AskedCells) -> tuple[str, ...]:
     """Names of the cell type and of types close above it."""
     from haystack.ontology import ancestors, descendants, label
 
-    given = [query.cell_type_name or "", query.cell_type_query or "", *query.cell_type_synonyms]
-    if query.cell_type_cl_id:
-        above = sorted((steps, term) for term, steps in ancestors(query.cell_type_cl_id).items() if steps <= NEAR)
+    given = [cells.name or "", cells.query or "", *cells.synonyms]
+    if cells.cl_id:
+        above = sorted((steps, term) for term, steps in ancestors(cells.cl_id).items() if steps <= NEAR)
         given += [label(term) for _, term in above if len(descendants(term)) <= BROADEST]
     singular = [re.sub(r"s$", "", word.strip()) for word in given]
     return tuple(dict.fromkeys(word for word in singular if word))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from haystack.contracts.query import Ambiguity, FieldEvidence, Perturbation, StructuredQuery
+from haystack.contracts.query import Ambiguity, AskedCells, FieldEvidence, StructuredQuery
 from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
@@ -59,10 +59,13 @@ def _cell_type(query: StructuredQuery, cells: list[Entity]) -> None:
 
     first = cells[0]
     best = first.best
-    query.cell_type_query = first.span.text
-    query.cell_type_cl_id, query.cell_type_name = best.id, best.name
-    query.cell_type_synonyms = list(ontology("CL").terms[best.id].synonyms)
-    query.expected_marker_genes = markers(best.id)
+    query.asked.cells = AskedCells(
+        query=first.span.text,
+        cl_id=best.id,
+        name=best.name,
+        synonyms=list(ontology("CL").terms[best.id].synonyms),
+        markers=markers(best.id),
+    )
     query.evidence.append(_evidence("cell_type_cl_id", first.span, best.score, best.method))
     if best.score < DOUBT:
         query.warnings.append(
@@ -103,11 +106,10 @@ def _perturbations(query: StructuredQuery, found: Findings) -> None:
         unique.setdefault(treatment.perturbation.name, treatment)
     first = next(iter(unique.values()))
     main = first.perturbation
-    query.perturbations = [item.perturbation for item in unique.values()]
-    query.perturbation_query = first.span.text
-    query.perturbation_type = main.type
-    if first.known:
-        _describe(query, main)
+    query.asked.perturbations = [
+        item.perturbation.model_copy(update={"query": item.span.text, "resolved": item.known})
+        for item in unique.values()
+    ]
     for item in unique.values() if found.group is None else [first]:
         field = "perturbation_resolved" if item is first else "perturbations"
         method = "knowledge" if item.known else "words around it"
@@ -118,20 +120,10 @@ def _perturbations(query: StructuredQuery, found: Findings) -> None:
         query.warnings.append(f"'{found.group.text}' stands for {len(unique)} perturbations; the first is {main.name}")
     elif len(unique) > 1:
         query.warnings.append(f"{len(unique)} perturbations are named; the first, {main.name}, is the main one")
-    for name, spans in (("perturbation_dose", found.context.doses), ("perturbation_time", found.context.times)):
+    for name, spans in (("dose", found.context.doses), ("time", found.context.times)):
         if spans:
-            setattr(query, name, spans[0].text)
-            query.evidence.append(_evidence(name, spans[0], 0.95, "pattern"))
-
-
-def _describe(query: StructuredQuery, main: Perturbation) -> None:
-    query.perturbation_resolved = main.name
-    query.perturbation_synonyms = list(main.synonyms)
-    query.perturbation_external_ids = dict(main.external_ids)
-    query.expected_targets = list(main.expected_targets)
-    query.expected_target_directions = dict(main.expected_targets)
-    query.expected_pathways = list(main.expected_pathways)
-    query.expected_pathway_directions = dict(main.expected_pathways)
+            setattr(query.asked, name, spans[0].text)
+            query.evidence.append(_evidence(f"perturbation_{name}", spans[0], 0.95, "pattern"))
 
 
 def _unknown(item: Treatment) -> str:
@@ -144,19 +136,20 @@ def _unknown(item: Treatment) -> str:
 
 
 def _place(query: StructuredQuery, found: Findings) -> None:
+    sample = query.asked.context
     if found.tissues:
         chosen = _most_specific(found.tissues)
-        query.target_tissue, query.target_tissue_name = chosen.best.id, chosen.best.name
+        sample.tissue_uberon_id, sample.tissue_name = chosen.best.id, chosen.best.name
         query.evidence.append(_evidence("target_tissue", chosen.span, chosen.best.score, chosen.best.method))
         _others(query, "target_tissue", chosen, found.tissues)
     if found.diseases:
         sick = [entity for entity in found.diseases if entity.best.id.startswith("MONDO:")]
         chosen = (sick or found.diseases)[0]
-        query.target_disease_state, query.target_disease_name = chosen.best.id, chosen.best.name
+        sample.disease_mondo_id, sample.disease_name = chosen.best.id, chosen.best.name
         query.evidence.append(_evidence("target_disease_state", chosen.span, chosen.best.score, chosen.best.method))
         _others(query, "target_disease_state", chosen, found.diseases)
     if found.context.conditions:
-        query.target_condition = ", ".join(dict.fromkeys(where.text for where in found.context.conditions))
+        sample.condition = ", ".join(dict.fromkeys(where.text for where in found.context.conditions))
         for where in found.context.conditions:
             query.evidence.append(_evidence("target_condition", where, 0.8, "pattern"))
 
@@ -193,18 +186,21 @@ def _others(query: StructuredQuery, field: str, chosen: Entity, entities: list[E
 
 
 def _donors(query: StructuredQuery, found: Findings) -> None:
-    context = found.context
-    for name, spans in (("target_donor_id", context.target_donors), ("reference_donor_id", context.reference_donors)):
+    context, sample = found.context, query.asked.context
+    for name, own, spans in (
+        ("target_donor_id", "donor_id", context.target_donors),
+        ("reference_donor_id", "reference_donor_id", context.reference_donors),
+    ):
         distinct = list(dict.fromkeys(where.text for where in spans))
         if distinct:
-            setattr(query, name, distinct[0])
+            setattr(sample, own, distinct[0])
             query.evidence.append(_evidence(name, spans[0], 0.95, "pattern"))
         if len(distinct) > 1:
             query.ambiguities.append(Ambiguity(field=name, text=", ".join(distinct), alternatives=distinct))
             query.warnings.append(f"{name}: '{distinct[0]}' was taken; also named: {', '.join(distinct[1:])}")
     if context.datasets:
         where, name = context.datasets[0]
-        query.reference_dataset = name
+        sample.reference_dataset = name
         query.evidence.append(_evidence("reference_dataset", where, 0.9, "pattern"))
         distinct = list(dict.fromkeys(other for _, other in context.datasets))
         if len(distinct) > 1:

@@ -215,7 +215,7 @@ def _finish(found: Findings, proposal: Proposal | None, name: str) -> Structured
     if proposal is None:
         return query
     asked = proposal.task_type
-    if asked and asked != query.task_type and (not asked.is_perturbational or query.perturbations):
+    if asked and asked != query.task_type and (not asked.is_perturbational or query.asked.perturbations):
         query.warnings.append(f"the language model reads a {asked.value} question, the rules {query.task_type.value}")
         if query.evidence[0].confidence < 0.7:
             query.task_type = asked

@@ -43,7 +43,7 @@ def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
     """The answer in plain words; `own` are the genes of the best prompt."""
     n_tested = int(own["padj"].notna().sum())
     query, answer = log.query, log.answer
-    cells = query.cell_type_name or query.cell_type_query or "the query cells"
+    cells = query.asked.cells.label or "the query cells"
     if answer.best_prompt_id is None:
         return [
             "No prediction could be made: no prompt cells were left that fit the question.",
@@ -52,7 +52,8 @@ def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
     if query.task_type.is_perturbational:
         subject = f"For {plural(cells)} {_treated(query)}, the model predicts"
     else:
-        place = [text for text in (query.target_tissue_name, query.target_disease_name, query.target_donor_id) if text]
+        sample = query.asked.context
+        place = [text for text in (sample.tissue_name, sample.disease_name, sample.donor_id) if text]
         where = f" ({listed(place)})" if place else ""
         subject = f"For {plural(cells)}{where}, compared with their control, the model predicts"
     de = log.settings["de"]
@@ -86,13 +87,10 @@ def _treated(query: StructuredQuery) -> str:
     """`treated with A and B`, `that lose C`, or both."""
     ways: dict[str, list[str]] = {"treated with {}": [], "that lose {}": [], "that gain {}": [], "with {} changed": []}
     genetic = {-1: "that lose {}", 1: "that gain {}"}
-    for item in query.perturbations:
+    for item in query.asked.perturbations:
         own = item.type == "genetic"
         way = genetic.get(item.direction or 0, "with {} changed") if own else "treated with {}"
         ways[way].append(_ACTION.sub("", item.name) if own else item.name)
-    if not query.perturbations:
-        named = query.perturbation_resolved or query.perturbation_query or "the perturbation"
-        ways["with {} changed" if query.perturbation_type == "genetic" else "treated with {}"].append(named)
     return " and ".join(way.format(listed(names)) for way, names in ways.items() if names)
 
 
@@ -124,7 +122,8 @@ def _null_sentence(log: RunLog) -> list[str]:
 
 def _expected_sentence(log: RunLog, own: pd.DataFrame) -> list[str]:
     """How many genes of known direction move as they should; empty where knowledge names none."""
-    expected = log.query.expected_target_directions
+    main = log.query.asked.perturbation
+    expected = main.expected_targets if main else {}
     if not expected or not log.query.task_type.is_perturbational:
         return []
     rows = own[own["gene"].isin(list(expected)) & own["in_model"] & own["padj"].notna()]

@@ -135,8 +135,9 @@ def _var(genes: list[str], query: StructuredQuery, best: Best, de: pd.DataFrame)
 
 def expected_genes(query: StructuredQuery) -> set[str]:
     """Genes that knowledge expects to move (perturbational) or to mark the cells (observational)."""
-    expected = set(query.expected_targets) | set(query.expected_target_directions)
-    return expected if query.task_type.is_perturbational else expected | set(query.expected_marker_genes)
+    main = query.asked.perturbation
+    expected = set(main.expected_targets) if main else set()
+    return expected if query.task_type.is_perturbational else expected | set(query.asked.cells.markers)
 
 
 def _category(values: list[Any]) -> Any:

@@ -19,7 +19,7 @@ def measured_sentences(log: RunLog) -> list[str]:
     Only what the model was shown counts: cells that were held out, or that no prompt took, are not in the log.
     """
     query = log.query
-    if not query.task_type.is_perturbational or len(query.perturbations) > 1:
+    if not query.task_type.is_perturbational or len(query.asked.perturbations) > 1:
         return []
     shown = _shown([prompt for item in log.iterations for prompt in item.prompts])
     found = [(item, n) for item, n in shown if _asked_type(query, item) and _asked_perturbation(query, item)]
@@ -31,7 +31,7 @@ def measured_sentences(log: RunLog) -> list[str]:
         donors = {item.donor_id for item, _ in own if item.donor_id}
         of = f" of {count(len(donors), 'donor')}" if donors else ""
         places.append(f"atlas {atlas} ({count(sum(n for _, n in own), 'cell')}{of} shown to the model)")
-    amount = [text for text in (query.perturbation_dose, query.perturbation_time) if text]
+    amount = [text for text in (query.asked.dose, query.asked.time) if text]
     differ = f" Whether dose and time are the asked ones ({listed(amount)}) is not checked here." if amount else ""
     kinds = _kinds(found)
     return [
@@ -43,13 +43,13 @@ def measured_sentences(log: RunLog) -> list[str]:
 def carried_sentences(log: RunLog) -> list[str]:
     """One sentence where the answer's prompt cells are of another type, or under another perturbation, than asked."""
     query, prompt = log.query, _best_prompt(log)
-    if prompt is None or not query.task_type.is_perturbational or query.cell_type_cl_id is None:
+    if prompt is None or not query.task_type.is_perturbational or query.asked.cells.cl_id is None:
         return []
     shown = _shown([prompt])
     foreign = [(item, n) for item, n in shown if not (_asked_type(query, item) and _asked_perturbation(query, item))]
     if not foreign:
         return []
-    asked = query.perturbation_resolved or query.perturbation_query or "the asked perturbation"
+    asked = query.asked.name or "the asked perturbation"
     under = [(item, n) for item, n in foreign if item.perturbation_name]
     other = any(not _asked_perturbation(query, item) for item, _ in under)
     states = f" under {_perturbations(under)}" if under else ""
@@ -68,20 +68,21 @@ def not_shown(log: RunLog) -> list[str]:
     best = next(item for item in log.iterations if item.iteration == log.answer.best_iteration)
     cells = [*prompt.cell_sets, *best.query_cell_sets]
     said = []
-    donor = query.target_donor_id
+    sample, cell_type = query.asked.context, query.asked.cells
+    donor = sample.donor_id
     if donor and not any(item.donor_id and same_donor(donor, item.donor_id) for item in cells):
         name = donor if donor.lower().startswith(("donor", "patient")) else f"donor {donor}"
         said.append(_absent(f"come from {name}", "that donor"))
-    tissue, disease = query.target_tissue, query.target_disease_state
+    tissue, disease = sample.tissue_uberon_id, sample.disease_mondo_id
     if tissue and not related(tissue).intersection(item.tissue_uberon_id for item in cells):
-        said.append(_absent(f"come from {query.target_tissue_name or tissue}", "it"))
+        said.append(_absent(f"come from {sample.tissue_name or tissue}", "it"))
     if disease and not related(disease).intersection(item.disease_mondo_id for item in cells):
-        state = "be healthy" if disease == HEALTHY else f"come from a donor with {query.target_disease_name or disease}"
+        state = "be healthy" if disease == HEALTHY else f"come from a donor with {sample.disease_name or disease}"
         said.append(_absent(state, "that"))
     starts = [item for item in best.query_cell_sets if not _asked_type(query, item)]
-    if query.cell_type_cl_id and len(starts) == len(best.query_cell_sets) > 0:
+    if cell_type.cl_id and len(starts) == len(best.query_cell_sets) > 0:
         groups = [(item, best.query_cells_per_set.get(item.cell_set_id, 0)) for item in starts]
-        asked = plural(query.cell_type_name or query.cell_type_cl_id)
+        asked = plural(cell_type.name or cell_type.cl_id)
         said.append(f"The cells whose change is predicted are {_kinds(groups)}, not {asked}.")
     return said
 
@@ -115,7 +116,8 @@ def _shown(prompts: Iterable[PromptLog]) -> list[tuple[CellSet, int]]:
 
 def _asked_type(query: StructuredQuery, item: CellSet) -> bool:
     """True for the asked cell type and its subtypes; what has no Cell Ontology id is never it."""
-    return bool(query.cell_type_cl_id) and item.cell_type_cl_id in related(str(query.cell_type_cl_id))
+    asked = query.asked.cells.cl_id
+    return asked is not None and item.cell_type_cl_id in related(asked)
 
 
 def _asked_perturbation(query: StructuredQuery, item: CellSet) -> bool:
@@ -125,9 +127,7 @@ def _asked_perturbation(query: StructuredQuery, item: CellSet) -> bool:
     if not item.perturbation_name:
         return False
     names = names_of(item.perturbation_name)
-    asked = [(one.name, one.synonyms) for one in query.perturbations]
-    asked += [(query.perturbation_resolved, query.perturbation_synonyms)] if query.perturbation_resolved else []
-    return any(match_names(name, synonyms, names) in {"exact", "synonym"} for name, synonyms in asked)
+    return any(match_names(one.name, one.synonyms, names) in {"exact", "synonym"} for one in query.asked.perturbations)
 
 
 def _kinds(shown: list[tuple[CellSet, int]]) -> str:

@@ -184,17 +184,19 @@ def genes_outside_model(log: RunLog, de: pd.DataFrame) -> list[str]:
 def query_rows(query: StructuredQuery) -> list[dict[str, Any]]:
     """How the question was understood: field, words, entity, identifier."""
     words = {item.field: item.text for item in query.evidence if item.start is not None}
+    asked = query.asked
+    main, cells, sample = asked.perturbation, asked.cells, asked.context
     rows = [
-        ("Cell type", query.cell_type_query, query.cell_type_name, query.cell_type_cl_id),
-        ("Perturbation", query.perturbation_query, query.perturbation_resolved, None),
-        ("Dose", query.perturbation_dose, query.perturbation_dose, None),
-        ("Time", query.perturbation_time, query.perturbation_time, None),
-        ("Tissue", words.get("target_tissue"), query.target_tissue_name, query.target_tissue),
-        ("Disease", words.get("target_disease_state"), query.target_disease_name, query.target_disease_state),
-        ("Donor", query.target_donor_id, query.target_donor_id, None),
-        ("Condition", query.target_condition, query.target_condition, None),
-        ("Reference donor", query.reference_donor_id, query.reference_donor_id, None),
-        ("Reference dataset", query.reference_dataset, query.reference_dataset, None),
+        ("Cell type", cells.query, cells.name, cells.cl_id),
+        ("Perturbation", main.query if main else None, main.name if main and main.resolved else None, None),
+        ("Dose", asked.dose, asked.dose, None),
+        ("Time", asked.time, asked.time, None),
+        ("Tissue", words.get("target_tissue"), sample.tissue_name, sample.tissue_uberon_id),
+        ("Disease", words.get("target_disease_state"), sample.disease_name, sample.disease_mondo_id),
+        ("Donor", sample.donor_id, sample.donor_id, None),
+        ("Condition", sample.condition, sample.condition, None),
+        ("Reference donor", sample.reference_donor_id, sample.reference_donor_id, None),
+        ("Reference dataset", sample.reference_dataset, sample.reference_dataset, None),
     ]
     return [
         {"field": field, "words": said, "name": name, "id": identifier}

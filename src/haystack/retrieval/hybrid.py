@@ -83,7 +83,7 @@ def named_datasets(query: StructuredQuery) -> list[str]:
         if ambiguity.field == "reference_dataset"
         for name in ambiguity.alternatives
     ]
-    return list(dict.fromkeys(name for name in (query.reference_dataset, *more) if name))
+    return list(dict.fromkeys(name for name in (query.asked.context.reference_dataset, *more) if name))
 
 
 def same_dataset(asked: str, atlas: str) -> bool:

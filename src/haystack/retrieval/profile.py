@@ -75,11 +75,10 @@ def target_profile(question: Question) -> Profile:
         if codes.size:
             counts = np.bincount(codes, weights=index.n_cells[rows & (column.codes >= 0)])
             values[name] = column.values[int(counts.argmax())]
-    query = question.query
-    if query.target_disease_state:
-        values["disease_mondo_id"] = query.target_disease_state
-    if query.target_tissue:
-        values["tissue_uberon_id"] = query.target_tissue
-    if query.target_condition:
-        values["sample_condition"] = query.target_condition
-    return Profile(values)
+    asked = question.asked.context
+    stated = {
+        "disease_mondo_id": asked.disease_mondo_id,
+        "tissue_uberon_id": asked.tissue_uberon_id,
+        "sample_condition": asked.condition,
+    }
+    return Profile(values | {name: value for name, value in stated.items() if value})

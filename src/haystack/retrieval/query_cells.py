@@ -83,7 +83,7 @@ def _rows_of_type(question: Question) -> tuple[np.ndarray, str]:
     """Unperturbed rows of the asked type, or of the nearest one, and words for them."""
     index = question.index
     free = index.is_control & (index.n_cells > 0)
-    if not question.query.task_type.is_perturbational and question.query.target_donor_id:
+    if not question.query.task_type.is_perturbational and question.asked.context.donor_id:
         free &= ~question.target_donor_rows
     if question.asked_type is None:
         rows = np.flatnonzero(free)
@@ -104,7 +104,7 @@ def _rows_of_type(question: Question) -> tuple[np.ndarray, str]:
     asked = question.asked_type_words
     raise RetrievalError(
         f"no query cells: the index holds no unperturbed cells of {asked} "
-        f"({question.query.cell_type_cl_id or 'no CL id'})"
+        f"({question.asked.cells.cl_id or 'no CL id'})"
         f"{_beside_donor(question.query)}, nor of a near type (within {question.max_hops} Cell Ontology steps). "
         f"{_types_held(question, free)}. Add an atlas with the type, raise retrieval.max_hops, or loosen "
         "retrieval.exclude"
@@ -126,28 +126,27 @@ def _types_held(question: Question, free: np.ndarray) -> str:
 
 
 def _beside_donor(query: StructuredQuery) -> str:
-    observational = not query.task_type.is_perturbational and query.target_donor_id
-    return f" beside those of the target donor {query.target_donor_id}" if observational else ""
+    donor = None if query.task_type.is_perturbational else query.asked.context.donor_id
+    return f" beside those of the target donor {donor}" if donor else ""
 
 
 def _facts(question: Question) -> dict[str, np.ndarray]:
     """What query cells should fit, most important first; only what the question or the target donor states."""
-    query, index = question.query, question.index
+    query, index, sample = question.query, question.index, question.asked.context
     facts: dict[str, np.ndarray] = {}
     perturbational = query.task_type.is_perturbational
-    if perturbational and query.target_donor_id:
+    if perturbational and sample.donor_id:
         facts["asked donor"] = question.target_donor_rows
-    if query.reference_donor_id:
-        reference = query.reference_donor_id
+    if reference := sample.reference_donor_id:
         facts["reference donor"] = _where(index.column("donor_id").spread, lambda d: same_donor(reference, d))
-    if query.reference_dataset and query.task_type is not TaskType.CROSS_DATASET_GENERATION:
-        dataset = query.reference_dataset
+    dataset = sample.reference_dataset
+    if dataset and query.task_type is not TaskType.CROSS_DATASET_GENERATION:
         facts["reference dataset"] = _where(index.column("atlas").spread, lambda a: same_dataset(dataset, a))
-    tissue = query.target_tissue or target_profile(question).values.get("tissue_uberon_id")
+    tissue = sample.tissue_uberon_id or target_profile(question).values.get("tissue_uberon_id")
     if tissue:
         within = related_terms(tissue)
         facts["tissue"] = _where(index.column("tissue_uberon_id").spread, lambda t: t in within)
-    if perturbational and query.target_disease_state:
+    if perturbational and sample.disease_mondo_id:
         facts["disease"] = question.stated["disease"]
     if not perturbational:
         disease = index.column("disease_mondo_id")

@@ -60,7 +60,7 @@ class Question:
         query_atlas: str | None = None,
         prompt_atlases: frozenset[str] | None = None,
     ) -> None:
-        self.query = query
+        self.query, self.asked = query, query.asked
         self.index = index
         self.settings = settings
         self.max_hops = settings.max_hops if max_hops is None else max_hops
@@ -79,20 +79,18 @@ class Question:
     @cached_property
     def asked_type(self) -> str | None:
         """CL id, or the label in lower case where it has none."""
-        label = self.query.cell_type_name or self.query.cell_type_query
-        return self.query.cell_type_cl_id or (label.lower() if label else None)
+        cells = self.asked.cells
+        return cells.cl_id or (cells.label.lower() if cells.label else None)
 
     @property
     def asked_type_words(self) -> str:
         """The asked cell type for sentences."""
-        return self.query.cell_type_name or self.query.cell_type_query or self.query.cell_type_cl_id or "any cell type"
+        return self.asked.cells.label or "any cell type"
 
     @cached_property
     def asked_perturbations(self) -> list[str]:
         """Canonical names, the main one first."""
-        names = [self.query.perturbation_resolved or self.query.perturbation_query]
-        names += [perturbation.name for perturbation in self.query.perturbations]
-        return list(dict.fromkeys(name for name in names if name))
+        return list(dict.fromkeys(perturbation.name for perturbation in self.asked.perturbations))
 
     @cached_property
     def pool(self) -> np.ndarray:
@@ -164,27 +162,25 @@ class Question:
     @cached_property
     def main_perturbation(self) -> Perturbation | None:
         """What is known about the main perturbation; null when nothing is, or none was asked for."""
-        resolved = self.query.perturbations[0] if self.query.perturbations else None
-        if resolved is None and self.asked_perturbations:
-            resolved = known(self.asked_perturbations[0])
-        informed = resolved and (
-            resolved.synonyms or resolved.expected_pathways or resolved.targets or resolved.signalling
-        )
-        return resolved if informed else None
+        if self.asked.perturbation is None:
+            return None
+        main = _meant(self.asked.perturbation)
+        informed = main.synonyms or main.expected_pathways or main.targets or main.signalling
+        return main if informed else None
 
     @cached_property
     def perturbation_matches(self) -> dict[str, PerturbationMatch]:
         """Perturbation of the index -> how it matches an asked one by name; those that do not are absent."""
         found: dict[str, PerturbationMatch] = {}
         names = self.index.column("perturbation_name").values
-        for rank, asked in enumerate(self.asked_perturbations):
+        for rank, asked in enumerate(self.asked.perturbations):
             for name in names:
                 kind = self._match(asked, name)
                 if kind is None or len(parts_of(name)) > 1:
                     continue
                 quality = MATCH_QUALITY[kind] * (1.0 if rank == 0 else SECONDARY)
                 if name not in found or quality > found[name].quality:
-                    found[name] = PerturbationMatch(kind, quality, asked)
+                    found[name] = PerturbationMatch(kind, quality, asked.name)
         for name in names:
             covered = match_combination(self.asked_perturbations, self._same, name)
             if covered:
@@ -193,26 +189,27 @@ class Question:
         return found
 
     def _same(self, asked: str, part: str) -> bool:
-        return self._match(asked, part) in {"exact", "synonym", "same_effect"}
+        """Whether two single names mean the same; `asked` may be a part of an asked combination."""
+        own = next((one for one in self.asked.perturbations if one.name == asked), None) or known(asked)
+        return self._match(own or Perturbation(query=asked, name=asked, resolved=False), part) in {
+            "exact",
+            "synonym",
+            "same_effect",
+        }
 
-    def _match(self, asked: str, name: str) -> MatchKind | None:
+    def _match(self, asked: Perturbation, name: str) -> MatchKind | None:
         """How a perturbation of the index matches one that was asked for; null: not at all, or the opposite."""
         if name in self.turned:
             return None
-        main = asked == self.asked_perturbations[0]
-        kind = match_names(asked, self._synonyms(asked, main=main), names_of(name))
-        if kind in {None, "partial"} and same_effect(self._meant(asked), known(name)):
+        kind = match_names(asked.name, [*asked.synonyms, asked.query], names_of(name))
+        if kind in {None, "partial"} and same_effect(_meant(asked), known(name)):
             return "same_effect"
         return kind
-
-    def _meant(self, asked: str) -> Perturbation | None:
-        return next((p for p in self.query.perturbations if p.name == asked), None) or known(asked)
 
     @cached_property
     def turned(self) -> set[str]:
         """Perturbations of the index that hit an asked gene in another direction, or in one that nobody stated."""
-        meant = [p for p in map(self._meant, self.asked_perturbations) if p is not None]
-        return turned(meant, self.index.column("perturbation_name").values)
+        return turned([_meant(one) for one in self.asked.perturbations], self.index.column("perturbation_name").values)
 
     @cached_property
     def unsigned_note(self) -> str:
@@ -232,12 +229,6 @@ class Question:
         """Rows of `turned` perturbations: no strategy proposes them."""
         return self.index.column("perturbation_name").spread(lambda name: float(name in self.turned)).astype(bool)
 
-    def _synonyms(self, asked: str, *, main: bool) -> list[str]:
-        words = [w for p in self.query.perturbations if p.name == asked for w in (*p.synonyms, p.query)]
-        if main:
-            words += [*self.query.perturbation_synonyms, self.query.perturbation_query or ""]
-        return [word for word in words if word]
-
     @cached_property
     def perturbation_match(self) -> np.ndarray:
         """Per row: quality of the name match in [0, 1]."""
@@ -249,7 +240,7 @@ class Question:
     @cached_property
     def target_donor_rows(self) -> np.ndarray:
         """Rows of the asked donor."""
-        asked = self.query.target_donor_id
+        asked = self.asked.context.donor_id
         if not asked:
             return np.zeros(len(self.index), dtype=bool)
         return self.index.column("donor_id").spread(lambda donor: float(same_donor(asked, donor))).astype(bool)
@@ -257,17 +248,17 @@ class Question:
     @cached_property
     def stated(self) -> dict[str, np.ndarray]:
         """What the question says about the sample -> rows that fit it."""
-        query, index = self.query, self.index
+        sample = self.asked.context
         out: dict[str, np.ndarray] = {}
-        if query.target_donor_id:
+        if sample.donor_id:
             out["donor"] = self.target_donor_rows
-        if query.target_tissue:
-            out["tissue"] = self._in_tissue(query.target_tissue)
-        if query.target_disease_state:
-            out["disease"] = self._with_disease(query.target_disease_state)
-        for text in (query.perturbation_dose, query.perturbation_time, query.target_condition):
+        if sample.tissue_uberon_id:
+            out["tissue"] = self._in_tissue(sample.tissue_uberon_id)
+        if sample.disease_mondo_id:
+            out["disease"] = self._with_disease(sample.disease_mondo_id)
+        for text in (self.asked.dose, self.asked.time, sample.condition):
             if text:
-                out.setdefault("condition", np.ones(len(index), dtype=bool))
+                out.setdefault("condition", np.ones(len(self.index), dtype=bool))
                 out["condition"] &= self._in_condition(text)
         return out
 
@@ -305,7 +296,12 @@ class Question:
     @property
     def is_healthy_asked(self) -> bool:
         """True when the question is about a healthy state, or names no disease."""
-        return self.query.target_disease_state in {None, HEALTHY}
+        return self.asked.context.disease_mondo_id in {None, HEALTHY}
+
+
+def _meant(asked: Perturbation) -> Perturbation:
+    """What is known about an asked perturbation; itself where the question gave a name without it."""
+    return asked if asked.resolved else known(asked.name) or asked
 
 
 def related_terms(term_id: str) -> set[str]:

@@ -79,7 +79,6 @@ def strategies_for(query: StructuredQuery, asked: list[Strategy] | None = None) 
     if asked is not None:
         return [method for name, method in STRATEGIES.items() if name in asked]
     perturbational = query.task_type.is_perturbational or (
-        query.task_type is TaskType.CROSS_DATASET_GENERATION
-        and bool(query.perturbation_resolved or query.perturbation_query or query.perturbations)
+        query.task_type is TaskType.CROSS_DATASET_GENERATION and bool(query.asked.perturbations)
     )
     return [m for m in STRATEGIES.values() if (m.perturbational if perturbational else m.observational)]

@@ -173,12 +173,13 @@ def _misread(text: str, cell_type: str, perturbation: str) -> str | None:
         return str(error).replace("\n", " ")
     meant = resolve_perturbation(perturbation)
     name = meant.name if meant else perturbation
-    if parsed.perturbation_resolved is None:
+    main, cells = parsed.asked.perturbation, parsed.asked.cells
+    if main is None or not main.resolved:
         return f"'{perturbation}' is not known as a perturbation"
-    if parsed.perturbation_resolved.casefold() != name.casefold() or len(parsed.perturbations) > 1:
-        return f"'{perturbation}' would be read as '{parsed.perturbation_resolved}'"
-    if parsed.cell_type_cl_id != resolve("cell-type", cell_type)[0].id:
-        return f"'{cell_type}' would be read as '{parsed.cell_type_name}'"
+    if main.name.casefold() != name.casefold() or len(parsed.asked.perturbations) > 1:
+        return f"'{perturbation}' would be read as '{main.name}'"
+    if cells.cl_id != resolve("cell-type", cell_type)[0].id:
+        return f"'{cell_type}' would be read as '{cells.name}'"
     return None
 
 

@@ -106,7 +106,9 @@ def test_strategies_learn_from_every_prompt_and_remember() -> None:
 
 def test_weak_pathways_prefer_perturbations_that_share_them() -> None:
     wanted = {"Type I interferon response": 1}
-    found = run([grounded("p1", 4.0, pathway_coherence=2.0)], expected_pathway_directions=wanted)
+    found = run(
+        [grounded("p1", 4.0, pathway_coherence=2.0)], perturbation_query="stuff", expected_pathway_directions=wanted
+    )
     assert "pathway_coherence" in found.reasons
     assert found.prefer_perturbations["IFN-alpha"] > 0
     assert found.prefer_perturbations.get("TGF-beta1", 0) <= 0

@@ -9,8 +9,10 @@ from scipy import sparse
 from haystack.config import AtlasEntry, Settings
 from haystack.contracts import (
     CELLS,
+    Asked,
     ControlStrategy,
     Grounding,
+    Perturbation,
     PromptGrounding,
     Refinement,
     StructuredQuery,
@@ -74,7 +76,13 @@ def run(tmp_path):
     write_table(tmp_path / "cells.parquet", frame, CELLS)
     write_json(
         tmp_path / "query.json",
-        StructuredQuery(raw_query="?", task_type=TaskType.PERTURBATION_NOVEL_CELL_TYPES, expected_targets=GENES[UP]),
+        StructuredQuery(
+            raw_query="?",
+            task_type=TaskType.PERTURBATION_NOVEL_CELL_TYPES,
+            asked=Asked(
+                perturbations=[Perturbation(query="stim", name="stim", expected_targets=dict.fromkeys(GENES[UP], 1))]
+            ),
+        ),
     )
     return tmp_path
 

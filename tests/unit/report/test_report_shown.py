@@ -15,8 +15,14 @@ from haystack.report.words import TASKS
 PART_OF_LUNG = "UBERON:0000101"
 
 
-def shows(log: RunLog, sets: list[CellSet], query_sets: list[CellSet] | None = None, **query: object) -> RunLog:
-    """The log, as if all prompts had shown these sets, 20 cells of each."""
+def shows(
+    log: RunLog,
+    sets: list[CellSet],
+    query_sets: list[CellSet] | None = None,
+    sample: dict[str, str] | None = None,
+    **asked: object,
+) -> RunLog:
+    """The log, as if all prompts had shown these sets, 20 cells of each, and the question had asked this."""
     cells = {item.cell_set_id: 20 for item in sets}
     iterations = []
     for item in log.iterations:
@@ -26,7 +32,9 @@ def shows(log: RunLog, sets: list[CellSet], query_sets: list[CellSet] | None = N
             changed["query_cell_sets"] = query_sets
             changed["query_cells_per_set"] = {one.cell_set_id: 20 for one in query_sets}
         iterations.append(item.model_copy(update=changed))
-    return log.model_copy(update={"iterations": iterations, "query": log.query.model_copy(update=query)})
+    context = log.query.asked.context.model_copy(update=sample or {})
+    query = log.query.model_copy(update={"asked": log.query.asked.model_copy(update={"context": context, **asked})})
+    return log.model_copy(update={"iterations": iterations, "query": query})
 
 
 def make(name: str, cell_type: str, perturbation: str | None = "interferon beta", donor: str = "D1") -> CellSet:
@@ -62,7 +70,7 @@ def test_asked_cells_under_the_asked_perturbation_are_pointed_at(log, sentences)
     assert carried_sentences(known) == [
         "The response is carried over in part from CD14+ monocytes under interferon beta."
     ]
-    timed = shows(known, [make("a", "B cell")], perturbation_time="6 h")
+    timed = shows(known, [make("a", "B cell")], time="6 h")
     assert measured_sentences(timed)[0].endswith("Whether dose and time are the asked ones (6 h) is not checked here.")
     assert carried_sentences(timed) == []
 
@@ -102,29 +110,32 @@ def test_cells_of_another_type_are_said_to_be_carried_over(log, sentences):
 
 def test_a_donor_a_tissue_and_a_disease_that_no_shown_cell_has_are_named(log):
     assert not_shown(log) == []
-    asked = {
-        "target_donor_id": "D7",
-        "target_tissue": "UBERON:0002048",
-        "target_tissue_name": "lung",
-        "target_disease_state": "MONDO:0007915",
-        "target_disease_name": "systemic lupus erythematosus",
+    sample = {
+        "donor_id": "D7",
+        "tissue_uberon_id": "UBERON:0002048",
+        "tissue_name": "lung",
+        "disease_mondo_id": "MONDO:0007915",
+        "disease_name": "systemic lupus erythematosus",
     }
     start = "None of the cells that the model was shown is known to come from "
-    known = shows(log, [make("a", "B cell")], **asked)
+    known = shows(log, [make("a", "B cell")], sample=sample)
     assert not_shown(known) == [
         f"{start}donor D7; the prediction is not specific to that donor.",
         f"{start}lung; the prediction is not specific to it.",
         f"{start}a donor with systemic lupus erythematosus; the prediction is not specific to that.",
     ]
     has = {"tissue_uberon_id": PART_OF_LUNG, "disease_mondo_id": "MONDO:0007915"}
-    assert not_shown(shows(log, [make("a", "B cell", donor="D7").model_copy(update=has)], **asked)) == []
-    assert not_shown(shows(log, [make("a", "B cell")], [make("q", "B cell", None, "D7")], target_donor_id="D7")) == []
+    assert not_shown(shows(log, [make("a", "B cell", donor="D7").model_copy(update=has)], sample=sample)) == []
+    assert (
+        not_shown(shows(log, [make("a", "B cell")], [make("q", "B cell", None, "D7")], sample={"donor_id": "D7"})) == []
+    )
 
 
 def test_what_is_not_shown_stands_in_the_report(fresh):
     run = fresh()
     query = run.folder / "query.json"
-    query.write_text(query.read_text().replace('"target_donor_id": null', '"target_donor_id": "D7"'))
+    text = query.read_text().replace('"donor_id": null', '"donor_id": "D7"')
+    query.write_text(text.replace('"target_donor_id": null', '"target_donor_id": "D7"'))
     run.collect()
     run.render()
     told = run.html[run.html.index("What this does not tell") :]
@@ -150,7 +161,7 @@ def test_query_cells_of_another_type_are_named(log):
 )
 def test_genes_are_lost_and_gained_not_their_knock_outs(log, sentences, changes, words):
     items = [Perturbation(query=name, name=name, type=kind, direction=way) for name, kind, way in changes]
-    known = shows(log, [make("a", "B cell")], perturbations=items, perturbation_type=changes[0][1])
+    known = shows(log, [make("a", "B cell")], perturbations=items)
     assert sentences(known)[0].startswith(words)
 
 

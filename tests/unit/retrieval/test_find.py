@@ -193,10 +193,10 @@ def test_hybrid_questions_that_cannot_be_answered(ask, several) -> None:
     with pytest.raises(RetrievalError, match="no other atlas holds prompts of IFN-beta"):
         find_candidates(query, several[several["atlas"] == "kang"], SETTINGS)
     with pytest.raises(RetrievalError, match="no atlas is called 'Tahoe'; the index holds kang, parse, tissue"):
-        find_candidates(query.model_copy(update={"reference_dataset": "Tahoe"}), several, SETTINGS)
+        find_candidates(ask(task=TaskType.CROSS_DATASET_GENERATION, reference_dataset="Tahoe"), several, SETTINGS)
     lone = several[several["cell_set_id"].isin(["kang_b", "kang_done", "parse_done"])]
     with pytest.raises(RetrievalError, match="no atlas beside kang has unperturbed B cell; atlases that have: kang"):
-        find_candidates(query.model_copy(update={"reference_dataset": "Kang"}), lone, SETTINGS)
+        find_candidates(ask(task=TaskType.CROSS_DATASET_GENERATION, reference_dataset="Kang"), lone, SETTINGS)
 
 
 def test_nothing_found_says_what_was_looked_for_and_what_there_is(ask, pbmc) -> None:

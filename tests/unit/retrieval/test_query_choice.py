@@ -87,5 +87,6 @@ def test_imputation_leaves_the_target_donor_out_and_prefers_healthy_cells_of_its
     query = ask(perturbation=None, task=TaskType.CELL_TYPE_IMPUTATION, target_donor_id="d1")
     tiers, _ = _choose(query, frame)
     assert tiers == [["healthy"], ["sick"], ["lung"]]
-    reference = query.model_copy(update={"reference_donor_id": "d3"})
+    reference = query.model_copy(deep=True)
+    reference.asked.context.reference_donor_id = "d3"
     assert _choose(reference, frame)[0][0] == ["sick"]

@@ -144,7 +144,7 @@ def test_a_loss_is_never_answered_with_a_gain_or_an_unknown_direction(ask, sets)
 
 def test_an_unstated_direction_gets_cells_only_where_the_index_has_one(ask, sets) -> None:
     query = ask(perturbation="STAT1 perturbation")
-    query = query.model_copy(update={"perturbations": [known("STAT1 perturbation")]})
+    query.asked.perturbations = [known("STAT1 perturbation")]
     lost, gained = (
         {"id": "lost", "perturbation": "STAT1 knock-out"},
         {"id": "gained", "perturbation": "STAT1 overexpression"},
@@ -155,7 +155,7 @@ def test_an_unstated_direction_gets_cells_only_where_the_index_has_one(ask, sets
 
 def test_a_combination_is_a_set(ask, sets) -> None:
     query = ask(perturbation="JUN overexpression")
-    query = query.model_copy(update={"perturbations": [known("JUN overexpression"), known("CEBPA overexpression")]})
+    query.asked.perturbations = [known("JUN overexpression"), known("CEBPA overexpression")]
     frame = sets(
         {"id": "both", "perturbation": "CEBPA overexpression + JUN overexpression"},
         {"id": "more", "perturbation": "CEBPA overexpression + JUN overexpression + KLF1 overexpression"},

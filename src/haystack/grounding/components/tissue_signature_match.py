@@ -15,7 +15,7 @@ def evaluate(case: Case) -> Component:
     """The signature of the asked tissue stands higher than those of other tissues."""
     from haystack.grounding.observational import list_match
 
-    tissue, looks = case.query.target_tissue, case.looked
+    tissue, looks = case.query.asked.context.tissue_uberon_id, case.looked
     signature = looks.signature(tissue)
     if not signature:
         reason = "no signature is known for the tissue" if tissue else "the question names no tissue"

@@ -28,7 +28,7 @@ def propose(question: Question) -> Proposals:
 
     def explain(row: int) -> str:
         if question.target_donor_rows[row]:
-            return f"another cell type of the asked donor {question.query.target_donor_id}: {question.type_words(row)}"
+            return f"another cell type of the asked donor {question.asked.context.donor_id}: {question.type_words(row)}"
         shared = profile.shared(question, row)
         donor = question.index.label("donor_id", row) or "a donor without a name"
         return f"{donor} is alike in {', '.join(shared) or 'a form of the disease'}; {question.type_words(row)}"

@@ -53,8 +53,7 @@ def _perturbation(question: Question) -> np.ndarray | None:
     asked = question.main_perturbation
     column = question.index.column("perturbation_name")
     if asked is None:
-        words = [question.asked_perturbations[0], *question.query.perturbation_synonyms]
-        scores = best_similarities(words, [[name] for name in column.values])
+        scores = best_similarities([question.asked_perturbations[0]], [[name] for name in column.values])
     else:
         scores = best_similarities([_text(asked)], [[_text(known(name) or name)] for name in column.values])
     by_name = dict(zip(column.values, scores, strict=True))
@@ -94,26 +93,21 @@ def opposed(one: Perturbation, other: Perturbation) -> bool:
 def _cell_type(question: Question) -> np.ndarray | None:
     if question.asked_type is None:
         return None
-    asked = list(dict.fromkeys([question.asked_type_words, *question.query.cell_type_synonyms]))
+    asked = list(dict.fromkeys([question.asked_type_words, *question.asked.cells.synonyms]))
     column = question.index.column("cell_type_name")
     by_name = dict(zip(column.values, best_similarities(asked, [[name] for name in column.values]), strict=True))
     return np.maximum(question.closeness, column.spread(lambda name: by_name[name]))
 
 
 def _sample(question: Question) -> np.ndarray | None:
-    query = question.query
-    words = [
-        query.target_tissue_name,
-        query.target_disease_name,
-        query.target_condition,
-        query.perturbation_dose,
-        query.perturbation_time,
-    ]
-    asked = " ".join(word for word in words if word)
-    if not asked:
+    asked = question.asked
+    sample = asked.context
+    words = [sample.tissue_name, sample.disease_name, sample.condition, asked.dose, asked.time]
+    text = " ".join(word for word in words if word)
+    if not text:
         return None
     index = question.index
     codes = index.combine(_CONTEXT)
     _, first = np.unique(codes, return_index=True)
     texts = [" ".join(index.label(name, row) or "" for name in _CONTEXT) for row in first]
-    return similarities([asked], texts)[0][codes]
+    return similarities([text], texts)[0][codes]

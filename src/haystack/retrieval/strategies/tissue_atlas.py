@@ -16,7 +16,7 @@ UNSTATED_TISSUE, UNSTATED_HEALTH = 0.75, 0.85
 def propose(question: Question) -> Proposals:
     """Unperturbed healthy sets of the tissue: 0.6 x (0.7 + 0.3 x nearness of type), less where something is unsaid."""
     index = question.index
-    tissue = question.query.target_tissue or target_profile(question).values.get("tissue_uberon_id")
+    tissue = question.asked.context.tissue_uberon_id or target_profile(question).values.get("tissue_uberon_id")
     if tissue:
         within = related_terms(tissue)
         fits = index.column("tissue_uberon_id").spread(lambda value: float(value in within))

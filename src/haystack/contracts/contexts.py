@@ -45,6 +45,7 @@ def write_contexts(path: str | Path, contexts: ad.AnnData) -> None:
 
     One row per context, arm and half. X is the mean CP10k over the row's cells (float32, NaN where the atlas lacks the
     gene), layers["variance"] their variance over the cells (ddof 1), var_names gene symbols, obs as CONTEXT_OBS.
+    uns["asked_is_measured"] is false where the contexts show the nearest perturbations instead of the asked one.
     """
     _check(path, contexts)
     write_h5ad(path, contexts)
@@ -61,6 +62,8 @@ def _check(path: str | Path, contexts: ad.AnnData) -> None:
     missing = [name for name in CONTEXT_OBS if name not in contexts.obs]
     if missing:
         raise ContractError(f"{path}: obs lacks {', '.join(missing)}; found {', '.join(contexts.obs.columns)}")
+    if "asked_is_measured" not in contexts.uns:
+        raise ContractError(f"{path}: uns['asked_is_measured'] is missing")
     if "variance" not in contexts.layers:
         raise ContractError(f"{path}: layers['variance'] (variance of CP10k over cells) is missing")
     for name, known in (("arm", Arm), ("control_match", ControlMatch)):

@@ -118,9 +118,9 @@ TRANSFER = Table(
         Column("lfsr", "float", "local false sign rate: posterior probability that the sign is not that of log2fc"),
         Column("low", "float", "lower end of the 90 % interval of log2fc"),
         Column("high", "float", "upper end"),
+        Column("additive", "float", "log2fc of the nearest measured cell type, mean over its donors"),
         Column("control", "float", "mean CP10k of the query cells"),
-        Column("n_contexts", "int", "contexts that measure the gene"),
-        Column("sign_agreement", "float", "weight of the contexts with the sign of log2fc, 0 to 1", nullable=True),
+        Column("sign_agreement", "float", "share of the contexts whose log2fc has the same sign"),
     ),
 )
 

@@ -85,6 +85,7 @@ def measure_contexts(
     book = RowBook(frame, cells, exclude)
     query_cells = draw_query_cells(question, book, settings)
     contexts: list[Context] = []
+    measured = False
     if question.wants_perturbed:
         names, measured = perturbations_of(question)
         contexts = find_contexts(question, names, settings.retrieval.min_cells)
@@ -95,6 +96,7 @@ def measure_contexts(
             "" if measured else f" ({question.asked_perturbations[0]} itself is not measured)",
         )
     found = measure_cells(question, contexts, query_cells, book, atlases, settings.transfer.max_cells, settings.seed)
+    found.uns["asked_is_measured"] = measured
     write_contexts(out, found)
 
 

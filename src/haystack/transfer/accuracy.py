@@ -1,0 +1,218 @@
+"""How accurate the estimate will be: every measured context is left out and predicted from independent ones.
+
+r depends on how strong the response is and on how many cells measure it, as much as on the method. `detectable` is the
+r that a perfect prediction of that strength would reach: sqrt(S / (S + N)), with S the variance over genes of the
+predicted log2 fold changes and N the mean sampling variance of a measurement. Fisher's z of r less SHARE x z of
+`detectable` varies little between contexts; its mean and spread over the left-out contexts, and `detectable` of the
+question, give the expected r and its prediction interval (Student's t).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from haystack.contracts.accuracy import CANNOT, ExpectedAccuracy, Independence, LeftOut
+from haystack.transfer.combine import Target
+from haystack.transfer.estimate import Estimate, Rule, estimate
+from haystack.transfer.neighbours import additive
+from haystack.transfer.panel import Bulk, Panel, correlation
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+SHARE = 0.75
+"""share of `detectable` (as Fisher's z) in r; chosen on kang_donors"""
+PRIOR_SPREAD = 0.15
+"""prior standard deviation of what is left of z between contexts, worth PRIOR_CONTEXTS contexts; on kang_donors"""
+PRIOR_CONTEXTS = 4
+LEVEL = 0.95
+"""upper quantile: a 90 % interval"""
+MOST = 0.98
+"""|r| beyond this counts as this: Fisher's z has no bound"""
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which contexts may predict which, on what ground, and what the ground does not test."""
+
+    rule: Rule
+    independence: Independence | None
+    reason: str | None
+    """why nothing can be left out; None where something can"""
+    asked_is_measured: bool
+    asked_type_is_measured: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Score:
+    """A left-out context: its report, and Fisher's z of r less what is detectable."""
+
+    left_out: LeftOut
+    context: int
+    z: float
+
+
+def design_of(panel: Panel, lineage: Floats, asked_type: str | None, asked_is_measured: bool) -> Design:
+    """How contexts are left out for a question.
+
+    A context is predicted from contexts that share no donor with it on either arm; as the question demands, also from
+    other cell types only (the asked one is not measured) or other perturbations only (the asked one is not measured).
+    """
+    n = len(panel)
+    notes: list[str] = []
+    independence = panel.independence
+    allowed = panel.independent.copy() if independence is not Independence.WITHIN_EXPERIMENT else ~np.eye(n, dtype=bool)
+    if n and asked_type is not None and asked_type not in panel.cell_type:
+        other = _differ(panel.cell_type)
+        if (allowed & other).any():
+            allowed &= other
+        elif allowed.any():
+            notes.append("one cell type is measured: the step to another cell type is not tested")
+    if not asked_is_measured:
+        allowed &= _differ(panel.perturbation)
+    rule = Rule(allowed, lineage)
+    return Design(
+        rule=rule,
+        independence=independence if allowed.any() else None,
+        reason=_reason(panel, allowed, asked_is_measured),
+        asked_is_measured=asked_is_measured,
+        asked_type_is_measured=asked_type in panel.cell_type,
+        notes=tuple(notes),
+    )
+
+
+def expected_accuracy(panel: Panel, query: Bulk | None, answer: Estimate | None, design: Design) -> ExpectedAccuracy:
+    """Leave every context out that independent ones can predict, and say what r the answer will reach.
+
+    Parameters
+    ----------
+    query
+        the query cells (halves, G); their number says how large a measurement r is stated for.
+    answer
+        the estimate for the query; None where there is none.
+    """
+    scores = [score for h in range(len(panel)) if (score := _leave_out(panel, h, design.rule)) is not None]
+    if design.reason or not scores or answer is None or query is None:
+        reason = design.reason or f"{CANNOT}, because no context can be predicted from independent ones"
+        return ExpectedAccuracy(r=None, reason=reason, **_about(panel, design))
+    contexts = [score.context for score in scores]
+    ratio = np.median([panel.whole[0].n[h] / max(panel.control.n[h, 0], 1) for h in contexts])
+    cells = query.pooled()
+    centre, margin = _interval(scores, panel)
+    shift = SHARE * _fisher(_detectable(answer.log2fc, cells, float(ratio) * float(cells.n), float(cells.n), panel))
+    low, r, high = np.tanh([centre + shift - margin, centre + shift, centre + shift + margin]).round(4).tolist()
+    real = [s.left_out.half_of_real_cells for s in scores if s.left_out.half_of_real_cells is not None]
+    methods = {name: float(np.mean([s.left_out.r[name] for s in scores])) for name in scores[0].left_out.r}
+    return ExpectedAccuracy(
+        r=r,
+        low=low,
+        high=high,
+        n_contexts=len(scores),
+        n_donors=panel.groups(contexts),
+        independence=design.independence,
+        half_of_real_cells=round(float(np.mean(real)), 4) if real else None,
+        methods={name: round(value, 4) for name, value in methods.items()},
+        contexts=[score.left_out for score in scores],
+        **_about(panel, design),
+    )
+
+
+def _about(panel: Panel, design: Design) -> dict[str, Any]:
+    return {
+        "perturbations": sorted(set(panel.perturbation)),
+        "asked_is_measured": design.asked_is_measured,
+        "asked_type_is_measured": design.asked_type_is_measured,
+        "notes": list(design.notes),
+    }
+
+
+def _leave_out(panel: Panel, h: int, rule: Rule) -> _Score | None:
+    refs = rule.references(h, range(len(panel)))
+    if not refs:
+        return None
+    target = Target(panel.control[h, 0], rule.lineage[h])
+    found = estimate(panel, refs, target, rule)
+    truth = panel.against(h, 1)[0]
+    r = correlation(found.log2fc, truth) or 0.0
+    report = LeftOut(
+        context_id=panel.context_id[h],
+        atlas=panel.atlas[h],
+        cell_type_name=panel.cell_type_name[h] or None,
+        donor_id=panel.donor[h] or None,
+        perturbation_name=panel.perturbation[h],
+        n_cells=int(panel.whole[0].n[h] + panel.whole[1].n[h]),
+        n_references=len(refs),
+        r={
+            "transfer": round(r, 4),
+            "additive": round(correlation(additive(panel, refs, target), truth) or 0.0, 4),
+            "no_change": 0.0,
+        },
+        half_of_real_cells=_rounded(panel.reliability(h)),
+    )
+    cells = float(panel.whole[0].n[h]), float(panel.control.n[h, 1])
+    return _Score(report, h, _fisher(r) - SHARE * _fisher(_detectable(found.log2fc, target.control, *cells, panel)))
+
+
+def _detectable(log2fc: Floats, control: Bulk, n_perturbed: float, n_control: float, panel: Panel) -> float:
+    """The r that a perfect prediction of this strength reaches, sampling variance per cell as in the control cells."""
+    per_cell = float(control.log2_variance(panel.pseudocount).mean()) * float(control.n)
+    noise = per_cell * (1 / max(n_perturbed, 1) + 1 / max(n_control, 1))
+    strength = float(np.var(log2fc))
+    return float(np.sqrt(strength / (strength + noise))) if strength > 0 else 0.0
+
+
+def _interval(scores: Sequence[_Score], panel: Panel) -> tuple[float, float]:
+    """Mean of z over cell types (contexts of one type are alike) and half the width of its prediction interval."""
+    from scipy.stats import t
+
+    by_type: dict[str, list[float]] = {}
+    for score in scores:
+        by_type.setdefault(panel.cell_type[score.context], []).append(score.z)
+    if len(by_type) == 1:
+        by_type = {str(i): [score.z] for i, score in enumerate(scores)}
+    means = np.array([np.mean(values) for values in by_type.values()])
+    every = np.array([score.z for score in scores])
+    n, centre = len(means), float(means.mean())
+    freedom = PRIOR_CONTEXTS + n - 1
+    variance = (PRIOR_CONTEXTS * PRIOR_SPREAD**2 + n * float(((every - centre) ** 2).mean())) / freedom
+    return centre, float(t.ppf(LEVEL, freedom) * np.sqrt(variance * (1 + 1 / n)))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _fisher(r: float) -> float:
+    return float(np.arctanh(np.clip(r, -MOST, MOST)))
+
+
+def _differ(labels: Sequence[str]) -> NDArray[np.bool_]:
+    values = np.asarray(labels)
+    return np.asarray(values[:, None] != values[None, :])
+
+
+def _reason(panel: Panel, allowed: NDArray[np.bool_], asked_is_measured: bool) -> str | None:
+    """Why nothing can be left out; None where something can."""
+    if allowed.any():
+        return None
+    n = len(panel)
+    what = "the perturbation" if asked_is_measured else "a related perturbation"
+    if n == 0:
+        return f"{CANNOT}, because no atlas measures {what} beside control cells of the same cell type"
+    if n == 1:
+        return f"{CANNOT}, because one context only measures {what}"
+    if not panel.independent.any():
+        shared = sorted(set().union(*panel.donors))
+        donors = f" ({', '.join(shared[:4])}{', ...' if len(shared) > 4 else ''})" if shared else ""
+        return (
+            f"{CANNOT}, because all {n} contexts share donors{donors}: a donor's shift is in all its cell types; "
+            "another donor on both arms is needed"
+        )
+    return f"{CANNOT}, because no other independent perturbation near the asked one is measured"

@@ -1,0 +1,97 @@
+"""Combine the fold changes of reference contexts for one target: similarity weights and random effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from haystack.contracts.contexts import ControlMatch
+from haystack.transfer.contexts import UNMATCHED_WEIGHT
+from haystack.transfer.panel import Bulk, Panel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+WIDTH = 0.8
+"""width of the similarity kernel, in units of the distance of the nearest reference (chosen on kang_donors)"""
+EVEN = 0.5
+"""share of the weight that is spread evenly, whatever the similarity"""
+COMMON = 0.5
+"""share of a gene's heterogeneity that is the mean of all genes"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The cells whose response is predicted: their control profile (G,) and lineage shared with each context, (K,)."""
+
+    control: Bulk
+    lineage: Floats
+
+
+@dataclass(frozen=True)
+class Combined:
+    """Random-effects mean over references, (G,) each: `mean`, variance of the mean, heterogeneity between contexts."""
+
+    mean: Floats
+    variance: Floats
+    heterogeneity: Floats
+
+
+def similarity(panel: Panel, refs: Sequence[int], target: Target) -> Floats:
+    """Weight of each reference, (refs,), sum 1: nearness of control profile, times lineage and quality of controls.
+
+    Distance is the mean squared difference of log2(CP10k + c), less what sampling of cells adds to it.
+    """
+    c, controls = panel.pseudocount, panel.whole[1][np.asarray(refs)]
+    raw = ((controls.log2(c) - target.control.log2(c)) ** 2).mean(axis=1)
+    noise = controls.log2_variance(c).mean(axis=1) + target.control.log2_variance(c).mean()
+    distance = np.maximum(raw - noise, 0.1 * raw)
+    nearest = max(float(distance.min()), 1e-9)
+    weight = np.exp(-(distance / nearest - 1) / WIDTH**2) * (0.5 + 0.5 * target.lineage[np.asarray(refs)])
+    weight *= quality(panel, refs)
+    return np.asarray(weight / weight.sum())
+
+
+def quality(panel: Panel, refs: Sequence[int]) -> Floats:
+    """1, or UNMATCHED_WEIGHT for a context whose control cells come from other donors, (refs,)."""
+    unmatched = np.array([panel.control_match[k] is ControlMatch.OTHER_DONORS for k in refs])
+    return np.where(unmatched, UNMATCHED_WEIGHT, 1.0)
+
+
+def random_effects(log2fc: Floats, variance: Floats, weight: Floats) -> Combined:
+    """Weighted random-effects mean.
+
+    Heterogeneity is estimated by the method of moments (DerSimonian and Laird 1986, with these weights). Weights are
+    divided by sampling variance + the mean heterogeneity of all genes, because few contexts say little of one gene; the
+    heterogeneity that is returned is halfway between both.
+
+    Parameters
+    ----------
+    log2fc, variance
+        (refs, G).
+    weight
+        (refs,), sum 1.
+    """
+    even = weight[:, None]
+    centre = (even * log2fc).sum(axis=0)
+    if len(weight) > 1:
+        left = 1 - float((weight**2).sum())
+        between = ((even * (log2fc - centre) ** 2).sum(axis=0) - (even * (1 - even) * variance).sum(axis=0)) / left
+        between = np.maximum(between, 0)
+    else:
+        between = np.zeros(log2fc.shape[1])
+    full = variance + between.mean() + 1e-4
+    share = even / full
+    share /= share.sum(axis=0)
+    own = COMMON * between.mean() + (1 - COMMON) * between
+    return Combined((share * log2fc).sum(axis=0), (share**2 * full).sum(axis=0), own)
+
+
+def mixed_weights(weight: Floats, base: Floats) -> Floats:
+    """Half similarity, half even over contexts (of the same control quality)."""
+    return np.asarray(EVEN * base / base.sum() + (1 - EVEN) * weight)

@@ -1,0 +1,174 @@
+"""The estimate of `transfer`: random-effects mean and ridge, mixed as leaving contexts out says is best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from haystack.transfer.combine import Target
+from haystack.transfer.features import Features, features
+from haystack.transfer.panel import Panel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+PENALTY = 0.05
+"""ridge penalty, relative to the features' mean squares (chosen on kang_donors; flat between 0.01 and 0.5)"""
+ALONE = 0.5
+"""factor on the response of contexts that nothing independent confirms"""
+NOISE = 0.1
+"""added to the sampling variance of a training gene, so that no gene weighs without bound (squared log2 units)"""
+PRIOR_MIXTURE = np.array([1.0, 0.5])
+"""of combined mean and ridge's correction, before any context speaks; it counts as one context"""
+MAX_TRAINING = 12
+"""left-out contexts that train a ridge, the most similar ones"""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which contexts may predict which."""
+
+    allowed: NDArray[np.bool_]
+    """(K, K): row h, column k: k may help to predict h"""
+    lineage: Floats
+    """(K, K): lineage that the cell types of two contexts share, 0 to 1"""
+
+    def references(self, h: int, among: Sequence[int]) -> list[int]:
+        """The contexts of `among` that may help to predict context h."""
+        return [k for k in among if self.allowed[h, k]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Per gene of the panel, (G,): estimated log2fc, its standard error in a new context, and the parts behind it."""
+
+    log2fc: Floats
+    se: Floats
+    combined: Floats
+    mixture: Floats
+    """weights of combined mean and ridge correction"""
+    n_training: int
+    """contexts that were left out to train ridge, mixture and standard error; 0: nothing independent confirms"""
+
+
+@dataclass(frozen=True)
+class _Example:
+    """A left-out context: features (G, f), what the combined mean misses, and the sampling variance of the outcome."""
+
+    features: Features
+    missed: Floats
+    noise: Floats
+
+    @property
+    def weight(self) -> Floats:
+        return np.asarray(1 / (self.noise + NOISE))
+
+
+def estimate(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> Estimate:
+    """Predict the log2 fold changes of `target` from the contexts `refs`.
+
+    Ridge: for every reference that others may predict, its features from those others and one half of its control
+    cells, and as outcome what the combined mean misses of its fold change against the other half. Contexts weigh alike,
+    genes by 1 / (sampling variance + NOISE). Mixture: combined mean and the ridge's correction, the ridge trained
+    without the context, least squares towards PRIOR_MIXTURE. Standard error: the squared residuals of the mixture less
+    sampling variance, regressed (non-negative) on 1, the variance of the combined mean + heterogeneity, and the
+    squared prediction.
+    """
+    whole = features(panel, refs, target)
+    examples = _examples(panel, refs, target, rule)
+    if not examples:
+        shrunk = ALONE * whole.combined.mean
+        spread = np.sqrt(whole.combined.variance + whole.combined.heterogeneity + shrunk**2)
+        return Estimate(shrunk, spread, whole.combined.mean, np.array([ALONE, 0.0]), 0)
+    solved = [_moments(pair) for pair in examples]
+    beta = _solve(solved)
+    left_out = [_solve(solved[:i] + solved[i + 1 :]) if len(solved) > 1 else beta * 0 for i in range(len(solved))]
+    mixture = _mixture(examples, left_out)
+    scale = _residual_scale(examples, left_out, mixture)
+    log2fc = mixture[0] * whole.combined.mean + mixture[1] * (whole.values @ beta)
+    spread = np.sqrt(_spread_parts(whole, log2fc) @ scale)
+    return Estimate(log2fc, spread, whole.combined.mean, mixture, len(examples))
+
+
+def _examples(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> list[list[_Example]]:
+    """Pairs of examples (either half of the control cells as target) of the left-out references."""
+    able = [(j, others) for j in refs if (others := rule.references(j, refs))]
+    if len(able) > MAX_TRAINING:
+        c = panel.pseudocount
+        distance = {j: ((panel.whole[1].log2(c)[j] - target.control.log2(c)) ** 2).mean() for j, _ in able}
+        able = sorted(able, key=lambda item: (distance[item[0]], item[0]))[:MAX_TRAINING]
+    small = panel.training
+    pairs = []
+    for j, others in able:
+        pair = []
+        for half in (0, 1):
+            own = Target(small.control[j, half], rule.lineage[j])
+            found = features(small, others, own)
+            truth, noise = small.against(j, 1 - half)
+            pair.append(_Example(found, truth - found.combined.mean, noise))
+        pairs.append(pair)
+    return pairs
+
+
+def _moments(pair: Sequence[_Example]) -> tuple[Floats, Floats]:
+    """Weighted cross-products of features, and with the outcome, per unit of weight."""
+    cross, outcome = 0.0, 0.0
+    for example in pair:
+        weighted = example.features.values * (example.weight / example.weight.sum())[:, None]
+        cross = cross + weighted.T @ example.features.values
+        outcome = outcome + weighted.T @ example.missed
+    return np.asarray(cross), np.asarray(outcome)
+
+
+def _solve(moments: Sequence[tuple[Floats, Floats]]) -> Floats:
+    cross = np.mean([one[0] for one in moments], axis=0)
+    outcome = np.mean([one[1] for one in moments], axis=0)
+    scale = np.sqrt(np.diag(cross)) + 1e-9
+    penalised = cross / np.outer(scale, scale) + PENALTY * np.eye(len(scale))
+    return np.asarray(np.linalg.solve(penalised, outcome / scale) / scale)
+
+
+def _mixture(examples: Sequence[Sequence[_Example]], left_out: Sequence[Floats]) -> Floats:
+    """Weights of combined mean and correction, not negative."""
+    from scipy.optimize import nnls
+
+    cross, outcome = np.zeros((2, 2)), np.zeros(2)
+    for pair, beta in zip(examples, left_out, strict=True):
+        for example in pair:
+            mean = example.features.combined.mean
+            parts = np.stack([mean, example.features.values @ beta], axis=1)
+            weighted = parts * (example.weight / example.weight.sum())[:, None]
+            cross += weighted.T @ parts
+            outcome += weighted.T @ (example.missed + mean)
+    prior = cross / len(examples) + 1e-9 * np.eye(2)
+    root = np.linalg.cholesky(cross + prior).T
+    return np.asarray(nnls(root, np.linalg.solve(root.T, outcome + prior @ PRIOR_MIXTURE))[0])
+
+
+def _spread_parts(found: Features, log2fc: Floats) -> Floats:
+    parts = [np.ones_like(log2fc), found.combined.variance + found.combined.heterogeneity, log2fc**2]
+    return np.stack(parts, axis=1)
+
+
+def _residual_scale(examples: Sequence[Sequence[_Example]], left_out: Sequence[Floats], mixture: Floats) -> Floats:
+    """Non-negative coefficients of `_spread_parts` for the squared error of a prediction."""
+    from scipy.optimize import nnls
+
+    rows, outcomes = [], []
+    for pair, beta in zip(examples, left_out, strict=True):
+        for example in pair:
+            mean = example.features.combined.mean
+            made = mixture[0] * mean + mixture[1] * (example.features.values @ beta)
+            squared = (example.missed + mean - made) ** 2 - example.noise
+            parts = _spread_parts(example.features, made)
+            weight = 1 / (parts.sum(axis=1) + example.noise + 1e-2)
+            rows.append(parts * weight[:, None])
+            outcomes.append(squared * weight)
+    matrix, outcome = np.concatenate(rows), np.concatenate(outcomes)
+    found = nnls(matrix.T @ matrix, matrix.T @ outcome)[0]
+    return np.asarray(found + np.array([1e-6, 0.0, 0.0]))

@@ -1,0 +1,209 @@
+"""The contexts of `contexts.h5ad` as arrays: fold changes with standard errors, and who is independent of whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from haystack.contracts.accuracy import Independence
+from haystack.contracts.contexts import Arm, ControlMatch
+
+if TYPE_CHECKING:
+    import anndata as ad
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+LEAST_VARIANCE = 1e-3
+"""variance of CP10k over cells that a gene has at least: no cell with a count is no proof that no cell has one"""
+EXPRESSED = 0.1
+"""CP10k that some context must reach for a gene to train a ridge"""
+TRAINING_GENES = 4000
+"""genes that train a ridge, at most"""
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """Mean CP10k, its variance over cells, and cells, of one or more groups: (..., genes) twice and (...)."""
+
+    mean: Floats
+    variance: Floats
+    n: Floats
+
+    def __getitem__(self, key: Any) -> Bulk:
+        return Bulk(self.mean[key], self.variance[key], self.n[key])
+
+    def at(self, genes: NDArray[np.int64]) -> Bulk:
+        """Some of the genes only."""
+        return Bulk(self.mean[..., genes], self.variance[..., genes], self.n)
+
+    def pooled(self) -> Bulk:
+        """The last group axis (halves) as one group."""
+        total = self.n.sum(axis=-1)
+        share = (self.n / np.maximum(total, 1)[..., None])[..., None]
+        mean = (share * self.mean).sum(axis=-2)
+        inner = (self.n - 1)[..., None] * self.variance + self.n[..., None] * (self.mean - mean[..., None, :]) ** 2
+        return Bulk(mean, inner.sum(axis=-2) / np.maximum(total - 1, 1)[..., None], total)
+
+    def log2(self, pseudocount: float) -> Floats:
+        """log2(mean + pseudocount)."""
+        return np.asarray(np.log2(self.mean + pseudocount))
+
+    def log2_variance(self, pseudocount: float) -> Floats:
+        """Sampling variance of `log2` over cells (delta method)."""
+        of_mean = np.maximum(self.variance, LEAST_VARIANCE) / np.maximum(self.n, 1)[..., None]
+        return np.asarray(of_mean / ((self.mean + pseudocount) * np.log(2)) ** 2)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """K contexts over G genes. Labels are per context; empty text where the atlas does not say."""
+
+    genes: list[str]
+    context_id: list[str]
+    atlas: list[str]
+    cell_type: list[str]
+    cell_type_name: list[str]
+    donor: list[str]
+    perturbation: list[str]
+    control_match: list[ControlMatch]
+    control_donors: list[frozenset[str]]
+    perturbed: Bulk
+    """(K, 2 halves, G)"""
+    control: Bulk
+    """(K, 2 halves, G)"""
+    pseudocount: float
+
+    def __len__(self) -> int:
+        return len(self.context_id)
+
+    @cached_property
+    def whole(self) -> tuple[Bulk, Bulk]:
+        """Perturbed and control cells, halves together, (K, G)."""
+        return self.perturbed.pooled(), self.control.pooled()
+
+    @cached_property
+    def log2fc(self) -> Floats:
+        """log2((CP10k perturbed + c) / (CP10k control + c)), (K, G)."""
+        return self.whole[0].log2(self.pseudocount) - self.whole[1].log2(self.pseudocount)
+
+    @cached_property
+    def variance(self) -> Floats:
+        """Sampling variance of log2fc, (K, G)."""
+        return self.whole[0].log2_variance(self.pseudocount) + self.whole[1].log2_variance(self.pseudocount)
+
+    @cached_property
+    def training(self) -> Panel:
+        """The same contexts over at most TRAINING_GENES expressed genes, the same ones always."""
+        level = np.maximum(self.whole[0].mean.max(axis=0), self.whole[1].mean.max(axis=0))
+        expressed = np.flatnonzero(level >= EXPRESSED)
+        if len(expressed) == len(self.genes) and len(expressed) <= TRAINING_GENES:
+            return self
+        if len(expressed) > TRAINING_GENES:
+            expressed = np.sort(np.random.default_rng(0).choice(expressed, TRAINING_GENES, replace=False))
+        return replace(
+            self,
+            genes=[self.genes[i] for i in expressed],
+            perturbed=self.perturbed.at(expressed),
+            control=self.control.at(expressed),
+        )
+
+    def against(self, k: int, half: int) -> tuple[Floats, Floats]:
+        """log2fc of a context against one half of its control cells, and its sampling variance, (G,) each."""
+        perturbed, control = self.whole[0][k], self.control[k, half]
+        c = self.pseudocount
+        return perturbed.log2(c) - control.log2(c), perturbed.log2_variance(c) + control.log2_variance(c)
+
+    def reliability(self, k: int) -> float | None:
+        """Correlation of the fold changes of half of a context's perturbed cells with its fold changes.
+
+        As for a prediction, the control cells of the two are different halves: what half of the real cells would score.
+        """
+        c = self.pseudocount
+        half = self.perturbed[k, 0].log2(c) - self.control[k, 0].log2(c)
+        return correlation(half, self.against(k, 1)[0])
+
+    @cached_property
+    def donors(self) -> list[frozenset[str]]:
+        """Donors on either arm; empty where not recorded."""
+        both = zip(self.donor, self.control_donors, strict=True)
+        return [frozenset({donor} - {""}) | others for donor, others in both]
+
+    @cached_property
+    def independent(self) -> NDArray[np.bool_]:
+        """Whether two contexts share no donor (where a donor is unknown: no atlas), (K, K)."""
+        n = len(self)
+        apart = np.zeros((n, n), dtype=bool)
+        for i in range(n):
+            for j in range(i):
+                known = self.donors[i] and self.donors[j]
+                shared = self.donors[i] & self.donors[j] if known else self.atlas[i] == self.atlas[j]
+                apart[i, j] = apart[j, i] = not shared
+        return apart
+
+    @cached_property
+    def independence(self) -> Independence | None:
+        """On what ground contexts can be left out; None: all share a donor."""
+        if self.independent.any():
+            return Independence.DONORS if any(self.donors) else Independence.ATLASES
+        if len(self) > 1 and not any(self.donors):
+            return Independence.WITHIN_EXPERIMENT
+        return None
+
+    def groups(self, contexts: list[int]) -> int:
+        """Donors (atlases where none are recorded) among `contexts`, those that share controls as one."""
+        parent = {i: i for i in contexts}
+
+        def root(i: int) -> int:
+            while parent[i] != i:
+                i = parent[i]
+            return i
+
+        for i in contexts:
+            for j in contexts:
+                if not self.independent[i, j]:
+                    parent[root(j)] = root(i)
+        return len({root(i) for i in contexts})
+
+    @classmethod
+    def read(cls, contexts: ad.AnnData, pseudocount: float) -> tuple[Panel, Bulk | None]:
+        """Contexts and query cells (halves, G) of `contexts.h5ad`; genes that some row lacks are left out."""
+        mean, variance = np.asarray(contexts.X, dtype=float), np.asarray(contexts.layers["variance"], dtype=float)
+        kept = np.isfinite(mean).all(axis=0)
+        obs = contexts.obs.reset_index(drop=True)
+        n = obs["n_cells"].to_numpy(dtype=float)
+
+        def bulk(rows: NDArray[np.int64]) -> Bulk:
+            return Bulk(mean[rows][..., kept], variance[rows][..., kept], n[rows])
+
+        arm = obs["arm"].astype(str)
+        in_order = obs.sort_values(["context_id", "half"], kind="stable").index
+        rows = {one: in_order[(arm == one.value)[in_order]].to_numpy().reshape(-1, 2) for one in Arm}
+        first = obs.loc[rows[Arm.PERTURBED][:, 0]]
+        text = {name: first[name].astype(object).where(first[name].notna(), "").astype(str).tolist() for name in first}
+        query = rows[Arm.QUERY]
+        panel = cls(
+            genes=[str(gene) for gene in contexts.var_names[kept]],
+            context_id=text["context_id"],
+            atlas=text["atlas"],
+            cell_type=text["cell_type"],
+            cell_type_name=text["cell_type_name"],
+            donor=text["donor_id"],
+            perturbation=text["perturbation_name"],
+            control_match=[ControlMatch(value) for value in text["control_match"]],
+            control_donors=[frozenset(value.split(";")) - {""} for value in text["control_donors"]],
+            perturbed=bulk(rows[Arm.PERTURBED]),
+            control=bulk(rows[Arm.CONTROL]),
+            pseudocount=pseudocount,
+        )
+        return panel, bulk(query)[0] if len(query) else None
+
+
+def correlation(first: Floats, second: Floats) -> float | None:
+    """Pearson r; None where either does not vary."""
+    a, b = first - first.mean(), second - second.mean()
+    length = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / length if length > 0 else None

@@ -1,0 +1,94 @@
+"""From `contexts.h5ad` to `transfer.parquet` and `accuracy.json`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from haystack.contracts import TRANSFER, read_contexts, write_json, write_table
+from haystack.contracts.contexts import QUERY_CONTEXT
+from haystack.retrieval.celltypes import lineage_likeness
+from haystack.transfer.accuracy import Design, design_of, expected_accuracy
+from haystack.transfer.combine import Target
+from haystack.transfer.estimate import Estimate, estimate
+from haystack.transfer.neighbours import additive
+from haystack.transfer.panel import Bulk, Panel
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+QUANTILE = 1.6448536269514722
+"""of the normal distribution, for a 90 % interval"""
+
+
+def estimate_response(
+    contexts: str | Path, out_estimates: str | Path, out_accuracy: str | Path, pseudocount: float
+) -> None:
+    """Estimate the response of the query cells from `contexts.h5ad`, and how accurate that will be.
+
+    Parameters
+    ----------
+    contexts
+        `contexts.h5ad`.
+    out_estimates, out_accuracy
+        `transfer.parquet` (no rows where nothing is measured) and `accuracy.json`.
+    pseudocount
+        c of log2((CP10k + c) / (CP10k + c)).
+    """
+    data = read_contexts(contexts)
+    panel, query = Panel.read(data, pseudocount)
+    own = data.obs.loc[data.obs["context_id"] == QUERY_CONTEXT, "cell_type"].dropna()
+    asked_type = str(own.iloc[0]) if len(own) else None
+    design = design_of(panel, lineage_matrix(panel.cell_type), asked_type, bool(data.uns["asked_is_measured"]))
+    found, table = answer(panel, query, asked_type, design)
+    accuracy = expected_accuracy(panel, query, found, design)
+    log.info("%s", accuracy.sentence)
+    write_table(out_estimates, table, TRANSFER)
+    write_json(out_accuracy, accuracy)
+
+
+def answer(
+    panel: Panel, query: Bulk | None, asked_type: str | None, design: Design
+) -> tuple[Estimate | None, pd.DataFrame]:
+    """The estimate for the query cells (halves, G), and `transfer.parquet`; None and no rows without contexts."""
+    import pandas as pd
+    from scipy.special import ndtr
+
+    if query is None or not len(panel):
+        return None, pd.DataFrame({name: pd.Series(dtype=object) for name in TRANSFER.names})
+    refs = list(range(len(panel)))
+    likeness = lineage_likeness(asked_type, panel.cell_type)
+    target = Target(query.pooled(), np.array([likeness.get(name, 0.0) for name in panel.cell_type]))
+    found = estimate(panel, refs, target, design.rule)
+    agree = (np.sign(panel.log2fc) == np.sign(found.log2fc)).mean(axis=0)
+    table = pd.DataFrame(
+        {
+            "gene": panel.genes,
+            "log2fc": found.log2fc,
+            "se": found.se,
+            "lfsr": ndtr(-np.abs(found.log2fc) / found.se),
+            "low": found.log2fc - QUANTILE * found.se,
+            "high": found.log2fc + QUANTILE * found.se,
+            "additive": additive(panel, refs, target),
+            "control": target.control.mean,
+            "sign_agreement": agree,
+        }
+    )
+    return found, table
+
+
+def lineage_matrix(types: Sequence[str]) -> Floats:
+    """Shared lineage of every pair of cell types, (K, K); 0 where one has no CL id."""
+    rows = {name: lineage_likeness(name, types) for name in set(types)}
+    return np.array([[rows[a].get(b, float(a == b)) for b in types] for a in types], dtype=float).reshape(
+        len(types), len(types)
+    )

@@ -10,10 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from haystack.contracts.base import explain
 from haystack.contracts.query import GENETIC_EFFECTS, ControlStrategy, PerturbationType
-from haystack.contracts.retrieval import Strategy
 from haystack.errors import ConfigError, suggest
 from haystack.presets import PRESETS, with_preset
-from haystack.specs import COMPONENTS, MODELS, TaskKind, components_of
+from haystack.specs import COMPONENTS, MODELS, STRATEGIES, TaskKind
 
 Weight = Annotated[float, Field(ge=0)]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -140,8 +139,9 @@ class QuerySettings(Section):
 class RetrievalSettings(Section):
     """How cell sets are found and ranked."""
 
-    strategies: list[Strategy] | None = None
-    """null: those that fit the task type"""
+    strategies: list[str] | None = None
+    """names of strategies (direct, mechanistic, semantic, ontology, donor_context, tissue_atlas, or of a plug-in);
+    null: those that fit the task type"""
     max_hops: int = Field(default=3, ge=0, le=10)
     """Cell Ontology steps that the ontology strategy may take"""
     min_cells: int = Field(default=20, ge=1)
@@ -154,6 +154,12 @@ class RetrievalSettings(Section):
     """share of cell count, depth and matched control"""
     exclude: list[CellFilter] = []
     """hold-outs: cells that match any of these are never prompt, control or query cells, nor used in training"""
+
+    @model_validator(mode="after")
+    def _known_strategies(self) -> RetrievalSettings:
+        for name in self.strategies or []:
+            STRATEGIES.check(name, "retrieval.strategies")
+        return self
 
 
 class PromptingSettings(Section):
@@ -264,11 +270,7 @@ class ModelSettings(Section):
     @model_validator(mode="after")
     def _one_source(self) -> ModelSettings:
         given = [source for source in (self.path, self.train, self.download) if source is not None]
-        try:
-            weights = MODELS.get(self.kind, "model.kind").weights
-        except ConfigError as error:
-            raise ValueError(error.message) from None
-        if weights and len(given) != 1:
+        if MODELS.get(self.kind, "model.kind").weights and len(given) != 1:
             raise ValueError(
                 "give one of model.path (a finished model), model.train, model.download; the last two need path: null"
             )
@@ -337,17 +339,14 @@ class GroundingSettings(Section):
 
     @model_validator(mode="after")
     def _all_weights(self) -> GroundingSettings:
-        try:
-            for name in self.weights:
-                COMPONENTS.get(name, "grounding.weights")
-            self.weights = {spec.name: self.weights.get(spec.name, spec.weight) for spec in COMPONENTS}
-        except ConfigError as error:
-            raise ValueError(error.message) from None
+        for name in self.weights:
+            COMPONENTS.check(name, "grounding.weights")
+        self.weights = {spec.name: self.weights.get(spec.name, spec.weight) for spec in COMPONENTS}
         return self
 
     def weights_of(self, task: TaskKind) -> dict[str, float]:
         """Weights of the components that speak to a kind of question, in order."""
-        return {spec.name: self.weights[spec.name] for spec in components_of(task)}
+        return {spec.name: self.weights[spec.name] for spec in COMPONENTS if task in spec.tasks}
 
 
 class ValidationSettings(Section):
@@ -515,6 +514,8 @@ def validate(model: type[SectionT], data: Any, where: str) -> SectionT:
                     f"{where}: unknown key '{prefix}{key}'.{suggest(key, known_keys(model, parents))}"
                 ) from None
         raise ConfigError(f"{where}: {explain(error)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}") from None
 
 
 def known_keys(model: type[Section], parents: list[str]) -> list[str]:

@@ -6,7 +6,6 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, Protocol, TypeVar
@@ -29,18 +28,13 @@ class Spec(Protocol):
 S = TypeVar("S", bound=Spec)
 
 
-@dataclass(frozen=True)
-class _Found(Generic[S]):
-    spec: S
-    module: str
-
-
 class Registry(Generic[S]):
     """All descriptors of one kind.
 
-    Built-in ones are the `SPEC` of each module in `package` (but for names that begin with an underscore). Others are
-    entry points of the group `haystack.{kind}`, each a descriptor: in the plug-in's pyproject.toml
-    `[project.entry-points."haystack.models"]`.
+    Built-in ones are the `SPEC` of each module in `package`, under the module's name (modules whose name begins with
+    an underscore hold none). Others are entry points of the group `haystack.{kind}`, under the entry point's name: in
+    the plug-in's pyproject.toml `[project.entry-points."haystack.models"]`, `scgpt = "scgpt_haystack:SPEC"`. Names are
+    known without importing anything.
 
     Parameters
     ----------
@@ -54,62 +48,67 @@ class Registry(Generic[S]):
 
     def __init__(self, kind: str, spec: type[S], package: str) -> None:
         self.kind, self.spec, self.package = kind, spec, package
-        self.group = f"haystack.{kind}"
 
     def __iter__(self) -> Iterator[S]:
         """Descriptors in order."""
-        return (found.spec for found in self._all().values())
+        return iter(sorted(map(self.get, self.names()), key=lambda spec: (spec.order, spec.name)))
 
     def names(self) -> list[str]:
-        """Names in order."""
-        return list(self._all())
+        """All names; imports nothing."""
+        return list(self._places())
 
-    def get(self, name: str, where: str | None = None) -> S:
-        """The descriptor of a name; `where` says in an error which setting or file has it.
+    def check(self, name: str, where: str) -> None:
+        """Refuse an unknown name; imports nothing. `where` names the setting.
 
         Raises
         ------
         ConfigError
-            for an unknown name (the nearest known one is suggested), or a plug-in that cannot be loaded.
+            that suggests the nearest known name.
         """
-        return self._get(name, where).spec
+        if name not in self._places():
+            raise ConfigError(f"{where}: unknown name '{name}'.{suggest(name, self._places())}")
+
+    def get(self, name: str, where: str | None = None) -> S:
+        """The descriptor of a name.
+
+        Raises
+        ------
+        ConfigError
+            for an unknown name, or a plug-in that cannot be loaded.
+        """
+        self.check(name, where or self.kind)
+        spec: S = _load(self, self._places()[name])
+        return spec
 
     def module(self, name: str) -> str:
-        """Dotted name of the module that defines a descriptor: its code decides what the results are."""
-        return self._get(name, None).module
+        """Dotted name of the module that defines a descriptor."""
+        self.check(name, self.kind)
+        return self._places()[name].module
 
-    def _get(self, name: str, where: str | None) -> _Found[S]:
-        found = self._all().get(name)
-        if found is None:
-            raise ConfigError(f"{where or self.kind}: unknown name '{name}'.{suggest(name, self._all())}")
-        return found
-
-    def _all(self) -> dict[str, _Found[S]]:
-        return _discover(self, tuple(sys.path))
+    def _places(self) -> dict[str, EntryPoint]:
+        return _places(self.kind, self.package, tuple(sys.path))
 
 
 @lru_cache(maxsize=16)
-def _discover(registry: Registry[S], path: tuple[str, ...]) -> dict[str, _Found[S]]:
-    """Descriptors by name; looked for again when `sys.path` changes."""
-    package = importlib.import_module(registry.package)
-    modules = [
-        f"{registry.package}.{item.name}" for item in pkgutil.iter_modules(package.__path__) if item.name[0] != "_"
-    ]
-    found = [_Found(importlib.import_module(module).SPEC, module) for module in modules]
-    found += [_load(registry, point) for point in entry_points(group=registry.group)]
-    by_name: dict[str, _Found[S]] = {}
-    for item in sorted(found, key=lambda item: (item.spec.order, item.spec.name)):
-        other = by_name.setdefault(item.spec.name, item)
-        if other.spec is not item.spec:
+def _places(kind: str, package: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """Where descriptors lie, by name; looked for again when `sys.path` changes."""
+    group = f"haystack.{kind}"
+    folder = importlib.import_module(package).__path__
+    own = [item.name for item in pkgutil.iter_modules(folder) if not item.name.startswith("_")]
+    places = {name: EntryPoint(name, f"{package}.{name}:SPEC", group) for name in own}
+    for point in entry_points(group=group):
+        other = places.setdefault(point.name, point)
+        if other is not point:
             raise ConfigError(
-                f"{registry.kind}: '{item.spec.name}' is defined by {other.module} and by {item.module}. "
-                "Uninstall one of them"
+                f"{kind}: '{point.name}' is defined by {other.module} and by {point.module}. Uninstall one of them"
             )
-    return by_name
+    return places
 
 
-def _load(registry: Registry[S], point: EntryPoint) -> _Found[S]:
-    where = f"plug-in {point.dist.name if point.dist else point.value}, entry point {point.group}: {point.name}"
+@lru_cache(maxsize=256)
+def _load(registry: Registry[S], point: EntryPoint) -> S:
+    origin = point.dist.name if point.dist else point.module
+    where = f"plug-in {origin}, entry point {point.group}: {point.name} = {point.value}"
     try:
         spec = point.load()
     except Exception as error:
@@ -117,5 +116,7 @@ def _load(registry: Registry[S], point: EntryPoint) -> _Found[S]:
             f"{where}: cannot be loaded ({type(error).__name__}: {error}). Repair or uninstall it"
         ) from error
     if not isinstance(spec, registry.spec):
-        raise ConfigError(f"{where}: {point.value} is {type(spec).__name__}, expected {registry.spec.__name__}")
-    return _Found(spec, point.module)
+        raise ConfigError(f"{where}: is {type(spec).__name__}, expected {registry.spec.__name__}")
+    if spec.name != point.name:
+        raise ConfigError(f"{where}: the descriptor calls itself '{spec.name}'. Give both the same name")
+    return spec

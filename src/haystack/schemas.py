@@ -21,7 +21,7 @@ from haystack.contracts.failure import Failure
 from haystack.contracts.literature import Literature
 from haystack.contracts.runlog import RunLog
 from haystack.contracts.validation import Validation
-from haystack.specs import TaskKind, components_of
+from haystack.specs import COMPONENTS, TaskKind
 
 FILES: dict[str, type[Contract]] = {
     "query": contracts.StructuredQuery,
@@ -107,7 +107,7 @@ def components_table() -> str:
     """Markdown table of the components of the score."""
     rows = ["| component | weight | value | chance | p | needs |", "|---|---|---|---|---|---|"]
     for task in get_args(TaskKind):
-        for spec in components_of(task):
+        for spec in (spec for spec in COMPONENTS if task in spec.tasks):
             cells = (f"`{spec.name}`", f"{spec.weight:g}", spec.value, spec.chance, spec.p_value, spec.needs)
             rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from haystack.contracts import Component
     from haystack.grounding.case import Case
     from haystack.inference.prediction import Prediction, Request
+    from haystack.retrieval.question import Proposals, Question
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,22 @@ class ComponentSpec:
     order: int = 100
 
 
+@dataclass(frozen=True)
+class StrategySpec:
+    """A way to find cell sets."""
+
+    name: str
+    title: str
+    """as reports name it"""
+    description: str
+    """one line: which cell sets it proposes"""
+    propose: Callable[[Question], Proposals]
+    """sees the whole index and returns every row that it can speak for, however weakly"""
+    tasks: tuple[TaskKind, ...]
+    """kinds of questions for which it is used, where `retrieval.strategies` names none"""
+    order: int = 100
+
+
 MODELS = Registry("models", ModelSpec, "haystack.inference.models")
+STRATEGIES = Registry("strategies", StrategySpec, "haystack.retrieval.strategies")
 COMPONENTS = Registry("components", ComponentSpec, "haystack.grounding.components")
-
-
-def components_of(task: TaskKind) -> list[ComponentSpec]:
-    """The components that speak to a kind of question, in order."""
-    return [spec for spec in COMPONENTS if task in spec.tasks]

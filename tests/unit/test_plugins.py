@@ -1,4 +1,4 @@
-"""A model and a score component from outside the package: one file each, found by entry points."""
+"""A model, a score component and a strategy from outside the package: one file each, found by entry points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from haystack.contracts import Perturbation, StructuredQuery
 from haystack.errors import ConfigError
 from haystack.report.collect import model_log
 from haystack.report.provenance import licences
-from haystack.report.words import component
+from haystack.report.words import component, strategy
 from haystack.specs import COMPONENTS, MODELS
 
 MODEL = """
@@ -63,17 +63,38 @@ SPEC = ComponentSpec(
 """
 
 
+STRATEGY = """
+from haystack.specs import StrategySpec
+
+def propose(question):
+    import numpy as np
+
+    from haystack.retrieval.question import Proposals
+
+    largest = question.index.n_cells / question.index.n_cells.max()
+    return Proposals.where(largest, question.pool, lambda row: "has many cells")
+
+SPEC = StrategySpec(
+    name="largest",
+    title="the largest sets",
+    description="sets with many cells, whatever they are",
+    propose=propose,
+    tasks=("perturbation",),
+)
+"""
+
+
 @pytest.fixture
 def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Install a distribution with one module, as pip would: its file, and its entry point."""
 
-    def install(kind: str, module: str, source: str) -> None:
+    def install(kind: str, name: str, module: str, source: str) -> None:
         folder = tmp_path / module
         (folder / f"{module}-1.0.dist-info").mkdir(parents=True)
         (folder / f"{module}.py").write_text(source)
         information = folder / f"{module}-1.0.dist-info"
         (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-        (information / "entry_points.txt").write_text(f"[haystack.{kind}]\nown = {module}:SPEC\n")
+        (information / "entry_points.txt").write_text(f"[haystack.{kind}]\n{name} = {module}:SPEC\n")
         monkeypatch.syspath_prepend(str(folder))
 
     yield install
@@ -92,7 +113,7 @@ def question(task_type: str = "perturbation_novel_cell_types") -> StructuredQuer
 
 
 def test_built_in_ones_come_in_order():
-    assert MODELS.names()[:4] == ["stack", "no_change", "prompt_mean", "additive"]
+    assert [spec.name for spec in MODELS][:4] == ["stack", "no_change", "prompt_mean", "additive"]
     assert MODELS.module("additive") == "haystack.inference.models.additive"
 
 
@@ -107,7 +128,7 @@ def test_an_unknown_component_is_refused_with_a_suggestion():
 
 
 def test_a_model_from_outside(plug_in):
-    plug_in("models", "toy_model", MODEL)
+    plug_in("models", "doubling", "toy_model", MODEL)
     assert load_settings({"model": {"kind": "doubling", "path": None}}).model.kind == "doubling"
     assert MODELS.module("doubling") == "toy_model"
     said = " ".join(licences(MODELS.get("doubling")))
@@ -121,7 +142,7 @@ def test_a_component_from_outside(plug_in):
     from haystack.grounding import ground_cells
     from haystack.grounding.score import Evidence
 
-    plug_in("components", "toy_component", COMPONENT)
+    plug_in("components", "head_count", "toy_component", COMPONENT)
     settings = load_settings({"grounding": {"permutations": 20}})
     assert settings.grounding.weights["head_count"] == 1.0
     evidence = Evidence({}, None, None, [], enrichment=EnrichmentSettings(), grounding=settings.grounding)
@@ -132,12 +153,37 @@ def test_a_component_from_outside(plug_in):
     assert component("head_count") == ("Head count", "are there many cells?")
 
 
+def test_a_strategy_from_outside(plug_in, ask, sets):
+    from haystack.retrieval.find import find_candidates
+
+    plug_in("strategies", "largest", "toy_strategy", STRATEGY)
+    frame = sets(
+        {"id": "asked", "perturbation": "IFN-beta", "n": 50},
+        {"id": "other", "perturbation": "aspirin", "n": 90},
+        {"id": "control", "n": 60},
+    )
+    settings = load_settings({}).retrieval
+    found = find_candidates(ask(), frame, settings)
+    other = next(item for item in found.candidates if item.cell_set.cell_set_id == "other")
+    assert other.strategy == "largest"
+    assert "largest: has many cells" in other.rationale
+    assert found.counts["largest"] == 2
+    assert strategy("largest") == "the largest sets"
+    alone = load_settings({"retrieval": {"strategies": ["largest"]}}).retrieval
+    assert find_candidates(ask(), frame, alone).counts == {"largest": 2}
+
+
+def test_an_unknown_strategy_is_refused_with_a_suggestion():
+    with pytest.raises(ConfigError, match=r"retrieval\.strategies: unknown name 'semantics'\. Did you mean 'semantic'"):
+        load_settings({"retrieval": {"strategies": ["semantics"]}})
+
+
 @pytest.mark.parametrize("task_type", ["perturbation_novel_cell_types", "cell_type_imputation"])
 def test_with_few_cells_a_component_from_outside_says_why_it_was_not_evaluated(plug_in, task_type):
     from haystack.grounding import ground_cells
     from haystack.grounding.score import Evidence
 
-    plug_in("components", "toy_component", COMPONENT)
+    plug_in("components", "head_count", "toy_component", COMPONENT)
     evidence = Evidence({}, None, None, [], grounding=load_settings({}).grounding)
     found = ground_cells(question(task_type), cells(4, 1), cells(40, 2), evidence)
     assert not found.components["head_count"].evaluated
@@ -149,18 +195,25 @@ def test_with_few_cells_a_component_from_outside_says_why_it_was_not_evaluated(p
 
 
 def test_a_broken_plug_in_is_named(plug_in):
-    plug_in("components", "toy_broken", "SPEC = 1 / 0")
+    plug_in("components", "broken", "toy_broken", "SPEC = 1 / 0")
+    assert "broken" in COMPONENTS.names()
     with pytest.raises(ConfigError, match=r"plug-in toy_broken.*ZeroDivisionError.*Repair or uninstall it"):
-        COMPONENTS.names()
+        COMPONENTS.get("broken")
 
 
 def test_two_of_one_name_are_refused(plug_in):
-    plug_in("models", "toy_model", MODEL.replace("doubling", "additive"))
+    plug_in("models", "additive", "toy_model", MODEL.replace("doubling", "additive"))
     with pytest.raises(ConfigError, match=r"'additive' is defined by .*additive and by toy_model"):
         MODELS.names()
 
 
 def test_what_is_no_descriptor_is_refused(plug_in):
-    plug_in("models", "toy_component", COMPONENT)
+    plug_in("models", "head_count", "toy_component", COMPONENT)
     with pytest.raises(ConfigError, match="is ComponentSpec, expected ModelSpec"):
-        MODELS.names()
+        MODELS.get("head_count")
+
+
+def test_names_agree(plug_in):
+    plug_in("models", "tripling", "toy_model", MODEL)
+    with pytest.raises(ConfigError, match="calls itself 'doubling'"):
+        MODELS.get("tripling")

@@ -40,7 +40,6 @@ from haystack.contracts.retrieval import (
     QueryCells,
     Refinement,
     RowSelection,
-    Strategy,
 )
 from haystack.contracts.tables import CELL_SETS, CELLS, DE, ENRICHMENT, TRANSFER, read_table, write_table
 
@@ -79,7 +78,6 @@ __all__ = [
     "QueryCells",
     "Refinement",
     "RowSelection",
-    "Strategy",
     "StructuredQuery",
     "TaskType",
     "TerminationReason",

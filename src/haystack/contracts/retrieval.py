@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from pydantic import Field
 
 from haystack.contracts.base import Contract
 from haystack.contracts.query import ControlStrategy
-
-
-class Strategy(StrEnum):
-    """The ways to find cell sets."""
-
-    DIRECT = "direct"
-    MECHANISTIC = "mechanistic"
-    SEMANTIC = "semantic"
-    ONTOLOGY = "ontology"
-    DONOR_CONTEXT = "donor_context"
-    TISSUE_ATLAS = "tissue_atlas"
 
 
 class CellSet(Contract):
@@ -49,8 +36,8 @@ class Candidate(Contract):
     """A cell set that a strategy proposes."""
 
     cell_set: CellSet
-    strategy: Strategy = Field(description="the one that finds it most relevant")
-    strategies: list[Strategy] = Field(default=[], description="all that propose it")
+    strategy: str = Field(description="the one that finds it most relevant")
+    strategies: list[str] = Field(default=[], description="all that propose it")
     relevance_score: float = Field(ge=0, le=1)
     quality: float | None = Field(default=None, ge=0, le=1, description="cell count, depth, control; null: not rated")
     rationale: str
@@ -98,7 +85,7 @@ class Prompt(Contract):
     """Chosen prompt cells with their paired controls."""
 
     prompt_id: str
-    strategies: list[Strategy]
+    strategies: list[str]
     cell_sets: list[CellSet]
     prompt_rows: list[RowSelection]
     control_rows: list[RowSelection] = Field(description="empty under query_as_control")

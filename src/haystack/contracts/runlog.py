@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from haystack.contracts.base import Contract
 from haystack.contracts.grounding import Decision, Grounding
 from haystack.contracts.query import ControlStrategy, StructuredQuery
-from haystack.contracts.retrieval import CellSet, Refinement, Strategy
+from haystack.contracts.retrieval import CellSet, Refinement
 from haystack.contracts.validation import Validation
 
 Confidence = Literal["high", "medium", "low", "not scored"]
@@ -41,7 +41,7 @@ class PromptLog(Contract):
     """A prompt, without the row numbers (those are in prompts.json)."""
 
     prompt_id: str
-    strategies: list[Strategy]
+    strategies: list[str]
     cell_sets: list[CellSet]
     cells_per_set: dict[str, int] = Field(description="cell_set_id -> prompt cells taken from it")
     n_prompt_cells: int = Field(ge=0)

@@ -12,7 +12,7 @@ from haystack.contracts.literature import Literature
 from haystack.grounding.expectation import Expectation, expectation_of
 from haystack.grounding.perturbational import Specificity, specificity
 from haystack.grounding.score import Evidence, Judge
-from haystack.specs import TaskKind, components_of
+from haystack.specs import COMPONENTS, TaskKind
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -108,6 +108,6 @@ class Case:
 
 def evaluate(case: Case, *, knowledge_only: bool = False) -> dict[str, Component]:
     """All components that speak to the question, by name; each has a score or says why it has none."""
-    specs = [spec for spec in components_of(case.task) if spec.knowledge or not knowledge_only]
+    specs = [spec for spec in COMPONENTS if case.task in spec.tasks and (spec.knowledge or not knowledge_only)]
     reason = case.untestable
     return {spec.name: Component(evaluated=False, reason=reason) if reason else spec.evaluate(case) for spec in specs}

@@ -110,8 +110,7 @@ def _learn(seen: _Round, plan: _Plan) -> None:
         gain = LEARNING * ((item.composite_value or 0) - mean)
         prompt = seen.prompts[item.prompt_id]
         for strategy in prompt.strategies:
-            name = strategy.value
-            plan.strategies[name] = min(max(plan.strategies.get(name, 1.0) * (1 + gain), 0.25), 4.0)
+            plan.strategies[strategy] = min(max(plan.strategies.get(strategy, 1.0) * (1 + gain), 0.25), 4.0)
         for name in sorted({part.perturbation_name for part in prompt.cell_sets if part.perturbation_name}):
             plan.perturbations[name] = plan.perturbations.get(name, 0.0) + gain
         for name in sorted({part.cell_type_cl_id for part in prompt.cell_sets if part.cell_type_cl_id}):

@@ -10,7 +10,7 @@ from haystack.contracts import CellSet, Component, PromptGrounding, StructuredQu
 from haystack.contracts.runlog import IterationLog, RunLog
 from haystack.report.answer import best_grounding, best_iteration, ceiling
 from haystack.report.predictions import expected_genes
-from haystack.report.words import NULLS, REASONS, STRATEGIES, component, listed, spoken
+from haystack.report.words import NULLS, REASONS, component, listed, spoken, strategy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,7 +241,7 @@ def prompt_cards(log: RunLog) -> list[dict[str, Any]]:
                 "n_de": grounding.n_de if grounding else None,
                 "groups": cell_groups(prompt.cell_sets, prompt.cells_per_set),
                 "control_dots": math.ceil(prompt.n_control_cells / DOT_CELLS),
-                "why": [STRATEGIES.get(name, spoken(name)) for name in prompt.strategies],
+                "why": [strategy(name) for name in prompt.strategies],
             }
         )
     return sorted(cards, key=lambda card: not card["is_best"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from haystack.specs import COMPONENTS
+from haystack.specs import COMPONENTS, STRATEGIES
 
 REASONS = {
     "threshold_reached": "the score reached its threshold",
@@ -20,14 +20,6 @@ TASKS = {
     "cell_type_imputation": "a cell type in a donor or tissue",
     "donor_expression_prediction": "the expression of a donor",
     "cross_dataset_generation": "cells of one dataset in the condition of another",
-}
-STRATEGIES = {
-    "direct": "same perturbation, measured directly",
-    "mechanistic": "perturbation with the same mechanism",
-    "semantic": "similar words in the description",
-    "ontology": "related cell type in the Cell Ontology",
-    "donor_context": "same or similar donor",
-    "tissue_atlas": "same tissue in a reference atlas",
 }
 NULLS = {
     "no_change": "a prediction that changes nothing",
@@ -48,6 +40,11 @@ STAGES = {
     "render_report": "writing the report",
     "summarize_runs": "summarising the runs",
 }
+
+
+def strategy(name: str) -> str:
+    """Title of a strategy; of one that is not installed any more its name."""
+    return STRATEGIES.get(name).title if name in STRATEGIES.names() else spoken(name)
 
 
 def component(name: str) -> tuple[str, str]:

@@ -18,7 +18,6 @@ from haystack.contracts import (
     Grounding,
     Prompts,
     Refinement,
-    Strategy,
     StructuredQuery,
     TaskType,
     read_json,
@@ -31,7 +30,8 @@ from haystack.retrieval.pairing import Pairer
 from haystack.retrieval.query_cells import choose_query_sets
 from haystack.retrieval.question import Proposals, Question
 from haystack.retrieval.ranking import FEATURES, Ranker, quality
-from haystack.retrieval.registry import Method, strategies_for
+from haystack.retrieval.registry import strategies_for
+from haystack.specs import StrategySpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,7 +144,7 @@ def find_candidates(
         iteration=iteration,
         candidates=_rank(question, merged, settings, was_tried, again),
         n_untried=int(untried.sum()),
-        counts={method.name.value: int(mask.sum()) for method, mask in zip(methods, merged.masks, strict=True)},
+        counts={method.name: int(mask.sum()) for method, mask in zip(methods, merged.masks, strict=True)},
         tried=sorted(tried),
         refinement=refinement,
         notes=[question.unsigned_note] if question.unsigned_note else [],
@@ -155,7 +155,7 @@ def find_candidates(
 class _Merged:
     """All proposals. `scores` and `masks`: strategies x rows."""
 
-    methods: list[Method]
+    methods: list[StrategySpec]
     proposals: list[Proposals]
     scores: np.ndarray
     masks: np.ndarray
@@ -166,14 +166,16 @@ class _Merged:
         return np.asarray(self.masks.any(axis=0))
 
 
-def _merge(question: Question, methods: list[Method], refinement: Refinement | None, open_: np.ndarray) -> _Merged:
+def _merge(
+    question: Question, methods: list[StrategySpec], refinement: Refinement | None, open_: np.ndarray
+) -> _Merged:
     index = question.index
     factors = refinement.strategy_weights if refinement else {}
     scores = np.zeros((len(methods), len(index)))
     masks = np.zeros((len(methods), len(index)), dtype=bool)
     proposals = [method.propose(question) for method in methods]
     for i, (method, found) in enumerate(zip(methods, proposals, strict=True)):
-        scores[i, found.rows] = found.relevance * max(factors.get(method.name.value, 1.0), 0.0)
+        scores[i, found.rows] = found.relevance * max(factors.get(method.name, 1.0), 0.0)
         masks[i, found.rows] = True
     masks &= open_
     relevance = np.where(masks, scores, 0.0).max(axis=0, initial=0.0)
@@ -218,8 +220,8 @@ def _rank(
 def _candidate(question: Question, merged: _Merged, row: int, rated: float, pairer: Pairer) -> Candidate:
     speak = [i for i in range(len(merged.methods)) if merged.masks[i, row]]
     speak.sort(key=lambda i: (-round(merged.scores[i, row], 9), i))
-    reasons = [f"{merged.methods[i].name.value}: {merged.proposals[i].explain(row)}" for i in speak]
-    strategies: list[Strategy] = [merged.methods[i].name for i in speak]
+    reasons = [f"{merged.methods[i].name}: {merged.proposals[i].explain(row)}" for i in speak]
+    strategies: list[str] = [merged.methods[i].name for i in speak]
     return Candidate(
         cell_set=question.index.cell_set(row),
         strategy=strategies[0],
@@ -231,12 +233,12 @@ def _candidate(question: Question, merged: _Merged, row: int, rated: float, pair
     )
 
 
-def _nothing_found(question: Question, methods: list[Method], reached: int) -> RetrievalError:
+def _nothing_found(question: Question, methods: list[StrategySpec], reached: int) -> RetrievalError:
     """What was looked for, where, and what the index has instead."""
     index = question.index
     if reached:
         return RetrievalError(f"all {reached} cell sets that fit the question were tried already")
-    names = ", ".join(method.name.value for method in methods)
+    names = ", ".join(method.name for method in methods)
     asked = question.asked_perturbations[0] if question.asked_perturbations else None
     known = index.column("perturbation_name").values
     what = f"perturbation '{asked}'" if question.wants_perturbed and asked else "unperturbed cells"

@@ -32,7 +32,6 @@ from haystack.contracts import (
     QueryCells,
     Refinement,
     RowSelection,
-    Strategy,
     StructuredQuery,
     TaskType,
     TerminationReason,
@@ -192,7 +191,7 @@ def _write_iteration(folder: Path, iteration: int, options: RunOptions, last: bo
             candidates=[
                 Candidate(
                     cell_set=item,
-                    strategy=Strategy.DIRECT,
+                    strategy="direct",
                     relevance_score=0.8,
                     rationale="same perturbation",
                     control=Pairing(control_set=control, steps=[], penalty=0),
@@ -225,7 +224,7 @@ def _prompts(
         prompts=[
             Prompt(
                 prompt_id=prompt_id,
-                strategies=[Strategy.DIRECT, Strategy.ONTOLOGY],
+                strategies=["direct", "ontology"],
                 cell_sets=[sets[index]],
                 prompt_rows=[
                     RowSelection(cell_set_id=sets[index].cell_set_id, atlas=options.atlas, rows=list(range(n)))

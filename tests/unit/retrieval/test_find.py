@@ -14,7 +14,6 @@ from haystack.contracts import (
     Candidates,
     Grounding,
     Refinement,
-    Strategy,
     TaskType,
     read_json,
     to_json,
@@ -52,9 +51,9 @@ def test_a_set_that_several_strategies_propose_is_kept_once_with_all_reasons(ask
     best = found.candidates[0]
     assert best.cell_set.cell_type_name == "B cell"
     assert best.cell_set.perturbation_name == "IFN-beta"
-    assert best.strategy is Strategy.DIRECT
+    assert best.strategy == "direct"
     assert best.relevance_score == 1
-    assert best.strategies == [Strategy.DIRECT, Strategy.SEMANTIC]
+    assert best.strategies == ["direct", "semantic"]
     assert [reason.split(":")[0] for reason in best.rationale.split(" | ")] == ["direct", "semantic"]
     assert best.control is not None
     assert best.control.steps == []
@@ -104,7 +103,7 @@ def test_the_count_does_not_depend_on_hops_and_hops_widen_when_nothing_else_is_l
         {"id": "grand", "type": "myeloid leukocyte", "donor": "a:2", "tissue": None},
     )
     query = ask("classical monocyte", None, TaskType.DONOR_EXPRESSION_PREDICTION)
-    narrow = RetrievalSettings(strategies=[Strategy.ONTOLOGY], max_hops=1)
+    narrow = RetrievalSettings(strategies=["ontology"], max_hops=1)
     found = find_candidates(query, frame, narrow)
     assert (_ids(found), found.n_untried) == (["parent"], 2)
     found = find_candidates(query, frame, narrow, tried={"parent"})
@@ -223,7 +222,7 @@ def test_an_empty_index_is_an_error_too(ask, pbmc) -> None:
 def test_a_question_without_a_cell_type_takes_all(ask, pbmc) -> None:
     found = find_candidates(ask(None), pbmc, SETTINGS)
     assert found.counts["direct"] == 16
-    assert {item.relevance_score for item in found.candidates if item.strategy is Strategy.DIRECT} == {1.0}
+    assert {item.relevance_score for item in found.candidates if item.strategy == "direct"} == {1.0}
 
 
 def test_a_label_without_a_cell_ontology_id_matches_itself(ask, sets) -> None:

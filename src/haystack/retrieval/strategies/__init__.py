@@ -1,1 +1,1 @@
-"""One module per strategy; each has `propose(question) -> Proposals`."""
+"""One module per strategy; each has a `SPEC`, its descriptor (haystack.specs.StrategySpec)."""

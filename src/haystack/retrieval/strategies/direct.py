@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from haystack.retrieval.question import Proposals, Question
+from haystack.specs import StrategySpec
 
 OTHER_TYPE, LINEAGE = 0.35, 0.15
 _HOW = {
@@ -39,3 +40,13 @@ def perturbation_words(question: Question, row: int) -> str:
     name = question.index.label("perturbation_name", row) or ""
     match = question.perturbation_matches[name]
     return f"{name} {_HOW[match.kind]}" + ("" if match.kind == "exact" else f" {match.asked}")
+
+
+SPEC = StrategySpec(
+    name="direct",
+    title="same perturbation, measured directly",
+    description="the asked perturbation itself: same name, synonym, or part of the name; the asked cell type first",
+    propose=propose,
+    tasks=("perturbation",),
+    order=10,
+)

@@ -6,6 +6,7 @@ import numpy as np
 
 from haystack.retrieval.profile import target_profile
 from haystack.retrieval.question import Proposals, Question
+from haystack.specs import StrategySpec
 
 OWN_DONOR, OTHER_DONOR = 0.9, 0.85
 LEAST = 0.5
@@ -37,3 +38,13 @@ def propose(question: Question) -> Proposals:
     if question.wants_perturbed:
         relevance = relevance * question.perturbation_match
     return Proposals.where(relevance, question.pool, explain)
+
+
+SPEC = StrategySpec(
+    name="donor_context",
+    title="same or similar donor",
+    description="other cell types of the asked donor, and donors alike in disease, tissue, age and sex",
+    propose=propose,
+    tasks=("observation",),
+    order=50,
+)

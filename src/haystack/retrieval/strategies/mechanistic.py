@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from haystack.retrieval.perturbations import known
 from haystack.retrieval.question import Proposals, Question
+from haystack.specs import StrategySpec
 
 SHARE = 0.85
 """relevance of a perturbation with wholly shared mechanism in the asked cell type"""
@@ -43,3 +44,13 @@ def shared_mechanisms(question: Question) -> dict[str, tuple[float, str]]:
             if score >= LEAST:
                 found[name] = (score, why)
     return found
+
+
+SPEC = StrategySpec(
+    name="mechanistic",
+    title="perturbation with the same mechanism",
+    description="other perturbations that act through the same receptors, targets, signalling or pathways",
+    propose=propose,
+    tasks=("perturbation",),
+    order=20,
+)

@@ -8,6 +8,7 @@ from haystack.contracts import Perturbation
 from haystack.retrieval.perturbations import known
 from haystack.retrieval.question import Proposals, Question
 from haystack.retrieval.similarity import best_similarities, similarities
+from haystack.specs import StrategySpec
 
 WEIGHTS = {"perturbation": 0.5, "cell type": 0.3, "sample": 0.2}
 SHARE_PERTURBED, SHARE = 0.5, 0.7
@@ -111,3 +112,13 @@ def _sample(question: Question) -> np.ndarray | None:
     _, first = np.unique(codes, return_index=True)
     texts = [" ".join(index.label(name, row) or "" for name in _CONTEXT) for row in first]
     return similarities([text], texts)[0][codes]
+
+
+SPEC = StrategySpec(
+    name="semantic",
+    title="similar words in the description",
+    description="similar words for perturbation, cell type and sample (character n-grams of names and synonyms)",
+    propose=propose,
+    tasks=("perturbation", "observation"),
+    order=30,
+)

@@ -7,6 +7,7 @@ import numpy as np
 from haystack.retrieval.index import HEALTHY
 from haystack.retrieval.profile import target_profile
 from haystack.retrieval.question import Proposals, Question, related_terms
+from haystack.specs import StrategySpec
 
 SHARE = 0.6
 UNSTATED_TISSUE, UNSTATED_HEALTH = 0.75, 0.85
@@ -32,3 +33,13 @@ def propose(question: Question) -> Proposals:
         return f"{state} cells of {where} in {index.label('atlas', row)}; {question.type_words(row)}"
 
     return Proposals.where(relevance, question.pool & index.is_control & ~question.target_donor_rows, explain)
+
+
+SPEC = StrategySpec(
+    name="tissue_atlas",
+    title="same tissue in a reference atlas",
+    description="healthy reference populations of the asked tissue",
+    propose=propose,
+    tasks=("observation",),
+    order=60,
+)

@@ -6,6 +6,7 @@ import numpy as np
 
 from haystack.retrieval.question import Proposals, Question
 from haystack.retrieval.strategies.direct import perturbation_words
+from haystack.specs import StrategySpec
 
 FLOOR, RANGE = 0.55, 0.4
 """relevance of the asked perturbation in a near type: above direct's 0.5 for any other type, below its 1"""
@@ -30,3 +31,13 @@ def propose(question: Question) -> Proposals:
         return "; ".join(word for word in words if word)
 
     return Proposals.where(np.where(near, fit, 0.0), question.pool, explain)
+
+
+SPEC = StrategySpec(
+    name="ontology",
+    title="related cell type in the Cell Ontology",
+    description="cell types near the asked one in the Cell Ontology: parents, then children, then siblings",
+    propose=propose,
+    tasks=("perturbation", "observation"),
+    order=40,
+)

@@ -10,3 +10,4 @@ from .graph import siblings as siblings
 from .mapping import map_labels as map_labels
 from .match import Match as Match
 from .resolver import resolve as resolve
+from .resolver import resolve_name as resolve_name

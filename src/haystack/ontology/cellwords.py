@@ -68,9 +68,12 @@ class Abbreviation:
 
 @cache
 def abbreviations() -> dict[str, Abbreviation]:
-    """The tracked table by its short form without blanks and hyphens (`nkcd56!high`, `cd14mono`)."""
-    rows = (Abbreviation(*row) for row in table_rows("abbreviations.tsv", 4))
-    return {"".join(_split(row.short)): row for row in rows}
+    """The tracked table by its short form without blanks and hyphens (`nkcd56!high`, `cd14mono`).
+
+    Of two rows for one short form, that of scope `word` (it holds for the whole label too).
+    """
+    rows = [Abbreviation(*row) for row in table_rows("abbreviations.tsv", 4)]
+    return {"".join(_split(row.short)): row for row in sorted(rows, key=lambda row: row.scope == "word")}
 
 
 @cache
@@ -108,7 +111,12 @@ def words(text: str, *, expand: bool = True) -> tuple[str, ...]:
 
 def is_abbreviation(text: str) -> bool:
     """True when the tracked table has the whole text, plural or not."""
-    return _row(_split(text)) is not None
+    return abbreviation(text) is not None
+
+
+def abbreviation(text: str) -> Abbreviation | None:
+    """The row of the tracked table for the whole text, plural or not."""
+    return _row(_split(text))
 
 
 def _split(text: str) -> list[str]:

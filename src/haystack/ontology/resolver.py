@@ -7,29 +7,42 @@ import re
 from haystack.ontology.index import kind_ontology
 from haystack.ontology.match import Match
 
+MAX_LENGTH = 300
 _ID = re.compile(r"(CL|UBERON|MONDO|CHEBI|PATO)[:_](\d+)", re.IGNORECASE)
 
 
-def resolve(kind: str, text: str, top: int = 5) -> list[Match]:
-    """The terms that `text` may mean, best first; empty when nothing is claimed.
+def resolve(kind: str, text: str, top: int = 5, tissue: str | None = None) -> list[Match]:
+    """The terms that an atlas's label may mean, best first; empty when nothing is claimed.
 
     Parameters
     ----------
     kind
         cell-type, tissue, disease or chemical.
     text
-        a label as people or atlases write it, or an id (a deprecated one follows its replacement).
+        a label as people or atlases write it, or an id (a deprecated one follows its replacement). Of a cell type's
+        label a part may name the type (`GZMK CD8 T cell`); its scores are probabilities.
     top
         at most so many.
+    tissue
+        UBERON id of the sample, which decides between the meanings of short forms of cell types.
 
     Raises
     ------
     OntologyError
         for an unknown kind.
     """
+    if kind == "cell-type" and not _ID.fullmatch(text.strip()):
+        from haystack.ontology.celllabels import resolve_cell_label
+
+        return resolve_cell_label(text, top, tissue) if len(text) <= MAX_LENGTH else []
+    return resolve_name(kind, text, top)
+
+
+def resolve_name(kind: str, text: str, top: int = 5) -> list[Match]:
+    """The terms that `text` names as a whole, for questions: no part of it stands for the rest. See resolve."""
     home = kind_ontology(kind)
     text = " ".join(text.split())
-    if not text or len(text) > 300:
+    if not text or len(text) > MAX_LENGTH:
         return []
     found = _ID.fullmatch(text)
     if found:

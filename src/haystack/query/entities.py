@@ -12,7 +12,7 @@ from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
 from haystack.ontology.misspelt import corrections
 from haystack.ontology.normalise import key, plain
-from haystack.ontology.resolver import resolve
+from haystack.ontology.resolver import resolve_name
 from haystack.ontology.terms import common_names, exact
 from haystack.query.lexicon import DISEASE_NOT, INSIDE, ORGANS, QUESTION_WORDS, TISSUE_NOT
 from haystack.query.text import Span, Word, span
@@ -52,7 +52,7 @@ def find_cell_types(text: str, tokens: list[Word], taken: list[Span]) -> list[En
             where = span(text, piece[0].start, piece[-1].end)
             if any(where.overlaps(other) for other in taken) or not _could_be_cell(piece, text):
                 continue
-            matches = resolve("cell-type", where.text, top=5)
+            matches = resolve_name("cell-type", where.text, top=5)
             if matches and _starts_and_ends_well(piece, matches[0]):
                 value = _value(piece, matches[0])
                 if best is None or value > best[0] + 1e-9:
@@ -73,7 +73,7 @@ def _later_is_better(text: str, tokens: list[Word], at: int, size: int, value: f
     where = span(text, piece[0].start, piece[-1].end)
     if any(where.overlaps(other) for other in taken) or not _could_be_cell(piece, text):
         return False
-    matches = resolve("cell-type", where.text, top=1)
+    matches = resolve_name("cell-type", where.text, top=1)
     return bool(matches) and _value(piece, matches[0]) >= value - 1e-9
 
 

@@ -230,7 +230,7 @@ def test_edited_code_reruns_what_runs_it(cloud, third, tmp_path):
     shutil.copytree(haystack.__path__[0], copied / "haystack", ignore=shutil.ignore_patterns("__pycache__"))
     if (beside := Path(haystack.__path__[0]).parents[1] / "resources").is_dir():
         shutil.copytree(beside, tmp_path / "resources")
-    with (copied / "haystack/loop.py").open("a") as handle:
+    with (copied / "haystack/loop/decision.py").open("a") as handle:
         handle.write("\nEDITED = 1\n")
     path = cloud.environment["PYTHONPATH"].split(":")
     rules = planned(cloud, "recoded", third, environment={"PYTHONPATH": ":".join([path[0], str(copied), *path[1:]])})

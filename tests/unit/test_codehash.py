@@ -158,7 +158,7 @@ def test_plug_ins_count_for_the_rules_that_use_their_registry(package, tmp_path,
 
 
 def test_modules_named_by_strings_and_whole_packages_are_followed(package):
-    decide = package / "loop.py" if (package / "loop.py").exists() else package / "loop/__init__.py"
+    decide = package / "loop/decision.py"
     decide.write_text(decide.read_text() + '\nNAMED = "haystack.report.summary:summarize_runs"\n')
     assert "decide" in changed(package / "report/summary.py", with_constant)
     (package / "query/__init__.py").write_text("for path in __path__:\n    pass\n\nfrom .parse import write_query\n")

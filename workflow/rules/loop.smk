@@ -135,7 +135,7 @@ rule ground_predictions:
         "../envs/haystack.yaml"
     params:
         settings=plan.get("de", "enrichment", "grounding", "seed"),
-        code=plan.code("grounding.ground_predictions"),
+        code=plan.code("loop.ground_predictions"),
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: checking the prediction against biology"
     script:

@@ -2,7 +2,7 @@
 
 if "snakemake" in globals():
     from haystack.config import Settings
-    from haystack.grounding import ground_predictions
+    from haystack.loop import ground_predictions
     from haystack.workflow import script_logging
 
     with script_logging(snakemake):

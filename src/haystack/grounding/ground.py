@@ -12,11 +12,9 @@ import numpy as np
 from haystack.contracts import (
     DE,
     ENRICHMENT,
-    Candidates,
     CellRole,
     Component,
     ControlStrategy,
-    Grounding,
     Perturbation,
     PredictionRole,
     PromptGrounding,
@@ -26,7 +24,6 @@ from haystack.contracts import (
     read_json,
     read_predictions,
     read_table,
-    write_json,
     write_table,
 )
 from haystack.contracts.literature import Literature
@@ -39,7 +36,6 @@ from haystack.grounding.genesets import read_edges, read_libraries, read_regulon
 from haystack.grounding.measured import AtlasEvidence, atlas_evidence
 from haystack.grounding.nulls import null_composites, percentile
 from haystack.grounding.observational import observe
-from haystack.grounding.refine import refine
 from haystack.grounding.response import response_of
 from haystack.grounding.score import Composite, Evidence, Judge, composite
 from haystack.grounding.symbols import current, current_names
@@ -192,21 +188,17 @@ def enrich_predictions(
     write_table(out_enrichment, pd.concat(enriched, ignore_index=True), ENRICHMENT)
 
 
-def ground_predictions(
-    query: Path,
+def ground_prompts(
+    question: StructuredQuery,
+    chosen: Prompts,
     predictions: Path,
-    prompts: Path,
-    candidates: Path,
     de: Path,
     enrichment: Path,
-    out: Path,
     settings: Settings,
-    run_id: str,
-    iteration: int,
     cells: Path | None = None,
     literature: Path | None = None,
-) -> None:
-    """Score every prompt of an iteration, pick the best, and say what the next iteration should do differently.
+) -> list[PromptGrounding]:
+    """The evidence for every prompt of an iteration, in the order of the prompts.
 
     Parameters
     ----------
@@ -216,7 +208,6 @@ def ground_predictions(
     literature
         `literature.json`; None: what rests on papers is not evaluated.
     """
-    question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     generated, table = read_predictions(predictions, means=False), read_table(de, DE)
     perturbational = question.task_type.is_perturbational
     measured = read_cells(cells) if cells is not None and (perturbational or question.asked.context.donor_id) else None
@@ -229,7 +220,7 @@ def ground_predictions(
     found = []
     for prompt in chosen.prompts:
         if prompt.prompt_id not in set(generated.obs["prompt_id"].astype(str)):
-            raise GroundingError(f"{predictions}: holds no cells of prompt {prompt.prompt_id} ({prompts})")
+            raise GroundingError(f"{predictions}: holds no cells of prompt {prompt.prompt_id}")
         perturbed, control, reconstruction = groups(generated, prompt.prompt_id)
         own = table[table["prompt_id"] == prompt.prompt_id].drop(columns="prompt_id").reset_index(drop=True)
         noise = _reconstruction_error(own, reconstruction, control, settings.de)
@@ -252,20 +243,7 @@ def ground_predictions(
                 + ", ".join(sorted(noise)[:10])
             )
         found.append(grounding)
-    rated = [(item.composite_value, -index) for index, item in enumerate(found) if item.composite_value is not None]
-    best = found[-max(rated)[1]] if rated else None
-    write_json(
-        out,
-        Grounding(
-            run_id=run_id,
-            iteration=iteration,
-            prompts=found,
-            best_prompt_id=best.prompt_id if best else None,
-            composite_value=best.composite_value if best else None,
-            composite_score=best.composite_score if best else None,
-            refinement=refine(question, chosen, read_json(candidates, Candidates), found, settings),
-        ),
-    )
+    return found
 
 
 def prompt_ids(cells: ad.AnnData) -> list[str]:

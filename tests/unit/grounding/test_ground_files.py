@@ -27,7 +27,8 @@ from haystack.contracts import (
     write_predictions,
 )
 from haystack.errors import ContractError, GroundingError
-from haystack.grounding import enrich_predictions, ground_predictions
+from haystack.grounding import enrich_predictions
+from haystack.loop import ground_predictions
 
 
 def cell_set(name: str, perturbation: str, cell_type: str) -> CellSet:

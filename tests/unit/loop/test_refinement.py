@@ -19,7 +19,7 @@ from haystack.contracts import (
     Refinement,
     StructuredQuery,
 )
-from haystack.grounding.refine import MAX_ADDED, refine
+from haystack.loop.refinement import MAX_ADDED, refine
 
 
 def cell_set(name: str, perturbation: str | None, cell_type: str, **more: Any) -> CellSet:

@@ -1,0 +1,52 @@
+"""One turn of the loop after its prediction: score the prompts, pick the best, refine the next iteration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from haystack.config import Settings
+from haystack.contracts import Candidates, Grounding, Prompts, StructuredQuery, read_json, write_json
+from haystack.grounding.ground import ground_prompts
+from haystack.loop.refinement import refine
+
+
+def ground_predictions(
+    query: Path,
+    predictions: Path,
+    prompts: Path,
+    candidates: Path,
+    de: Path,
+    enrichment: Path,
+    out: Path,
+    settings: Settings,
+    run_id: str,
+    iteration: int,
+    cells: Path | None = None,
+    literature: Path | None = None,
+) -> None:
+    """Write `grounding.json`: the evidence for every prompt, the best of them, and the next iteration's refinement.
+
+    Parameters
+    ----------
+    cells
+        `cells.h5ad`: the prompt and control prompt cells show what tells the target donor from others; None: the
+        components that rest on measured cells are not evaluated.
+    literature
+        `literature.json`; None: what rests on papers is not evaluated.
+    """
+    question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
+    found = ground_prompts(question, chosen, predictions, de, enrichment, settings, cells, literature)
+    rated = [(item.composite_value, -index) for index, item in enumerate(found) if item.composite_value is not None]
+    best = found[-max(rated)[1]] if rated else None
+    write_json(
+        out,
+        Grounding(
+            run_id=run_id,
+            iteration=iteration,
+            prompts=found,
+            best_prompt_id=best.prompt_id if best else None,
+            composite_value=best.composite_value if best else None,
+            composite_score=best.composite_score if best else None,
+            refinement=refine(question, chosen, read_json(candidates, Candidates), found, settings),
+        ),
+    )

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from haystack.contracts.base import explain
 from haystack.contracts.query import GENETIC_EFFECTS, ControlStrategy, PerturbationType
@@ -27,8 +27,8 @@ class Section(BaseModel):
 class ObsColumns(Section):
     """Which obs column holds what. Null: the atlas does not say."""
 
-    cell_type: str
-    """author labels or Cell Ontology ids of the cell types"""
+    cell_type: str | None = None
+    """author labels or Cell Ontology ids of the cell types; null only with constants.cell_type"""
     perturbation: str | None = None
     """what was done to the cells, control labels included"""
     structure: str | None = None
@@ -66,11 +66,12 @@ class AtlasEntry(Section):
     """`md5:` or `sha256:` and the digest of the file, where one is published; checked after the download"""
     description: str = ""
     """one sentence for reports"""
-    obs: ObsColumns
-    constants: dict[Literal["tissue", "disease", "donor", "condition", "sex", "age"], str] = {}
+    obs: ObsColumns = ObsColumns()
+    constants: dict[Literal["cell_type", "tissue", "disease", "donor", "condition", "sex", "age"], str] = {}
     """labels that hold for every cell, for what obs does not say (for example tissue: blood)"""
     control_labels: list[str] = []
-    """values of obs.perturbation that mean: nothing was done (PBS, DMSO, ctrl)"""
+    """values of obs.perturbation that mean: nothing was done (PBS, DMSO, ctrl); `*` stands for any text
+    (non-targeting*), nan for cells without a label"""
     perturbation_names: dict[str, str] = {}
     """what labels of obs.perturbation mean, where they do not say it themselves (stim: IFN-beta)"""
     perturbation_type: PerturbationType | None = None
@@ -81,6 +82,10 @@ class AtlasEntry(Section):
     """var column with gene symbols; null: var_names are symbols"""
     counts_layer: str = "X"
     """where raw counts are: X, raw, or the name of a layer"""
+    counts: Literal["raw", "expected"] = "raw"
+    """raw: whole numbers, others are refused; expected: estimates that need not be whole (alevin, RSEM, SoupX,
+    CellBender),
+    rounded to whole numbers when cells are read"""
     read_counts: bool = False
     """true: count genes and counts of every cell from the matrix, once, in blocks (a full read of the matrix)"""
     mapping: str | None = None
@@ -95,11 +100,37 @@ class AtlasEntry(Section):
             return with_preset(data)
         return data
 
+    @field_validator("control_labels", mode="before")
+    @classmethod
+    def _labels_as_text(cls, labels: Any) -> Any:
+        """Numbers, booleans and null as the labels that cells have: 0 -> '0', .nan and null -> 'nan'."""
+        return [_label(label) for label in labels] if isinstance(labels, list) else labels
+
+    @field_validator("path", "mapping")
+    @classmethod
+    def _home(cls, path: str | None) -> str | None:
+        return str(Path(path).expanduser()) if path and path.startswith("~") else path
+
+    @model_validator(mode="after")
+    def _cell_types_are_known(self) -> AtlasEntry:
+        if self.obs.cell_type is None and not self.constants.get("cell_type"):
+            raise ValueError(
+                "give obs.cell_type, the obs column with cell types, or constants.cell_type where all cells are of one"
+            )
+        return self
+
     @model_validator(mode="after")
     def _controls_are_named(self) -> AtlasEntry:
         if self.obs.perturbation and not self.control_labels:
             raise ValueError("an atlas with obs.perturbation must list its control_labels")
         return self
+
+
+def _label(label: Any) -> Any:
+    if label is None or label != label:
+        return "nan"
+    whole = isinstance(label, float) and label.is_integer()
+    return str(int(label) if whole else label) if isinstance(label, bool | int | float) else label
 
 
 class CellFilter(Section):

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from haystack.atlas.columns import n_rows, obs_columns, read_labels, require_column
+from haystack.atlas.columns import n_rows, obs_columns, present_labels, read_labels, require_column
+from haystack.atlas.controls import control_codes, read_perturbations
 from haystack.atlas.counts import check_counts
-from haystack.atlas.genes import read_genes
-from haystack.atlas.matrix import find_matrix
+from haystack.atlas.genes import Genes, read_genes
+from haystack.atlas.matrix import find_matrix, refuse_large_csc
+from haystack.atlas.species import read_organisms
 from haystack.atlas.store import Store, open_atlas
-from haystack.errors import AtlasError, suggest
+from haystack.errors import AtlasError
+from haystack.knowledge.retired import retired_symbols
 from haystack.presets import optional_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from haystack.config import AtlasEntry
 
+log = logging.getLogger(__name__)
 
-def check_atlas(name: str, entry: AtlasEntry, model_genes: set[str] | None = None) -> None:
+
+def check_atlas(name: str, entry: AtlasEntry, model_genes: set[str] | None = None) -> list[str]:
     """Check that an atlas can be read and holds what its entry says.
 
     Looks at the file's structure, the named columns, the genes and 128 rows; never at all cells.
@@ -31,12 +35,19 @@ def check_atlas(name: str, entry: AtlasEntry, model_genes: set[str] | None = Non
     model_genes : set of str, optional
         upper-case symbols of the model, when it is there already.
 
+    Returns
+    -------
+    list of str
+        what does not stop the work but should be known, a sentence each.
+
     Raises
     ------
     AtlasError
         for a missing or truncated file, an absent column (the nearest is suggested, all are listed), control labels
-        that no cell has, values that are no raw counts, genes of another or of two species, no gene of the model.
+        that no cell has or that are not listed, values that are no raw counts, features that are no genes, genes of
+        another or of two species, no gene of the model.
     """
+    warnings: list[str] = []
     with open_atlas(name, entry) as store:
         n_rows(store, "obs")
         entry, _ = without_absent(store, entry)
@@ -47,14 +58,21 @@ def check_atlas(name: str, entry: AtlasEntry, model_genes: set[str] | None = Non
                 f"its mapping {entry.mapping} does not exist. Write it, or remove `mapping` from the entry"
             )
         matrix = find_matrix(store, entry.counts_layer)
-        genes = read_genes(store, entry, matrix.var)
-        if model_genes and not model_genes.intersection(genes.symbols):
+        refuse_large_csc(store, matrix)
+        if entry.obs.cell_type is not None and not present_labels(
+            read_labels(store, entry.obs.cell_type, "obs.cell_type"), n_rows(store, "obs")
+        ):
             raise store.error(
-                f"shares no gene with the model (its genes are such as {', '.join(genes.symbols[:3])}; "
-                f"the model's {', '.join(sorted(model_genes)[:3])}). Set gene_symbols to the var column with symbols"
+                f"column '{entry.obs.cell_type}' (obs.cell_type) has no label for any of its "
+                f"{n_rows(store, 'obs'):,} cells"
             )
-        check_counts(store, matrix, entry.counts_layer)
-        _check_controls(store, entry)
+        genes = read_genes(store, entry, matrix.var, read_organisms(store))
+        if model_genes:
+            warnings += _compare_genes(store, genes, model_genes)
+        check_counts(store, matrix, entry, genes)
+        if entry.obs.perturbation is not None:
+            control_codes(store, entry, present_labels(read_perturbations(store, entry), n_rows(store, "obs")))
+    return warnings
 
 
 def usable_atlases(
@@ -64,7 +82,8 @@ def usable_atlases(
     good, bad = {}, {}
     for name, entry in atlases.items():
         try:
-            check_atlas(name, entry, model_genes)
+            for warning in check_atlas(name, entry, model_genes):
+                log.warning("atlas '%s' (%s): %s", name, entry.path, warning)
             good[name] = entry
         except AtlasError as error:
             bad[name] = error
@@ -91,26 +110,6 @@ def named_columns(entry: AtlasEntry) -> dict[str, str]:
     return {f"obs.{field}": column for field, column in entry.obs if column is not None}
 
 
-def control_codes(store: Store, entry: AtlasEntry, categories: Iterable[str]) -> set[str]:
-    """The labels among `categories` that mean control (case and outer blanks do not matter).
-
-    Raises
-    ------
-    AtlasError
-        when there are none; the labels that are there are listed.
-    """
-    asked = {label.strip().casefold() for label in entry.control_labels}
-    labels = list(categories)
-    found = {label for label in labels if label.strip().casefold() in asked}
-    if not found:
-        hint = suggest(entry.control_labels[0], labels[:200])
-        raise store.error(
-            f"no cell of column '{entry.obs.perturbation}' has a control label "
-            f"({', '.join(entry.control_labels)}).{hint} Correct control_labels of its entry"
-        )
-    return found
-
-
 def _check_column(store: Store, column: str, field: str) -> None:
     """It is there, as long as obs, and its categories can be read."""
     require_column(store, "obs", column, field)
@@ -126,12 +125,25 @@ def _check_column(store: Store, column: str, field: str) -> None:
         )
 
 
-def _check_controls(store: Store, entry: AtlasEntry) -> None:
-    """Only where labels are stored apart from the cells: reading all cells is harmonising's work."""
-    column = entry.obs.perturbation
-    if column is None:
-        return
-    key = f"obs/{column}"
-    if (store.is_group(key) and "codes" in store.root[key]) or f"obs/__categories/{column}" in store.root:
-        keep = frozenset(label.strip().casefold() for label in entry.control_labels)
-        control_codes(store, entry, read_labels(store, column, "obs.perturbation", keep=keep).categories)
+def shared_genes(symbols: list[str], model_genes: set[str]) -> int:
+    """How many genes of the model an atlas has, whichever symbol (current or retired) the model's list uses."""
+    held = set(symbols)
+    return sum(gene in held or retired_symbols().get(gene) in held for gene in model_genes)
+
+
+def _compare_genes(store: Store, genes: Genes, model_genes: set[str]) -> list[str]:
+    shared = shared_genes(genes.symbols, model_genes)
+    of_model, of_atlas = shared / len(model_genes), shared / len(genes.symbols)
+    words = f"{shared:,} of {len(model_genes):,} with the model"
+    if not shared or (of_model < 0.01 and of_atlas < 0.1):
+        raise store.error(
+            f"shares {words.replace(' with', ' genes with') if shared else 'no gene with the model'} (its genes are "
+            "such as "
+            f"{', '.join(genes.symbols[:3])}; the model's {', '.join(sorted(model_genes)[:3])}). Set gene_symbols to "
+            "the var "
+            "column with symbols"
+        )
+    log.info("atlas '%s': shared %s", store.name, words)
+    if of_model >= 0.5:
+        return []
+    return [f"shared {words} ({of_model:.0%}); the model reads the others as zero"]

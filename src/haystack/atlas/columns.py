@@ -19,15 +19,31 @@ MAX_LABELS = 200_000
 _MISSING = {"", "nan", "na", "n/a", "none", "null", "<na>", "unknown"}
 
 
+class NotUtf8Error(ValueError):
+    """A text that is not UTF-8, as h5ad and zarr want it. `value`: its bytes."""
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__(f"{value!r} is not UTF-8")
+        self.value = value
+
+
 def is_missing(label: str) -> bool:
     """True for the texts that stand for a missing label (empty, nan, NA, none, null, unknown)."""
     return label.strip().casefold() in _MISSING
 
 
+def missing_words() -> frozenset[str]:
+    """The texts, case-folded, that stand for a missing label."""
+    return frozenset(_MISSING)
+
+
 class LabelColumn(Protocol):
     """A column of labels. Code -1 is a missing label."""
 
-    categories: list[str]
+    @property
+    def categories(self) -> list[str]:
+        """The distinct labels; a code is a position among them."""
+        ...
 
     def codes(self, start: int, stop: int) -> np.ndarray:
         """Codes of cells start..stop: (stop - start,) integers."""
@@ -65,6 +81,24 @@ class HeldCodes:
     def codes(self, start: int, stop: int) -> np.ndarray:
         """See LabelColumn."""
         return self.array[start:stop]
+
+
+@dataclass
+class MissingNamed:
+    """A column whose missing labels are a label of their own (`control_labels: [nan]`), the last one."""
+
+    column: LabelColumn
+    name: str
+
+    @property
+    def categories(self) -> list[str]:
+        """See LabelColumn."""
+        return [*self.column.categories, self.name]
+
+    def codes(self, start: int, stop: int) -> np.ndarray:
+        """See LabelColumn."""
+        codes = self.column.codes(start, stop).astype(np.int32)
+        return np.where(codes < 0, len(self.column.categories), codes)
 
 
 @dataclass
@@ -244,7 +278,10 @@ def texts(values: Iterable[Any]) -> list[str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
-        return value.decode("utf-8")
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            raise NotUtf8Error(value) from None
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value)
@@ -263,6 +300,11 @@ def count_labels(column: LabelColumn, n: int) -> np.ndarray:
         codes = column.codes(start, stop)
         total += np.bincount(np.where(codes < 0, len(column.categories), codes), minlength=len(total))
     return total
+
+
+def present_labels(column: LabelColumn, n: int) -> list[str]:
+    """The categories that a cell has: a file may list others, whose cells were taken out."""
+    return [label for label, cells in zip(column.categories, count_labels(column, n).tolist(), strict=False) if cells]
 
 
 def label_pairs(first: LabelColumn, second: LabelColumn, n: int) -> dict[str, str]:
@@ -293,13 +335,42 @@ def _require_frame(store: Store, frame: str) -> None:
 def _categorical(
     store: Store, column: str, field: str, categories: Any, codes: Any, keep: frozenset[str]
 ) -> LabelColumn:
-    _limit(store, column, field, categories.shape[0])
-    kept, lookup = _without_missing(texts(categories[:]), keep)
+    n_stored = int(categories.shape[0])
     broken = store.error(
         f"column '{column}' ({field}) holds codes outside its categories; it is damaged: write it again"
     )
-    n_stored = int(categories.shape[0])
-    return StoredCodes(kept, codes, n_stored, broken, None if len(kept) == n_stored else lookup)
+    if n_stored <= MAX_LABELS:
+        kept, lookup = _without_missing(_decoded(store, column, field, categories[:]), keep)
+        return StoredCodes(kept, codes, n_stored, broken, None if len(kept) == n_stored else lookup)
+    used = _used(codes, n_stored, broken)  # a subset of a larger file may keep the categories of all of it
+    _limit(store, column, field, len(used))
+    kept, lookup = _without_missing(_decoded(store, column, field, categories[:][used]), keep)
+    of_stored = np.full(n_stored + 1, -1, dtype=lookup.dtype)
+    of_stored[used] = lookup[:-1]
+    return StoredCodes(kept, codes, n_stored, broken, of_stored)
+
+
+def _used(codes: Any, n_stored: int, broken: AtlasError) -> np.ndarray:
+    """Codes that a cell has, ascending."""
+    seen = np.zeros(n_stored, dtype=bool)
+    for start, stop in chunks(int(codes.shape[0])):
+        part = np.asarray(codes[start:stop])
+        if part.size and (int(part.min()) < -1 or int(part.max()) >= n_stored):
+            raise broken
+        seen[part[part >= 0]] = True
+    return np.flatnonzero(seen)
+
+
+def _decoded(store: Store, column: str, field: str, values: Any) -> list[str]:
+    try:
+        return texts(values)
+    except NotUtf8Error as error:
+        latin = error.value.decode("latin-1")
+        raise store.error(
+            f"column '{column}' ({field}) holds text that is not UTF-8 ({error.value!r}; '{latin}' if it is "
+            "latin-1). Write the "
+            f"file again with that text as UTF-8: in h5py, [value.decode('latin-1') for value in column]"
+        ) from None
 
 
 def _without_missing(labels: list[str], keep: frozenset[str]) -> tuple[list[str], np.ndarray]:
@@ -326,7 +397,7 @@ def _factorised(store: Store, column: str, field: str, values: Any, mask: Any, k
         if mask is not None:
             part[np.asarray(mask[start:stop], dtype=bool)] = -1
         parts.append(part)
-    kept, lookup = _without_missing(texts(list(position)), keep)
+    kept, lookup = _without_missing(_decoded(store, column, field, list(position)), keep)
     return HeldCodes(kept, lookup[np.concatenate(parts)])
 
 

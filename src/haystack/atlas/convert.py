@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.atlas.counts import check_counts
-from haystack.atlas.matrix import Matrix, find_matrix, read_stored_rows
+from haystack.atlas.frames import read_frame
+from haystack.atlas.matrix import Matrix, find_matrix, numbers, read_stored_rows
 from haystack.atlas.store import close_at_exit, open_atlas, remote_options
 from haystack.config import AtlasEntry, ObsColumns
 from haystack.errors import AtlasError, HaystackError
@@ -71,7 +72,7 @@ def write_zarr(source: str, target: str, counts_layer: str = "X") -> Converted:
     entry = AtlasEntry(path=source, obs=ObsColumns(cell_type=""), counts_layer=counts_layer)
     with open_atlas(source, entry) as store:
         matrix = find_matrix(store, counts_layer)
-        check_counts(store, matrix, counts_layer)
+        check_counts(store, matrix, entry)
         if "://" in target:
             return _write(store, matrix, _remote_group(target), target)
         path = Path(target)
@@ -106,10 +107,9 @@ def _write(store: Store, matrix: Matrix, group: Any, target: str) -> Converted:
     import warnings
 
     import zarr
-    from anndata.io import read_elem
 
+    var, obs = read_frame(store, matrix.var), read_frame(store, "obs")
     n_values = _write_counts(store, matrix, group, target)
-    var, obs = read_elem(store.root[matrix.var]), read_elem(store.root["obs"])
     with _writing(target), warnings.catch_warnings():
         _write_frame(group, "var", var, matrix.n_genes)
         _write_frame(group, "obs", obs, OBS_CHUNK)
@@ -133,7 +133,8 @@ def _writing(target: str) -> Iterator[None]:
 
 
 def _write_counts(store: Store, matrix: Matrix, group: Any, target: str) -> int:
-    dtype = store.root[matrix.key if matrix.form == "dense" else f"{matrix.key}/data"].dtype
+    stored = store.root[matrix.key if matrix.form == "dense" else f"{matrix.key}/data"]
+    dtype = numbers(store, matrix, stored[:0]).dtype
     with _writing(target):
         node = group.create_group("X")
         shape = [matrix.n_cells, matrix.n_genes]

@@ -6,47 +6,104 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from haystack.atlas.matrix import Matrix, find_matrix, matrices, stored_values
+from haystack.atlas.matrix import Matrix, find_matrix, matrices, read_stored_rows
 
 if TYPE_CHECKING:
+    from scipy import sparse
+
+    from haystack.atlas.genes import Genes
     from haystack.atlas.store import Store
+    from haystack.config import AtlasEntry
 
 _RUNS, _RUN_ROWS = 8, 16
+_EXPECTED = (
+    "If these are estimates that need not be whole (alevin, RSEM, SoupX, CellBender), set counts: expected; "
+    "they are then rounded"
+)
+SAME_SUM = 0.02
+"""coefficient of variation of row sums, up to which cells were scaled to one total"""
+LARGEST = 2**24
+"""whole numbers above are not exact in float32"""
 
 
-def check_counts(store: Store, matrix: Matrix, counts_layer: str) -> None:
-    """Raise an AtlasError unless a sample of rows holds raw counts.
+def check_counts(store: Store, matrix: Matrix, entry: AtlasEntry, genes: Genes | None = None) -> None:
+    """Raise an AtlasError unless a sample of rows holds counts of the kind that the entry says.
 
-    The sample is 8 runs of 16 neighbouring rows, evenly spread. The message says by what it was recognised (share of
-    values that are not whole, negative values, the largest value) and which other matrix of the file holds counts.
+    The sample is 8 runs of 16 neighbouring rows, evenly spread, without the features that are no genes. The message
+    says
+    by what it was recognised (share of values that are not whole, equal sums, gaps, ...) and which other matrix of the
+    file holds counts.
     """
-    fault = _fault_of_sample(store, matrix)
+    fault = fault_of_sample(store, matrix, entry.counts, genes)
     if fault is None:
         return
-    better = [word for word in matrices(store) if word != counts_layer and _holds_counts(store, word)]
+    better = [word for word in matrices(store) if word != entry.counts_layer and _holds_counts(store, word, entry)]
     advice = (
         f"{better[0]} does hold counts: set counts_layer: {better[0]}"
         if better
         else "No other matrix of the file holds counts; get the file with raw counts"
     )
+    if not better and entry.counts == "raw" and "not whole" in fault:
+        advice = f"{advice}. {_EXPECTED}"
     raise store.error(f"{matrix.key} does not hold raw counts: {fault}. {advice}")
 
 
-def fault_of_values(values: np.ndarray) -> str | None:
-    """What is wrong with stored values as raw counts, with figures; None when nothing is."""
+def fault_of_values(values: np.ndarray, kind: str = "raw") -> str | None:
+    """What is wrong with stored values as counts (`raw` or `expected`), with figures; None when nothing is."""
     if not values.size:
         return None
+    if values.dtype.kind not in "iufb":
+        return f"its values are {values.dtype}, not numbers"
+    if values.dtype.kind == "b":
+        return "its values are true and false (detected or not), not numbers"
     finite = np.isfinite(values)
     if not finite.all():
         return f"{(~finite).mean():.1%} of the values are not finite (NaN or infinite)"
     largest = f"the largest value is {values.max():.4g}"
     if values.min() < 0:
         return f"{(values < 0).mean():.1%} of the values are negative, {largest}; it looks scaled"
-    broken = values % 1 != 0
-    if broken.any():
-        guess = "log-normalised" if values.max() < 20 else "normalised or corrected"
-        return f"{broken.mean():.1%} of the values are not whole numbers, {largest}; it looks {guess}"
+    if values.max() > LARGEST:
+        return f"{largest}, more than a cell can have of a gene"
+    if kind == "raw" and values.dtype.kind == "f":
+        broken = values % 1 != 0
+        if broken.any():
+            share = broken.mean()
+            guess = (
+                "expected counts"
+                if share < 0.5
+                else "log-normalised"
+                if values.max() < 20
+                else "normalised or corrected"
+            )
+            return f"{share:.1%} of the values are not whole numbers, {largest}; it looks {guess}"
     return None
+
+
+def fault_of_rows(rows: sparse.csr_matrix, kind: str = "raw") -> str | None:
+    """What is wrong with cells x genes as counts: fault_of_values, and what only whole cells show.
+
+    Scaled to one total: row sums that are (nearly) equal though rounding left them uneven, or, after log1p, equal sums
+    of
+    expm1. Gaps: scaled counts have no ones. Presence: no value above 1 where Poisson counts of that density would have
+    dozens. Counts downsampled to one depth have equal sums too, but exactly, and ones: they pass.
+    """
+    values = rows.data
+    fault = fault_of_values(values, kind)
+    sums = np.asarray(rows.sum(axis=1), dtype=np.float64).ravel()
+    if fault is not None:
+        logged = values.dtype.kind == "f" and values.max(initial=0) < 20 and values.min(initial=0) >= 0
+        if logged and _equal(_row_sums(rows, np.expm1(values.astype(np.float64)))):
+            return fault.rsplit(";", 1)[0] + "; it is log-normalised (sums of expm1 are equal)"
+        return fault
+    if not values.size or not values.any():
+        return f"all values of {rows.shape[0]} sampled rows are zero"
+    if _equal(sums) and (np.ptp(sums[sums > 0]) > 0 or not (values == 1).any()):
+        return f"all cells sum to about {sums[sums > 0].mean():,.0f}; it looks scaled to one total per cell"
+    if kind == "expected":
+        if values.max() < 20 and _equal(_row_sums(rows, np.expm1(values.astype(np.float64)))):
+            return "sums of expm1 are equal in all cells; it is log-normalised"
+        return None
+    return _gaps(rows) or _presence(rows)
 
 
 def sample_rows(n_cells: int) -> np.ndarray:
@@ -56,25 +113,57 @@ def sample_rows(n_cells: int) -> np.ndarray:
     return rows[rows < n_cells]
 
 
-def _fault_of_sample(store: Store, matrix: Matrix) -> str | None:
-    if matrix.form == "csc":
-        data = store.root[f"{matrix.key}/data"]
-        starts = np.linspace(0, max(data.shape[0] - 4_096, 0), _RUNS).astype(int)
-        values = np.concatenate([np.asarray(data[start : start + 4_096]) for start in starts.tolist()])
-        rows = None
-    else:
-        rows = sample_rows(matrix.n_cells)
-        values = stored_values(store, matrix, rows)
-    if not values.size or not np.any(values):
-        return f"all values of {len(rows) if rows is not None else 'the'} sampled rows are zero"
-    fault = fault_of_values(values)
-    return None if fault is None else f"in {len(rows) if rows is not None else 'a sample of its'} rows, {fault}"
+def fault_of_sample(store: Store, matrix: Matrix, kind: str = "raw", genes: Genes | None = None) -> str | None:
+    """fault_of_rows of the sample, or None."""
+    rows = read_stored_rows(store, matrix, sample_rows(matrix.n_cells))
+    if genes is not None and genes.kept is not None:
+        rows = rows[:, np.flatnonzero(genes.kept)]
+    fault = fault_of_rows(rows, kind)
+    return None if fault is None else f"in {rows.shape[0]} rows, {fault}"
 
 
-def _holds_counts(store: Store, counts_layer: str) -> bool:
+def _row_sums(rows: sparse.csr_matrix, values: np.ndarray) -> np.ndarray:
+    at = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    return np.bincount(at, weights=values, minlength=rows.shape[0])
+
+
+def _equal(sums: np.ndarray) -> bool:
+    sums = sums[sums > 0]
+    return len(sums) >= 10 and sums.mean() >= 20 and float(sums.std()) < SAME_SUM * float(sums.mean())
+
+
+def _gaps(rows: sparse.csr_matrix) -> str | None:
+    """Scaled and rounded counts: in every cell the smallest value is well above 1."""
+    sizes = np.diff(rows.indptr)
+    full = np.flatnonzero(sizes >= 10)
+    if len(full) < 5:
+        return None
+    parts = [rows.data[rows.indptr[i] : rows.indptr[i + 1]] for i in full]
+    smallest = np.array([part[part > 0].min() if part.any() else 1 for part in parts])
+    if (smallest > 1).mean() < 0.9:
+        return None
+    return (
+        f"no value between 0 and {smallest.min():.0f} in {(smallest > 1).mean():.0%} of the cells: counts would have "
+        "ones; it looks "
+        "scaled and rounded"
+    )
+
+
+def _presence(rows: sparse.csr_matrix) -> str | None:
+    """Zeros and ones where counts of that density would hold at least 20 values of 2 and more (Poisson, one rate)."""
+    positive = rows.data[rows.data > 0]
+    if (positive > 1).any():
+        return None
+    density = min(len(positive) / (rows.shape[0] * rows.shape[1]), 1 - 1e-9)
+    rate = -np.log1p(-density)
+    expected = rows.shape[0] * rows.shape[1] * (1 - np.exp(-rate) * (1 + rate))
+    return "all values are 0 or 1; it looks like presence, not counts" if expected >= 20 else None
+
+
+def _holds_counts(store: Store, counts_layer: str, entry: AtlasEntry) -> bool:
     from haystack.errors import AtlasError
 
     try:
-        return _fault_of_sample(store, find_matrix(store, counts_layer)) is None
+        return fault_of_sample(store, find_matrix(store, counts_layer), entry.counts) is None
     except AtlasError:
         return False

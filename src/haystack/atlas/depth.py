@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from haystack.atlas.columns import chunks, require_column, stored_names, texts
 from haystack.atlas.counts import fault_of_values
-from haystack.atlas.matrix import BLOCK, Matrix, entries_of_csc, find_matrix
+from haystack.atlas.matrix import BLOCK, Matrix, entries_of_csc, find_matrix, numbers
 
 if TYPE_CHECKING:
+    from haystack.atlas.genes import Genes
     from haystack.atlas.store import Store
+    from haystack.config import AtlasEntry
 
 
 def depth_column(store: Store, column: str, field: str) -> np.ndarray:
@@ -37,32 +40,52 @@ def depth_column(store: Store, column: str, field: str) -> np.ndarray:
     return values
 
 
-def counted_depth(store: Store, counts_layer: str) -> dict[str, np.ndarray]:
+def counted_depth(store: Store, entry: AtlasEntry, genes: Genes) -> dict[str, np.ndarray]:
     """n_genes and total_counts of every cell, (n_cells,) each, from the matrix, in blocks of 8 million values.
+
+    Features that are no genes do not count.
 
     Raises
     ------
     AtlasError
-        when any value of the matrix is no raw count.
+        when any value of the matrix is no count.
     """
-    matrix = find_matrix(store, counts_layer)
-    genes = np.zeros(matrix.n_cells, dtype=np.int64)
+    matrix = find_matrix(store, entry.counts_layer)
+    found = np.zeros(matrix.n_cells, dtype=np.int64)
     total = np.zeros(matrix.n_cells, dtype=np.float64)
-    if matrix.form == "csr":
-        _count_csr(store, matrix, genes, total)
-    elif matrix.form == "csc":
-        for rows, _, values in entries_of_csc(store, matrix):
-            _refuse(store, matrix, values)
-            genes += np.bincount(rows[values != 0], minlength=matrix.n_cells)
-            total += np.bincount(rows, weights=values, minlength=matrix.n_cells)
+    for rows, columns, values in _entries(store, matrix, with_columns=genes.kept is not None):
+        values = numbers(store, matrix, values)
+        if genes.kept is not None:
+            inside = genes.kept[columns]
+            rows, values = rows[inside], values[inside]
+        fault = fault_of_values(values, entry.counts)
+        if fault:
+            raise store.error(f"{matrix.key} does not hold raw counts: in a block of cells, {fault}")
+        if entry.counts == "expected":
+            values = np.rint(values)
+        if not values.size:
+            continue
+        first = int(rows.min())  # bincount over the rows of the block only
+        span = int(rows.max()) - first + 1
+        found[first : first + span] += np.bincount(rows[values != 0] - first, minlength=span)
+        total[first : first + span] += np.bincount(rows - first, weights=values, minlength=span)
+    return {"n_genes": found, "total_counts": total}
+
+
+def _entries(
+    store: Store, matrix: Matrix, *, with_columns: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray]]:
+    """(rows, columns, values) of all entries, block by block; columns only where they are asked for."""
+    if matrix.form == "csc":
+        yield from entries_of_csc(store, matrix)
+    elif matrix.form == "csr":
+        yield from _entries_of_csr(store, matrix, with_columns=with_columns)
     else:
         array = store.root[matrix.key]
         for start, stop in chunks(matrix.n_cells, max(1, BLOCK // matrix.n_genes)):
             block = np.asarray(array[start:stop])
-            _refuse(store, matrix, block)
-            genes[start:stop] = (block != 0).sum(axis=1)
-            total[start:stop] = block.sum(axis=1, dtype=np.float64)
-    return {"n_genes": genes, "total_counts": total}
+            at = np.repeat(np.arange(start, stop), matrix.n_genes)
+            yield at, np.tile(np.arange(matrix.n_genes), stop - start) if with_columns else None, block.ravel()
 
 
 def repeated_name(store: Store, n_cells: int) -> tuple[int, str] | None:
@@ -87,7 +110,9 @@ def repeated_name(store: Store, n_cells: int) -> tuple[int, str] | None:
     return None
 
 
-def _count_csr(store: Store, matrix: Matrix, genes: np.ndarray, total: np.ndarray) -> None:
+def _entries_of_csr(
+    store: Store, matrix: Matrix, *, with_columns: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray]]:
     group = store.root[matrix.key]
     ends = np.asarray(group["indptr"][:]).astype(np.int64)
     if (np.diff(ends) < 0).any():
@@ -97,14 +122,8 @@ def _count_csr(store: Store, matrix: Matrix, genes: np.ndarray, total: np.ndarra
         stop = max(start + 1, int(np.searchsorted(ends, ends[start] + BLOCK, side="right")) - 1)
         stop = min(stop, matrix.n_cells)
         values = np.asarray(group["data"][ends[start] : ends[stop]])
-        _refuse(store, matrix, values)
-        rows = np.repeat(np.arange(stop - start), np.diff(ends[start : stop + 1]))
-        genes[start:stop] = np.bincount(rows[values != 0], minlength=stop - start)
-        total[start:stop] = np.bincount(rows, weights=values, minlength=stop - start)
+        columns = np.asarray(group["indices"][ends[start] : ends[stop]]) if with_columns else None
+        if columns is not None and columns.size and (columns.min() < 0 or columns.max() >= matrix.n_genes):
+            raise store.error(f"{matrix.key}/indices holds genes outside its {matrix.n_genes:,}; the file is damaged")
+        yield np.repeat(np.arange(start, stop), np.diff(ends[start : stop + 1])), columns, values
         start = stop
-
-
-def _refuse(store: Store, matrix: Matrix, values: np.ndarray) -> None:
-    fault = fault_of_values(values)
-    if fault:
-        raise store.error(f"{matrix.key} does not hold raw counts: in a block of cells, {fault}")

@@ -1,14 +1,25 @@
-"""Gene symbols of an atlas, aligned to the model: upper case, unique, duplicates summed; other species are refused."""
+"""Gene symbols of an atlas: current, upper case, unique, repeats summed; features that are no genes left out."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from haystack.atlas.columns import index_name, n_rows, read_labels, read_names, require_column
+from haystack.atlas.columns import index_name, n_rows, require_column
+from haystack.atlas.features import (
+    column_texts,
+    feature_kinds,
+    feature_names,
+    gene_ids,
+    reference_columns,
+    refuse_no_genes,
+    small_columns,
+)
+from haystack.atlas.species import ENSEMBL, Organisms, foreign_genes, refuse_other_species
+from haystack.atlas.symbols import bare_symbols, repair_symbols
 from haystack.errors import suggest
 
 if TYPE_CHECKING:
@@ -17,93 +28,90 @@ if TYPE_CHECKING:
     from haystack.atlas.store import Store
     from haystack.config import AtlasEntry
 
-ENSEMBL = re.compile(r"^ENS([A-Z]{3,4})?G\d{6,}(\.\d+)?$")
-_GENOME_PREFIX = re.compile(r"^_*(GRCh3\d|hg\d\d|human|GRCm3\d|mm\d\d?|mouse)_+(?=\S)", re.IGNORECASE)
-_HUMAN_PREFIX = re.compile(r"^_*(GRCh|hg|human)", re.IGNORECASE)
-_TITLE = re.compile(r"^(?!Gene)[A-Z][a-z]{1,5}[a-z0-9-]*$")
-_UPPER = re.compile(r"^[A-Z][A-Z0-9-]+$")
-_SUFFIX = re.compile(r"_ENS[A-Z]*G\d{6,}(\.\d+)?$")
-
 
 @dataclass(frozen=True)
 class Genes:
-    """Distinct upper-case symbols in order of first appearance, and each stored gene's place among them."""
+    """Distinct upper-case symbols in order of first appearance, and each stored feature's place among them."""
 
     symbols: list[str]
     place: np.ndarray
+    """(stored features,) int32; -1 for what is no human gene"""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """kind of feature that is no human gene -> how many"""
+    repaired: dict[str, list[str]] = field(default_factory=dict)
+    """what was done to names -> the names it was done to"""
+    n_repeats: int = 0
+    """genes whose counts are added to another one of the same symbol"""
+
+    @property
+    def kept(self) -> np.ndarray | None:
+        """Which stored features are human genes, (stored features,) bool; None where all are."""
+        return None if (self.place >= 0).all() else self.place >= 0
 
     def align(self, counts: sparse.csr_matrix) -> sparse.csr_matrix:
-        """Sum the columns of genes that share a symbol: (n, stored genes) -> (n, symbols)."""
+        """Sum the columns of genes that share a symbol: (n, kept features) -> (n, symbols)."""
         from scipy import sparse
 
-        if len(self.symbols) == len(self.place):
+        place = self.place[self.place >= 0]
+        if len(self.symbols) == len(place):
             return counts
         joined = sparse.csr_matrix(
-            (counts.data, self.place[counts.indices], counts.indptr), shape=(counts.shape[0], len(self.symbols))
+            (counts.data, place[counts.indices], counts.indptr), shape=(counts.shape[0], len(self.symbols))
         )
         joined.sum_duplicates()
         return joined
 
+    def notes(self) -> list[str]:
+        """What a reader of the report should know: features left out, names repaired, symbols summed."""
+        found = [f"{n:,} features are no human genes and left out: {kind}" for kind, n in self.left_out.items()]
+        for what, names in self.repaired.items():
+            more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+            found.append(f"{len(names):,} {what}: {', '.join(names[:3])}{more}")
+        return found
 
-def read_genes(store: Store, entry: AtlasEntry, var: str) -> Genes:
+
+def read_genes(store: Store, entry: AtlasEntry, var: str, organisms: Organisms | None = None) -> Genes:
     """Symbols of the genes of `var` (`var` or `raw/var`).
 
-    Genes whose symbol is missing keep their own name. `SYMBOL_ENSG...`, as CELLxGENE writes repeated symbols, and a
-    human genome prefix (`GRCh38_`) lose the addition.
+    Genes whose symbol is missing keep their own name. Antibodies, guides, peaks and genes of other species are left
+    out; genome prefixes, dates, R's dots and retired symbols are repaired (see `haystack.atlas.symbols`).
 
     Raises
     ------
     AtlasError
-        when var_names are Ensembl ids and the entry names no column with symbols, or genes are not human.
+        when var_names are Ensembl ids and the entry names no column with symbols, or are no names of genes at all, or
+        genes are not human.
     """
-    written = _written_symbols(store, entry, var)
-    refuse_other_species(store, written)
-    clean = [_bare(symbol.strip()).upper() if "_" in symbol else symbol.strip().upper() for symbol in written]
+    names = feature_names(store, var)
+    ids = gene_ids(store, var, names)
+    written, source = _written_symbols(store, entry, var, names)
+    columns = small_columns(store, var)
+    is_gene, others = feature_kinds(columns, written, ids)
+    genes = np.flatnonzero(is_gene)
+    if not genes.size:
+        raise store.error(f"{var} holds no genes, only {', '.join(others)}. Give a file with RNA counts")
+    organisms = Organisms.unread(store) if organisms is None else organisms
+    words = [written[i] for i in genes]
+    refuse_no_genes(store, var, words, source)
+    references = reference_columns(columns, len(names))
+    kept_ids = [ids[i] for i in genes]
+    foreign = foreign_genes(words, kept_ids, [references[i] for i in genes])
+    refuse_other_species(store, words, kept_ids, foreign, organisms)
+    if foreign.any():
+        others[f"of other species (such as {words[int(np.argmax(foreign))]})"] = int(foreign.sum())
+        genes, words = genes[~foreign], [word for word, other in zip(words, foreign, strict=True) if not other]
+    clean, repaired = repair_symbols(bare_symbols(words))
     place: dict[str, int] = {}
     for symbol in clean:
         place.setdefault(symbol, len(place))
-    return Genes(list(place), np.array([place[symbol] for symbol in clean], dtype=np.int32))
+    places = np.full(len(names), -1, dtype=np.int32)
+    places[genes] = [place[symbol] for symbol in clean]
+    return Genes(list(place), places, dict(Counter(others)), repaired, len(clean) - len(place))
 
 
-def refuse_other_species(store: Store, symbols: list[str]) -> None:
-    """Raise an AtlasError for genes of two species, or of one that is not human.
-
-    Told by genome prefixes (GRCh38_, mm10_), Ensembl ids (ENSMUSG), mouse spelling (Actb) beside human (ACTB).
-    """
-    prefixes = {match.group(1) for symbol in symbols if "_" in symbol and (match := _GENOME_PREFIX.match(symbol))}
-    foreign = sorted(prefix for prefix in prefixes if not _HUMAN_PREFIX.match(prefix))
-    species = {
-        match.group(1) or "" for symbol in symbols if symbol.startswith("ENS") and (match := ENSEMBL.match(symbol))
-    }
-    other_ids = sorted(f"ENS{word}G" for word in species if word)
-    title = {symbol for symbol in symbols if symbol[1:2].islower() and _TITLE.match(symbol)}
-    upper = {symbol for symbol in symbols if _UPPER.match(symbol)} if title else set()
-    twins = sorted(symbol for symbol in title if symbol.upper() in upper)
-    advice = "Keep human cells with human genes only (map others to human orthologs first) and write the file again"
-    if foreign and len(prefixes) > len(foreign):
-        raise store.error(f"mixes species: gene names begin with {', '.join(sorted(prefixes))}. {advice}")
-    if other_ids and "" in species:
-        raise store.error(f"mixes species: Ensembl ids of human (ENSG) and {', '.join(other_ids)}. {advice}")
-    if len(twins) >= max(3, 0.01 * len(symbols)) or (
-        min(len(title), len(upper)) >= max(10, 0.2 * len(symbols)) and len(title) + len(upper) > 0.8 * len(symbols)
-    ):
-        example = twins[0] if twins else sorted(title)[0]
-        human = example.upper() if twins else sorted(upper)[0]
-        raise store.error(
-            f"mixes species: {len(title):,} genes spelt as in mouse ({example}) beside human {human}. {advice}"
-        )
-    if foreign or other_ids or len(title) > 0.5 * len(symbols):
-        example = (foreign or other_ids or sorted(title))[0]
-        raise store.error(f"does not hold human genes (found {example}); the model knows human genes only. {advice}")
-
-
-def _bare(symbol: str) -> str:
-    return _SUFFIX.sub("", _GENOME_PREFIX.sub("", symbol))
-
-
-def _written_symbols(store: Store, entry: AtlasEntry, var: str) -> list[str]:
-    n = n_rows(store, var)
-    names = [str(name) for name in read_names(store, var, 0, n)]
+def _written_symbols(store: Store, entry: AtlasEntry, var: str, names: list[str]) -> tuple[list[str], str]:
+    """The name of each feature as the file has it, and where from."""
+    n = len(names)
     if entry.gene_symbols is None or entry.gene_symbols in {"index", index_name(store, var)}:
         if sum(bool(ENSEMBL.match(name)) for name in names) > 0.5 * n:
             columns = [key for key in store.keys(var) if key != index_name(store, var)]
@@ -112,16 +120,22 @@ def _written_symbols(store: Store, entry: AtlasEntry, var: str) -> list[str]:
                 f"{var} names are Ensembl ids (such as {names[0]}), but its entry names no column with symbols. "
                 f"Set gene_symbols to the {var} column that holds them.{hint}"
             )
-        return names
-    if var == "raw/var" and entry.gene_symbols not in store.keys(var) and entry.gene_symbols in store.keys("var"):
-        known = dict(zip(read_names(store, "var", 0, n_rows(store, "var")), _column(store, entry, "var"), strict=True))
-        return [known.get(name, name) for name in names]
-    require_column(store, var, entry.gene_symbols, "gene_symbols")
-    return [symbol if symbol else name for symbol, name in zip(_column(store, entry, var), names, strict=True)]
+        return names, f"{var} names"
+    column = entry.gene_symbols
+    source = f"values of {var} column '{column}'"
+    if var == "raw/var" and column not in store.keys(var) and column in store.keys("var"):
+        above = feature_names(store, "var")
+        known = dict(zip(above, _column(store, entry, "var"), strict=True))
+        return [known.get(name) or name for name in names], source
+    require_column(store, var, column, "gene_symbols")
+    return [symbol or name for symbol, name in zip(_column(store, entry, var), names, strict=True)], source
 
 
 def _column(store: Store, entry: AtlasEntry, var: str) -> list[str]:
     """The symbols column of a var table; empty text where missing."""
-    labels = read_labels(store, str(entry.gene_symbols), "gene_symbols", frame=var)
-    words = np.array([*labels.categories, ""], dtype=object)
-    return [str(word) for word in words[labels.codes(0, n_rows(store, var))]]
+    values = column_texts(store, var, str(entry.gene_symbols), n_rows(store, var))
+    if values is None:
+        raise store.error(
+            f"{var} column '{entry.gene_symbols}', which gene_symbols of its entry names, holds no labels"
+        )
+    return values

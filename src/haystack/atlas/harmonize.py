@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from haystack.atlas.check import check_atlas, control_codes, without_absent
+from haystack.atlas.check import check_atlas, without_absent
 from haystack.atlas.columns import (
     CHUNK,
     LabelColumn,
@@ -22,7 +22,11 @@ from haystack.atlas.columns import (
     pair_columns,
     read_labels,
 )
+from haystack.atlas.controls import control_codes, read_perturbations
+from haystack.atlas.genes import Genes, read_genes
 from haystack.atlas.labels import PerturbedLabel, mean_perturbations, mean_terms
+from haystack.atlas.matrix import find_matrix
+from haystack.atlas.species import Organisms, read_organisms
 from haystack.atlas.store import Store, open_atlas
 from haystack.contracts.query import GENETIC_EFFECTS
 from haystack.contracts.tables import CELLS
@@ -57,6 +61,8 @@ class _Plan:
     """All that the second pass needs; the first pass read categories and counts only."""
 
     n_cells: int
+    organisms: Organisms
+    genes: Genes
     columns: dict[str, _Recode] = field(default_factory=dict)
     perturbation: LabelColumn | None = None
     controls: set[str] = field(default_factory=set)
@@ -70,7 +76,8 @@ def harmonize_atlas(name: str, entry: AtlasEntry, out_cells: Path, out_mapping: 
     Two passes over the named obs columns: distinct labels with their counts, which are resolved once each; then chunks
     of a million cells, recoded and appended. X is read only for `read_counts: true`, in blocks. Cells of a perturbation
     atlas without a perturbation label are left out (what was done to them is unknown); cells without another label
-    keep a null. Warnings (missing labels, repeated obs names) are logged and kept in the file's metadata.
+    keep a null. Cells of other species, where a column says so, are left out. Warnings (missing labels, repeated obs
+    names) are logged and kept in the file's metadata.
 
     Parameters
     ----------
@@ -105,16 +112,22 @@ def read_warnings(cells: Path) -> list[str]:
 
 
 def _read_plan(store: Store, entry: AtlasEntry, out_mapping: Path) -> _Plan:
-    plan = _Plan(n_rows(store, "obs"))
+    matrix = find_matrix(store, entry.counts_layer)
+    organisms = read_organisms(store)
+    plan = _Plan(n_rows(store, "obs"), organisms, read_genes(store, entry, matrix.var, organisms))
     entry, plan.warnings = without_absent(store, entry)
+    plan.warnings += plan.genes.notes()
+    for species, n in organisms.left_out.items():
+        plan.warnings.append(f"{n:,} cells of another species left out ({organisms.column}: {species})")
     for key, (kind, id_column, name_column) in _TERMS.items():
         source, cells = _source(store, entry, key, plan)
         terms = mean_terms(kind, cells, entry.mapping, out_mapping)
         if key == "cell_type":
             plan.columns["cell_type_original"] = _Recode(source, list(source.categories))
-        plan.columns[id_column] = _Recode(source, [terms[label].id for label in source.categories])
-        plan.columns[name_column] = _Recode(source, [terms[label].name for label in source.categories])
-        unmapped = [label for label in source.categories if terms[label].id is None]
+        for column, part in ((id_column, "id"), (name_column, "name")):
+            words = [getattr(terms[label], part) if label in terms else None for label in source.categories]
+            plan.columns[column] = _Recode(source, words)
+        unmapped = [label for label in cells if terms[label].id is None]
         if unmapped:
             total = sum(cells[label] for label in unmapped)
             plan.warnings.append(f"{len(unmapped)} {kind} labels ({total:,} cells) are not mapped: {_few(unmapped)}")
@@ -140,28 +153,30 @@ def _source(store: Store, entry: AtlasEntry, key: str, plan: _Plan) -> tuple[Lab
     source = read_labels(store, column, f"obs.{key}", keep=keep)
     counts = count_labels(source, plan.n_cells)
     missing = int(counts[-1])
-    if missing == plan.n_cells and key == "cell_type":
-        raise store.error(f"column '{column}' (obs.{key}) has no label for any of its {plan.n_cells:,} cells")
     if missing:
         plan.warnings.append(f"{missing:,} of {plan.n_cells:,} cells have no label in '{column}' (obs.{key})")
-    return source, dict(zip(source.categories, counts.tolist(), strict=False))
+    return source, _cells(source, counts)
+
+
+def _cells(source: LabelColumn, counts: np.ndarray) -> dict[str, int]:
+    """Cells of each label that any has."""
+    return {label: n for label, n in zip(source.categories, counts.tolist(), strict=False) if n}
 
 
 def _plan_perturbation(store: Store, entry: AtlasEntry, plan: _Plan, out_mapping: Path) -> None:
     column = str(entry.obs.perturbation)
-    keep = frozenset(label.strip().casefold() for label in entry.control_labels)
-    source = read_labels(store, column, "obs.perturbation", keep=keep)
+    source = read_perturbations(store, entry)
     counts = count_labels(source, plan.n_cells)
+    cells = _cells(source, counts)
     plan.perturbation = source
-    plan.controls = control_codes(store, entry, source.categories)
-    cells = dict(zip(source.categories, counts.tolist(), strict=False))
+    plan.controls = control_codes(store, entry, cells)
     named: LabelColumn = source
-    pairs: dict[PerturbedLabel, int] = {(label, None): n for label, n in cells.items()}
+    pairs: dict[PerturbedLabel, int] = {(label, None): cells.get(label, 0) for label in source.categories}
     if entry.obs.genetic_effect:
         ways = read_labels(store, entry.obs.genetic_effect, "obs.genetic_effect")
         named = paired = pair_columns(source, ways, plan.n_cells)
         pairs = paired.counts
-    done = {pair: n for pair, n in pairs.items() if pair[0] not in plan.controls}
+    done = {pair: n for pair, n in pairs.items() if n and pair[0] not in plan.controls}
     structures = (
         label_pairs(source, read_labels(store, entry.obs.structure, "obs.structure"), plan.n_cells)
         if entry.obs.structure
@@ -184,15 +199,13 @@ def _plan_perturbation(store: Store, entry: AtlasEntry, plan: _Plan, out_mapping
         plan.warnings.append(
             f"{missing:,} of {plan.n_cells:,} cells have no label in '{column}' (obs.perturbation); they are left out"
         )
-    if not any(cells[label] for label in plan.controls):
-        plan.warnings.append(f"no cell has a control label ({', '.join(entry.control_labels)})")
 
 
 def _plan_depth(store: Store, entry: AtlasEntry, plan: _Plan) -> None:
     from haystack.atlas.depth import counted_depth, depth_column
 
     if entry.read_counts:
-        plan.depth = counted_depth(store, entry.counts_layer)
+        plan.depth = counted_depth(store, entry, plan.genes)
         return
     for key in ("n_genes", "total_counts"):
         column = getattr(entry.obs, key)
@@ -243,14 +256,14 @@ def _chunk(plan: _Plan, dictionaries: dict[str, Any], schema: pa.Schema, start: 
         lookup, words = dictionaries[column]
         recoded = lookup[codes[id(recode.source)]]
         arrays[column] = pa.DictionaryArray.from_arrays(pa.array(recoded, mask=recoded < 0), words)
-    kept = None
+    kept = plan.organisms.is_human(start, stop)
     if plan.perturbation is None:
         arrays["is_control"] = pa.array(np.ones(size, dtype=bool))
     else:
         treated = codes[id(plan.perturbation)]
         control = np.array([label in plan.controls for label in plan.perturbation.categories] + [False])
         arrays["is_control"] = pa.array(control[treated])
-        kept = treated >= 0
+        kept = treated >= 0 if kept is None else kept & (treated >= 0)
     for column, values in plan.depth.items():
         part = values[start:stop]
         arrays[column] = pa.array(part, from_pandas=True).cast(schema.field(column).type)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RUN_GAP = 8_192
 BLOCK = 8_000_000
+CSC_LIMIT = 100_000_000
+"""stored values of a CSC matrix, above which it is refused: whoever reads a few cells reads all of them, each time"""
 
 
 @dataclass(frozen=True)
@@ -96,15 +98,48 @@ def read_stored_rows(store: Store, matrix: Matrix, rows: np.ndarray) -> sparse.c
         raise store.error(f"row {wrong:,} was asked for, but it has {matrix.n_cells:,} cells; build the index again")
     reader = {"csr": _rows_of_csr, "csc": _rows_of_csc, "dense": _rows_of_dense}[matrix.form]
     found = reader(store, matrix, rows)
+    if not found.has_canonical_format and found.dtype.itemsize < 4:
+        found = found.astype(np.float32)  # sums of repeated entries may not fit
     found.sum_duplicates()
     return found
 
 
-def stored_values(store: Store, matrix: Matrix, rows: np.ndarray) -> np.ndarray:
-    """Stored values of some rows (not of CSC), end to end; what read_stored_rows checks is checked too."""
-    if matrix.form == "csr":
-        return _csr_parts(store, matrix, rows)[0]
-    return np.concatenate([block.ravel() for block in _dense_blocks(store, matrix, rows)])
+def refuse_large_csc(store: Store, matrix: Matrix) -> None:
+    """Raise an AtlasError, with the conversion command, for a CSC matrix of more than CSC_LIMIT stored values."""
+    if matrix.form != "csc" or store.root[f"{matrix.key}/data"].shape[0] <= CSC_LIMIT:
+        return
+    n = int(store.root[f"{matrix.key}/data"].shape[0])
+    target = f"{store.path.rstrip('/').rsplit('.', 1)[0]}_rows.zarr"
+    raise store.error(
+        f"{matrix.key} is stored gene by gene (csc_matrix) and holds {n:,} values, more than {CSC_LIMIT:,}: every "
+        "reading of "
+        f"a few cells would stream all of it. Convert it once: haystack atlas to-zarr {store.path} {target}, and set "
+        "path: "
+        f"{target}"
+    )
+
+
+def numbers(store: Store, matrix: Matrix, values: np.ndarray) -> np.ndarray:
+    """Stored values in a dtype that SciPy computes with.
+
+    Raises
+    ------
+    AtlasError
+        for what is no number, and for float16 above 2,048, where whole numbers had been rounded when they were written.
+    """
+    if values.dtype.kind not in "biuf":
+        raise store.error(
+            f"{matrix.key} holds {values.dtype}, not numbers. Set counts_layer to the matrix with raw counts"
+        )
+    if values.dtype != np.float16:
+        return values
+    if values.size and np.nanmax(np.where(np.isfinite(values), values, 0)) > 2_048:
+        raise store.error(
+            f"{matrix.key} is stored as float16 and holds values above 2,048, which float16 rounds: the counts are "
+            "lost. Get "
+            "the file with raw counts as float32 or integers"
+        )
+    return values.astype(np.float32)
 
 
 def read_ranges(array: Any, starts: np.ndarray, stops: np.ndarray, *, is_zarr: bool) -> np.ndarray:
@@ -163,7 +198,7 @@ def _csr_parts(store: Store, matrix: Matrix, rows: np.ndarray) -> tuple[np.ndarr
     indices = read_ranges(group["indices"], starts, stops, is_zarr=store.is_zarr)
     indptr = np.concatenate([[0], np.cumsum(stops - starts)])
     _check_indices(store, matrix, indices, rows, indptr)
-    return data, indices.astype(np.int32), indptr
+    return numbers(store, matrix, data), indices.astype(np.int32), indptr
 
 
 def _edges(indptr: Any, rows: np.ndarray, *, is_zarr: bool) -> np.ndarray:
@@ -201,6 +236,7 @@ def _rows_of_csc(store: Store, matrix: Matrix, rows: np.ndarray) -> sparse.csr_m
         kept = here >= 0
         found.append((here[kept], genes[kept], values[kept]))
     row, column, data = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    data = numbers(store, matrix, data)
     return sparse.csr_matrix((data, (row, column)), shape=(len(rows), matrix.n_genes))
 
 
@@ -224,8 +260,9 @@ def entries_of_csc(store: Store, matrix: Matrix) -> Iterator[tuple[np.ndarray, n
 def _rows_of_dense(store: Store, matrix: Matrix, rows: np.ndarray) -> sparse.csr_matrix:
     from scipy import sparse
 
-    parts = [sparse.csr_matrix((0, matrix.n_genes), dtype=store.root[matrix.key].dtype)]
-    return sparse.vstack([*parts, *map(sparse.csr_matrix, _dense_blocks(store, matrix, rows))], format="csr")
+    parts = [sparse.csr_matrix((0, matrix.n_genes), dtype=numbers(store, matrix, store.root[matrix.key][:0]).dtype)]
+    blocks = (numbers(store, matrix, block) for block in _dense_blocks(store, matrix, rows))
+    return sparse.vstack([*parts, *map(sparse.csr_matrix, blocks)], format="csr")
 
 
 def _dense_blocks(store: Store, matrix: Matrix, rows: np.ndarray) -> Iterator[np.ndarray]:

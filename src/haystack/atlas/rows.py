@@ -52,11 +52,15 @@ def read_rows(entry: AtlasEntry, rows: Sequence[int], name: str | None = None) -
         matrix = find_matrix(store, entry.counts_layer)
         genes = read_genes(store, entry, matrix.var)
         counts = read_stored_rows(store, matrix, distinct)
-        fault = fault_of_values(counts.data)
+        names = names_of_rows(store, "obs", distinct)
+        if genes.kept is not None:
+            counts = counts[:, np.flatnonzero(genes.kept)]
+        fault = fault_of_values(counts.data, entry.counts)
         if fault:
             raise store.error(f"{matrix.key} does not hold raw counts: in the {len(distinct)} rows read, {fault}")
-        names = names_of_rows(store, "obs", distinct)
     aligned = genes.align(counts.astype(np.float32))
+    if entry.counts == "expected":
+        aligned.data = np.rint(aligned.data)
     aligned.eliminate_zeros()
     if len(distinct) != len(asked) or not np.array_equal(distinct, asked):
         aligned, names = aligned[back], names[back]

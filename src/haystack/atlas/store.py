@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from haystack.atlas.formats import other_format
 from haystack.config import AtlasEntry
 from haystack.errors import AtlasError, HaystackError, MissingExtraError, suggest
 
@@ -59,7 +61,7 @@ def open_atlas(name: str, entry: AtlasEntry) -> Iterator[Store]:
     name : str
         name of the atlas, for messages.
     entry : AtlasEntry
-        its entry; `path` is an h5ad file, a zarr folder, or a URI (gs://, https://) of either.
+        its entry; `path` is an h5ad file, a zarr folder or zip, or a URI (gs://, https://) of h5ad or zarr.
 
     Raises
     ------
@@ -87,6 +89,8 @@ def open_atlas(name: str, entry: AtlasEntry) -> Iterator[Store]:
     finally:
         if root is not None and hasattr(root, "close"):
             root.close()
+        elif root is not None and hasattr(getattr(root, "store", None), "close"):
+            root.store.close()
 
 
 def mounted(path: str) -> str | None:
@@ -105,12 +109,6 @@ def mounted(path: str) -> str | None:
 
 def _open_local(where: Store, url: str | None) -> tuple[Any, bool]:
     path = Path(where.path)
-    if path.is_dir():
-        import zarr
-
-        if not any((path / mark).exists() for mark in (".zgroup", "zarr.json", ".zmetadata")):
-            raise where.error("is a folder but no zarr store (no .zgroup or zarr.json in it)")
-        return zarr.open_group(str(path), mode="r"), True
     if not path.exists():
         beside = path.parent
         found = [file.name for file in beside.iterdir()] if beside.is_dir() else []
@@ -118,12 +116,46 @@ def _open_local(where: Store, url: str | None) -> tuple[Any, bool]:
         if url:
             raise where.error(f"no such file. Fetch it from {url} (rule download_atlas, with offline: false)")
         raise where.error(f"no such file.{hint} Correct `path` of its entry")
+    if not os.access(path, os.R_OK):
+        raise where.error("may not be read by this user. Change its permissions: chmod u+r, or ask its owner")
+    other = other_format(path)
+    if other is not None:
+        raise where.error(f"is {other.what}, not h5ad or zarr. {other.remedy}")
+    if path.is_dir():
+        return _open_zarr(str(path)), True
+    if zipfile.is_zipfile(path):
+        return _open_zip(where), True
     import h5py
 
-    if not h5py.is_hdf5(path):
-        size = path.stat().st_size
-        raise where.error(f"is not an HDF5 (h5ad) file ({size:,} bytes); it may be a broken download: fetch it again")
     return h5py.File(path, "r"), False
+
+
+def _open_zarr(store: Any, **options: Any) -> Any:
+    """A zarr group. What its consolidated metadata say of arrays that nothing here reads may be of a kind that this
+    zarr
+    does not know (in `uns`): it is then opened without them, and arrays are looked at one by one.
+    """
+    import zarr
+
+    try:
+        return zarr.open_group(store, mode="r", **options)
+    except (ValueError, TypeError, KeyError):
+        return zarr.open_group(store, mode="r", use_consolidated=False, **options)
+
+
+def _open_zip(where: Store) -> Any:
+    """The zarr store in a zip file, at its root or in its only folder."""
+    import zarr
+
+    with zipfile.ZipFile(where.path) as archive:
+        names = archive.namelist()
+    marks = (".zgroup", "zarr.json", ".zmetadata")
+    tops = sorted({name.split("/")[0] for name in names})
+    if any(mark in names for mark in marks):
+        return _open_zarr(zarr.storage.ZipStore(where.path, mode="r"))
+    if len(tops) == 1 and any(f"{tops[0]}/{mark}" in names for mark in marks):
+        return _open_zarr(zarr.storage.ZipStore(where.path, mode="r"), path=tops[0])
+    raise where.error("is a zip file without a zarr store in it. Unpack it, and set path to the h5ad or zarr inside")
 
 
 def _open_remote(path: str) -> tuple[Any, bool]:
@@ -136,7 +168,7 @@ def _open_remote(path: str) -> tuple[Any, bool]:
 
             # a few hundred cells are a few hundred small requests: ten at a time leave the network idle
             zarr.config.set({"async.concurrency": REQUESTS})
-            group = zarr.open_group(path, mode="r", storage_options=options)
+            group = _open_zarr(path, storage_options=options)
             close_at_exit(path)
             return group, True
         import h5py
@@ -192,7 +224,7 @@ def _from_storage(error: Exception) -> bool:
 
 
 def _reason(error: Exception, path: str) -> str:
-    """What went wrong, in words; HDF5's own words for a file that ends too early are explained."""
+    """What went wrong, in words, and what helps; `copy again` is said of real damage only."""
     text = str(error)
     if "://" in path:
         return f"{type(error).__name__}: {text}. Check the address, the network and your rights to it"
@@ -200,4 +232,59 @@ def _reason(error: Exception, path: str) -> str:
     if truncated:
         have, want = (int(number) for number in truncated.groups())
         return f"truncated file: it holds {have:,} of {want:,} bytes. Copy or download it again"
-    return f"damaged or of unknown form ({type(error).__name__}: {text}). Copy or download it again"
+    for pattern, advice in _MACHINE:
+        if re.search(pattern, text, re.IGNORECASE | re.DOTALL):
+            return advice
+    if isinstance(error, UnicodeDecodeError):
+        return f"it holds text that is not UTF-8 ({text}). Write that text again as UTF-8 (latin-1 is the usual cause)"
+    if isinstance(error, PermissionError):
+        return "this user may not read it. Change its permissions: chmod u+r, or ask its owner"
+    return (
+        f"damaged or of unknown form ({type(error).__name__}: {text}). Copy or download it again; if anndata opens "
+        "it, write it "
+        "again with anndata: anndata.read_h5ad(old).write_h5ad(new)"
+    )
+
+
+_MACHINE = (
+    (
+        r"unable to lock file.*errno = (11|35)\b|resource temporarily unavailable",
+        "another process has it open for writing (a notebook, anndata's backed mode). Close it there and try again; "
+        "the file "
+        "itself is whole",
+    ),
+    (
+        r"unable to lock file|no locks available|ENOLCK",
+        "its disk cannot lock files (as on some network disks). Set HDF5_USE_FILE_LOCKING=FALSE in the environment "
+        "and try again",
+    ),
+    (
+        r"file is already open for|consistency flags",
+        "it was not closed by the program that wrote it, or is still open there. Close it there; if no program has "
+        "it open: "
+        "h5clear --status FILE, or write it again",
+    ),
+    (
+        r"required filter|can't open directory.*plugin|filter .*not (registered|available)|unknown filter|nofilter",
+        "it is compressed with an HDF5 filter that is not installed. pip install hdf5plugin, and try again; or write "
+        "it again "
+        "with gzip: adata.write_h5ad(new, compression='gzip')",
+    ),
+    (
+        r"codec not available|unknown codec|no codec|UnknownCodec|codec.*not (found|supported|registered)",
+        "it is compressed with a codec that is not installed. pip install 'numcodecs[all]', or write it again with "
+        "zarr's default",
+    ),
+    (r"no space left|disk quota", "the disk is full. Make room and try again"),
+    (r"too many open files", "too many files are open. Raise the limit (ulimit -n 4096) and try again"),
+    (
+        r"no zarr data type found|unsupported dtype|unknown.*data type",
+        "a part that is needed here is stored in a data type that this zarr does not know. Write it again with "
+        "anndata, or update "
+        "zarr",
+    ),
+    (
+        r"input/output error|stale file handle",
+        "its disk does not answer. Check the disk or the network mount and try again",
+    ),
+)

@@ -39,5 +39,6 @@ def current_names(genes: Iterable[str]) -> list[str]:
 def _earlier() -> dict[str, str]:
     """Earlier symbol -> current symbol, both in upper case."""
     from haystack.knowledge.genetic import symbols
+    from haystack.knowledge.retired import retired_symbols
 
-    return {old: new.upper() for old, new in symbols().items() if new.upper() != old}
+    return {**retired_symbols(), **{old: new.upper() for old, new in symbols().items() if new.upper() != old}}

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from haystack.contracts import CellRole
 from haystack.errors import ModelError, nearest
+from haystack.knowledge.retired import retired_symbols
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,8 @@ class PromptCells:
 def align(cells: ad.AnnData, genes: Sequence[str]) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Put counts in the order of the model's genes.
 
-    Symbols are compared in upper case; symbols that then coincide are summed; genes that the file lacks are zero.
+    Symbols are compared in upper case; symbols that then coincide are summed; genes that the file lacks are zero. A
+    gene that the model's list calls by a retired symbol also meets its current one.
 
     Parameters
     ----------
@@ -55,7 +57,8 @@ def align(cells: ad.AnnData, genes: Sequence[str]) -> tuple[sparse.csr_matrix, n
         no gene is shared, or there are no raw counts
     """
     matrix, names = _counts_of(cells)
-    position = {gene: index for index, gene in enumerate(genes)}
+    current = ((retired_symbols().get(gene), index) for index, gene in enumerate(genes))
+    position = {gene: index for gene, index in current if gene} | {gene: index for index, gene in enumerate(genes)}
     symbols = [str(name).upper() for name in names]
     found = np.array([position.get(symbol, -1) for symbol in symbols], dtype=np.int64)
     known = np.flatnonzero(found >= 0)

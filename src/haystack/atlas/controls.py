@@ -1,0 +1,125 @@
+"""Which labels of the perturbation column mean that nothing was done."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from haystack.atlas.columns import LabelColumn, MissingNamed, missing_words, read_labels
+from haystack.errors import suggest
+
+if TYPE_CHECKING:
+    from haystack.atlas.store import Store
+    from haystack.config import AtlasEntry
+
+_BOOLEANS = {"false": {"no", "off"}, "true": {"yes", "on"}}
+"""what YAML turns into a boolean before it is seen here"""
+_PHRASES = re.compile(
+    r"(non?|un|not|safe|neg|negative)[\s_.-]?(target(ed|ing)?|treat(ed|ment)|stim(ulated|ulation)?|infect(ed|ion)|"
+    r"perturbed|perturbation|drug|exposed|transduced|transfected|edited|vaccinated|ctrl?s?|controls?|guides?|grnas?|sgrnas?|harbou?r)"
+    r"|untreated|unstim(ulated)?|dimethyl[\s_-]?sul(f|ph)oxide|wild[\s_-]?type|empty[\s_-]?vector|phosphate[\s_-]?buffered[\s_-]?saline"
+    r"|isotype[\s_-]?(control|ctrl)?",
+    re.IGNORECASE,
+)
+_WORDS = re.compile(
+    r"ctrls?|ctls?|controls?|vehicle|veh|dmso|pbs|saline|mock|sham|scrambled?|scr|(sg)?ntc?|nts|ntctrl|negctrl|wt|wildtype|"
+    r"intergenic|baseline|medium|media|unperturbed|uninfected|nontarget(ing)?|aavs1|lacz|luciferase"
+)
+_FILLERS = re.compile(
+    r"[a-z]|guides?|sg|sgrna|grna|rna|tf|only|alone|cells|condition|group|sample|rep|replicate|donor|day|hrs?|hours?|min|"
+    r"um|nm|mm|ng|ml|ug|non|neg|negative|no|none|treatment|treated|and|plate|well|batch|human|culture|site"
+)
+"""what may stand beside those words: units, times, numbers of guides"""
+
+
+def read_perturbations(store: Store, entry: AtlasEntry) -> LabelColumn:
+    """The perturbation column of an entry; where a control label means a missing one, that is a label too."""
+    asked = _asked(entry)
+    column = read_labels(store, str(entry.obs.perturbation), "obs.perturbation", keep=frozenset(asked))
+    words = {label.strip().casefold() for label in column.categories}
+    absent = [label for label in entry.control_labels if label.strip().casefold() in missing_words() - words]
+    return MissingNamed(column, absent[0] or "nan") if absent else column
+
+
+def control_codes(store: Store, entry: AtlasEntry, categories: Iterable[str]) -> set[str]:
+    """The labels among `categories` that mean control.
+
+    Case and outer blanks do not matter; `*` and `?` in control_labels stand for any text and any character.
+
+    Raises
+    ------
+    AtlasError
+        when there are none (the labels that are there are listed), or when others look like controls and are neither
+        listed nor named in perturbation_names.
+    """
+    labels = list(categories)
+    if not labels:
+        raise store.error(f"no cell is left: column '{entry.obs.perturbation}' labels none")
+    found = {label for label in labels if is_control(label, entry)}
+    if not found:
+        hint = suggest(entry.control_labels[0], labels[:200])
+        raise store.error(
+            f"no cell of column '{entry.obs.perturbation}' has a control label "
+            f"({', '.join(entry.control_labels)}).{hint} Correct control_labels of its entry"
+        )
+    missed = [label for label in labels if label not in found and label not in entry.perturbation_names]
+    missed = [label for label in missed if looks_like_control(label)]
+    if missed:
+        listed = ", ".join(quoted(label) for label in [*entry.control_labels, *as_patterns(missed)])
+        names = ", ".join(f"{quoted(label)}: {quoted(label)}" for label in missed[:3])
+        raise store.error(
+            f"column '{entry.obs.perturbation}' has labels that look like controls and are not listed: "
+            f"{', '.join(missed[:6])}{' ...' if len(missed) > 6 else ''}. Set control_labels: [{listed}] in its "
+            "entry, or, for "
+            f"what is a treatment of its own, perturbation_names: {{{names}}}"
+        )
+    return found
+
+
+def is_control(label: str, entry: AtlasEntry) -> bool:
+    """Whether control_labels of the entry list a label, as it is or by a pattern."""
+    word = label.strip().casefold()
+    return any(
+        word == asked or (("*" in asked or "?" in asked) and fnmatch.fnmatchcase(word, asked))
+        for asked in _asked(entry)
+    )
+
+
+def looks_like_control(label: str) -> bool:
+    """Whether a label reads as a control: `DMSO`, `non-targeting_2`, `vehicle (0.1% PBS)`; not `ctrl+KLF1`.
+
+    >>> [looks_like_control(word) for word in ("Untreated", "NegCtrl0_NegCtrl1", "ctrl+KLF1", "IFN-beta")]
+    [True, True, False, False]
+    """
+    rest, phrases = _PHRASES.subn(" ", label.strip())
+    tokens = [token for token in re.split(r"[^a-z]+", re.sub(r"[ACGT]{15,}", " ", rest).casefold()) if token]
+    words = [token for token in tokens if _WORDS.fullmatch(token)]
+    rest_fits = all(_WORDS.fullmatch(token) or _FILLERS.fullmatch(token) for token in tokens)
+    return rest_fits and bool(phrases or words)
+
+
+def as_patterns(labels: Iterable[str]) -> list[str]:
+    """Labels as control_labels lists them: three or more that differ in a number at their end become one pattern."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault(re.sub(r"\d+$", "", label), []).append(label)
+    return [word for stem, many in groups.items() for word in ([f"{stem}*"] if len(many) > 2 and stem else many)]
+
+
+def quoted(label: str) -> str:
+    """A label as YAML needs it within brackets."""
+    import json
+
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9 _.+/-]*", label) and label.strip() == label
+    return (
+        label
+        if plain and label.casefold() not in {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+        else json.dumps(label, ensure_ascii=False)
+    )
+
+
+def _asked(entry: AtlasEntry) -> set[str]:
+    asked = {label.strip().casefold() for label in entry.control_labels}
+    return asked.union(*(_BOOLEANS.get(label, set()) for label in asked))

@@ -1,0 +1,199 @@
+"""Which stored features are genes: antibodies, guides, hashtags, peaks and spike-ins are none."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from haystack.atlas.columns import index_name, n_rows, read_labels, read_names
+from haystack.errors import AtlasError, suggest
+from haystack.knowledge.retired import current_symbols
+
+if TYPE_CHECKING:
+    from haystack.atlas.store import Store
+
+MAX_KINDS = 80
+"""distinct values that a column of kinds or genomes has at most"""
+
+_KIND_COLUMN = re.compile(
+    r"(feature|library|assay|probe|gene)[_. ]?(bio)?(type|class|kind)s?$|modalit|^(bio)?types?$|omics?$", re.I
+)
+_PLAIN_COLUMN = re.compile(
+    r"feature|type|modalit|genome|reference|organism|species|omic|class|library|assay", re.IGNORECASE
+)
+_GENE = re.compile(
+    r"^((gene|rna|mrna)[ _-]?(expression|expr|exp|counts?)?|gex|expression|(whole )?transcripts?|transcriptom(e|"
+    r"ics?)|genes|"
+    r"scrna([ -]?seq)?|snrna([ -]?seq)?|cdna|endogenous)$",
+    re.IGNORECASE,
+)
+_BIOTYPE = re.compile(
+    r"^(protein[_ ]coding|lncrna|lincrna|antisense|mi_?rna|sn?o?rna|scarna|srna|scrna|vault_rna|misc_rna|"
+    r"rrna(_pseudogene)?|"
+    r"mt_[rt]rna|ribozyme|tec|(.*_)?pseudogene|(ig|tr)_.*gene|sense_\w+|processed_transcript|non_coding|macro_lncrna|"
+    r"bidirectional_promoter_lncrna|3prime_overlapping_ncrna|artifact|ncrna|trna|protein-coding)$",
+    re.IGNORECASE,
+)
+_NO_GENE = re.compile(
+    r"^(antibody([ _-]?(capture|derived tags?))?|antibodies|adts?|abs?eq|ab|totalseq.*|proteins?|prot|"
+    r"surface[ _-]proteins?|cite(-?seq)?|"
+    r"(crispr|custom)?[ _-]?(sg|g)?(rna )?guides?([ _-](capture|rna|direct capture))?|crispr.*|[sg]grnas?|grnas?|"
+    r"sgrnas?|"
+    r"(gene )?activity.*|peaks?|atac.*|chromatin[ _-]?accessibility|tiles?|bins?|multiplexing[ _-]capture|hto|"
+    r"hashtags?( oligos?)?|"
+    r"cmo|cell[ _-]hash\w*|tags?|custom|antigen[ _-]capture|vdj.*|spike[ _-]?ins?|ercc.*|controls?|"
+    r"negative[ _]control.*|blank.*|unassigned.*|deprecated.*|barcodes?|metabolites?|lipids?|isoforms?|other|"
+    r"mito_tag)$",
+    re.IGNORECASE,
+)
+_REFERENCE_COLUMN = re.compile(r"reference|genome|organism|species|assembly|taxon", re.IGNORECASE)
+_ID_COLUMN = re.compile(r"ens(embl|g|_?id)|gene_?ids?$|feature_?ids?$|^ids?$|accession|stable_id", re.IGNORECASE)
+_HUMAN_ID = re.compile(r"^ENSG\d{6,}")
+_ANY_ID = re.compile(r"^(ENS[A-Z]{0,4}G\d{6,}|MGP_\w+_G\d+|FBgn\d{7}|WBGene\d{8})")
+_NAMED_NO_GENE = re.compile(
+    r"^(ercc[-_]\d{5}|.*[-_]totalseq-?[abcd]?.*|(adt|hto|ab|cite|prot)[-_:].+|.+[-_](adt|hto|totala|totalb|totalc|prot)|"
+    r"hashtag[-_ ]?\d+.*|cmo\d{3}|__(ambiguous|no_feature|too_low_aqual|not_aligned|alignment_not_unique)|"
+    r"n_(unmapped|multimapping|nofeature|ambiguous)|(negative)?control(probe|codeword).*|(negcontrolprobe|blank-|antisense_).*|"
+    r"unassignedcodeword.*|deprecatedcodeword.*)$",
+    re.IGNORECASE,
+)
+_BEFORE_NUMBER = re.compile(r"[-.]\d{1,2}$")
+_OTHER_NAMES = {
+    "genomic regions (peaks)": re.compile(
+        r"^(chr)?([0-9]{1,2}|[XYM]|MT|GL\d+\.\d|KI\d+\.\d)[:\-_]\d+[-_]\d+$", re.IGNORECASE
+    ),
+    "numbers (Entrez ids, or rows counted)": re.compile(
+        r"^(entrez[:_]?|geneid[:_]?|ncbigene[:_]?)?\d+(\.0)?$", re.IGNORECASE
+    ),
+    "Ensembl transcripts": re.compile(r"^ENS[A-Z]{0,4}T\d{6,}"),
+    "Ensembl proteins": re.compile(r"^ENS[A-Z]{0,4}P\d{6,}"),
+    "RefSeq transcripts": re.compile(r"^[NX][MR]_\d+"),
+    "UniProt accessions": re.compile(r"^([OPQ]\d[A-Z0-9]{3}\d|[A-NR-Z]\d[A-Z][A-Z0-9]{2}\d)$"),
+    "probes of a microarray": re.compile(r"^(\d+(_[a-z])?_at|ILMN_\d+|A_\d\d_P\d+)$", re.IGNORECASE),
+    "HGNC numbers": re.compile(r"^HGNC:\d+$", re.IGNORECASE),
+}
+
+
+def small_columns(store: Store, var: str) -> dict[str, list[str]]:
+    """Columns of var with at most MAX_KINDS distinct texts: name -> one text per gene (empty where missing).
+
+    Categorical columns are looked at whatever their name, columns of plain text where their name hints at it.
+    """
+    found = {}
+    n = n_rows(store, var)
+    for column in _columns(store, var):
+        key = f"{var}/{column}"
+        categories = store.root.get(f"{key}/categories")
+        if categories is not None and categories.shape[0] > MAX_KINDS:
+            continue
+        if categories is None and not _PLAIN_COLUMN.search(column):
+            continue
+        values = column_texts(store, var, column, n)
+        if values is not None and len(set(values)) <= MAX_KINDS:
+            found[column] = values
+    if var == "raw/var" and "var" in store.root:
+        names, above = feature_names(store, var), feature_names(store, "var")
+        for column, values in small_columns(store, "var").items():
+            known = dict(zip(above, values, strict=True))
+            found.setdefault(column, [known.get(name, "") for name in names])
+    return found
+
+
+def column_texts(store: Store, var: str, column: str, n: int) -> list[str] | None:
+    """A var column as text, empty where missing; None for what holds no labels."""
+    try:
+        labels = read_labels(store, column, "var", frame=var)
+        words = np.array([*labels.categories, ""], dtype=object)
+        return [str(word) for word in words[labels.codes(0, n)]]
+    except (AtlasError, KeyError, TypeError, IndexError):
+        return None
+
+
+def gene_ids(store: Store, var: str, names: Sequence[str]) -> list[str]:
+    """Ensembl (or other database) id of each feature, empty where it has none: from the index, or a column of ids."""
+    own = [name if _is_id(name) else "" for name in names]
+    if sum(map(bool, own)) > 0.3 * len(names):
+        return own
+    for column in filter(_ID_COLUMN.search, _columns(store, var)):
+        values = [value if _is_id(value) else "" for value in column_texts(store, var, column, len(names)) or []]
+        if sum(map(bool, values)) > 0.3 * len(names):
+            return values
+    return own
+
+
+def _is_id(name: str) -> bool:
+    return name.startswith(("ENS", "MGP_", "FBgn", "WBGene")) and _ANY_ID.match(name) is not None
+
+
+def feature_kinds(
+    columns: dict[str, list[str]], names: Sequence[str], ids: Sequence[str]
+) -> tuple[np.ndarray, Counter]:
+    """Which features are genes, and how many others there are of each kind.
+
+    Told by a column of kinds (`feature_types`, `feature_biotype`, or any whose values are all kinds), by names such as
+    `ERCC-00002` and `CD4_TotalSeqB`, and by a missing id: where most features have one, a feature without is no gene
+    if it has the name of one that has.
+    """
+    is_gene = np.ones(len(names), dtype=bool)
+    others: Counter = Counter()
+    for column, values in columns.items():
+        distinct = {value for value in values if value}
+        genes = {value for value in distinct if _GENE.match(value) or _BIOTYPE.match(value)}
+        known = genes | {value for value in distinct if _NO_GENE.match(value)}
+        if not genes or len(genes) == len(distinct) or (known != distinct and not _KIND_COLUMN.search(column)):
+            continue
+        for i, value in enumerate(values):
+            if value and value not in genes and is_gene[i]:
+                is_gene[i] = False
+                others[value] += 1
+    current = current_symbols()
+    for i, name in enumerate(names):
+        if is_gene[i] and name not in current and _NAMED_NO_GENE.match(name):
+            others["named as no gene"] += 1
+            is_gene[i] = False
+    if sum(map(bool, ids)) <= 0.5 * int(is_gene.sum()) or all(ids):
+        return is_gene, others
+    with_id = {name.upper() for name, other in zip(names, ids, strict=True) if _HUMAN_ID.match(other)}
+    for i, name in enumerate(names):
+        if is_gene[i] and not ids[i] and (name.upper() in with_id or _BEFORE_NUMBER.sub("", name.upper()) in with_id):
+            others["no id, the name of a gene"] += 1
+            is_gene[i] = False
+    return is_gene, others
+
+
+def reference_columns(columns: dict[str, list[str]], n: int) -> list[str]:
+    """Genome or taxon that a column gives each feature; empty texts where none does."""
+    for column, values in columns.items():
+        if _REFERENCE_COLUMN.search(column):
+            return values
+    return [""] * n
+
+
+def refuse_no_genes(store: Store, var: str, names: Sequence[str], field: str) -> None:
+    """Raise an AtlasError where most names are those of something else: peaks, numbers, transcripts, probes."""
+    unknown = [name for name in names if name not in current_symbols()]
+    for what, pattern in _OTHER_NAMES.items():
+        if len(unknown) <= 0.5 * len(names):
+            return
+        hits = [name for name in unknown if pattern.match(name)]
+        if len(hits) > 0.5 * len(names):
+            columns = _columns(store, var)
+            hint = suggest("gene_symbols", columns) or f" {var} has no other column; add one with symbols."
+            raise store.error(
+                f"{field} are {what}, not gene symbols (such as {hits[0]}; {len(hits):,} of {len(names):,}). Set "
+                "gene_symbols "
+                f"to the {var} column with symbols.{hint}"
+            )
+
+
+def _columns(store: Store, var: str) -> list[str]:
+    return [key for key in store.keys(var) if key not in {index_name(store, var), "__categories"}]
+
+
+def feature_names(store: Store, var: str) -> list[str]:
+    """Row names of var."""
+    return [str(name) for name in read_names(store, var, 0, n_rows(store, var))]

@@ -1,0 +1,108 @@
+"""Gene names as files hold them, turned into current symbols: genome prefixes, R, Excel and retired names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from haystack.knowledge.retired import current_symbols, retired_symbols
+
+GENOME_PREFIX = re.compile(r"^_*(GRCh3\d|hg\d\d|human|GRCm3\d|mm\d\d?|mouse)_+(?=\S)", re.IGNORECASE)
+_SUFFIX = re.compile(r"_ENS[A-Z]*G\d{6,}(\.\d+)?$")
+_NUMBERED = re.compile(r"^(.+)[-.](\d{1,2})$")
+_DATE = re.compile(r"^X?0?(\d{1,2})[-. ](MAR|SEP|SEPT|DEC)(-\d{1,2})?$")
+_DATE_TURNED = re.compile(r"^(MAR|SEP|SEPT|DEC)[-. ]0?(\d{1,2})$")
+_DATE_LONG = re.compile(r"^(?:19|20)\d\d-(\d\d)-(\d\d)(?: 00:00:00)?$")
+_MONTHS = {"MAR": "MARCHF", "03": "MARCHF", "SEP": "SEPTIN", "SEPT": "SEPTIN", "09": "SEPTIN", "DEC": "DELEC"}
+_MONTHS["12"] = "DELEC"
+
+RETIRED = "retired symbols renamed (IL8: CXCL8)"
+DATES = "names that a spreadsheet had turned into dates (7-Sep: SEPTIN7)"
+DOTS = "hyphens that R had turned into dots (HLA.A: HLA-A)"
+NUMBERED = "numbered repeats of a symbol added to it (TBCE-1: TBCE)"
+
+
+def bare_symbols(names: Sequence[str]) -> list[str]:
+    """Names in upper case, without genome prefix (`GRCh38_`) and without the id that CELLxGENE adds to repeats."""
+    return [_bare(name.strip()).upper() if "_" in name else name.strip().upper() for name in names]
+
+
+def repair_symbols(names: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Current symbols of the genes of one file.
+
+    A name is changed only where the change is certain: a retired symbol whose current one the file does not have yet, a
+    date of one gene, dots where hyphens give a known symbol, a numbered repeat of a known symbol of the same file.
+
+    Parameters
+    ----------
+    names
+        upper-case names, from bare_symbols.
+
+    Returns
+    -------
+    symbols, repaired
+        as many as names; what was done -> the names that it was done to.
+    """
+    current, retired = current_symbols(), retired_symbols()
+    unknown = [name for name in names if name not in current]
+    if not unknown:
+        return list(names), {}
+    known = current.intersection(names)
+    dates = {name: symbol for name in set(unknown) if (symbol := _dated(name, current)) is not None}
+    often = Counter(dates[name] for name in unknown if name in dates)
+    changed: dict[str, tuple[str, str]] = {}
+    for name in dict.fromkeys(unknown):
+        step = _repaired(name, current, retired)
+        if name in dates and often[dates[name]] == 1 and dates[name] not in known:
+            step = (dates[name], DATES)
+        if step is not None:
+            changed[name] = step
+    taken = Counter(symbol for symbol, why in changed.values() if why != NUMBERED)
+    for name, (symbol, why) in list(changed.items()):
+        if why in {RETIRED, DOTS} and (symbol in known or taken[symbol] > 1):
+            del changed[name]  # another feature of the file has the name: these are two genes of its annotation
+    present = set(names) | {symbol for symbol, _ in changed.values()}
+    for name in dict.fromkeys(unknown):
+        repeat = None if name in changed or name in dates else _NUMBERED.match(name)
+        if repeat is None:
+            continue
+        base = repeat[1] if repeat[1] in current else repeat[1].replace(".", "-")  # HLA.A.1
+        base = changed[repeat[1]][0] if repeat[1] in changed else base
+        if base in present and base in current:
+            changed[name] = (base, NUMBERED)
+    repaired: dict[str, list[str]] = {}
+    for name in unknown:
+        if name in changed:
+            repaired.setdefault(changed[name][1], []).append(name)
+    return [changed[name][0] if name in changed else name for name in names], repaired
+
+
+def _repaired(name: str, current: frozenset[str], retired: dict[str, str]) -> tuple[str, str] | None:
+    if name in retired:
+        return retired[name], RETIRED
+    if "." in name:
+        hyphened = name.replace(".", "-")
+        if hyphened in current:
+            return hyphened, DOTS
+        if hyphened in retired:
+            return retired[hyphened], RETIRED
+    return None
+
+
+def _dated(name: str, current: frozenset[str]) -> str | None:
+    """The gene that a spreadsheet's date was, or None."""
+    if not any(month in name for month in ("MAR", "SEP", "DEC", "-0", "-12")):
+        return None
+    if match := _DATE.match(name):
+        month, day = match[2], match[1]
+    elif (match := _DATE_TURNED.match(name)) or (match := _DATE_LONG.match(name)):
+        month, day = match[1], match[2]
+    else:
+        return None
+    symbol = f"{_MONTHS[month]}{int(day)}" if month in _MONTHS else ""
+    return symbol if symbol in current or symbol == "DELEC1" else None
+
+
+def _bare(symbol: str) -> str:
+    return _SUFFIX.sub("", GENOME_PREFIX.sub("", symbol))

@@ -1,0 +1,99 @@
+"""Counts are told from what only looks like counts: scaled and rounded values, presence, logs; estimates by request."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from haystack.atlas import check_atlas, read_rows
+from haystack.config import AtlasEntry
+from haystack.errors import AtlasError
+
+rng = np.random.default_rng(5)
+RATES = rng.gamma(0.6, 1.0, 300)
+COUNTS = rng.poisson(RATES * rng.uniform(0.5, 3, (80, 1))).astype(np.float64)
+CP10K = COUNTS / COUNTS.sum(axis=1, keepdims=True) * 1e4
+
+
+def entry(tmp_path, values: np.ndarray, form: str = "csr", **changes: object) -> AtlasEntry:
+    make = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix, "dense": np.asarray}[form]
+    obs = pd.DataFrame({"ct": ["B cell"] * len(values)}, index=[f"c{i}" for i in range(len(values))])
+    data = ad.AnnData(make(values), obs=obs, var=pd.DataFrame(index=[f"Gene{i}" for i in range(values.shape[1])]))
+    data.write_h5ad(tmp_path / "x.h5ad")
+    return AtlasEntry.model_validate({"path": str(tmp_path / "x.h5ad"), "obs": {"cell_type": "ct"}, **changes})
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (np.rint(CP10K), "sum to about 10,"),
+        (np.rint(CP10K)[:, :150], "counts would have ones"),
+        (np.rint(CP10K * 100), "scaled to one total"),
+        (COUNTS > 0, "true and false"),
+        ((COUNTS > 0).astype("f4"), "all values are 0 or 1"),
+        (np.log1p(CP10K), "log-normalised"),
+        (CP10K, "normalised or corrected"),
+        (COUNTS * 2.0**30, "more than a cell can have"),
+    ],
+)
+def test_whole_numbers_that_are_no_counts(tmp_path, form: str, values: np.ndarray, why: str):
+    if form == "dense" or values.dtype != bool or form == "csr":
+        with pytest.raises(AtlasError, match=f"does not hold raw counts.*{why}"):
+            check_atlas("mine", entry(tmp_path, values, form))
+
+
+def downsampled(total: int) -> np.ndarray:
+    """Counts of equal depth, as scanpy.pp.downsample_counts draws them: still counts."""
+    return np.array([rng.multivariate_hypergeometric(row.astype(int), total) for row in COUNTS])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "i8", "u1", "f2", "u2"])
+@pytest.mark.parametrize("form", ["csr", "csc", "dense"])
+def test_counts_of_every_type_are_read_as_they_are(tmp_path, form: str, dtype: str):
+    if dtype == "f2" and form != "dense":
+        pytest.skip("scipy cannot make it")
+    made = entry(tmp_path, COUNTS.astype(dtype), form)
+    check_atlas("mine", made)
+    np.testing.assert_array_equal(read_rows(made, range(80)).X.toarray(), COUNTS)
+
+
+def test_counts_of_equal_depth_pass(tmp_path):
+    check_atlas("mine", entry(tmp_path, downsampled(int(COUNTS.sum(axis=1).min()))))
+
+
+def test_float16_that_has_lost_counts(tmp_path):
+    values = COUNTS.copy()
+    values[3, 4] = 4096
+    with pytest.raises(AtlasError, match=r"float16.*above 2,048.*counts are lost"):
+        read_rows(entry(tmp_path, values.astype("f2"), "dense"), [3])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        COUNTS * np.where(rng.random(COUNTS.shape) < 0.2, 0.66, 1),  # alevin, RSEM: some genes share reads
+        COUNTS * rng.uniform(0.85, 0.99, (1, 300)),  # SoupX: all values shrink
+    ],
+)
+def test_expected_counts_by_request(tmp_path, values: np.ndarray):
+    with pytest.raises(AtlasError, match=r"not whole numbers.*counts: expected"):
+        check_atlas("mine", entry(tmp_path, values))
+    made = entry(tmp_path, values, counts="expected")
+    check_atlas("mine", made)
+    np.testing.assert_array_equal(read_rows(made, range(80)).X.toarray(), np.rint(values.astype("f4")))
+
+
+@pytest.mark.parametrize("values", [np.log1p(CP10K), CP10K, COUNTS - 1.5])
+def test_normalised_values_are_no_expected_counts(tmp_path, values: np.ndarray):
+    with pytest.raises(AtlasError, match="does not hold raw counts"):
+        check_atlas("mine", entry(tmp_path, values, counts="expected"))
+
+
+def test_a_large_matrix_stored_by_gene_is_refused_with_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr("haystack.atlas.matrix.CSC_LIMIT", 100)
+    with pytest.raises(AtlasError, match=r"csc_matrix.*haystack atlas to-zarr .*x\.h5ad .*x_rows\.zarr"):
+        check_atlas("mine", entry(tmp_path, COUNTS, "csc"))

@@ -115,7 +115,7 @@ def ontology(name: str) -> Ontology:
         naming the file when it is absent or damaged.
     """
     if name == "CHEBI":
-        from haystack.ontology.build import lines
+        from haystack.ontology.guide import lines
 
         return parse(name, lines(name))
     path = resources() / FILES[name]

@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
-from haystack.ontology.build import lines
 from haystack.ontology.cellwords import abbreviations, same_as, table_rows
+from haystack.ontology.guide import lines
 from haystack.ontology.index import FILES, KINDS, ontology, resources
 from haystack.ontology.vocabulary import NAMES_FILE, name_lines
 

@@ -1,6 +1,6 @@
 # Two commands for everybody: `make run` (the demo) and `make test`. Each sets up what it needs in .venv first; a second
-# call is quick. CI adds `make check` (format, lint, types, workflow lint) and `make test-slow` (kills, bad runs, equal
-# bytes, a model trained on real cells).
+# call is quick. CI adds `make check` (format, lint, import order, types, workflow lint) and `make test-slow` (kills, bad
+# runs, equal bytes, a model trained on real cells); every night `make test-nightly` (long suites) and `make mutations`.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,20 +11,27 @@ TESTS := $(VENV)/.installed-tests
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 PROFILE ?= profiles/local
 
-.PHONY: run test test-slow check setup
+.PHONY: run test test-slow test-nightly mutations check setup
 
 run: $(STAMP)
 	$(BIN)/snakemake --profile $(PROFILE)
 
 test: $(TESTS)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not nightly"
 
 test-slow: $(TESTS)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not nightly"
+
+test-nightly: $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m nightly
+
+mutations: $(TESTS)
+	$(BIN)/python tests/mutations.py
 
 check: $(TESTS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/snakemake --lint

@@ -24,6 +24,7 @@ COMMANDS = (
     "workflow",
     "profiles",
     "gcp",
+    "api",
 )
 """packages (or modules) with subcommands, in the order of the data"""
 

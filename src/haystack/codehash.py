@@ -16,7 +16,7 @@ import importlib.util
 import json
 import os
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -279,9 +279,9 @@ def _read(module: str, is_package: bool, text: bytes, stubs: bytes) -> Source:
         used = [(key, name) for key, name in exports.items() if key in names]
     bound = [*used, *_imports(nodes, package)]
     uses = {name for _, name in bound} | set(_asked_of_packages(nodes, dict(bound)))
-    registries = dict(_registries(nodes))
+    registries, used_here = _registries(tree)
     exports |= registries
-    uses |= {registries[node.id] for node in nodes if isinstance(node, ast.Name) and _is_read(node, registries)}
+    uses |= used_here
     if any(isinstance(node, ast.Name) and node.id == "__path__" for node in nodes):
         uses.add((package, "__path__"))
     ours = {"haystack", module.split(".")[0]}
@@ -334,16 +334,28 @@ def _asked_of_packages(nodes: Sequence[ast.AST], bound: dict[str, Name]) -> Iter
             yield whole[node.id], "*"
 
 
-def _registries(nodes: Sequence[ast.AST]) -> Iterator[tuple[str, Name]]:
-    """Name -> what it stands for, of `MODELS = Registry("models", ModelSpec, "haystack.inference.models")`."""
-    for node in nodes:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _called(node.value) == "Registry":
-            kind, _, package = node.value.args
-            yield ast.unparse(node.targets[0]), (_pattern(package), f"*haystack.{_pattern(kind)}")
+def _registries(tree: ast.Module) -> tuple[dict[str, Name], set[Name]]:
+    """Registries, and functions that use one, by name: asking for a name reaches that registry and no other.
 
-
-def _is_read(node: ast.Name, names: Container[str]) -> bool:
-    return node.id in names and isinstance(node.ctx, ast.Load)
+    The second part is what the module uses whatever is asked of it. A registry is
+    `MODELS = Registry("models", ModelSpec, "haystack.inference.models")`.
+    """
+    found: dict[str, Name] = {}
+    others: list[ast.stmt] = []
+    for node in tree.body:
+        value = getattr(node, "value", None)
+        if isinstance(node, ast.Assign) and isinstance(value, ast.Call) and _called(value) == "Registry":
+            kind, _, package = value.args
+            found[ast.unparse(node.targets[0])] = (_pattern(package), f"*haystack.{_pattern(kind)}")
+        else:
+            others.append(node)
+    used: set[Name] = set()
+    for node in others if found else ():
+        asked = {found[name.id] for name in ast.walk(node) if isinstance(name, ast.Name) and name.id in found}
+        if isinstance(node, ast.FunctionDef) and len(asked) == 1:
+            found[node.name] = asked.pop()
+        used |= asked
+    return found, used
 
 
 def _strings(nodes: Sequence[ast.AST]) -> tuple[set[str], set[str]]:

@@ -1,6 +1,6 @@
-"""Write what is derived from the models: JSON Schemas, the default config with its comments, the table of settings.
+"""Write what is derived from the settings: their JSON Schema (for editors), the default config, the table of settings.
 
-Run `python -m haystack.schemas` after changing a model; a test fails until it is done.
+Run `python -m haystack.schemas` after changing `config.py`; a test fails until it is done.
 """
 
 from __future__ import annotations
@@ -14,41 +14,21 @@ import yaml
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from haystack import contracts
 from haystack.config import Section, Settings, settings_schema
-from haystack.contracts import Contract
-from haystack.contracts.failure import Failure
-from haystack.contracts.literature import Literature
-from haystack.contracts.runlog import RunLog
-from haystack.contracts.validation import Validation
 from haystack.specs import COMPONENTS, TaskKind
 
-FILES: dict[str, type[Contract]] = {
-    "query": contracts.StructuredQuery,
-    "candidates": contracts.Candidates,
-    "prompts": contracts.Prompts,
-    "literature": Literature,
-    "accuracy": contracts.ExpectedAccuracy,
-    "grounding": contracts.Grounding,
-    "decision": contracts.Decision,
-    "failure": Failure,
-    "log": RunLog,
-    "validation": Validation,
-}
-HEADER = """\
+SCHEMA = "workflow/schemas/config.schema.json"
+HEADER = f"""\
+# yaml-language-server: $schema=../{SCHEMA}
 # HAYSTACK's settings: biology and method. Machines are in profiles/. What stands here are the defaults, and every key
 # may be left out. A key that does not exist is refused. `python -m haystack.schemas` writes this file anew.
 
 """
 
 
-def schemas() -> dict[str, dict[str, Any]]:
-    """File name -> JSON Schema."""
-    found = {
-        f"{name}.schema.json": model.model_json_schema(by_alias=True, mode="serialization")
-        for name, model in FILES.items()
-    }
-    return {"config.schema.json": settings_schema(), **found}
+def schema() -> str:
+    """JSON Schema of the settings; editors complete and check `config.yaml` by it."""
+    return json.dumps(settings_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def default_config() -> str:
@@ -130,10 +110,7 @@ def pages() -> dict[str, tuple[str, str]]:
 
 def main(root: Path = Path()) -> None:
     """Write all of it."""
-    folder = root / "workflow/schemas"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, schema in schemas().items():
-        (folder / name).write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (root / SCHEMA).write_text(schema(), encoding="utf-8")
     (root / "config/config.yaml").write_text(default_config(), encoding="utf-8")
     for name, (table, rows) in pages().items():
         page = root / name

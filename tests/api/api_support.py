@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from haystack.api import create_app
 from haystack.runs.backends import BackendError, Observation
-from haystack.runs.backends.base import Outcome
 from haystack.runs.models import FILES, Pathway, RunRecord, RunResult, TranscriptionFactor, WorkflowEvent
+from haystack.runs.outcome import Outcome
 from haystack.runs.service import RunService
 from haystack.runs.settings import ServiceSettings
 from haystack.runs.store import RunStore

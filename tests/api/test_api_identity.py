@@ -141,6 +141,19 @@ def test_a_remembered_token_expires(proxy):
         identity.verify([token])
 
 
+def test_a_verified_token_is_remembered_for_a_minute(proxy):
+    """A user whose access was withdrawn, or a key that was, is noticed after a minute."""
+    now = [1_000_000.0]
+    token = proxy.token("ada@example.org", iat=1_000_000 - 10, exp=1_000_000 + 3600).encode()
+    identity = IapIdentity(AUDIENCE, KeySet(proxy.url), now=lambda: now[0])
+    identity.verify([token])
+    now[0] += 59
+    assert identity.known([token]).email == "ada@example.org"
+    now[0] += 2
+    assert identity.known([token]) is None
+    assert identity.verify([token]).email == "ada@example.org"
+
+
 def test_lifetime():
     assert lifetime_of("public, max-age=600") == 600
     assert lifetime_of("max-age=1") == 60

@@ -323,7 +323,7 @@ def test_a_table_is_spread_over_coordinators(client, batch_service):
 
 def test_rows_without_an_id_get_the_one_that_a_local_run_has(client, tmp_path):
     from haystack.config import Settings
-    from haystack.runs import read_runs
+    from haystack.run_table import read_runs
 
     table = f"query\tseed\n{QUESTION}\t1\n{QUESTION}\t2\n{QUESTION}\t3\n"
     (tmp_path / "runs.tsv").write_text(table)
@@ -479,7 +479,7 @@ def test_the_config_of_a_coordinator_gives_the_runs_back(client, settings, folde
     import yaml
 
     from haystack.config import load_settings
-    from haystack.runs import read_runs
+    from haystack.run_table import read_runs
 
     client.submit_table(TABLE, name="screen")
     coordinate(settings, "screen-3")
@@ -542,7 +542,7 @@ def test_submit_status_and_cancel_from_the_shell(command, batch_service):
 
 
 def test_the_run_id_is_that_of_a_local_run(command):
-    from haystack.runs import run_identifier
+    from haystack.run_table import run_identifier
 
     _, out, _ = command("submit", QUESTION, "--json")
     assert list(json.loads(out)) == [run_identifier(QUESTION, {})]

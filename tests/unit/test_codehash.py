@@ -172,6 +172,10 @@ def test_a_registry_stands_for_its_built_in_modules(package):
     touched = changed(package / "inference/models/other.py", with_constant)
     assert "stack_inference" in touched
     assert not {"decide", "retrieve_cells", "ground_predictions"} & touched
+    # A registry of the same module, and a function that asks only that one, do not come along.
+    touched = changed(package / "grounding/components/target_activation.py", with_constant)
+    assert "ground_predictions" in touched
+    assert not {"stack_inference", "train_model"} & touched
 
 
 def test_unknown_functions_are_errors(package):

@@ -1,6 +1,7 @@
 """Settings: unknown keys, secrets, atlases, and the schema that editors read."""
 
-import json
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import yaml
 
 from haystack.config import AtlasEntry, Settings, TrainSettings, ValidationSettings, load_atlases, load_settings
 from haystack.errors import ConfigError
-from haystack.schemas import default_config, pages, schemas, section_of, with_table
+from haystack.report.provenance import licences
+from haystack.schemas import SCHEMA, default_config, pages, schema, section_of, with_table
+from haystack.specs import MODELS
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -63,8 +66,21 @@ def test_tracked_files_follow_the_models():
     for name, (table, rows) in pages().items():
         page = (REPOSITORY / name).read_text()
         assert page == with_table(page, table, rows), name
-    for name, schema in schemas().items():
-        assert json.loads((REPOSITORY / "workflow/schemas" / name).read_text()) == schema, name
+    assert (REPOSITORY / SCHEMA).read_text() == schema()
+    # Editors look for the schema from where the config lies.
+    (named,) = re.findall(r"^# yaml-language-server: \$schema=(.+)$", default_config(), re.MULTILINE)
+    assert (REPOSITORY / "config" / named).resolve() == REPOSITORY / SCHEMA
+
+
+def test_the_licence_is_said_alike_everywhere():
+    words = " ".join((REPOSITORY / "LICENSE").read_text().split())
+    assert words.startswith("MIT License Copyright (c) 2026 The HAYSTACK authors")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert (project["license"], project["license-files"]) == ("MIT", ["LICENSE"])
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert (citation["license"], citation["authors"]) == ("MIT", [{"name": "The HAYSTACK authors"}])
+    assert citation["version"] == project["version"]
+    assert licences(next(iter(MODELS)))[-1].startswith("HAYSTACK itself: MIT.")
 
 
 @pytest.mark.parametrize("model", [Settings, AtlasEntry, TrainSettings, ValidationSettings])

@@ -69,7 +69,7 @@ def _submit(args: argparse.Namespace) -> int:
         table = _table(args.table)
         jobs = client.submit_table(table, _config(args.configfile), _labels(args.label), args.name)
     else:
-        from haystack.runs import run_identifier
+        from haystack.run_table import run_identifier
 
         run_id = args.run_id or run_identifier(" ".join(args.question.split()), {})
         jobs = {run_id: client.submit(run_id, args.question, _config(args.configfile), _labels(args.label))}

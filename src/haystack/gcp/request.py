@@ -69,7 +69,7 @@ def checked_request(
     coordinator: str, table: str, config: Mapping[str, Any] | None, labels: Mapping[str, str] | None
 ) -> CoordinatorRequest:
     """A request for a table of runs, checked by the pipeline's own rules. Rows without a run_id get the usual one."""
-    from haystack.runs import read_runs
+    from haystack.run_table import read_runs
 
     given = json.loads(json.dumps(dict(config or {})))
     given.pop("runs", None)

@@ -1,2 +1,2 @@
-from .parse import parse_question as parse_question
-from .parse import write_query as write_query
+from .ask import parse_question as parse_question
+from .ask import write_query as write_query

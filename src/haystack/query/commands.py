@@ -20,7 +20,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _parse(args: argparse.Namespace) -> int:
-    from haystack.query.parse import parse_question
+    from haystack.query import parse_question
 
     if (args.question is None) == (args.file is None):
         raise QueryParsingError("give either a question or --file with one question per line")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from haystack.contracts.query import StructuredQuery
 from haystack.query.assemble import assemble
 from haystack.query.context import Context, find_context
 from haystack.query.entities import Entity, find_cell_types, find_terms, tumour_cells
 from haystack.query.refuse import no_cell_type
-from haystack.query.text import Span, Word, blank_markup, check_question, split_words
+from haystack.query.text import Span, Word, blank_markup, split_words
 from haystack.query.treatments import (
     CONTROLS,
     Treatment,
@@ -23,9 +21,6 @@ from haystack.query.treatments import (
     find_unknown,
     members,
 )
-
-if TYPE_CHECKING:
-    from haystack.config import QuerySettings
 
 _CONTEXT_BEFORE = re.compile(
     r"\b(?:using|given|based on|prompted (?:with|by)|like|as in|"
@@ -50,32 +45,6 @@ class Findings:
     controls: list[Span] = field(default_factory=list)
     group: Span | None = None
     notes: list[str] = field(default_factory=list)
-
-
-def parse_question(text: str, settings: QuerySettings | None = None, *, offline: bool = True) -> StructuredQuery:
-    """Read a question.
-
-    Parameters
-    ----------
-    text
-        one question in plain English.
-    settings
-        `llm` names a model that may propose a parse (extra `llm`); without it rules alone read the question.
-    offline
-        true: no model is called; a proposal that was cached earlier is still used.
-
-    Raises
-    ------
-    QueryParsingError
-        when the question is empty, too long or holds no word, and when it names no cell type that the Cell Ontology
-        knows (the nearest terms are offered).
-    """
-    question = check_question(text)
-    if settings is not None and settings.llm:
-        from haystack.query.llm import parse_with_llm
-
-        return parse_with_llm(question, settings, offline=offline)
-    return parse_by_rules(question)
 
 
 def parse_by_rules(question: str) -> StructuredQuery:
@@ -126,16 +95,3 @@ def read(question: str) -> Findings:
 def _in_order(text: str, cells: list[Entity]) -> list[Entity]:
     """In order of appearance, those that only serve as comparison or context last."""
     return sorted(cells, key=lambda c: (bool(_CONTEXT_BEFORE.search(text[: c.span.start])), c.span.start))
-
-
-def write_query(question: str, out: Path, settings: QuerySettings, offline: bool) -> None:
-    """Parse and write `query.json` (rule parse_query)."""
-    from haystack.contracts import write_json
-
-    if settings.llm:
-        from haystack.query.llm import parse_with_llm
-
-        query = parse_with_llm(check_question(question), settings, offline=offline, cache=Path(out).parent)
-    else:
-        query = parse_question(question, settings, offline=offline)
-    write_json(out, query)

@@ -1,4 +1,4 @@
-"""`haystack runs` (the table of runs, and the runs of the service) and `haystack serve`."""
+"""`haystack runs`: the table of runs, and the runs of the service."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import sys
 from pathlib import Path
 
 from haystack.errors import ConfigError
-from haystack.runs.service_commands import add_run_actions, add_serve
+from haystack.runs.service_commands import add_run_actions
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add `haystack runs` and its actions, and `haystack serve`."""
+    """Add `haystack runs` and its actions."""
     parser = subparsers.add_parser("runs", help="runs: submit, watch, fetch and cancel them; make many at once")
     actions = parser.add_subparsers(metavar="action", required=True)
     add_run_actions(actions)
     _add_expand(actions)
-    add_serve(subparsers)
 
 
 def _add_expand(actions: argparse._SubParsersAction) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from haystack.errors import ConfigError, HaystackError, suggest
 from haystack.report.words import plural
-from haystack.runs.table import RUN_ID
+from haystack.run_table import RUN_ID
 
 QUESTION = "How would {cell_types} respond to {perturbation}?"
 HEADER = ("run_id", "query")

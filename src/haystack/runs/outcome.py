@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,22 @@ from haystack.contracts.base import read_json
 from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import RunLog
 from haystack.errors import ContractError
-from haystack.runs.backends.base import Outcome
 from haystack.runs.models import FILES, FileName, Pathway, RunResult, ScoreRecord, TranscriptionFactor
 
 SHOWN = 50
 """pathways and TFs that the service keeps; the files hold all"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run that succeeded left."""
+
+    result: RunResult
+    structured_query: dict[str, Any]
+    control_strategy_effective: str | None
+    outputs: dict[str, str]
+    scores: list[ScoreRecord]
+    seed: int
 
 
 def read_outcome(run_id: str, fetch: Callable[[FileName], Path | None], outputs: dict[str, str]) -> Outcome:

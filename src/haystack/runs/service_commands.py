@@ -1,4 +1,4 @@
-"""`haystack serve` and `haystack runs submit|list|status|result|cancel`."""
+"""`haystack runs submit|list|status|result|cancel`."""
 
 from __future__ import annotations
 
@@ -19,30 +19,6 @@ if TYPE_CHECKING:
 
 STATUSES = ("pending", "running", "completed", "failed", "cancelled")
 FINAL = STATUSES[2:]
-
-
-def add_serve(subparsers: argparse._SubParsersAction) -> None:
-    """Add `haystack serve`."""
-    parser = subparsers.add_parser(
-        "serve",
-        help="run the web service",
-        description="Settings come from the environment (HAYSTACK_...) and config/service.yaml; see docs/service.md.",
-    )
-    parser.add_argument("--host", help="address to listen on (HAYSTACK_HOST)")
-    parser.add_argument("--port", type=int, help="port (HAYSTACK_PORT)")
-    parser.add_argument("--debug", action="store_true", help="no sign-in; only on this machine (HAYSTACK_DEBUG)")
-    parser.set_defaults(run=run_serve)
-
-
-def run_serve(args: argparse.Namespace) -> int:
-    """Serve until interrupted."""
-    with _extra("The web service"):
-        from haystack.api import serve
-        from haystack.runs.settings import load_service_settings
-
-    given = {"host": args.host, "port": args.port, "debug": args.debug or None}
-    serve(load_service_settings(**{name: value for name, value in given.items() if value is not None}))
-    return 0
 
 
 def add_run_actions(actions: argparse._SubParsersAction) -> None:
@@ -87,7 +63,8 @@ def _action(actions: argparse._SubParsersAction, name: str, help_text: str, run:
 
 
 @contextmanager
-def _extra(needed_for: str) -> Iterator[None]:
+def needs_service(needed_for: str) -> Iterator[None]:
+    """Turn a package of the extra `api` that is absent into a message with the command that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -98,7 +75,7 @@ def _extra(needed_for: str) -> Iterator[None]:
 
 @contextmanager
 def _runs(args: argparse.Namespace) -> Iterator[Runs]:
-    with _extra("`haystack runs`"):
+    with needs_service("`haystack runs`"):
         from haystack.runs.client import LocalRuns, RemoteRuns
 
         if args.url:

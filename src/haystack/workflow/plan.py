@@ -14,7 +14,7 @@ from haystack.codehash import code_hash
 from haystack.config import AtlasEntry, Settings, load_atlases, load_settings
 from haystack.contracts import Decision, read_json
 from haystack.errors import ConfigError
-from haystack.runs import Run, read_runs
+from haystack.run_table import Run, read_runs
 from haystack.specs import MODELS
 from haystack.workflow.remote import fetched, local_copy
 from haystack.workflow.shipped import with_shipped

@@ -10,8 +10,8 @@ from haystack.errors import ConfigError
 from haystack.knowledge import perturbations
 from haystack.ontology import resolve
 from haystack.query import parse_question
+from haystack.run_table import read_runs
 from haystack.runs import expand as module
-from haystack.runs import read_runs
 from haystack.runs.expand import atlas_perturbations, expand, known_perturbations, write_rows
 
 

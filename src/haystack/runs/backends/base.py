@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from haystack.errors import HaystackError
-from haystack.runs.models import FileName, RunRecord, RunResult, ScoreRecord, WorkflowEvent
+from haystack.runs.models import FileName, RunRecord, WorkflowEvent
+from haystack.runs.outcome import Outcome
 
 State = Literal["waiting", "running", "succeeded", "failed", "lost"]
 
@@ -27,18 +28,6 @@ class Observation:
     events_read: int = 0
     error_type: str | None = None
     error_message: str | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run that succeeded left."""
-
-    result: RunResult
-    structured_query: dict[str, Any]
-    control_strategy_effective: str | None
-    outputs: dict[str, str]
-    scores: list[ScoreRecord]
-    seed: int
 
 
 class Backend(Protocol):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from haystack.contracts.failure import Failure
 from haystack.errors import HaystackError
-from haystack.runs.backends.base import BackendError, Observation, Outcome, State
+from haystack.runs.backends.base import BackendError, Observation, State
 from haystack.runs.events import parse_events
 from haystack.runs.models import FILES, FileName, RunRecord
-from haystack.runs.outcome import read_outcome
+from haystack.runs.outcome import Outcome, read_outcome
 from haystack.runs.settings import ServiceSettings
 
 if TYPE_CHECKING:

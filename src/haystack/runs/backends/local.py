@@ -17,11 +17,11 @@ from typing import Any
 
 from haystack.errors import HaystackError
 from haystack.files import write_text
-from haystack.runs.backends.base import BackendError, Observation, Outcome
+from haystack.runs.backends.base import BackendError, Observation
 from haystack.runs.backends.folders import EVENTS, Folders
 from haystack.runs.events import read_events
 from haystack.runs.models import FILES, FileName, RunRecord
-from haystack.runs.outcome import read_failure, read_outcome, read_structured_query
+from haystack.runs.outcome import Outcome, read_failure, read_outcome, read_structured_query
 from haystack.runs.processes import Identity, end_session
 from haystack.runs.runner import CANCELLED, EXIT, LOCK, OUTPUT, PROCESS
 from haystack.runs.settings import ServiceSettings

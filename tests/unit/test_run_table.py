@@ -4,7 +4,7 @@ import pytest
 
 from haystack.config import load_settings
 from haystack.errors import ConfigError
-from haystack.runs import read_runs, run_identifier
+from haystack.run_table import read_runs, run_identifier
 
 QUESTION = "How would B cells respond to IFN-beta?"
 

@@ -40,7 +40,13 @@ PerturbedLabel = tuple[str, str | None]
 """a label of obs.perturbation, and the one of obs.genetic_effect beside it"""
 
 
-def mean_terms(kind: str, labels: Mapping[str, int], corrections: str | None, out_mapping: Path) -> dict[str, Meaning]:
+def mean_terms(
+    kind: str,
+    labels: Mapping[str, int],
+    corrections: str | None,
+    out_mapping: Path,
+    tissues: Mapping[str, str] | None = None,
+) -> dict[str, Meaning]:
     """Ontology terms of labels; `out_mapping` gets (or renews) the rows of this kind.
 
     Parameters
@@ -54,6 +60,8 @@ def mean_terms(kind: str, labels: Mapping[str, int], corrections: str | None, ou
         mapping file of the entry; its rows win.
     out_mapping : Path
         the mapping file that this pipeline writes.
+    tissues : mapping, optional
+        label -> UBERON id of where most of its cells are from.
 
     Returns
     -------
@@ -68,7 +76,8 @@ def mean_terms(kind: str, labels: Mapping[str, int], corrections: str | None, ou
         cells[short[label]] = cells.get(short[label], 0) + count
     if not cells:
         return {}
-    found = map_labels(cells, kind, Path(corrections) if corrections else None, out_mapping)
+    places = {short[label]: place for label, place in (tissues or {}).items() if label in short}
+    found = map_labels(cells, kind, Path(corrections) if corrections else None, out_mapping, places)
     meanings = {}
     for label, word in short.items():
         match = found[word]

@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 
 from haystack.ontology.celltypes import NO_LABEL, resolve_cell_type
-from haystack.ontology.cellwords import abbreviation, is_abbreviation, same_as, table_rows, words
+from haystack.ontology.cellwords import abbreviation, is_abbreviation, same_as, words
 from haystack.ontology.graph import ancestors, descendants
 from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
 from haystack.ontology.normalise import singular
+from haystack.ontology.shortforms import ambiguous, meanings
 from haystack.ontology.vocabulary import vocabulary
 
 THRESHOLD = 0.5
@@ -80,7 +81,7 @@ def resolve_cell_label(text: str, top: int = 5, tissue: str | None = None) -> li
 @lru_cache(maxsize=50_000)
 def _raw(text: str, tissue: str | None) -> tuple[Match, ...]:
     """All readings with raw scores."""
-    if several := meanings(text, tissue):
+    if several := meanings("cell-type", text, tissue):
         return tuple(several)
     exact = resolve_cell_type(text)
     if exact and exact[0].method in {"label", "synonym"}:
@@ -139,46 +140,6 @@ def _known(piece: str) -> bool:
         or singular(lower) in vocab.weight
         or singular(lower) == "cell"
     )
-
-
-# -- short forms of several types --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """A row of resources/ontology/ambiguous.tsv: one meaning of a short form, and where it is meant."""
-
-    short: str
-    term_id: str
-    tissues: tuple[str, ...]
-    """UBERON ids; empty: anywhere"""
-
-
-@cache
-def ambiguous() -> dict[str, list[Meaning]]:
-    """Short form -> its meanings, the commonest first."""
-    found: dict[str, list[Meaning]] = {}
-    for short, term_id, _, tissues, _ in table_rows("ambiguous.tsv", 5):
-        places = tuple(place for place in tissues.split(";") if place != "any")
-        found.setdefault(short, []).append(Meaning(short, term_id, places))
-    return found
-
-
-def meanings(text: str, tissue: str | None) -> list[Match]:
-    """Meanings of a label that is a short form of several types (a number behind it aside); empty for other labels.
-
-    With a tissue that decides, that meaning alone; else all of them, none of them sure.
-    """
-    rows = ambiguous().get(re.sub(r"[\s_-]*\d*$", "", re.sub(r"s?(?:[\s_][Cc]ells?)?$", "", text)), [])
-    if not rows:
-        return []
-    cl = ontology("CL")
-    if tissue:
-        here = {tissue, *ancestors(tissue)}
-        fitting = [row for row in rows if here & set(row.tissues)]
-        if len(fitting) == 1:
-            return [Match(fitting[0].term_id, cl.terms[fitting[0].term_id].label, 0.9, "tissue")]
-    return [Match(row.term_id, cl.terms[row.term_id].label, 0.9 - 0.1 * n, "ambiguous") for n, row in enumerate(rows)]
 
 
 # -- compounds ---------------------------------------------------------------------------------------------------------
@@ -249,7 +210,7 @@ def _best_span(tokens: list[str]) -> Match | None:
             continue
         noise = sum(1 for token in rest if _GENE.fullmatch(token))
         score = HEAD * named.score - PER_NOISE * noise - PER_WORD * (len(rest) - noise)
-        if text.rstrip("0123456789") in ambiguous():
+        if text.rstrip("0123456789") in ambiguous("cell-type"):
             score -= LIKE
         rank = (not local and _is_noun(text, named), _weight(text), stop)
         if best is None or rank > best:

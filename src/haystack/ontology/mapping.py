@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,11 @@ class Row:
 
 
 def map_labels(
-    labels: dict[str, int], kind: str, corrections: Path | None, out_mapping: Path
+    labels: dict[str, int],
+    kind: str,
+    corrections: Path | None,
+    out_mapping: Path,
+    tissues: Mapping[str, str] | None = None,
 ) -> dict[str, Match | None]:
     """Resolve every label and write the mapping table.
 
@@ -52,6 +56,8 @@ def map_labels(
         TSV with kind, label, id, name, score, method, n_cells; labels with most cells first, unmapped ones with an
         empty id. Rows of other kinds that the file already holds are kept, and so are rows of this kind that a
         person edited there (method `correction`, or an id that no longer belongs to its name).
+    tissues
+        label -> UBERON id of where most of its cells are from: decides between the meanings of short forms.
 
     Returns
     -------
@@ -62,13 +68,15 @@ def map_labels(
     OntologyError
         when a correction names an unknown id, lacks a column, or two rows contradict each other.
     """
+    tissues = tissues or {}
     by_hand = _edited(out_mapping, kind)
     if corrections is not None:
         by_hand.update(_corrections(corrections, kind))
     found: dict[str, Match | None] = {}
     rows: list[Row] = []
     for label in sorted(labels, key=lambda name: (-labels[name], name)):
-        match = by_hand[label] if label in by_hand else next(iter(resolve(kind, label, top=1)), None)
+        found_here = [] if label in by_hand else resolve(kind, label, 1, tissues.get(label))
+        match = by_hand[label] if label in by_hand else next(iter(found_here), None)
         found[label] = match
         method = match.method if match else BY_HAND if label in by_hand else ""
         rows.append(

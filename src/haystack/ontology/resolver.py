@@ -24,7 +24,7 @@ def resolve(kind: str, text: str, top: int = 5, tissue: str | None = None) -> li
     top
         at most so many.
     tissue
-        UBERON id of the sample, which decides between the meanings of short forms of cell types.
+        UBERON id of the sample, which decides between the meanings of short forms of cell types and diseases.
 
     Raises
     ------
@@ -35,6 +35,10 @@ def resolve(kind: str, text: str, top: int = 5, tissue: str | None = None) -> li
         from haystack.ontology.celllabels import resolve_cell_label
 
         return resolve_cell_label(text, top, tissue) if len(text) <= MAX_LENGTH else []
+    if kind == "disease" and 0 < len(text) <= MAX_LENGTH and not _ID.fullmatch(text.strip()):
+        from haystack.ontology.diseaselabels import resolve_disease_label
+
+        return resolve_disease_label(" ".join(text.split()), top, tissue)
     return resolve_name(kind, text, top)
 
 

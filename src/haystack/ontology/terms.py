@@ -104,3 +104,21 @@ def _words(kind: str) -> Words:
 
 def _canonical(name: str) -> list[str]:
     return [same for word in name.split() if word not in STOP for same in same_as().get(word, (word,))]
+
+
+def names_within(kind: str, text: str) -> list[Match]:
+    """Terms named by words of the text, its last one (the noun) among them: what the text is a kind of."""
+    home = kind_ontology(kind)
+    said = _canonical(key(text))
+    if not said:
+        return []
+    vocab = _words(kind)
+    total = sum(vocab.weight.get(word, 1.0) for word in said)
+    found: dict[str, Match] = {}
+    for number in {number for word in said for number in vocab.by_word.get(word, [])}:
+        term_id, words = vocab.names[number]
+        if words <= set(said) and said[-1] in words:
+            score = round(0.95 * sum(vocab.weight[word] for word in words) / total, 4)
+            if term_id not in found or score > found[term_id].score:
+                found[term_id] = Match(term_id, home.terms[term_id].label, score, "similarity")
+    return sorted(found.values(), key=lambda match: (-match.score, match.id))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from haystack.ontology import resolve, resolve_name
-from haystack.ontology.celllabels import CALIBRATED, ambiguous, calibrated, spaced
-from haystack.ontology.index import ontology
+from haystack.ontology.celllabels import CALIBRATED, calibrated, spaced
+from haystack.ontology.index import kind_ontology, ontology
+from haystack.ontology.shortforms import ambiguous
 
 KIDNEY, TONSIL, RETINA = "UBERON:0002113", "UBERON:0002372", "UBERON:0000966"
 
@@ -74,17 +75,18 @@ def test_short_forms_of_several_types_are_claimed_only_where_the_tissue_decides(
     assert top("PC", KIDNEY) == "renal principal cell"
     assert top("PCs", TONSIL) == "plasma cell"
     assert top("HC", RETINA) == "retina horizontal cell"
-    for short in ambiguous():
+    for short in ambiguous("cell-type"):
         assert all(match.score < 0.6 for match in resolve("cell-type", short))
 
 
-def test_every_meaning_of_a_short_form_is_a_current_term_with_places_that_differ() -> None:
-    for short, rows in ambiguous().items():
-        assert len(rows) > 1, short
+@pytest.mark.parametrize("kind", ["cell-type", "disease"])
+def test_every_meaning_of_a_short_form_is_a_current_term_with_places_that_differ(kind: str) -> None:
+    for short, rows in ambiguous(kind).items():
+        assert len(rows) > 1 or rows[0].tissues, short
         places = [place for row in rows for place in row.tissues]
         assert len(places) == len(set(places)), short
         for row in rows:
-            assert not ontology("CL").terms[row.term_id].obsolete
+            assert not kind_ontology(kind).terms[row.term_id].obsolete
             assert all(place in ontology("UBERON").terms for place in row.tissues)
 
 
@@ -98,3 +100,45 @@ def test_probabilities_rise_with_the_raw_score() -> None:
         values = [calibrated(method, raw / 100) for raw in range(101)]
         assert values == sorted(values)
         assert 0.5 <= values[0] <= values[-1] < 1
+
+
+LUNG, COLON, HEART, BRAIN = "UBERON:0002048", "UBERON:0001155", "UBERON:0000948", "UBERON:0000955"
+
+
+@pytest.mark.parametrize(
+    ("label", "tissue", "name"),
+    [
+        ("CF", LUNG, "cystic fibrosis"),
+        ("CD", COLON, "Crohn disease"),
+        ("ASD", HEART, "atrial septal defect"),
+        ("ASD", BRAIN, "autism spectrum disorder"),
+        ("AD", BRAIN, "Alzheimer disease"),
+    ],
+)
+def test_short_forms_of_diseases_need_a_tissue(label: str, tissue: str, name: str) -> None:
+    assert resolve("disease", label) == []
+    assert resolve("disease", label, 1, tissue)[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("Crohn disease (non-inflamed)", "Crohn disease"),
+        ("UC inflamed", "ulcerative colitis"),
+        ("COPD GOLD 4", "chronic obstructive pulmonary disease"),
+        ("Stage III lung adenocarcinoma", "lung adenocarcinoma"),
+        ("COVID-19_mild", "COVID-19"),
+        ("RA (seropositive)", "rheumatoid arthritis"),
+        ("none", "normal"),
+    ],
+)
+def test_qualifiers_are_no_part_of_a_disease(label: str, name: str) -> None:
+    assert resolve("disease", label, 1)[0].name == name
+
+
+@pytest.mark.parametrize(
+    "label", ["MM", "MDD", "RP", "H", "BD", "Chronic HP", "LN met", "SSc-ILD", "IDH-mutant astrocytoma"]
+)
+def test_a_disease_is_not_guessed(label: str) -> None:
+    """Two letters have many meanings, and a name that says more than the label is another disease."""
+    assert resolve("disease", label) == []

@@ -242,3 +242,40 @@ def _obs(n: int, donor: str, kind: str, arm: str, batch: str) -> pd.DataFrame:
 def _cp10k(log2: np.ndarray) -> np.ndarray:
     level = 1 / (np.exp2(-log2) + 2.0**-w.CEILING)
     return np.asarray(np.log2(1e4 * level / level.sum() + 1))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A prompt of a world: the contexts (kind of cell, treated donor) that it shows."""
+
+    name: str
+    contexts: tuple[tuple[str, str], ...]
+
+
+def prompts_of(world: World) -> list[Shown]:
+    """Single contexts of the nearest and of the farthest type, and all contexts as one pool."""
+    obs = world.cells.obs
+    kinds = list(dict.fromkeys(obs["kind"]))
+    donors = sorted(set(obs["donor"]))[: world.fault.treated]
+    near = [world.asked, NEAR[world.asked], *kinds]
+    order = sorted(kinds, key=near.index)
+    every = tuple((kind, donor) for kind in kinds for donor in donors)
+    found = [
+        Shown("nearest, first donor", ((order[0], donors[0]),)),
+        Shown("farthest, last donor", ((order[-1], donors[-1]),)),
+        Shown("pool", every),
+    ]
+    if len(donors) > 2:
+        found.append(Shown("nearest type, two donors", tuple((order[0], donor) for donor in donors[1:3])))
+    return found
+
+
+def arms_of(world: World, shown: Shown) -> tuple[ad.AnnData, ad.AnnData]:
+    """Treated and control cells of a prompt."""
+    obs, donors = world.cells.obs, sorted(set(world.cells.obs["donor"]))
+    treated, control = (np.zeros(world.cells.n_obs, dtype=bool) for _ in range(2))
+    for kind, donor in shown.contexts:
+        person = donor if world.fault.matched else donors[world.fault.treated + donors.index(donor)]
+        treated |= ((obs["kind"] == kind) & (obs["donor"] == donor) & (obs["arm"] == "perturbed")).to_numpy()
+        control |= ((obs["kind"] == kind) & (obs["donor"] == person) & (obs["arm"] == "control")).to_numpy()
+    return world.cells[treated], world.cells[control]

@@ -5,7 +5,8 @@ Pure functions of the cells' counts; no label is needed but the donors and batch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ MIN_MARKERS = 4
 """measured markers that a lineage needs to be looked for"""
 CLEAR = 0.1
 """detected share of the own markers, above that of any other lineage, from which a cell is assigned"""
-MIXED, DIFFERENT = 0.1, 0.2
+MIXED, DIFFERENT = 0.08, 0.15
 """difference of the lineage shares of both arms that caps the class at medium, at low"""
 MIXED_P = 0.001
 """p-value (Fisher, of the lineage that differs most) up to which a difference of lineage shares counts"""
@@ -48,6 +49,12 @@ FEW, VERY_FEW = 30, 15
 SIGNAL_Z = 4.0
 """standard deviations above exchanged labels from which two arms differ at all"""
 SHUFFLES = 20
+RANK: dict[Cap, int] = {"low": 0, "medium": 1, "high": 2}
+DOSE = re.compile(
+    r"^[\d.,\s]+$|\d\s*(?:[munp]?M|[munpk]?g|%|U|IU|h|hr|hrs|hours?|d|days?|min|x|vehicle)\b", re.IGNORECASE
+)
+BEST = {"power", "depth"}
+"""findings on several cell types that the best type speaks for"""
 PROGRAMMES = {"dissociation": "stress", "cell_cycle": "cell_cycle"}
 """id in programmes.tsv -> name of the finding"""
 
@@ -157,6 +164,59 @@ def arm_findings(
     if not generated:
         found += [None if other_donors else _other_people(arms), _depth(arms), _power(arms), _signal(arms)]
     return [item for item in found if item is not None]
+
+
+def prompt_findings(
+    treated: ad.AnnData, control: ad.AnnData, seed: int = 0, *, other_donors: bool = False
+) -> list[Finding]:
+    """Findings on the cells of a prompt, each cell type by itself: the worst of each name, of BEST the best.
+
+    Parameters
+    ----------
+    treated, control
+        raw counts; obs: `cell_type` (Cell Ontology id or label; a missing one is a type of its own) and, where known,
+        `batch`.
+    """
+    types = {name: cells.obs["cell_type"].astype(object).fillna("") for name, cells in
+             (("treated", treated), ("control", control))}  # fmt: skip
+    found: dict[str, Finding] = {}
+    responds = False
+    for name in sorted(set(types["treated"]) & set(types["control"])):
+        parts = treated[(types["treated"] == name).to_numpy()], control[(types["control"] == name).to_numpy()]
+        if min(part.n_obs for part in parts) < VERY_FEW and found:
+            continue
+        items = arm_findings(compare_arms(*parts, seed), name, other_donors=other_donors)
+        for item in items:
+            better = 1 if item.name in BEST else -1
+            if item.name not in found or better * (RANK[item.cap] - RANK[found[item.name].cap]) > 0:
+                found[item.name] = item
+        responds |= "no_response" not in {item.name for item in items}
+    if responds:
+        found.pop("no_response", None)
+    if not found:
+        found = {item.name: item for item in arm_findings(compare_arms(treated, control, seed), None)}
+    batch = batch_finding(*(_values(cells, "batch") for cells in (treated, control)))
+    return [*found.values(), *([batch] if batch else [])]
+
+
+def batch_finding(treated: Collection[str], control: Collection[str]) -> Finding | None:
+    """Whether treated and control cells come from different batches; None where either is unknown.
+
+    Doses and times differ between the arms by design: values with a number and a unit, or a bare number, are no batch.
+    """
+    first, second = ({item for item in values if not DOSE.search(item)} for values in (treated, control))
+    if not first or not second:
+        return None
+    shared = len(first & second) / len(first)
+    sentence = (
+        f"Batch: {100 * shared:.0f} % of the treated cells' batches hold control cells too "
+        f"(treated: {', '.join(sorted(first)[:3])}; control: {', '.join(sorted(second)[:3])})."
+    )
+    return Finding(name="batch", value=round(shared, 3), sentence=sentence, cap="high" if shared else "medium")
+
+
+def _values(cells: ad.AnnData, column: str) -> set[str]:
+    return set(cells.obs[column].dropna().astype(str)) if column in cells.obs else set()
 
 
 def lineage_counts(genes: Sequence[str], cells: Any) -> dict[str, int] | None:

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from haystack.contracts import Component
 from haystack.contracts.contexts import QUERY_CONTEXT, Arm, ControlMatch
 from haystack.contracts.design import Cap, Finding
 from haystack.grounding.arms import programmes
+from haystack.grounding.curves import score
+from haystack.grounding.response import Response
 from haystack.grounding.symbols import current_names
 
 if TYPE_CHECKING:
@@ -26,11 +29,13 @@ if TYPE_CHECKING:
 AGREE, AGREE_UNMATCHED = 0.2, 0.25
 """correlation of independent responses, corrected for sampling of cells, from which they agree; where controls come
 from other donors"""
+OTHER_TYPE = 0.3
+"""weight of a context of another cell type beside one of the same"""
 LEAST_RELIABILITY = 0.05
 """reliability below which a context says nothing of its response"""
 SHAM = 1.5
 """squared distance of treated cells from untreated donors, over that of untreated donors from each other"""
-NEAR = 0.6
+NEAR = 0.45
 """closeness of cell types (retrieval.celltypes) from which contexts are near the asked type"""
 
 
@@ -95,8 +100,8 @@ class Measurements:
     def units(self) -> dict[str, list[int]]:
         """Contexts by the person that was treated (by atlas where donors are not recorded)."""
         found: dict[str, list[int]] = {}
-        for i, donor in enumerate(self.donors):
-            found.setdefault(donor or f"atlas {self.atlases[i]}", []).append(i)
+        for i in range(len(self.donors)):
+            found.setdefault(self._unit(i), []).append(i)
         return found
 
     @cached_property
@@ -111,7 +116,7 @@ class Measurements:
             means = []
             for other in self.units:
                 pairs = [
-                    (self.agreement[i, j], 1.0 if self.cell_types[i] == self.cell_types[j] else 0.3)
+                    (self.agreement[i, j], 1.0 if self.cell_types[i] == self.cell_types[j] else OTHER_TYPE)
                     for i in own
                     for j in self.units[other]
                     if other != unit and self.independent(i, j) and np.isfinite(self.agreement[i, j])
@@ -128,7 +133,7 @@ class Measurements:
         """Independent donors (or atlases) whose response agrees with the others'."""
         return len(self.unit_agreement) - len(self.dissenting)
 
-    @property
+    @cached_property
     def dissenting(self) -> list[str]:
         """Units whose response does not agree with the others'."""
         unmatched = {unit for unit, own in self.units.items() if self.matches[own[0]] is ControlMatch.OTHER_DONORS}
@@ -138,13 +143,33 @@ class Measurements:
 
     @cached_property
     def expected(self) -> float | None:
-        """Median agreement over units; None where no two contexts are independent."""
-        return float(np.median(list(self.unit_agreement.values()))) if self.unit_agreement else None
+        """Expected r of the mean of all contexts in the asked one; None where no two contexts are independent.
+
+        Each context is predicted from the mean of those independent of it, its own cell type counting most.
+        Correlations are corrected for sampling of its cells and weighted by its closeness to the asked type.
+        """
+        values, weights = [], []
+        for i, reliability in enumerate(self.reliability):
+            others = [
+                j for j in range(len(self.names)) if self.independent(i, j) and self._unit(j) not in self.dissenting
+            ]
+            if not others or reliability < LEAST_RELIABILITY:
+                continue
+            same = np.array([1.0 if self.cell_types[i] == self.cell_types[j] else OTHER_TYPE for j in others])
+            mean = same * np.maximum(self.reliability[others], 0.01) @ self.log2fc[others]
+            r = _correlation(self.log2fc[i, self.plain], mean[self.plain]) / np.sqrt(reliability)
+            values.append(float(np.clip(r, -1, 1)))
+            weights.append(reliability * (0.1 + self.closeness[i] ** 2))
+        return float(np.average(values, weights=weights)) if values else None
+
+    def _unit(self, i: int) -> str:
+        return self.donors[i] or f"atlas {self.atlases[i]}"
 
     def reference(self, without: Collection[str] = ()) -> tuple[np.ndarray, np.ndarray] | None:
         """Weighted mean response of the contexts with none of the donors `without`, and its columns' weights.
 
-        Contexts near the asked type and reliable ones count most; contexts with controls of other donors a quarter.
+        Donors whose response the others contradict are left out. Contexts near the asked type and reliable ones count
+        most; contexts with controls of other donors a quarter.
         """
         weights = self.weights(without)
         return (weights @ self.log2fc / weights.sum(), weights) if weights.sum() > 0 else None
@@ -159,7 +184,8 @@ class Measurements:
                 for donor, donors in zip(self.donors, self.control_donors, strict=True)
             ]
         )
-        return np.asarray(kept * match * (0.1 + self.closeness**2) * np.maximum(self.reliability, 0.01))
+        agree = np.array([self._unit(i) not in self.dissenting or self.n_agreeing < 2 for i in range(len(self.names))])
+        return np.asarray(kept * agree * match * (0.1 + self.closeness**2) * np.maximum(self.reliability, 0.01))
 
 
 def measurements_of(contexts: ad.AnnData, closeness: Mapping[str, float] | None = None) -> Measurements | None:
@@ -231,6 +257,55 @@ def context_findings(found: Measurements | None, query: np.ndarray | None = None
     return [item for item in items if item is not None]
 
 
+def measured_support(found: Measurements | None, response: Response | None, shown: Collection[str]) -> Component:
+    """Expected r of a prediction: its agreement with measured contexts that are not in its prompt.
+
+    Parameters
+    ----------
+    shown
+        donors of the prompt and of its controls: their contexts do not count.
+
+    value = correlation of predicted and measured log2 fold changes over the tested genes, corrected for sampling of the
+    measured cells. Where every context shares a donor with the prompt: the correlation with their mean, times the
+    agreement of independent contexts with each other; not evaluated where no two are independent.
+    """
+    if found is None:
+        return Component(
+            evaluated=False, reason="no measured context shows the asked perturbation beside control cells"
+        )
+    if response is None or not response.genes.size:
+        return Component(evaluated=False, reason="no gene could be tested")
+    left, factor, how = found.weights(shown), 1.0, "contexts of donors that are not in the prompt"
+    if not left.any():
+        if found.expected is None:
+            return Component(evaluated=False, reason="no measured context is independent of the prompt")
+        left, factor, how = found.weights(), max(found.expected, 0.0), "all contexts, times their agreement"
+    at = np.array([found.position.get(gene, -1) for gene in response.genes])
+    kept = at >= 0
+    if kept.sum() < 20:
+        return Component(evaluated=False, reason="fewer than 20 tested genes were measured")
+    weights = left / left.sum()
+    truth = (weights @ found.log2fc)[at[kept]]
+    halves = [(weights @ half)[at[kept]] for half in found.halves]
+    r_halves = max(_correlation(*halves), 0.0)
+    reliability = max(2 * r_halves / (1 + r_halves), LEAST_RELIABILITY)
+    value = float(np.clip(factor * _correlation(response.log2fc[kept], truth) / np.sqrt(reliability), -1, 1))
+    donors = {found.donors[i] or found.atlases[i] for i in np.flatnonzero(left).tolist()}
+    return Component(
+        score=score(max(value, 0.0)),
+        value=round(value, 6),
+        null_value=0.0,
+        evaluated=True,
+        details={
+            "compared_with": how,
+            "contexts": int((left > 0).sum()),
+            "donors": len(donors),
+            "reliability": round(reliability, 6),
+            "genes": int(kept.sum()),
+        },
+    )
+
+
 def _donors(found: Measurements) -> Finding:
     """How many independent donors (or atlases) were measured, and how many of them agree."""
     n, agreeing = len(found.unit_agreement), found.n_agreeing
@@ -246,7 +321,7 @@ def _donors(found: Measurements) -> Finding:
     against = f"; not {', '.join(low)}" if low and agreeing else ""
     sentence = (
         f"Replicates: the responses of {agreeing} of {n} independent donors or atlases agree with the others' "
-        f"(median r {found.expected:.2f}, corrected for sampling){against}."
+        f"(median r {np.median(list(found.unit_agreement.values())):.2f}, corrected for sampling){against}."
     )
     cap: Cap = "low" if agreeing < 2 else "medium" if agreeing < n else "high"
     return Finding(name="replicates", value=float(agreeing), sentence=sentence, cap=cap)

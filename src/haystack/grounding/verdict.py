@@ -17,7 +17,7 @@ import numpy as np
 from haystack.contracts.design import Verdict
 from haystack.grounding.arms import Comparison
 from haystack.grounding.expectation import Expectation, without
-from haystack.grounding.response import DETECTION_FLOOR, Response
+from haystack.grounding.response import BINS, DETECTION_FLOOR, Response
 
 SUPPORTS, CONTRADICTS = 2.8, -3.3
 """z, against both nulls, from which expected genes support, and up to which they contradict"""
@@ -59,15 +59,16 @@ def read_verdict(
     others
         what other known perturbations expect.
     """
+    genes = _Genes.of(response)
     where, weights = _judged(response, question.targets)
     if where.size < MIN_GENES:
         why = "no expected genes are known" if not question.targets else f"these cells express {where.size} of them"
         return Reading(Verdict.CANNOT_TELL, f"Cannot tell: {why}.", n_genes=int(where.size))
-    effect, z_genes = _against_genes(response, where, weights)
+    effect, z_genes = genes.effect(where, weights)
     z_cells, spread = _against_labels(arms, response.genes[where], weights)
     z = min(z_genes, z_cells) if z_genes > 0 else max(z_genes, z_cells)
     detectable = round(SUPPORTS * spread, 3)
-    rival = _rival(response, question, others)
+    rival = _rival(genes, question, others)
     facts: dict[str, Any] = {"effect": round(effect, 4), "z": round(z, 3)}
     facts |= {"detectable": detectable, "n_genes": int(where.size)}
     mean = f"its {where.size} expected genes move by {effect:+.2f} log2 units in the expected directions (z {z:.1f})"
@@ -95,14 +96,29 @@ def _judged(response: Response, expected: Mapping[str, int]) -> tuple[np.ndarray
     return at.astype(int), weights / np.abs(weights).sum()
 
 
-def _against_genes(response: Response, where: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """The effect, and its z among random genes of equal expression."""
-    change = np.clip(response.log2fc, -LARGEST, LARGEST)
-    effect = float(weights @ change[where])
-    pools = [change[response.pools[index]] for index in response.bins[where]]
-    mean = float(weights @ np.array([pool.mean() for pool in pools]))
-    spread = float(np.sqrt(weights**2 @ np.array([max(pool.var(), 1e-4) for pool in pools])))
-    return effect, (effect - mean) / spread
+@dataclass(frozen=True)
+class _Genes:
+    """Fold changes, and their mean and variance within each bin of expression."""
+
+    response: Response
+    change: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+
+    @classmethod
+    def of(cls, response: Response) -> _Genes:
+        change = np.clip(response.log2fc, -LARGEST, LARGEST)
+        seen, bins = response.bins >= 0, response.bins[response.bins >= 0]
+        size = np.maximum(np.bincount(bins, minlength=BINS), 1)
+        mean = np.bincount(bins, change[seen], BINS) / size
+        square = np.bincount(bins, change[seen] ** 2, BINS) / size
+        return cls(response, change, mean, np.maximum(square - mean**2, 1e-4))
+
+    def effect(self, where: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+        """The weighted mean change, and its z among random genes of equal expression."""
+        bins = self.response.bins[where]
+        effect = float(weights @ self.change[where])
+        return effect, (effect - float(weights @ self.mean[bins])) / float(np.sqrt(weights**2 @ self.variance[bins]))
 
 
 def _against_labels(arms: Comparison, genes: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
@@ -124,15 +140,16 @@ def _against_labels(arms: Comparison, genes: np.ndarray, weights: np.ndarray) ->
     return float((effects[0] - effects[1:].mean()) / spread), spread
 
 
-def _rival(response: Response, question: Expectation, others: Sequence[Expectation]) -> str | None:
+def _rival(genes: _Genes, question: Expectation, others: Sequence[Expectation]) -> str | None:
     """Another perturbation whose own genes stand out clearly more than those that only the asked one expects."""
     best: tuple[float, str] | None = None
+    response = genes.response
     for other in others:
         theirs = _judged(response, without(other.targets, question.targets))
         ours = _judged(response, without(question.targets, other.targets))
         if min(theirs[0].size, ours[0].size) < MIN_GENES:
             continue
-        z = _against_genes(response, *theirs)[1]
-        if z >= RIVAL_Z and z > RIVAL_FACTOR * max(_against_genes(response, *ours)[1], 0) and (not best or z > best[0]):
+        z = genes.effect(*theirs)[1]
+        if z >= RIVAL_Z and z > RIVAL_FACTOR * max(genes.effect(*ours)[1], 0) and (not best or z > best[0]):
             best = z, other.name
     return best[1] if best else None

@@ -1,0 +1,101 @@
+"""From evidence and findings to one number and one class.
+
+The number is a promise: 7.0 means that seven in ten such predictions of the development data reached r >= REACHED
+against the truth. The class is another: "high" is given only where nothing that a reviewer would ask for is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from haystack.contracts.design import Cap, Confidence, Finding, Verdict
+from haystack.grounding.arms import RANK
+
+REACHED = 0.5
+"""Pearson r of predicted and true log2 fold changes that counts as right"""
+HIGH_R, MEDIUM_R = 0.5, 0.25
+"""expected r that the classes high and medium need"""
+FACTOR: Mapping[Cap, float] = {"high": 1.0, "medium": 0.95, "low": 0.35}
+"""factor on the evidence, by the lowest class that a finding allows"""
+UNMEASURED = 0.75
+"""factor on the evidence where no independent context was measured"""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a class rests on."""
+
+    findings: Sequence[Finding]
+    verdict: Verdict
+    expected_r: float | None
+    """against independent measured contexts; None where it cannot be estimated"""
+    n_agreeing: int
+    """independent donors or contexts that agree"""
+
+
+@dataclass(frozen=True)
+class Class:
+    """A confidence class, what it rests on, and the finding that kept it from a higher one."""
+
+    confidence: Confidence
+    reasons: list[str]
+    capped_by: Finding | None = None
+
+
+def lowest(findings: Sequence[Finding]) -> Finding | None:
+    """The finding that allows the lowest class, the first of equals; None where none caps it."""
+    capping = [item for item in findings if item.cap != "high"]
+    return min(capping, key=lambda item: RANK[item.cap]) if capping else None
+
+
+def confidence_of(value: float | None, basis: Basis) -> Class:
+    """The class of a prediction.
+
+    High: expected r of at least HIGH_R from at least two independent donors or contexts that agree, no finding that
+    caps it, and no contradiction. Medium: expected r of at least MEDIUM_R from two that agree, or, where nothing
+    independent was measured, a known response that supports the prediction; no finding that caps it to low.
+    """
+    if value is None:
+        return Class("not scored", ["nothing could be tested"])
+    cap = lowest(basis.findings)
+    allowed: Cap = cap.cap if cap else "high"
+    r, n = basis.expected_r, basis.n_agreeing
+    measured = "expected r cannot be estimated" if r is None else f"expected r {r:.2f}"
+    agree = f"{n} independent donors or contexts agree"
+    verdict = f"known response: {basis.verdict.value}"
+    independent = n >= 2 and r is not None
+    if independent and (r or 0) >= HIGH_R and allowed == "high" and basis.verdict is not Verdict.CONTRADICTED:
+        return Class("high", [measured, agree, verdict])
+    supported = independent and (r or 0) >= MEDIUM_R
+    if r is None:
+        supported = basis.verdict is Verdict.SUPPORTED
+    contradicted = basis.verdict is Verdict.CONTRADICTED and not independent
+    if supported and not contradicted and allowed != "low":
+        return Class("medium", [measured, agree, verdict, *([cap.sentence] if cap else [])], cap)
+    return Class("low", [*([cap.sentence] if cap else []), measured, agree, verdict], cap)
+
+
+def evidence_of(raw: float, findings: Sequence[Finding], *, measured: bool) -> float:
+    """Evidence in [0, 1]: a composite of 1 to 10, less what the worst finding takes."""
+    cap = lowest(findings)
+    return (raw - 1) / 9 * FACTOR[cap.cap if cap else "high"] * (1 if measured else UNMEASURED)
+
+
+def calibrate(evidence: float) -> float:
+    """Evidence in [0, 1] -> value of 1 to 10, by the tracked table (resources/knowledge/calibration.tsv)."""
+    knots = calibration()
+    return round(float(1 + 9 * np.interp(evidence, knots[:, 0], knots[:, 1])), 4)
+
+
+@cache
+def calibration() -> np.ndarray:
+    """Knots of the calibration, (n, 2): evidence, and the probability of r >= REACHED; both rise."""
+    from haystack.knowledge.tables import read_rows
+    from haystack.resources import resource
+
+    rows = read_rows(resource("knowledge/calibration.tsv"), ("evidence", "probability"))
+    return np.array([[float(row["evidence"]), float(row["probability"])] for row in rows])

@@ -73,7 +73,7 @@ def quality(data: Path, seeds: int) -> dict[str, Any]:
             for kind, first, second in pairs:
                 for other in (RIGHT, *WRONG):
                     found = ground_cells(question(words, other), first, second, evidence)
-                    rows.append((name, label, kind, other, found.composite_value, found.composite_score))
+                    rows.append((name, label, kind, other, found.composite_value))
     table = pd.DataFrame(rows, columns=["file", "cells", "kind", "asked", "value", "score"])
     truth = (table["kind"] == "real") & (table["asked"] == RIGHT)
     real = table[table["kind"] == "real"]

@@ -431,8 +431,8 @@ class Settings(Section):
     """seed of every random choice; the same seed gives the same bytes"""
     offline: bool = True
     """true: no network at all; false: web services are asked, answers cached beside the run"""
-    score_threshold: int = Field(default=7, ge=1, le=10)
-    """composite_score from which the loop stops"""
+    score_threshold: float = Field(default=7.0, ge=1, le=10)
+    """composite_value from which the loop stops"""
     max_iterations: int = Field(default=5, ge=1, le=10)
     """iterations at most"""
     plateau_window: int = Field(default=3, ge=2)

@@ -133,11 +133,11 @@ def describe(event: Event, tracker: Tracker) -> str:
             name = where if event.run_id else "all runs"
             return f"{name}: {_doing(event.message, event.stage)} [{event.stage}, {_steps(tracker)}]"
         case "iteration_scored":
-            of = f" (stops from {event.threshold})" if event.threshold else ""
-            score = "no score" if event.score is None else f"score {event.score}"
+            of = f" (stops from {event.threshold:g})" if event.threshold else ""
+            score = "no score" if event.score is None else f"score {event.score:.1f}"
             return f"{where}: {score}{of}; {_ending(event.reason) or 'going on'}"
         case "run_finished":
-            score = "without a score" if event.score is None else f"score {event.score}"
+            score = "without a score" if event.score is None else f"score {event.score:.1f}"
             return f"{event.run_id}: finished, {score}{_because(event.reason)}. {_runs(tracker)}"
         case "run_failed":
             return f"{where}: failed in {event.stage}: {event.message}"
@@ -159,8 +159,8 @@ def board_lines(tracker: Tracker, most: int) -> list[str]:
 
 def _where(run: RunState) -> str:
     iteration = f"iteration {run.iteration}  " if run.iteration else ""
-    scores = " ".join("-" if score is None else str(score) for _, score in sorted(run.scores.items()))
-    of = f" (stops from {run.threshold})" if run.threshold else ""
+    scores = " ".join("-" if score is None else f"{score:.1f}" for _, score in sorted(run.scores.items()))
+    of = f" (stops from {run.threshold:g})" if run.threshold else ""
     return f"{iteration}{_doing(run.message, run.stage)}" + (f"  scores {scores}{of}" if scores else "")
 
 

@@ -34,11 +34,9 @@ class Event:
     stage: str | None = None
     """name of the rule"""
     iteration: int | None = None
-    score: int | None = None
-    """composite score of the iteration; of a finished run, of its best iteration"""
-    value: float | None = None
-    """the same, continuous"""
-    threshold: int | None = None
+    score: float | None = None
+    """composite_value of the iteration; of a finished run, of its best iteration"""
+    threshold: float | None = None
     """score from which the loop stops"""
     reason: str | None = None
     """why the loop ended (null while it goes on); of workflow_finished: completed or failed"""
@@ -69,8 +67,8 @@ class RunState:
     stage: str | None = None
     message: str | None = None
     iteration: int | None = None
-    scores: dict[int, int | None] = field(default_factory=dict)
-    threshold: int | None = None
+    scores: dict[int, float | None] = field(default_factory=dict)
+    threshold: float | None = None
     reason: str | None = None
     """why its loop ended"""
     status: str = "running"
@@ -187,7 +185,7 @@ class Tracker:
         """The score of an iteration, told with the decision on it."""
         found = _output(job, "decision.json")
         scores = {item["iteration"]: item for item in found.get("scores", [])}
-        run.scores.update({number: item.get("composite_score") for number, item in scores.items()})
+        run.scores.update({number: item.get("composite_value") for number, item in scores.items()})
         run.threshold = found.get("threshold") or run.threshold
         run.reason = found.get("reason")
         last = scores.get(job.iteration, {})
@@ -195,8 +193,7 @@ class Tracker:
             _now(),
             "iteration_scored",
             **job.keys(),
-            score=last.get("composite_score"),
-            value=last.get("composite_value"),
+            score=last.get("composite_value"),
             threshold=run.threshold,
             reason=run.reason,
         )
@@ -211,8 +208,7 @@ class Tracker:
             run_id=job.run_id,
             stage=job.stage,
             iteration=answer.get("best_iteration") or run.iteration,
-            score=answer.get("composite_score"),
-            value=answer.get("composite_value"),
+            score=answer.get("composite_value"),
             threshold=run.threshold,
             reason=run.reason or decisions[-1].get("reason"),
         )

@@ -117,10 +117,9 @@ def run_log() -> str:
         prompts=[prompt],
         best_prompt_id="p1",
         composite_value=8.2,
-        composite_score=8,
         refinement=refinement,
     )
-    score = IterationScore(iteration=1, prompt_id="p1", composite_value=8.2, composite_score=8)
+    score = IterationScore(iteration=1, prompt_id="p1", composite_value=8.2)
     decision = Decision(
         run_id="RUN_ID",
         iteration=1,
@@ -148,7 +147,6 @@ def run_log() -> str:
         best_iteration=1,
         best_prompt_id="p1",
         composite_value=8.2,
-        composite_score=8,
         confidence="high",
         confidence_reasons=[],
         n_de=2,

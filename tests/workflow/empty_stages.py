@@ -18,7 +18,7 @@ if "snakemake" in globals():
     if snakemake.rule == "decide":
         iteration, last = int(snakemake.wildcards.iteration), snakemake.params.settings["max_iterations"]
         scores = [
-            {"iteration": i, "prompt_id": "p1", "composite_value": 4.0 + i / 4, "composite_score": 4}
+            {"iteration": i, "prompt_id": "p1", "composite_value": 4.0 + i / 4}
             for i in range(1, iteration + 1)
         ]
         decision = {

@@ -56,7 +56,7 @@ def test_nothing_to_do_after_a_run(finished):
 
 
 def test_changed_threshold_decides_anew_without_predicting_anew(copy):
-    reached = decision(copy, 1)["scores"][0]["composite_score"]
+    reached = decision(copy, 1)["scores"][0]["composite_value"]
     assert reached is not None
     output = copy.run("--config", f"score_threshold={reached}")
     ran = jobs(output)

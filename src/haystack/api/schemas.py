@@ -182,7 +182,7 @@ class Defaults:
     """What the pipeline's config says where a run says nothing."""
 
     max_iterations: int = 5
-    score_threshold: int = 7
+    score_threshold: float = 7.0
     control_strategy: str = "synthetic_control"
 
 

@@ -39,7 +39,6 @@ class PromptGrounding(Contract):
     components: dict[str, Component]
     weights: dict[str, float] = Field(description="those used, renormalised over evaluated components; sum 1 or empty")
     composite_value: float | None = Field(default=None, ge=1, le=10)
-    composite_score: int | None = Field(default=None, ge=1, le=10)
     percentile: float | None = Field(default=None, ge=0, le=100, description="of composite_value among its nulls")
     nulls: dict[str, float | None] = Field(
         default={}, description="composite of no_change, permuted_labels, random_expectation"
@@ -60,7 +59,6 @@ class Grounding(Contract):
     prompts: list[PromptGrounding]
     best_prompt_id: str | None
     composite_value: float | None
-    composite_score: int | None
     refinement: Refinement
 
 
@@ -80,7 +78,6 @@ class IterationScore(Contract):
     iteration: int = Field(ge=1)
     prompt_id: str | None
     composite_value: float | None
-    composite_score: int | None
 
 
 class Decision(Contract):
@@ -93,7 +90,7 @@ class Decision(Contract):
     best_iteration: int | None
     best_prompt_id: str | None
     scores: list[IterationScore]
-    threshold: int | None = Field(default=None, description="composite_score from which the loop stops")
+    threshold: float | None = Field(default=None, description="composite_value from which the loop stops")
     refinement: Refinement | None
 
     @model_validator(mode="after")

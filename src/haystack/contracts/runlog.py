@@ -84,7 +84,6 @@ class Answer(Contract):
     best_iteration: int | None
     best_prompt_id: str | None
     composite_value: float | None = None
-    composite_score: int | None = None
     percentile: float | None = None
     best_null: float | None = Field(
         default=None, description="largest composite of the nulls, unchanged cells included"

@@ -94,7 +94,7 @@ def _settings(path: Path | None) -> Settings:
 
 
 def _summary(found: PromptGrounding) -> str:
-    shown = "not evaluated" if found.composite_score is None else f"{found.composite_score} of 10"
+    shown = "not evaluated" if found.composite_value is None else f"{found.composite_value:.1f} of 10"
     exact = "" if found.composite_value is None else f" ({found.composite_value:.2f}, percentile {found.percentile})"
     lines = [f"composite  {shown}{exact}", f"DE genes   {found.n_de} ({found.n_up} up, {found.n_down} down)"]
     for name, part in found.components.items():

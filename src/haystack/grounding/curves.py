@@ -28,8 +28,3 @@ def confidence(p_value: float) -> float:
 def score(fraction: float) -> float:
     """1 to 10 from a fraction of what could be reached."""
     return round(1 + 9 * min(max(fraction, 0.0), 1.0), 4)
-
-
-def whole(value: float) -> int:
-    """Round half up: the composite score that is shown."""
-    return math.floor(value + 0.5)

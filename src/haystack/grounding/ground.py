@@ -141,7 +141,6 @@ def ground_cells(
         components=components,
         weights=found.weights,
         composite_value=found.value,
-        composite_score=found.score,
         percentile=percentile(found.value, draws),
         nulls=nulls,
         ceiling=ceiling,

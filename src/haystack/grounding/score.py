@@ -8,7 +8,6 @@ from functools import cached_property
 
 from haystack.config import DESettings, EnrichmentSettings, GroundingSettings
 from haystack.contracts import Component, Perturbation
-from haystack.grounding.curves import whole
 from haystack.grounding.enrichment import Libraries, Regulons
 from haystack.grounding.expectation import Expectation, distinct_expectations
 from haystack.grounding.genesets import SetMatrix, set_matrix
@@ -51,11 +50,6 @@ class Composite:
     value: float | None
     weights: dict[str, float]
     notes: tuple[str, ...] = ()
-
-    @property
-    def score(self) -> int | None:
-        """Whole number, or None where the value is."""
-        return None if self.value is None else whole(self.value)
 
 
 class Judge:

@@ -30,7 +30,7 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings, 
     n_untried
         cell sets that no prompt has used yet; without any, a new pool of tried ones is still worth an iteration.
     settings
-        `score_threshold` reads composite_score; `plateau_*` read composite_value: a plateau is when the best of the
+        `score_threshold` and `plateau_*` read composite_value: a plateau is when the best of the
         last `plateau_window` iterations is less than `plateau_min_improvement` above the best before them, the
         window's first iteration counted as before.
     cancelled
@@ -48,7 +48,6 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings, 
             iteration=grounding.iteration,
             prompt_id=grounding.best_prompt_id,
             composite_value=grounding.composite_value,
-            composite_score=grounding.composite_score,
         )
         for grounding in groundings
     ]
@@ -77,7 +76,7 @@ def _pools_anew(groundings: Sequence[Grounding]) -> bool:
 
 
 def _reason(scores: Sequence[IterationScore], n_untried: int, settings: Settings) -> TerminationReason | None:
-    if any(s.composite_score is not None and s.composite_score >= settings.score_threshold for s in scores):
+    if any(s.composite_value is not None and s.composite_value >= settings.score_threshold for s in scores):
         return TerminationReason.THRESHOLD_REACHED
     if len(scores) >= settings.max_iterations:
         return TerminationReason.MAX_ITERATIONS

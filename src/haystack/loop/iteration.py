@@ -46,7 +46,6 @@ def ground_predictions(
             prompts=found,
             best_prompt_id=best.prompt_id if best else None,
             composite_value=best.composite_value if best else None,
-            composite_score=best.composite_score if best else None,
             refinement=refine(question, chosen, read_json(candidates, Candidates), found, settings),
         ),
     )

@@ -220,7 +220,6 @@ def _answer(best: Best, de: pd.DataFrame, enrichment: pd.DataFrame, settings: Se
         best_iteration=best.iteration.number,
         best_prompt_id=best.prompt.prompt_id,
         composite_value=scores.composite_value if scores else None,
-        composite_score=scores.composite_score if scores else None,
         percentile=scores.percentile if scores else None,
         best_null=best_null(scores) if scores else None,
         weight_evaluated=share,

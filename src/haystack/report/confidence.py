@@ -13,7 +13,7 @@ from haystack.report.words import number, percent
 class Bar:
     """What a class asks for, all of it."""
 
-    score: int
+    score: float
     percentile: float
     above_nulls: float
     weight_evaluated: float
@@ -45,7 +45,7 @@ def classify(grounding: PromptGrounding | None, weight_evaluated: float) -> tupl
     """
     if grounding is None:
         return "not scored", ["no prediction was made"]
-    if grounding.composite_score is None:
+    if grounding.composite_value is None:
         return "not scored", [f"only {percent(weight_evaluated)} of the evidence could be evaluated"]
     missed: list[str] = []
     for name, bar in BARS.items():
@@ -80,8 +80,8 @@ def above_nulls(grounding: PromptGrounding) -> float | None:
 
 def _failed(grounding: PromptGrounding, weight_evaluated: float, bar: Bar, name: str) -> list[str]:
     failed = []
-    if (grounding.composite_score or 0) < bar.score:
-        failed.append(f"composite score {grounding.composite_score}; {name} confidence needs {bar.score}")
+    if (grounding.composite_value or 0) < bar.score:
+        failed.append(f"composite score {number(grounding.composite_value, 1)}; {name} confidence needs {bar.score:g}")
     if grounding.percentile is None:
         failed.append(f"the score could not be compared with null draws; {name} confidence needs that")
     elif grounding.percentile < bar.percentile:
@@ -105,7 +105,7 @@ def _failed(grounding: PromptGrounding, weight_evaluated: float, bar: Bar, name:
 
 def _met(grounding: PromptGrounding, weight_evaluated: float) -> list[str]:
     return [
-        f"composite score {grounding.composite_score} of 10",
+        f"composite score {number(grounding.composite_value, 1)} of 10",
         f"above {grounding.percentile:.3g} % of the null draws",
         f"{number(above_nulls(grounding), 1)} points above the best of its nulls",
         f"{percent(weight_evaluated)} of the evidence evaluated",

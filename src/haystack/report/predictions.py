@@ -95,7 +95,7 @@ def _obs(source: ad.AnnData | None, query: StructuredQuery, best: Best) -> pd.Da
     prompts = best.iteration.prompts.prompts
     scores = best.iteration.grounding.prompts
     strategy = {prompt.prompt_id: "+".join(prompt.strategies) for prompt in prompts}
-    score = {item.prompt_id: item.composite_score for item in scores}
+    score = {item.prompt_id: item.composite_value for item in scores}
     columns = ["role", "prompt_id", "query_cell_id", "gen_logit"]
     given = pd.DataFrame(columns=columns) if source is None else source.obs
     prompt_id = given["prompt_id"].astype(object)

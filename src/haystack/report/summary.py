@@ -22,7 +22,6 @@ COLUMNS = (
     "run_id",
     "query",
     "status",
-    "composite_score",
     "composite_value",
     "percentile",
     "best_null",
@@ -144,7 +143,6 @@ def _row(run: Run) -> dict[str, str]:
         answer = run.log.answer
         reason = run.log.iterations[-1].decision.reason
         row |= {
-            "composite_score": _text(answer.composite_score),
             "composite_value": "" if answer.composite_value is None else f"{answer.composite_value:.3f}",
             "percentile": "" if answer.percentile is None else f"{answer.percentile:.1f}",
             "best_null": "" if answer.best_null is None else f"{answer.best_null:.3f}",

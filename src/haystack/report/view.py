@@ -124,7 +124,7 @@ def iteration_rows(log: RunLog) -> list[dict[str, Any]]:
             {
                 "item": item,
                 "value": item.grounding.composite_value,
-                "score": item.grounding.composite_score,
+                "score": item.grounding.composite_value,
                 "width": _position(item.grounding.composite_value),
                 "ticks": _ticks(item, ceiling(log)),
                 "is_best": item.iteration == log.answer.best_iteration,

@@ -77,7 +77,7 @@ class RunRequest(BaseModel):
     )
     control_strategy: ControlStrategy | None = Field(default=None, description="how the baseline is made")
     max_iterations: int | None = Field(default=None, ge=1, le=10, description="iterations at most")
-    score_threshold: int | None = Field(
+    score_threshold: float | None = Field(
         default=None, strict=True, ge=1, le=10, description="score from which the loop stops"
     )
     prompts_per_iteration: int | None = Field(

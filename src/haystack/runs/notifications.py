@@ -199,7 +199,7 @@ def _told(run: RunRecord) -> list[str]:
         return ["The run was cancelled."]
     if run.status is RunStatus.FAILED:
         return [f"The run failed: {run.error_message or 'no reason was given'}"]
-    score = "could not be scored" if run.final_score is None else f"has the grounding score {run.final_score:g} of 10"
+    score = "could not be scored" if run.final_score is None else f"has the grounding score {run.final_score:.1f} of 10"
     told = [f"The run is completed. Its best prediction {score}."]
     if run.termination_reason:
         told.append(f"It ended because {REASONS.get(run.termination_reason, run.termination_reason)}.")

@@ -53,7 +53,7 @@ def read_outcome(run_id: str, fetch: Callable[[FileName], Path | None], outputs:
         raise ContractError(f"{FILES['log'].format(run_id=run_id)}: the run ended well and left no log")
     log = read_json(path, RunLog)
     answer, last = log.answer, log.iterations[-1] if log.iterations else None
-    score = answer.composite_score
+    score = answer.composite_value
     result = RunResult(
         success=score is not None,
         grounding_score=score,
@@ -73,7 +73,7 @@ def read_outcome(run_id: str, fetch: Callable[[FileName], Path | None], outputs:
         structured_query=log.query.model_dump(mode="json"),
         control_strategy_effective=_effective(log),
         outputs=outputs,
-        scores=[ScoreRecord(iteration=item.iteration, score=item.grounding.composite_score) for item in log.iterations],
+        scores=[ScoreRecord(iteration=item.iteration, score=item.grounding.composite_value) for item in log.iterations],
         seed=log.settings["seed"],
     )
 

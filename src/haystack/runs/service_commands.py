@@ -27,7 +27,7 @@ def add_run_actions(actions: argparse._SubParsersAction) -> None:
     submit.add_argument("query", help="the question")
     submit.add_argument("--control-strategy", choices=("synthetic_control", "query_as_control"))
     submit.add_argument("--max-iterations", type=int, help="1 to 10")
-    submit.add_argument("--score-threshold", type=int, help="1 to 10")
+    submit.add_argument("--score-threshold", type=float, help="1 to 10")
     submit.add_argument("--prompts-per-iteration", type=int, help="1 to 20")
     submit.add_argument("--seed", type=int)
     submit.add_argument("--llm", action="store_true", help="a language model may help to understand the question")
@@ -133,7 +133,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 def _score(run: dict[str, Any]) -> str:
     score = run.get("current_score")
-    return "-" if score is None else f"{score:g}"
+    return "-" if score is None else f"{score:.1f}"
 
 
 def run_status(args: argparse.Namespace) -> int:
@@ -147,7 +147,7 @@ def run_status(args: argparse.Namespace) -> int:
 
 
 def _number(score: float | None) -> str:
-    return "not scored" if score is None else f"score {score:g}"
+    return "not scored" if score is None else f"score {score:.1f}"
 
 
 def run_result(args: argparse.Namespace) -> int:

@@ -50,5 +50,5 @@ def message_of(run: RunRecord) -> str:
         return f"failed: {run.error_message or 'no reason given'}"
     if run.status is RunStatus.CANCELLED:
         return "cancelled"
-    score = "no prediction could be scored" if run.final_score is None else f"grounding score {run.final_score:g}"
+    score = "no prediction could be scored" if run.final_score is None else f"grounding score {run.final_score:.1f}"
     return f"completed: {score}"

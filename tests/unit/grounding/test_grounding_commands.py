@@ -38,7 +38,7 @@ def test_ground_prints_json(files: dict[str, str], capsys: pytest.CaptureFixture
     arguments += ["--question", "How would B cells respond to IFN-beta?"]
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["composite_score"] is None
+    assert found["composite_value"] is None
     assert not found["components"]["target_activation"]["evaluated"]
     assert main(arguments) == 0
     assert "not evaluated" in capsys.readouterr().out
@@ -95,7 +95,7 @@ def test_truth_and_nonsense_on_real_cells(
         question = f"How would {label} cells respond to {perturbation}?"
         paths = ["--perturbed", str(tmp_path / f"{perturbed}.h5ad"), "--control", str(tmp_path / f"{base}.h5ad")]
         assert main(["ground", *paths, "--question", question, "--json"]) == 0
-        return json.loads(capsys.readouterr().out)["composite_score"]
+        return json.loads(capsys.readouterr().out)["composite_value"]
 
     assert score("treated", "control", "IFN-beta") >= 8
     assert score("treated", "control", "dexamethasone") <= 4

@@ -93,7 +93,7 @@ def validate(folder, best, **filters) -> Validation:
         n_de=0, n_up=0, n_down=0,
     )  # fmt: skip
     grounding = Grounding(
-        run_id="r", iteration=1, prompts=[prompt], best_prompt_id=best, composite_value=None, composite_score=None,
+        run_id="r", iteration=1, prompts=[prompt], best_prompt_id=best, composite_value=None,
         refinement=Refinement(sentence="none"),
     )  # fmt: skip
     write_json(folder / "grounding.json", grounding)

@@ -12,7 +12,7 @@ from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 from snakemake_logger_plugin_haystack import LogHandler
 from snakemake_logger_plugin_haystack.display import Board, board_lines
 
-KEYS = ["time", "event", "run_id", "stage", "iteration", "score", "value", "threshold", "reason", "message"]
+KEYS = ["time", "event", "run_id", "stage", "iteration", "score", "threshold", "reason", "message"]
 
 
 def settings(**changes) -> SimpleNamespace:
@@ -109,8 +109,8 @@ def write(path, data) -> str:
 
 def a_run(tmp_path) -> list[logging.LogRecord]:
     scores = [
-        {"iteration": 1, "prompt_id": "p1", "composite_value": 4.4, "composite_score": 4},
-        {"iteration": 2, "prompt_id": "p2", "composite_value": 7.1, "composite_score": 7},
+        {"iteration": 1, "prompt_id": "p1", "composite_value": 4.4},
+        {"iteration": 2, "prompt_id": "p2", "composite_value": 7.1},
     ]
     records = [record(LogEvent.WORKFLOW_STARTED), record(LogEvent.RUN_INFO, stats={"render_report": 2, "total": 9})]
     for i in (1, 2):
@@ -119,7 +119,7 @@ def a_run(tmp_path) -> list[logging.LogRecord]:
         path = f"results/runs/a/iter_{i}/decision.json"
         write(tmp_path / path, content)
         records += [started(i, "decide", "a", i, [path]), finished(i)]
-    answer = {"answer": {"best_iteration": 2, "composite_score": 7, "composite_value": 7.1}, "iterations": []}
+    answer = {"answer": {"best_iteration": 2, "composite_value": 7.1}, "iterations": []}
     write(tmp_path / "results/runs/a/a_log.json", answer)
     return [*records, started(3, "render_report", "a"), finished(3), record(LogEvent.PROGRESS, done=3, total=9)]
 
@@ -140,14 +140,14 @@ def test_events_of_a_run(session, tmp_path):
         *("stage_started", "stage_finished", "run_finished", "workflow_finished"),
     ]
     first, second = (event for event in events if event["event"] == "iteration_scored")
-    assert (first["score"], first["threshold"], first["reason"]) == (4, 7, None)
-    assert (second["iteration"], second["score"], second["reason"]) == (2, 7, "threshold_reached")
+    assert (first["score"], first["threshold"], first["reason"]) == (4.4, 7, None)
+    assert (second["iteration"], second["score"], second["reason"]) == (2, 7.1, "threshold_reached")
     done = events[-2]
-    assert (done["run_id"], done["score"], done["reason"]) == ("a", 7, "threshold_reached")
+    assert (done["run_id"], done["score"], done["reason"]) == ("a", 7.1, "threshold_reached")
     assert events[-1]["reason"] == "completed"
-    assert "a: finished, score 7, threshold reached. 1 of 2 runs finished" in shown
+    assert "a: finished, score 7.1, threshold reached. 1 of 2 runs finished" in shown
     assert "all done: 1 run had work. 3 steps done" in shown
-    assert "score 4 (stops from 7); going on" in shown
+    assert "score 4.4 (stops from 7); going on" in shown
 
 
 REPORTS = [f"results/runs/{run_id}/{run_id}_report.html" for run_id in "ab"]
@@ -205,7 +205,7 @@ def test_outputs_on_another_machine_give_events_without_scores(session):
 
 def test_copy_of_a_cloud_output_is_read(session, tmp_path):
     path = ".snakemake/storage/gcs/bucket/results/runs/a/iter_1/decision.json"
-    score = {"iteration": 1, "composite_score": 3, "composite_value": 3.0}
+    score = {"iteration": 1, "composite_value": 3.0}
     write(tmp_path / path, {"scores": [score], "threshold": 7, "reason": None})
     running = session()
     running.send(started(1, "decide", "a", 1, ["gs://bucket/results/runs/a/iter_1/decision.json (send to storage)"]))

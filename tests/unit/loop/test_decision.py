@@ -7,14 +7,13 @@ from haystack.contracts import Grounding, Refinement
 from haystack.loop import decide
 
 
-def grounding(iteration, value, score="round"):
+def grounding(iteration, value):
     return Grounding(
         run_id="r",
         iteration=iteration,
         prompts=[],
         best_prompt_id=f"p{iteration}",
         composite_value=value,
-        composite_score=(None if value is None else round(value)) if score == "round" else score,
         refinement=Refinement(sentence=f"after {iteration}"),
     )
 
@@ -58,9 +57,10 @@ def test_answer_is_the_best_iteration_not_the_last_and_the_first_of_equals():
     assert decision.refinement.sentence == "after 4"
 
 
-def test_threshold_reads_the_integer_score_and_a_missing_score_never_reaches_it():
+def test_threshold_reads_the_value_and_a_missing_value_never_reaches_it():
     settings = Settings(score_threshold=7)
-    assert decide([grounding(1, 6.9, score=6)], 5, settings).reason is None
+    assert decide([grounding(1, 6.9)], 5, settings).reason is None
+    assert decide([grounding(1, 6.5)], 5, Settings(score_threshold=6.5)).reason == "threshold_reached"
     assert decide([grounding(1, None)], 5, settings).best_iteration is None
 
 

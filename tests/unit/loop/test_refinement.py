@@ -60,7 +60,6 @@ def grounded(name: str, value: float | None, n_de: int = 100, **scores: Any) -> 
         components=parts,
         weights={},
         composite_value=value,
-        composite_score=None if value is None else round(value),
         control_strategy="synthetic_control",
         n_de=n_de,
         n_up=n_de,

@@ -354,7 +354,6 @@ def test_a_pool_makes_one_deeper_prompt_first(world, question, settings, tmp_pat
         prompts=[],
         best_prompt_id=None,
         composite_value=None,
-        composite_score=None,
         refinement=Refinement(sentence="pool", pool=pool),
     )
     write_json(tmp_path / "iter_1" / "grounding.json", grounding)

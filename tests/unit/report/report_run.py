@@ -379,7 +379,6 @@ def _grounding(iteration: int, options: RunOptions, prompt_ids: list[str], refin
                 components={name: _component(name, options, value or 1.0) for name in weights},
                 weights={name: weight / total for name, weight in used.items()},
                 composite_value=value,
-                composite_score=None if value is None else round(value),
                 percentile=None if value is None else options.percentile,
                 nulls={"no_change": 1.0, "permuted_labels": 2.1, "random_expectation": 2.6} if value else {},
                 control_strategy=options.control_strategy,
@@ -396,7 +395,6 @@ def _grounding(iteration: int, options: RunOptions, prompt_ids: list[str], refin
         prompts=prompts,
         best_prompt_id=best.prompt_id if best else None,
         composite_value=best.composite_value if best else None,
-        composite_score=best.composite_score if best else None,
         refinement=refinement,
     )
 
@@ -407,13 +405,12 @@ def _decision(iteration: int, options: RunOptions, last: bool, refinement: Refin
             iteration=number,
             prompt_id=f"i{number}_p1" if options.n_prompts and value is not None else None,
             composite_value=value if options.n_prompts else None,
-            composite_score=round(value) if options.n_prompts and value is not None else None,
         )
         for number, value in enumerate(options.scores[:iteration], start=1)
     ]
     known = [item for item in scores if item.composite_value is not None]
     best = max(known, key=lambda item: item.composite_value or 0) if known else None
-    reached = best is not None and (best.composite_score or 0) >= 7
+    reached = best is not None and (best.composite_value or 0) >= 7
     reason = TerminationReason.THRESHOLD_REACHED if reached else TerminationReason.CANDIDATES_EXHAUSTED
     return Decision(
         run_id=options.run_id,

@@ -71,7 +71,7 @@ def test_every_run_has_a_row(results):
 def test_numbers_of_a_finished_run(results):
     row = summarize(results)[0]["run_demo"]
     assert row["query"] == "How would B cells respond to IFN-beta?"
-    assert (row["composite_score"], row["composite_value"], row["percentile"]) == ("8", "7.800", "97.5")
+    assert (row["composite_value"], row["percentile"]) == ("7.800", "97.5")
     assert (row["confidence"], row["termination"], row["iterations"]) == ("high", "threshold_reached", "2")
     assert (row["n_de"], row["n_up"], row["n_down"]) == ("14", "11", "3")
     assert len(row["top_up"].split(";")) == 5

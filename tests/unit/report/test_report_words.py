@@ -24,7 +24,6 @@ def grounding(score: int | None, percentile: float | None, no_change: float = 1.
         },
         weights={"target_activation": 1.0},
         composite_value=score,
-        composite_score=score,
         percentile=percentile,
         nulls={"no_change": no_change, "permuted_labels": None},
         control_strategy=ControlStrategy.SYNTHETIC_CONTROL,
@@ -57,7 +56,7 @@ def test_confidence_rule(score, percentile, share, expected):
 
 
 def test_reasons_say_what_is_missing():
-    assert classify(grounding(6, 99), 1)[1] == ["composite score 6; high confidence needs 7"]
+    assert classify(grounding(6, 99), 1)[1] == ["composite score 6.0; high confidence needs 7"]
     assert classify(grounding(8, 60), 1)[1] == ["above 60 % of the null draws; medium confidence needs 80 %"]
     assert classify(grounding(8, 99, no_change=7.8), 1) == (
         "low",

@@ -247,7 +247,6 @@ def test_retrieve_cells_reads_and_writes_files(ask, pbmc, tmp_path: Path) -> Non
         prompts=[],
         best_prompt_id=None,
         composite_value=None,
-        composite_score=None,
         refinement=refinement,
     )
     write_json(tmp_path / "grounding.json", grounding)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from haystack.registry import Registry
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from haystack.grounding.case import Case
     from haystack.inference.prediction import Prediction, Request
     from haystack.retrieval.question import Proposals, Question
+    from haystack.runs.backend import Backend
+    from haystack.runs.settings import ServiceSettings
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,56 @@ class StrategySpec:
     order: int = 100
 
 
+class Store(Protocol):
+    """Files by address. A missing file is an answer, all else that fails a HaystackError that names the address."""
+
+    def upload(self, source: Path, address: str) -> None:
+        """Copy a file there."""
+
+    def download(self, address: str, target: Path) -> None:
+        """Copy a file from there; it appears whole or not at all."""
+
+    def read(self, address: str) -> bytes | None:
+        """Content of a small file; None where there is none."""
+
+    def exists(self, address: str) -> bool:
+        """Whether there is such a file."""
+
+    def delete(self, address: str) -> None:
+        """Delete a file; one that is gone is no error."""
+
+    def list(self, folder: str) -> list[str]:
+        """Addresses of all files below a folder, sorted."""
+
+    def holds(self, address: str, source: Path) -> bool:
+        """Whether the file there has the content of a local one."""
+
+
+@dataclass(frozen=True)
+class StorageSpec:
+    """How files of one scheme are reached, where fsspec's own way does not do."""
+
+    name: str
+    """scheme of the addresses: gs"""
+    title: str
+    provider: str
+    """name of Snakemake's storage plugin (`--default-storage-provider`)"""
+    open: Callable[[], Store]
+    order: int = 100
+
+
+@dataclass(frozen=True)
+class BackendSpec:
+    """What starts the runs of the service; the value of its setting `backend`."""
+
+    name: str
+    title: str
+    open: Callable[[ServiceSettings], Backend]
+    order: int = 100
+
+
 MODELS = Registry("models", ModelSpec, "haystack.inference.models")
 STRATEGIES = Registry("strategies", StrategySpec, "haystack.retrieval.strategies")
+STORAGES = Registry("storages", StorageSpec, "haystack.storages")
+BACKENDS = Registry("backends", BackendSpec, "haystack.runs.backends")
 COMPONENTS = Registry("components", ComponentSpec, "haystack.grounding.components")

@@ -286,10 +286,11 @@ def _failure(job: Job) -> str:
 
 
 def _read_json(path: str) -> dict[str, Any]:
-    """A file's content; of gs:// the copy that Snakemake keeps. Empty where there is none."""
+    """A file's content; of a storage the copy that Snakemake keeps. Empty where there is none."""
     if "://" in path:
-        scheme, rest = path.split("://", 1)
-        path = f".snakemake/storage/{'gcs' if scheme == 'gs' else scheme}/{rest}"
+        from haystack.storage import provider
+
+        path = f".snakemake/storage/{provider(path)}/{path.partition('://')[2]}"
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from haystack.api import create_app
-from haystack.runs.backends import BackendError, Observation
+from haystack.runs.backend import BackendError, Observation
 from haystack.runs.models import FILES, Pathway, RunRecord, RunResult, TranscriptionFactor, WorkflowEvent
 from haystack.runs.outcome import Outcome
 from haystack.runs.service import RunService

@@ -18,7 +18,7 @@ STUB = Path(__file__).with_name("stub_pipeline.py")
 SERVE = f"""
 import sys
 from haystack.api import serve
-from haystack.runs.backends.folders import Folders
+from haystack.runs.folders import Folders
 from haystack.runs.settings import load_service_settings
 Folders.command = lambda self, *arguments: [sys.executable, {str(STUB)!r}, *arguments]
 serve(load_service_settings())

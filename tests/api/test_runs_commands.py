@@ -63,7 +63,7 @@ def test_submitting_says_who_starts_it(folder, capsys):
 
 
 def test_waiting_looks_after_the_run(folder, capsys, monkeypatch):
-    from haystack.runs.backends.folders import Folders
+    from haystack.runs.folders import Folders
 
     monkeypatch.setattr(Folders, "command", lambda self, *words: [sys.executable, str(stub.HERE), *words])
     said = call(capsys, "submit", QUESTION, "--wait")
@@ -79,7 +79,7 @@ def test_waiting_looks_after_the_run(folder, capsys, monkeypatch):
 
 
 def test_cancelling_in_the_store_ends_what_a_killed_service_left(folder, capsys, monkeypatch):
-    from haystack.runs.backends.folders import Folders
+    from haystack.runs.folders import Folders
     from haystack.runs.processes import Identity
     from haystack.runs.service import open_service
 

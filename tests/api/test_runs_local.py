@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from haystack.runs.backends.folders import RUN_RULES
 from haystack.runs.backends.local import MARK
 from haystack.runs.errors import RequestError, RunNotFoundError, RunStateError, SubmissionError
+from haystack.runs.folders import RUN_RULES
 from haystack.runs.models import Phase, RunRecord, RunRequest, RunStatus, ScoreRecord, new_run_id, utc_now
 from haystack.runs.processes import Identity, end_session, session_members
 from haystack.runs.settings import load_service_settings

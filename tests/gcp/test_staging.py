@@ -3,7 +3,7 @@
 import pytest
 
 from haystack.gcp import storage
-from haystack.gcp.staging import stage_files
+from haystack.workflow.staging import stage_files
 
 PREFIX = "gs://results/lab"
 

@@ -1,4 +1,4 @@
-"""A model, a score component and a strategy from outside the package: one file each, found by entry points."""
+"""A model, a component, a strategy, ... from outside the package: one file each, found by entry points."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from haystack.errors import ConfigError
 from haystack.report.collect import model_log
 from haystack.report.provenance import licences
 from haystack.report.words import component, strategy
-from haystack.specs import COMPONENTS, MODELS
+from haystack.specs import BACKENDS, COMPONENTS, MODELS
 
 MODEL = """
 from haystack.specs import ModelSpec, Work
@@ -81,6 +81,18 @@ SPEC = StrategySpec(
     propose=propose,
     tasks=("perturbation",),
 )
+"""
+
+
+BACKEND = """
+from haystack.specs import BackendSpec
+
+SPEC = BackendSpec(name="cluster", title="our cluster", open=lambda settings: "opened")
+"""
+STORAGE = """
+from haystack.specs import StorageSpec
+
+SPEC = StorageSpec(name="shelf", title="a shelf", provider="shelves", open=lambda: "opened")
 """
 
 
@@ -192,6 +204,23 @@ def test_with_few_cells_a_component_from_outside_says_why_it_was_not_evaluated(p
         evidence.grounding.weights_of("perturbation" if task_type.startswith("perturbation") else "observation")
     )
     assert found.composite_value is None
+
+
+def test_a_backend_from_outside(plug_in, tmp_path):
+    from haystack.runs.settings import load_service_settings
+
+    with pytest.raises(ConfigError, match=r"backend: unknown name 'cluster'\. Known: batch, local"):
+        load_service_settings(pipeline_dir=tmp_path, backend="cluster")
+    plug_in("backends", "cluster", "toy_backend", BACKEND)
+    assert BACKENDS.get(load_service_settings(pipeline_dir=tmp_path, backend="cluster").backend).open(None) == "opened"
+
+
+def test_a_storage_from_outside(plug_in):
+    from haystack.storage import provider, store
+
+    plug_in("storages", "shelf", "toy_storage", STORAGE)
+    assert provider("shelf://a/b") == "shelves"
+    assert store("shelf://a/b") == "opened"
 
 
 def test_a_broken_plug_in_is_named(plug_in):

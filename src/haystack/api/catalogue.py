@@ -16,7 +16,7 @@ from haystack.api.schemas import Controls, Defaults, MetadataItem
 from haystack.config import AtlasEntry, load_atlases, load_settings
 from haystack.contracts.query import StructuredQuery
 from haystack.errors import HaystackError
-from haystack.runs.backends.folders import Folders
+from haystack.runs.folders import Folders
 from haystack.runs.settings import ServiceSettings
 
 Kind = Literal["perturbations", "cell-types", "tissues", "donors", "atlases"]

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from haystack.errors import HaystackError
-from haystack.runs.backends import Backend, BackendError, Observation
+from haystack.runs.backend import Backend, BackendError, Observation
 from haystack.runs.errors import RunStateError, StoreError
 from haystack.runs.models import Phase, RunRecord, RunStatus, utc_now
 from haystack.runs.settings import ServiceSettings

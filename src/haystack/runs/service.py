@@ -8,13 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from haystack.runs.backends import Backend, BackendError
+from haystack.runs.backend import Backend, BackendError
 from haystack.runs.dispatcher import Dispatcher
 from haystack.runs.errors import RequestError, RunNotFoundError, RunStateError, SubmissionError
 from haystack.runs.models import FileName, RunPage, RunRecord, RunRequest, RunResult, RunStatus, new_run_id, utc_now
 from haystack.runs.notifications import Postman
 from haystack.runs.settings import ServiceSettings
 from haystack.runs.store import RunStore
+from haystack.specs import BACKENDS
 
 
 class RunService:
@@ -199,17 +200,7 @@ def open_service(settings: ServiceSettings) -> RunService:
     HaystackError
         when the database or the backend cannot be used.
     """
-    return RunService(settings, RunStore.open(settings), _backend(settings))
-
-
-def _backend(settings: ServiceSettings) -> Backend:
-    if settings.backend == "batch":
-        from haystack.runs.backends.batch import open_batch
-
-        return open_batch(settings)
-    from haystack.runs.backends.local import LocalBackend
-
-    return LocalBackend(settings)
+    return RunService(settings, RunStore.open(settings), BACKENDS.get(settings.backend).open(settings))
 
 
 def pipeline_config(request: RunRequest, settings: ServiceSettings) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from pydantic_settings import (
 
 from haystack.contracts.base import explain
 from haystack.errors import ConfigError
+from haystack.specs import BACKENDS
 
 DEFAULT_FILE = "config/service.yaml"
 Words = Annotated[list[str], NoDecode]
@@ -107,8 +108,8 @@ class ServiceSettings(BaseSettings):
     """folder with workflow/, config/ and resources/"""
     work_dir: Path = Path("service")
     """where runs, the shared index and the default database are kept"""
-    backend: Literal["local", "batch"] = "local"
-    """local: child processes on this machine; batch: coordinator jobs on Google Batch"""
+    backend: str = "local"
+    """local: child processes on this machine; batch: coordinator jobs on Google Batch; or the name of a plug-in's"""
     configfile: str | None = None
     """a config file laid over config/config.yaml for every run (in pipeline_dir)"""
     profile: str = "profiles/local"
@@ -159,6 +160,12 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return split_words(value)
+
+    @field_validator("backend")
+    @classmethod
+    def _known_backend(cls, value: str) -> str:
+        BACKENDS.check(value, "service settings: backend")
+        return value
 
     @field_validator("admins")
     @classmethod

@@ -61,7 +61,7 @@ def _atlases(plan: Plan) -> dict[str, str]:
     problems: dict[str, str] = {}
     present = {}
     for name, entry in plan.atlases.items():
-        in_bucket = plan.bucket is not None and "://" not in entry.path and not Path(entry.path).is_absolute()
+        in_storage = plan.storage is not None and "://" not in entry.path and not Path(entry.path).is_absolute()
         absent = "://" not in entry.path and not _exists(plan, entry.path, staged=False)
         if absent and (entry.simulated or (entry.url and not plan.settings.offline)):
             continue
@@ -70,25 +70,27 @@ def _atlases(plan: Plan) -> dict[str, str]:
                 f"atlas '{name}': {entry.path} is absent, and `offline: true` forbids fetching {entry.url}. "
                 "Set offline: false, or put the file there"
             )
-        elif absent and in_bucket:
-            uri = f"{plan.bucket}/{Path(entry.path).as_posix()}"
+        elif absent and in_storage:
+            uri = f"{plan.storage}/{Path(entry.path).as_posix()}"
             problems[name] = (
-                f"atlas '{name}': {uri} does not exist. Copy it there: `gcloud storage cp {entry.path} {uri}`, or name "
-                "an address (gs://...zarr)"
+                f"atlas '{name}': {uri} does not exist. Copy {entry.path} there"
+                + (f": `gcloud storage cp {entry.path} {uri}`" if plan.bucket else "")
+                + ", or name an address (gs://...zarr)"
             )
-        elif not in_bucket:  # in a bucket, the job that indexes it looks into it
+        elif not in_storage:  # there, the job that indexes it looks into it
             present[name] = entry
     _, bad = usable_atlases(present, _model_genes(plan))
     return problems | {name: str(error) for name, error in bad.items()}
 
 
 def _exists(plan: Plan, path: str, staged: bool = True) -> bool:
-    """Whether a file is on this machine; with files in a bucket, there (`staged`: or here, and copied there)."""
-    if plan.bucket and not Path(path).is_absolute():
-        from haystack.gcp import storage
-        from haystack.gcp.staging import here
+    """Whether a file is on this machine; with default storage, there (`staged`: or here, and copied there)."""
+    if plan.storage and not Path(path).is_absolute():
+        from haystack.storage import store
+        from haystack.workflow.staging import here
 
-        return (staged and here(path) is not None) or storage.exists(f"{plan.bucket}/{Path(path).as_posix()}")
+        address = f"{plan.storage}/{Path(path).as_posix()}"
+        return (staged and here(path) is not None) or store(plan.storage).exists(address)
     return Path(path).exists()
 
 

@@ -1,4 +1,4 @@
-"""The summary of runs in a bucket of which some failed, with the reasons of jobs that ended on other machines."""
+"""The summary of runs in a storage of which some failed, with the reasons of jobs that ended on other machines."""
 
 from __future__ import annotations
 
@@ -32,29 +32,31 @@ class FailedJob:
     """why it was not even submitted"""
 
 
-def summarize_bucket(questions: list[tuple[str, str]], prefix: str, logs: Sequence[str] = ()) -> None:
-    """Write the summary, and a page for every run that failed, into the bucket.
+def summarize_storage(questions: list[tuple[str, str]], prefix: str, logs: Sequence[str] = ()) -> None:
+    """Write the summary, and a page for every run that failed, into the default storage.
 
     Parameters
     ----------
     questions
         (run_id, question), in the order of the table.
     prefix
-        gs://bucket/folder under which `results/` lies.
+        address of the folder under which `results/` lies.
     logs
         Snakemake's logs of this start: they name the jobs that failed. A job that ended before its script could say
         why (a machine taken away, out of memory, another package, no such image) is explained by what it printed.
     """
-    from haystack.gcp.storage import download, list_objects, upload
     from haystack.report import report_failures, summarize_runs
+    from haystack.storage import store
+
+    files = store(prefix)
 
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
         for run_id, _ in questions:
             place = f"{prefix}/results/runs/{run_id}/"
-            for uri in list_objects(place):
+            for uri in files.list(place):
                 if uri.endswith(KEPT) and "/" not in uri.removeprefix(place):
-                    download(uri, results / "runs" / run_id / uri.removeprefix(place))
+                    files.download(uri, results / "runs" / run_id / uri.removeprefix(place))
         new = []
         told = "\n\n".join(Path(log).read_text(encoding="utf-8", errors="replace") for log in logs)
         for job in failed_jobs(told):
@@ -65,7 +67,7 @@ def summarize_bucket(questions: list[tuple[str, str]], prefix: str, logs: Sequen
         pages = report_failures(questions, results)
         summarize_runs(questions, results, *(results / name for name in SUMMARY))
         for path in [*new, *pages, *(results / name for name in SUMMARY)]:
-            upload(path, f"{prefix}/results/{path.relative_to(results).as_posix()}")
+            files.upload(path, f"{prefix}/results/{path.relative_to(results).as_posix()}")
 
 
 def failed_jobs(log: str) -> Iterator[FailedJob]:

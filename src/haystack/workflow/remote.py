@@ -1,6 +1,6 @@
-"""Runs whose files lie in a bucket and whose jobs run on other machines (profiles/gcp).
+"""Runs whose files lie in a storage (a bucket, another folder) and whose jobs may run on other machines.
 
-With Snakemake's default storage every path of a rule stands for an object `{prefix}/{path}`; a job reads and writes
+With Snakemake's default storage every path of a rule stands for a file `{prefix}/{path}` there; a job reads and writes
 local copies under `.snakemake/storage`. The prefix travels to scripts in the environment, because they know only the
 paths of their own rule.
 """
@@ -15,8 +15,6 @@ from typing import Any
 
 STORAGE = "HAYSTACK_STORAGE"
 """environment variable: prefix of the default storage, without a slash at its end"""
-PROVIDERS = {"gs": "gcs"}
-"""scheme -> name of Snakemake's storage plugin, where that differs"""
 CODE = "HAYSTACK_CODE"
 """environment variable: hash of the package that the coordinator runs; workers compare it with theirs"""
 
@@ -33,14 +31,8 @@ def declare_storage(workflow: Any) -> str | None:
 
 
 def storage_prefix() -> str | None:
-    """Prefix of the default storage, such as `gs://bucket/folder`; None without one."""
+    """Prefix of the default storage, such as `gs://bucket/folder` or `/data/folder`; None without one."""
     return os.environ.get(STORAGE) or None
-
-
-def bucket() -> str | None:
-    """The prefix, if it is in Google Cloud Storage: what is no output of a rule is kept there too (logs, failures)."""
-    prefix = storage_prefix()
-    return prefix if prefix and prefix.startswith("gs://") else None
 
 
 def declare_code(workflow: Any) -> None:
@@ -84,37 +76,36 @@ def given(path: str, files: Iterable[str]) -> str:
 
 
 def keep_beside_results(path: str | Path) -> None:
-    """Copy a file that is no output (a log, a failure) into the bucket, at the same path; nothing without a bucket."""
-    if (prefix := bucket()) and Path(path).exists():
-        from haystack.gcp.storage import upload
+    """Copy a file that is no output (a log, a failure) into the storage, at the same path; nothing without one."""
+    if (prefix := storage_prefix()) and Path(path).exists():
+        from haystack.storage import store
 
         relative = str(path).removeprefix(f"{results_root(str(path)).as_posix()}/")
-        upload(path, f"{prefix}/{relative}")
+        store(prefix).upload(Path(path), f"{prefix}/{relative}")
 
 
 def forget_failure(path: Path, rule: str) -> None:
-    """Delete a run's failure in the bucket, if it is of this rule: the rule has done its work now."""
-    from haystack.gcp.errors import MissingObjectError
-    from haystack.gcp.storage import delete, read_bytes
+    """Delete a run's failure in the storage, if it is of this rule: the rule has done its work now."""
+    from haystack.storage import store
 
-    uri = f"{bucket()}/{path.as_posix()}"
-    try:
-        kept = json.loads(read_bytes(uri)[0])
-    except MissingObjectError:
+    prefix = storage_prefix()
+    if prefix is None:
         return
-    if kept.get("rule") == rule:
-        delete(uri)
+    address = f"{prefix}/{path.as_posix()}"
+    kept = store(prefix).read(address)
+    if kept is not None and json.loads(kept).get("rule") == rule:
+        store(prefix).delete(address)
 
 
 def fetched(file: Any) -> Path:
-    """Path of an output; under default storage it is copied from the bucket if this machine has no copy."""
+    """Path of an output; under default storage it is copied from there if this machine has no copy."""
     path = Path(str(file))
     prefix = storage_prefix()
     if prefix and not path.exists():
-        from haystack.gcp.storage import download
+        from haystack.storage import store
 
         below = path.relative_to(results_root(str(file)))
-        download(f"{prefix}/{below.as_posix()}", path)
+        store(prefix).download(f"{prefix}/{below.as_posix()}", path)
     return path
 
 
@@ -123,14 +114,15 @@ def results_root(file: str) -> Path:
     prefix = storage_prefix()
     if prefix is None:
         return Path()
-    scheme, _, place = prefix.partition("://")
+    from haystack.storage import provider
+
     # Snakemake's local copies: {local storage prefix}/{provider}/{bucket}/{folder}/{path}
-    copies = f"{PROVIDERS.get(scheme, scheme)}/{place}/"
+    copies = f"{provider(prefix)}/{prefix.partition('://')[2].lstrip('/') or prefix.lstrip('/')}/"
     before, found, _ = str(file).partition(copies)
     return Path(before + found) if found else Path()
 
 
 def address(path: str) -> str:
-    """How a log names a file: its address in the bucket under default storage, otherwise its path."""
+    """How a log names a file: its address in the default storage, otherwise its path."""
     prefix = storage_prefix()
     return f"{prefix}/{os.path.normpath(path)}" if prefix and "://" not in path and not os.path.isabs(path) else path

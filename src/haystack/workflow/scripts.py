@@ -13,7 +13,7 @@ from typing import Any
 
 from haystack.errors import HaystackError
 from haystack.loop import MARKER as CANCELLED
-from haystack.workflow.remote import bucket, forget_failure, keep_beside_results, results_root
+from haystack.workflow.remote import forget_failure, keep_beside_results, results_root, storage_prefix
 
 
 class CancelledRunError(HaystackError):
@@ -63,14 +63,14 @@ def _refuse_cancelled(snakemake: Any) -> None:
 def benchmarks(snakemake: Any) -> Path:
     """The folder with the benchmark files of the job's run; under default storage they are copied there first."""
     folder = results_root(snakemake.output[0]) / "results/benchmarks"
-    if storage := bucket():
-        from haystack.gcp.storage import download, list_objects
+    if prefix := storage_prefix():
+        from haystack.storage import store
 
         names = (f"/{snakemake.wildcards.run_id}.tsv", f"/{snakemake.wildcards.run_id}.iter_")
-        place = f"{storage}/results/benchmarks/"
-        for uri in list_objects(place):
-            if any(name in uri for name in names):
-                download(uri, folder / uri.removeprefix(place))
+        place = f"{prefix}/results/benchmarks/"
+        for address in store(prefix).list(place):
+            if any(name in address for name in names):
+                store(prefix).download(address, folder / address.removeprefix(place))
     return folder
 
 
@@ -103,7 +103,7 @@ def _record_failure(snakemake: Any, error_type: str, message: str) -> None:
 
 def _clear_failure(snakemake: Any) -> None:
     path = _failure_path(snakemake)
-    if path and bucket():
+    if path:
         forget_failure(path, snakemake.rule)
     if path and path.exists() and json.loads(path.read_text(encoding="utf-8")).get("rule") == snakemake.rule:
         path.unlink()

@@ -38,25 +38,28 @@ def open_plan(config: dict[str, Any], workflow: Any) -> Plan:
                 check_cloud(plan.bucket, _arguments())
             check_plan(plan, keep_going=_keep_going())
             clear_stale_locks(Path.cwd())
-            if plan.bucket:
-                _prepare_bucket(plan, plan.bucket, workflow)
+            if plan.storage:
+                _prepare_storage(plan, plan.storage, workflow)
     except HaystackError as error:
         raise WorkflowError(str(error)) from None
     return plan
 
 
-def _prepare_bucket(plan: Plan, prefix: str, workflow: Any) -> None:
+def _prepare_storage(plan: Plan, prefix: str, workflow: Any) -> None:
     """What a coordinator does before it plans: bring files that rules read, and take up Snakemake's records."""
-    from haystack.gcp.executor import outlast_the_cloud
-    from haystack.gcp.records import take_up_records
-    from haystack.gcp.staging import stage_files
+    from haystack.workflow.staging import stage_files
 
     # Snakemake sends the config files to workers, but not what they name.
     workflow.configfiles.extend(path for path in plan.sources() if path not in workflow.configfiles)
     if getattr(_arguments(), "executor", None) == "googlebatch":
+        from haystack.gcp.executor import outlast_the_cloud
+
         outlast_the_cloud()
     stage_files(plan.named_files(), prefix)
-    take_up_records(Path.cwd() / ".snakemake", prefix, plan.run_ids)
+    if plan.bucket:
+        from haystack.gcp.records import take_up_records
+
+        take_up_records(Path.cwd() / ".snakemake", prefix, plan.run_ids)
 
 
 def _keep_going() -> bool:
@@ -82,10 +85,10 @@ def write_summary_of_failures(plan: Plan, logs: Sequence[str] = ()) -> None:
     from haystack.report import report_failures, summarize_runs
 
     runs = list(plan.questions().items())
-    if plan.bucket:
-        from haystack.workflow.failures import summarize_bucket
+    if plan.storage:
+        from haystack.workflow.failures import summarize_storage
 
-        summarize_bucket(runs, plan.bucket, logs)
+        summarize_storage(runs, plan.storage, logs)
         return
     report_failures(runs, Path("results"))
     paths = [Path("results/summary.tsv"), Path("results/summary.html")]

@@ -1,5 +1,1 @@
-"""What starts runs: child processes of this machine, or coordinator jobs on Google Batch."""
-
-from haystack.runs.backends.base import Backend, BackendError, Observation
-
-__all__ = ["Backend", "BackendError", "Observation"]
+"""What starts runs, one module each with a `SPEC` (haystack.specs.BackendSpec): local processes, Google Batch."""

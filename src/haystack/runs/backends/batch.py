@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from haystack.contracts.failure import Failure
 from haystack.errors import HaystackError
-from haystack.runs.backends.base import BackendError, Observation, State
+from haystack.runs.backend import BackendError, Observation, State
 from haystack.runs.events import parse_events
 from haystack.runs.models import FILES, FileName, RunRecord
 from haystack.runs.outcome import Outcome, read_outcome
 from haystack.runs.settings import ServiceSettings
+from haystack.specs import BackendSpec
 
 if TYPE_CHECKING:
     from haystack.gcp.settings import GcpSettings
@@ -242,3 +243,6 @@ def open_batch(settings: ServiceSettings) -> BatchBackend:
     file = settings.pipeline_dir / "config" / "gcp.yaml"
     gcp: GcpSettings = load_gcp_settings(file if file.is_file() else None)
     return BatchBackend(CoordinatorClient(gcp), GoogleBucket(gcp.root, settings.signed_url_minutes))
+
+
+SPEC = BackendSpec(name="batch", title="coordinator jobs on Google Batch", open=open_batch, order=20)

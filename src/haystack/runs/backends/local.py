@@ -17,14 +17,15 @@ from typing import Any
 
 from haystack.errors import HaystackError
 from haystack.files import write_text
-from haystack.runs.backends.base import BackendError, Observation
-from haystack.runs.backends.folders import EVENTS, Folders
+from haystack.runs.backend import BackendError, Observation
 from haystack.runs.events import read_events
+from haystack.runs.folders import EVENTS, Folders
 from haystack.runs.models import FILES, FileName, RunRecord
 from haystack.runs.outcome import Outcome, read_failure, read_outcome, read_structured_query
 from haystack.runs.processes import Identity, end_session
 from haystack.runs.runner import CANCELLED, EXIT, LOCK, OUTPUT, PROCESS
 from haystack.runs.settings import ServiceSettings
+from haystack.specs import BackendSpec
 
 SECRET_VARIABLES = ("HAYSTACK_DATABASE_URL", "HAYSTACK_MAIL__", "HAYSTACK_SIGNING_SECRET", "HAYSTACK_TOKEN")
 """beginnings of environment variables that no pipeline needs to see"""
@@ -221,3 +222,6 @@ def _node(work_dir: Path) -> str:
     finally:
         new.unlink()
     return path.read_text(encoding="utf-8")
+
+
+SPEC = BackendSpec(name="local", title="processes of this machine", open=LocalBackend, order=10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from haystack.atlas.columns import (
 from haystack.atlas.controls import control_codes, read_perturbations
 from haystack.atlas.genes import Genes, read_genes
 from haystack.atlas.labels import PerturbedLabel, mean_perturbations, mean_terms
+from haystack.atlas.markers import types_by_markers
 from haystack.atlas.matrix import find_matrix
 from haystack.atlas.species import Organisms, read_organisms
 from haystack.atlas.store import Store, open_atlas
@@ -41,8 +43,8 @@ log = logging.getLogger(__name__)
 
 ROW_GROUP = 262_144
 _TERMS = {
-    "cell_type": ("cell-type", "cell_type_cl_id", "cell_type_name"),
     "tissue": ("tissue", "tissue_uberon_id", "tissue_name"),
+    "cell_type": ("cell-type", "cell_type_cl_id", "cell_type_name"),
     "disease": ("disease", "disease_mondo_id", "disease_name"),
 }
 _PLAIN = {"condition": "sample_condition", "age": "age_category", "sex": "sex"}
@@ -68,6 +70,25 @@ class _Plan:
     controls: set[str] = field(default_factory=set)
     depth: dict[str, np.ndarray] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Places:
+    """The tissues of an atlas, which decide between the meanings of short forms (PC, CD)."""
+
+    n_cells: int
+    source: LabelColumn | None = None
+    ids: dict[str, str] = field(default_factory=dict)
+    """label -> UBERON id"""
+
+    def of(self, kind: str, labels: LabelColumn) -> dict[str, str]:
+        """Label -> UBERON id of where most of its cells are from; empty where no label is a short form."""
+        from haystack.ontology.shortforms import meanings
+
+        if self.source is None or kind == "tissue" or not any(meanings(kind, x, None) for x in labels.categories):
+            return {}
+        pairs = label_pairs(labels, self.source, self.n_cells)
+        return {label: self.ids[place] for label, place in pairs.items() if place in self.ids}
 
 
 def harmonize_atlas(name: str, entry: AtlasEntry, out_cells: Path, out_mapping: Path) -> None:
@@ -119,9 +140,13 @@ def _read_plan(store: Store, entry: AtlasEntry, out_mapping: Path) -> _Plan:
     plan.warnings += plan.genes.notes()
     for species, n in organisms.left_out.items():
         plan.warnings.append(f"{n:,} cells of another species left out ({organisms.column}: {species})")
+    places = _Places(plan.n_cells)
     for key, (kind, id_column, name_column) in _TERMS.items():
         source, cells = _source(store, entry, key, plan)
-        terms = mean_terms(kind, cells, entry.mapping, out_mapping)
+        decide = partial(types_by_markers, entry, source, cells) if key == "cell_type" else None
+        terms = mean_terms(kind, cells, entry.mapping, out_mapping, places.of(kind, source), decide)
+        if key == "tissue":
+            places.source, places.ids = source, {label: term.id for label, term in terms.items() if term.id}
         if key == "cell_type":
             plan.columns["cell_type_original"] = _Recode(source, list(source.categories))
         for column, part in ((id_column, "id"), (name_column, "name")):

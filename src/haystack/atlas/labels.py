@@ -16,6 +16,7 @@ from haystack.files import write_text
 if TYPE_CHECKING:
     from haystack.config import AtlasEntry
     from haystack.contracts.query import PerturbationType
+    from haystack.ontology.mapping import Decide
 
 ONTOLOGY_ID = re.compile(r"^(CL|UBERON|MONDO|PATO)[:_](\d+)$", re.IGNORECASE)
 COLUMNS = ("kind", "label", "id", "name", "score", "method", "n_cells")
@@ -46,6 +47,7 @@ def mean_terms(
     corrections: str | None,
     out_mapping: Path,
     tissues: Mapping[str, str] | None = None,
+    decide: Decide | None = None,
 ) -> dict[str, Meaning]:
     """Ontology terms of labels; `out_mapping` gets (or renews) the rows of this kind.
 
@@ -62,6 +64,8 @@ def mean_terms(
         the mapping file that this pipeline writes.
     tissues : mapping, optional
         label -> UBERON id of where most of its cells are from.
+    decide : callable, optional
+        see map_labels; markers of cell types.
 
     Returns
     -------
@@ -77,7 +81,7 @@ def mean_terms(
     if not cells:
         return {}
     places = {short[label]: place for label, place in (tissues or {}).items() if label in short}
-    found = map_labels(cells, kind, Path(corrections) if corrections else None, out_mapping, places)
+    found = map_labels(cells, kind, Path(corrections) if corrections else None, out_mapping, places, decide)
     meanings = {}
     for label, word in short.items():
         match = found[word]

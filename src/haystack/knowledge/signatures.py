@@ -22,6 +22,11 @@ def markers(cl_id: str) -> list[str]:
     return list(known[min(above)[1]]) if above else []
 
 
+def marked_types() -> list[str]:
+    """Cell Ontology ids of the marker table, in its order."""
+    return list(_table("knowledge/markers.tsv"))
+
+
 def tissue_signature(uberon_id: str) -> list[str]:
     """Genes that tell a tissue from others, best first; those of the nearest tissue above it, else an empty list."""
     known = _table("knowledge/tissues.tsv")

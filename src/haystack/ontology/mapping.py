@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,10 @@ from haystack.ontology.resolver import resolve
 
 COLUMNS = ("kind", "label", "id", "name", "score", "method", "n_cells")
 BY_HAND = "correction"
+UNSURE = 0.7
+"""probability below which a label's name does not decide alone"""
+Decide = Callable[[Mapping[str, Sequence[Match]]], Mapping[str, Match]]
+"""unsure labels with their claims, best first -> terms of those that can be decided"""
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ def map_labels(
     corrections: Path | None,
     out_mapping: Path,
     tissues: Mapping[str, str] | None = None,
+    decide: Decide | None = None,
 ) -> dict[str, Match | None]:
     """Resolve every label and write the mapping table.
 
@@ -58,6 +63,8 @@ def map_labels(
         person edited there (method `correction`, or an id that no longer belongs to its name).
     tissues
         label -> UBERON id of where most of its cells are from: decides between the meanings of short forms.
+    decide
+        asked for the labels whose best claim is less likely than 0.7, with their claims; what it answers is taken.
 
     Returns
     -------
@@ -74,9 +81,11 @@ def map_labels(
         by_hand.update(_corrections(corrections, kind))
     found: dict[str, Match | None] = {}
     rows: list[Row] = []
+    claims = {label: resolve(kind, label, 5, tissues.get(label)) for label in labels if label not in by_hand}
+    unsure = {label: claim for label, claim in claims.items() if not claim or claim[0].score < UNSURE}
+    decided = decide(unsure) if decide is not None and unsure else {}
     for label in sorted(labels, key=lambda name: (-labels[name], name)):
-        found_here = [] if label in by_hand else resolve(kind, label, 1, tissues.get(label))
-        match = by_hand[label] if label in by_hand else next(iter(found_here), None)
+        match = by_hand[label] if label in by_hand else decided.get(label) or next(iter(claims[label]), None)
         found[label] = match
         method = match.method if match else BY_HAND if label in by_hand else ""
         rows.append(

@@ -92,7 +92,9 @@ class AskedCells(Contract):
     name: str | None = None
     synonyms: list[str] = []
     markers: list[str] = Field(default=[], description="gene symbols")
-    line: str | None = Field(default=None, description="cell line, if one was named")
+    line: str | None = Field(default=None, description="cell line, if one was named (its name in Cellosaurus)")
+    line_id: str | None = Field(default=None, description="accession of the line in Cellosaurus (CVCL_...)")
+    line_sex: str | None = Field(default=None, description="sex of the line's donor")
 
     @property
     def label(self) -> str | None:
@@ -119,6 +121,9 @@ class Asked(Contract):
 
     perturbations: list[Perturbation] = Field(default=[], description="all of a combination, the main one first")
     absent: list[Perturbation] = Field(default=[], description="named as not given or blocked; never a treatment")
+    perturbation_list: str | None = Field(
+        default=None, description="words that name a list of perturbations: many questions, not a single one"
+    )
     dose: str | None = None
     time: str | None = None
     cells: AskedCells = AskedCells()
@@ -166,6 +171,9 @@ class StructuredQuery(Contract):
     ambiguities: list[Ambiguity] = []
     not_understood: list[str] = Field(default=[], description="words of the question that no field holds")
     warnings: list[str] = Field(default=[], description="doubts, in plain words")
+    understanding: float = Field(
+        default=1.0, ge=0, le=1, description="probability that every field is as the question means it"
+    )
     provenance: dict[str, str] = Field(default={}, description="parser and ontology versions")
 
     cell_type_query = _public(str | None, lambda asked: asked.cells.query)

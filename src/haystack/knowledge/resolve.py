@@ -10,6 +10,7 @@ from haystack.knowledge.catalogue import catalogue, classes, index, known
 from haystack.knowledge.chebi import chebi_drug
 from haystack.knowledge.genetic import find_genetic, gene_symbol, genetic
 from haystack.knowledge.names import bare, key
+from haystack.knowledge.unii import unii_drug
 
 MAX_LENGTH = 200
 TREATMENT = re.compile(
@@ -108,7 +109,7 @@ def _resolve(text: str, wanted: PerturbationType | None) -> Perturbation | None:
     name = lookup(text)
     if name:
         return known(name)
-    return _blockade(text) or _genetic(text) or _chebi(text)
+    return _blockade(text) or _genetic(text) or _chebi(text) or _unii(text)
 
 
 def lookup(text: str) -> str | None:
@@ -194,4 +195,15 @@ def _chebi(text: str) -> Perturbation | None:
         if hit:
             identifier, name = hit
             return Perturbation(query=text, name=name, type="drug", external_ids={"ChEBI": identifier})
+    return None
+
+
+def _unii(text: str) -> Perturbation | None:
+    """A drug by another of its names (brand, code, abbreviation), as FDA's list of ingredients has it."""
+    for form in _forms(text):
+        hit = None if form.lower() in CONTROLS else unii_drug(form)
+        if hit:
+            identifier, name = hit
+            found = known(index()[key(name)]) if key(name) in index() else _chebi(name)
+            return found or Perturbation(query=text, name=name, type="drug", external_ids={"UNII": identifier})
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from haystack.contracts.query import Perturbation
 from haystack.knowledge.catalogue import index, known
@@ -17,6 +18,20 @@ CONTEXT = 60
 """characters before and behind a name that are looked at"""
 PLURAL = re.compile(r"(?<=[a-z]{3})s$")
 DOSE_AHEAD = re.compile(r"\s*[(,]?\s*\d+(?:[.,]\d+)?\s*(?:[pnuµμm]M|[pnuµμm]?g/m[lL]|mg/kg)\b")
+GREEK_WORD = re.compile(r"(?:^|\s)(?:alpha|alfa|beta|gamma|delta|kappa|lambda|omega)\b", re.IGNORECASE)
+SPELLED_OUT = tuple(
+    (re.compile(r"[\s-]?".join(words), re.IGNORECASE), short)
+    for words, short in (
+        (("transforming", "growth", "factor"), "TGF"),
+        (("tumou?r", "necrosis", "factor"), "TNF"),
+        (("fibroblast", "growth", "factor"), "FGF"),
+        (("platelet", "derived", "growth", "factor"), "PDGF"),
+        (("bone", "morphogenetic", "protein"), "BMP"),
+        (("colony", "stimulating", "factor"), "CSF"),
+        (("interleukin",), "IL"),
+        (("interferon",), "IFN"),
+    )
+)
 # Names that are also common words: only as written here do they mean the molecule.
 CASED = {
     "april": "APRIL",
@@ -71,11 +86,12 @@ def find_perturbations(text: str) -> list[tuple[int, int, Perturbation]]:
     left out, and so are gene and marker words (`CD4`) unless something is done to the gene.
     """
     found: list[tuple[int, int, Perturbation]] = list(find_genetic(text))
-    found += _named(text, [(start, end) for start, end, _ in found])
+    found += find_substances(text, [(start, end) for start, end, _ in found])
     return sorted(found, key=lambda item: item[0])
 
 
-def _named(text: str, taken: list[tuple[int, int]]) -> list[tuple[int, int, Perturbation]]:
+def find_substances(text: str, taken: list[tuple[int, int]]) -> list[tuple[int, int, Perturbation]]:
+    """The same without genes: cytokines, drugs and other stimuli outside the `taken` stretches."""
     tokens = [match.span() for match in TOKEN.finditer(text)]
     found = []
     at = 0
@@ -115,8 +131,44 @@ def _at(text: str, start: int, end: int) -> Perturbation | None:
     if len(compact) < 2 or NOT_BEFORE.match(_after(text, end)) or NOT_BEHIND.search(_before(text, start)):
         return None
     if name:
-        return known(name) if _as_written(words, compact, name) else None
+        written = (name, *known(name).synonyms)
+        return known(name) if _as_written(words, compact, name) and blanks_fit(bare(words), written) else None
+    found = chebi_drug(words) or chebi_drug(bare(words))
+    if found and not blanks_fit(bare(words), (found[1],)):
+        return None
     return _substance(text, start, end)
+
+
+def blanks_fit(words: str, written: tuple[str, ...]) -> bool:
+    """Whether each blank in `words` stands where one of the written names has a separator too.
+
+    Keys leave blanks out, so that `differ in` would be Differin and `stat in` a statin. Numbers, single letters and
+    Greek letters may stand apart (IL 2, TNF alpha).
+
+    >>> blanks_fit("differ in", ("adapalene", "Differin")), blanks_fit("interleukin 2", ("IL-2",))
+    (False, True)
+    """
+    for long, short in SPELLED_OUT:
+        words = long.sub(short, words)
+    for gap in re.finditer(r"\s+", words):
+        left, right = words[: gap.start()], words[gap.end() :]
+        if re.match(r"(?:\d\S{0,3}|[A-Za-z]\d?|[α-ω]\d?)(?!\w)", right) or GREEK_WORD.search(
+            f"{left[-8:]} {right[:8]}"
+        ):
+            continue
+        sides = (key(left), key(PLURAL.sub("", right)))
+        if not any(sides in _splits(name) for name in written):
+            return False
+    return True
+
+
+@lru_cache(maxsize=20_000)
+def _splits(name: str) -> frozenset[tuple[str, str]]:
+    """The two sides of a name at each of its separators."""
+    for long, short in SPELLED_OUT:
+        name = long.sub(short, name)
+    gaps = re.finditer(r"[^A-Za-z0-9α-ωß]+", name)
+    return frozenset((key(name[: gap.start()]), key(PLURAL.sub("", name[gap.end() :]))) for gap in gaps)
 
 
 def _before(text: str, start: int) -> str:

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from haystack.contracts.query import Ambiguity, AskedCells, FieldEvidence, StructuredQuery
+from haystack.ontology.everyday import everyday_words
 from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
+from haystack.ontology.normalise import word_set
+from haystack.query.doubts import understanding
+from haystack.query.entities import Entity
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
 from haystack.query.task import Named, task_type
 from haystack.query.text import Span
 
 if TYPE_CHECKING:
-    from haystack.query.entities import Entity
     from haystack.query.parse import Findings
-    from haystack.query.treatments import Treatment
+    from haystack.query.treatments import Group, Treatment
 
 DOUBT = 0.8  # a score below this is worth a warning
+_PROTEIN = re.compile(r"\bprotein\s+(?:levels?|abundance|expression)\b", re.IGNORECASE)
+_CELL_WORDS = word_set("cell tissue type id human subset population marker level way pathway")
 NEAR = 0.02  # alternatives so close to the first are named
 
 
 def assemble(found: Findings) -> StructuredQuery:
     """The query that the findings state. The first cell type counts; others are named as ambiguity."""
     context = found.context
+    treatments, absent_notes = _with_absent(found)
+    found.treatments = treatments
+    datasets = {name for _, name in context.datasets}
     named = Named(
-        treatment=bool(found.treatments),
+        treatment=bool(found.treatments) or found.group is not None,
         target_donor=bool(context.target_donors),
         reference_donor=bool(context.reference_donors),
-        datasets=len({name for _, name in context.datasets if not _only_source(found)}),
+        datasets=0 if found.group and len(datasets) < 2 else len(datasets),  # one says where a list comes from
         disease=bool(found.diseases),
     )
     task, confidence, why = task_type(found.text, named)
@@ -36,22 +45,65 @@ def assemble(found: Findings) -> StructuredQuery:
     query.evidence.append(FieldEvidence(field="task_type", text=why, confidence=confidence, method="rules"))
     if confidence < 0.7:
         query.warnings.append(f"the kind of question was guessed ({task.value}: {why})")
-    _cell_type(query, found.cells)
+    query.warnings += absent_notes
+    query.asked.absent = [item.perturbation for item, _ in found.absent]
+    _cells(query, found)
     _perturbations(query, found)
     _place(query, found)
     _donors(query, found)
     _leftovers(query, found)
-    for item in query.evidence:  # places are those of the question as it was written, markup included
-        if item.start is not None:
+    if _PROTEIN.search(found.text):
+        query.warnings.append("protein was asked for; what is predicted is RNA")
+    for item in query.evidence:  # places are those of the question as it was written, markup and typos included
+        if item.start is not None and item.end is not None:
+            item.start, item.end = found.repaired.origin(item.start), found.repaired.origin(item.end, end=True)
             item.text = found.raw[item.start : item.end]
+    query.understanding = understanding(query)
     cl = ontology("CL")
     query.provenance = {"parser": "rules", "cell_ontology": cl.version, "cellxgene_schema": cl.schema}
     return query
 
 
-def _only_source(found: Findings) -> bool:
-    """A dataset that only says where a group of perturbations comes from is no dataset of the task."""
-    return found.group is not None
+def _with_absent(found: Findings) -> tuple[list[Treatment], list[str]]:
+    """The treatments, and what is said of absent ones: a cytokine taken away, with nothing else done, is blocked."""
+    from haystack.knowledge.resolve import blockade
+
+    notes = []
+    blocked: list[Treatment] = []
+    for item, negation in found.absent:
+        name = item.perturbation.name
+        if negation.absent and not found.treatments and item.perturbation.type == "cytokine":
+            against = blockade(item.perturbation).model_copy(update={"query": item.span.text, "direction": -1})
+            blocked.append(replace(item, perturbation=against))
+            notes.append(
+                f"'{item.span.text}' is said to be absent and was read as its blockade ({against.name}); "
+                "leave it out if untreated cells are meant"
+            )
+        else:
+            notes.append(f"'{item.span.text}' is said to be absent: {name} is no treatment here")
+    return found.treatments + blocked, notes
+
+
+def _cells(query: StructuredQuery, found: Findings) -> None:
+    """The cell type that is named, or that of the cell line."""
+    if not found.lines:
+        _cell_type(query, found.cells)
+        return
+    where, line = found.lines[0]
+    match = Match(line.cell_type_cl_id, line.cell_type, 0.95, "cell line")
+    _cell_type(query, found.cells or [Entity(where, [match])])
+    cells, sample = query.asked.cells, query.asked.context
+    cells.line, cells.line_id, cells.line_sex = line.name, line.accession or None, line.sex or None
+    query.evidence.append(_evidence("cell_line", where, 0.98, "cell line"))
+    sample.tissue_uberon_id, sample.tissue_name = line.tissue_uberon_id, line.tissue
+    sample.disease_mondo_id, sample.disease_name = line.disease_mondo_id or None, line.disease or None
+    for field, value in (("target_tissue", line.tissue), ("target_disease_state", line.disease)):
+        if value:
+            query.evidence.append(_evidence(field, where, 0.9, "cell line"))
+    others = list(dict.fromkeys(other.name for _, other in found.lines[1:] if other != line))
+    if others:
+        query.ambiguities.append(Ambiguity(field="cell_line", text=where.text, alternatives=[line.name, *others]))
+        query.warnings.append(f"several cell lines are named; {line.name} was taken, not {', '.join(others)}")
 
 
 def _cell_type(query: StructuredQuery, cells: list[Entity]) -> None:
@@ -99,31 +151,56 @@ def _related(one: str, other: str) -> bool:
 
 
 def _perturbations(query: StructuredQuery, found: Findings) -> None:
-    if not found.treatments:
-        return
+    _amounts(query, found)
+    if found.group is not None and not found.treatments:
+        _list(query, found.group)
     unique: dict[str, Treatment] = {}
     for treatment in found.treatments:
         unique.setdefault(treatment.perturbation.name, treatment)
-    first = next(iter(unique.values()))
-    main = first.perturbation
     query.asked.perturbations = [
         item.perturbation.model_copy(update={"query": item.span.text, "resolved": item.known})
         for item in unique.values()
     ]
-    for item in unique.values() if found.group is None else [first]:
-        field = "perturbation_resolved" if item is first else "perturbations"
+    for number, item in enumerate(unique.values()):
+        field = "perturbation_resolved" if number == 0 else "perturbations"
         method = "knowledge" if item.known else "words around it"
         query.evidence.append(_evidence(field, item.span, 0.95 if item.known else 0.4, method))
         if not item.known:
             query.warnings.append(_unknown(item))
-    if found.group is not None:
-        query.warnings.append(f"'{found.group.text}' stands for {len(unique)} perturbations; the first is {main.name}")
-    elif len(unique) > 1:
-        query.warnings.append(f"{len(unique)} perturbations are named; the first, {main.name}, is the main one")
+        elif item.doubt:
+            query.warnings.append(item.doubt)
+    if len(unique) > 1:
+        main = next(iter(unique))
+        query.warnings.append(f"{len(unique)} perturbations are named; the first, {main}, is the main one")
+
+
+def _list(query: StructuredQuery, group: Group) -> None:
+    """A list is many questions: none of its members is picked."""
+    query.asked.perturbation_list = group.span.text
+    query.evidence.append(_evidence("perturbation_list", group.span, 0.9, "pattern"))
+    query.warnings.append(
+        f"'{group.span.text}' is a list, so this is one question each. Make them with: {expand_command(query, group)}"
+    )
+
+
+def expand_command(query: StructuredQuery, group: Group) -> str:
+    """The command that makes a table of runs out of a list."""
+    kind = f" --type {group.kind}" if group.kind else ""
+    atlas = " --atlas NAME" if group.dataset else ""
+    return f"haystack runs expand --cell-type '{query.asked.cells.label}'{atlas}{kind} --out config/runs.tsv"
+
+
+def _amounts(query: StructuredQuery, found: Findings) -> None:
     for name, spans in (("dose", found.context.doses), ("time", found.context.times)):
-        if spans:
-            setattr(query.asked, name, spans[0].text)
-            query.evidence.append(_evidence(f"perturbation_{name}", spans[0], 0.95, "pattern"))
+        distinct = list(dict.fromkeys(where.text for where in spans))
+        if not distinct:
+            continue
+        setattr(query.asked, name, distinct[0])
+        query.evidence.append(_evidence(f"perturbation_{name}", spans[0], 0.95, "pattern"))
+        if len(distinct) > 1:
+            query.ambiguities.append(
+                Ambiguity(field=f"perturbation_{name}", text=", ".join(distinct), alternatives=distinct)
+            )
 
 
 def _unknown(item: Treatment) -> str:
@@ -213,37 +290,27 @@ def _donors(query: StructuredQuery, found: Findings) -> None:
 
 
 def _leftovers(query: StructuredQuery, found: Findings) -> None:
-    """Words that no field holds and that are no plain words of a question."""
+    """Content words that no field holds: neither words of a question nor everyday words."""
     spans = [*found.context.spans, *found.controls, *(e.span for e in [*found.cells, *found.tissues, *found.diseases])]
-    spans += [t.span for t in found.treatments] + ([found.group] if found.group else [])
+    spans += [t.span for t in found.treatments] + ([found.group.span] if found.group else [])
+    spans += [where for where, _ in found.lines] + [item.span for item, _ in found.absent]
+    spans += [gene.cue for gene in found.genes if gene.cue] + [gene.span for gene in found.genes if gene.read_out]
     rest = []
     for word in found.tokens:
         where = Span(word.start, word.end, word.text)
         if any(where.overlaps(other) for other in spans):
             continue
         parts = [part for part in re.split(r"[-/'’]", word.lower) if len(part) > 1]
-        if all(part in QUESTION_WORDS or part in INSIDE or part.isdigit() or _is_cell_word(part) for part in parts):
-            continue
-        rest.append(word.text)
+        if not all(_is_plain(part) for part in parts):
+            rest.append(word.text)
     query.not_understood = list(dict.fromkeys(rest))
     if len(rest) >= 4 and len(rest) > len(found.tokens) / 3:
         query.warnings.append("much of the question was not understood; is it one plain question in English?")
 
 
-def _is_cell_word(word: str) -> bool:
-    return word.rstrip("s") in {
-        "cell",
-        "tissue",
-        "type",
-        "id",
-        "human",
-        "subset",
-        "population",
-        "marker",
-        "level",
-        "way",
-        "pathway",
-    }
+def _is_plain(word: str) -> bool:
+    known = word in QUESTION_WORDS or word in INSIDE or word in everyday_words() or word.isdigit()
+    return known or word.removesuffix("s") in _CELL_WORDS
 
 
 def _evidence(field: str, where: Span, confidence: float, method: str) -> FieldEvidence:

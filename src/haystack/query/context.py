@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from haystack.contracts.query import ControlStrategy
 from haystack.ontology.cellwords import table_rows
+from haystack.query.amounts import find_doses, find_times
 from haystack.query.text import Span, span
 
 _ID = r"(?=[\w.-]*\d)[A-Za-z0-9](?:[\w.-]*\w)?|[A-Z]{1,3}(?![\w-])"
@@ -27,18 +28,6 @@ _REFERENCE_AFTER = re.compile(
     r"^['’]?s?(?:\s+\w+)?\s+(?:as|for)\s+(?:a\s+|the\s+)?(?:reference|template|prompt|context)", re.I
 )
 _TARGET_BEFORE = re.compile(r"\b(?:to|into|for|in|of)\s+(?:the\s+)?(?:target\s+)?(?:[a-z-]+\s+){0,2}$", re.IGNORECASE)
-_DOSE = re.compile(
-    r"(?<![\w.])(?P<what>\d+(?:[.,]\d+)?(?:\s?[-–]\s?\d+(?:[.,]\d+)?)?\s?(?:[nuµμmp]M|"
-    r"[nuµμmp]?mol(?:/l)?|[nuµμmp]g\s?/\s?m?[lL]|"
-    r"[nuµμmp]g\s?/\s?kg|mg\s?/\s?kg|I?U\s?/\s?m[lL]|units\s?/\s?m[lL]|"
-    r"%|nanomolar|micromolar|millimolar|molar))(?![\w])"
-)
-_TIME = re.compile(
-    r"(?<![\w.])(?P<what>(?:\d+(?:\.\d+)?(?:\s?[-–]\s?\d+)?|one|"
-    r"two|three|four|five|six|seven|eight|ten|twelve|twenty-four)"
-    r"[\s-]?(?:hours?|hrs?|h|minutes?|mins?|days?|d|weeks?|wks?)|overnight)(?![\w])",
-    re.IGNORECASE,
-)
 _CONDITION = re.compile(
     r"\b(?:under|in)\s+(?P<what>(?:[a-z-]+\s+){0,2}?[a-z-]+)\s+conditions?\b|"
     r"\b(?P<state>inflamed|fibrotic|aged|aging|elderly|young|old|female|male|severe|mild|moderate|"
@@ -88,8 +77,8 @@ def find_context(text: str) -> Context:
     context = Context()
     context.datasets = _datasets(text)
     taken = [where for where, _ in context.datasets]
-    context.doses = _all(_DOSE, text, taken)
-    context.times = _all(_TIME, text, taken + context.doses)
+    context.doses = [where for where in find_doses(text) if not any(where.overlaps(other) for other in taken)]
+    context.times = [w for w in find_times(text) if not any(w.overlaps(other) for other in taken + context.doses)]
     context.conditions = _all(_CONDITION, text, taken)
     for pattern, strategy in (
         (_QUERY_AS_CONTROL, ControlStrategy.QUERY_AS_CONTROL),

@@ -1,4 +1,8 @@
-"""Cell types, tissues and diseases that a question names, with their places."""
+"""Cell types, tissues and diseases that a question names, with their places.
+
+Exact names come first. A longer phrase around the name of a cell type refines it (lung + fibroblast) and never replaces
+it: the last head noun says what the cells are, adjectives say which of them.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,30 @@ from itertools import pairwise
 from haystack.ontology.cellwords import abbreviations
 from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
-from haystack.ontology.misspelt import corrections
 from haystack.ontology.normalise import key, plain
 from haystack.ontology.resolver import resolve_name
-from haystack.ontology.terms import common_names, exact
-from haystack.query.lexicon import DISEASE_NOT, INSIDE, ORGANS, QUESTION_WORDS, TISSUE_NOT
+from haystack.query.lexicon import INSIDE, ORGANS, QUESTION_WORDS
+from haystack.query.names import Name, longest_first
 from haystack.query.text import Span, Word, span
 
-LONGEST = 9  # words of a name
+LONGEST = 7  # words of a phrase that is no exact name
 PER_WORD = 0.15  # a reading that explains one word more may score so much less
 _SUFFIX = re.compile(
     r"(cyte|phage|blast|clast|neuron|cell|glia|glial|neutrophil|basophil|eosinophil|endothelium|epithelium|mesothelium|"
     r"progenitor|precursor|photoreceptor|pbmc|hepatoma|treg|sperm)s?$"
 )
 _MARKER = re.compile(r"[A-Za-z]+\d*\w*[+⁺⁻-]$|CD\d+", re.IGNORECASE)
+# Behind a cell type these make it an adjective of what follows (monocyte-derived, T cell-like), or of a thing of cells.
+_MODIFIER = re.compile(
+    r"^(?:-(?:derived|like|specific|associated|mediated|dependent|targeted|restricted|rich|depleted|activating|free)\b|"
+    r"\s+(?:derived|chemo\w+|colony|growth\s+factors?|receptors?|leuk(?:a?emia)\w*|lymphomas?|carcinomas?|antigens?|"
+    r"inhibitory\s+protein|lineage|origin)\b)",
+    re.IGNORECASE,
+)
+_MIXTURES = {"CL:2000001", "CL:0000842"}  # PBMC: where cells come from, when another cell type stands beside it
+_APPOSED = re.compile(
+    r"\s*\(\s*(?:i\.e\.,?|also\s+called|a\.?k\.?a\.?|=|or)?\s*|,?\s+(?:i\.e\.,?|also\s+called|aka|namely)\s+", re.I
+)
 NEOPLASM = "MONDO:0005070"
 MALIGNANT = Match("CL:0001064", "malignant cell", 0.8, "inferred")
 
@@ -41,40 +55,117 @@ class Entity:
         return self.matches[0]
 
 
-def find_cell_types(text: str, tokens: list[Word], taken: list[Span]) -> list[Entity]:
-    """Cell types in order of appearance; `taken` stretches are not looked at."""
+def find_cell_types(text: str, tokens: list[Word], taken: list[Span], names: list[Name]) -> list[Entity]:
+    """Cell types in order of appearance.
+
+    Parameters
+    ----------
+    taken
+        stretches that are explained otherwise.
+    names
+        exact names of cell types, none overlapping another.
+    """
+    exact = [Entity(name.span, name.matches) for name in names if not any(name.span.overlaps(t) for t in taken)]
+    exact = [entity for entity in exact if not _MODIFIER.match(text[entity.span.end :])]
     found: list[Entity] = []
     at = 0
     while at < len(tokens):
-        best: tuple[float, int, Entity] | None = None
-        for size in range(min(LONGEST, len(tokens) - at), 0, -1):
-            piece = tokens[at : at + size]
-            where = span(text, piece[0].start, piece[-1].end)
-            if any(where.overlaps(other) for other in taken) or not _could_be_cell(piece, text):
-                continue
-            matches = resolve_name("cell-type", where.text, top=5)
-            if matches and _starts_and_ends_well(piece, matches[0]):
-                value = _value(piece, matches[0])
-                if best is None or value > best[0] + 1e-9:
-                    best = (value, size, Entity(where, matches))
-        if best and not _later_is_better(text, tokens, at, best[1], best[0], taken):
+        best = _best_at(text, tokens, at, taken, exact)
+        if best and not _later_is_better(text, tokens, at, best, taken, exact):
             found.append(best[2])
             at += best[1]
         else:
             at += 1
-    return found
+    found += [entity for entity in exact if not any(entity.span.overlaps(other.span) for other in found)]
+    return _last_noun(text, sorted(found, key=lambda entity: entity.span.start))
 
 
-def _later_is_better(text: str, tokens: list[Word], at: int, size: int, value: float, taken: list[Span]) -> bool:
-    """Is the stretch without its first word worth as much? Then that word is no part of the name."""
-    if size == 1:
+def _last_noun(text: str, found: list[Entity]) -> list[Entity]:
+    """Of two cell types side by side (PBMC monocytes) the last is meant; a mixture beside cells is where they are from.
+
+    In an apposition (blasts of the myeloid lineage, the myeloblasts) the more specific or exact of both is meant.
+    """
+    kept: list[Entity] = []
+    for number, entity in enumerate(found):
+        behind = found[number + 1] if number + 1 < len(found) else None
+        if behind and re.fullmatch(r"[\s-]*", text[entity.span.end : behind.span.start]):
+            continue
+        if kept and _is_apposed(text, kept[-1].span, entity.span):
+            if _says_more(entity, kept[-1]):
+                kept[-1] = entity
+            continue
+        kept.append(entity)
+    others = [entity for entity in kept if entity.best.id not in _MIXTURES]
+    return others or kept
+
+
+_Reading = tuple[float, int, Entity]
+
+
+def _says_more(one: Entity, other: Entity) -> bool:
+    from haystack.ontology.graph import ancestors
+
+    if one.best.id in ancestors(other.best.id):
         return False
-    piece = tokens[at + 1 : at + size]
+    exact = one.best.method in {"label", "synonym"} and other.best.method not in {"label", "synonym"}
+    return exact or other.best.id in ancestors(one.best.id) or one.best.score > other.best.score
+
+
+def _is_apposed(text: str, one: Span, other: Span) -> bool:
+    """Whether the second is another name of the first: `blasts (myeloblasts)`, `AT2 cells, i.e. pneumocytes`."""
+    gap = text[one.end : other.start]
+    return bool(_APPOSED.fullmatch(gap)) and ("(" not in gap or text[other.end :].lstrip().startswith(")"))
+
+
+def _best_at(text: str, tokens: list[Word], at: int, taken: list[Span], exact: list[Entity]) -> _Reading | None:
+    """The best reading of the words that begin here: value, words, claim."""
+    best: _Reading | None = None
+    for size in range(min(LONGEST, len(tokens) - at), 0, -1):
+        reading = _reading(text, tokens[at : at + size], taken, exact)
+        if reading and (best is None or reading[0] > best[0] + 1e-9):
+            best = reading
+    return best
+
+
+def _reading(text: str, piece: list[Word], taken: list[Span], exact: list[Entity]) -> _Reading | None:
     where = span(text, piece[0].start, piece[-1].end)
-    if any(where.overlaps(other) for other in taken) or not _could_be_cell(piece, text):
+    inside = [entity for entity in exact if where.overlaps(entity.span)]
+    if any(where.overlaps(other) for other in taken) or not all(where.holds(entity.span) for entity in inside):
+        return None
+    if inside and inside[0].span == where:
+        return _value(piece, inside[0].best), len(piece), inside[0]
+    if len(inside) > 1 or not _could_be_cell(piece, text) or _MODIFIER.match(text[where.end :]):
+        return None
+    matches = resolve_name("cell-type", where.text, top=5)
+    if inside:
+        matches = [match for match in matches if _refines(match.id, inside[0])]
+    if not matches or not _starts_and_ends_well(piece, matches[0]):
+        return None
+    value = _value(piece, matches[0])
+    if inside and all(_explained(word.text, matches[0]) for word in piece if word.lower not in INSIDE):
+        value += max(0.0, inside[0].best.score - matches[0].score)  # it says all the words: as good as the bare noun
+    return value, len(piece), Entity(where, matches)
+
+
+def _refines(term_id: str, entity: Entity) -> bool:
+    """Whether a term is the named type, one of its subtypes, or a type whose own name says the same noun."""
+    from haystack.ontology.celltypes import known_words, own_words
+    from haystack.ontology.graph import ancestors
+
+    if any(match.id == term_id or match.id in ancestors(term_id) for match in entity.matches):
+        return True
+    return set(known_words(entity.span.text)) <= own_words(term_id)
+
+
+def _later_is_better(
+    text: str, tokens: list[Word], at: int, best: _Reading, taken: list[Span], exact: list[Entity]
+) -> bool:
+    """Is the stretch without its first word worth as much? Then that word is no part of the name."""
+    value, size, entity = best
+    if size == 1 or any(entity is other for other in exact):
         return False
-    matches = resolve_name("cell-type", where.text, top=1)
-    return bool(matches) and _value(piece, matches[0]) >= value - 1e-9
+    later = _reading(text, tokens[at + 1 : at + size], taken, exact)
+    return later is not None and later[0] >= value - 1e-9
 
 
 def _value(piece: list[Word], match: Match) -> float:
@@ -106,12 +197,14 @@ def _could_be_cell(piece: list[Word], text: str) -> bool:
     if lowered[0] in INSIDE or lowered[-1] in INSIDE:
         return False
     between = [text[left.end : right.start] for left, right in pairwise(piece)]
-    if any(re.search(r"[.;:?!]", gap) for gap in between):
+    if any(re.search(r"[.;:?!(]", gap) for gap in between):
         return False
     heads = [is_head(word) for word in piece]
     joints = [at for at, gap in enumerate(between, 1) if "," in gap] + [
-        n for n, word in enumerate(lowered) if word == "and"
+        n for n, word in enumerate(lowered) if word == "and" or word in INSIDE
     ]
+    if any(word in INSIDE and not any(heads[:n]) for n, word in enumerate(lowered) if word != "the"):
+        return False
     return any(heads) and not any(any(heads[:at]) and any(heads[at:]) for at in joints)
 
 
@@ -122,9 +215,7 @@ def is_head(word: Word) -> bool:
         return True
     short = "".join(re.findall(r"[a-z0-9]+", plain(word.text)))
     listed = short in abbreviations() or short.removesuffix("s") in abbreviations()
-    if listed:
-        return not word.text.islower() or len(short) > 3
-    return len(word.text) > 6 and corrections(parts[-1], _head_counts()) is not None
+    return listed and (not word.text.islower() or len(short) > 3)
 
 
 @cache
@@ -133,53 +224,24 @@ def _heads() -> frozenset[str]:
     return frozenset(name for name in ontology("CL").by_key if " " not in name and len(name) > 3)
 
 
-@cache
-def _head_counts() -> dict[str, int]:
-    return {name: 1 for name in _heads() if len(name) > 6}
+def find_diseases(names: list[Name], taken: list[Span]) -> list[Entity]:
+    """Diseases, and `healthy`, outside the `taken` stretches."""
+    return [Entity(name.span, name.matches) for name in longest_first(_free(names, "disease", taken), [])]
 
 
-def find_terms(kind: str, text: str, tokens: list[Word], taken: list[Span], cells: list[Span]) -> list[Entity]:
-    """Tissues or diseases by exact or normalised name, longest first at each place, in order of appearance.
-
-    Inside the name of a cell type (`cells`) only organs count, as in lung fibroblast or cardiac muscle cell.
-    """
-    banned = TISSUE_NOT if kind == "tissue" else DISEASE_NOT
-    known = ontology("UBERON" if kind == "tissue" else "MONDO").by_key
-    found: list[Entity] = []
-    at = 0
-    while at < len(tokens):
-        step = 1
-        for size in range(min(LONGEST, len(tokens) - at), 0, -1):
-            piece = tokens[at : at + size]
-            where = span(text, piece[0].start, piece[-1].end)
-            name = key(where.text)
-            if name in banned or not (name in known or name in common_names(kind) or name in {"healthy", "normal"}):
-                continue
-            if any(where.overlaps(other) for other in taken) or not _worth(piece, name) or _crosses(where, cells):
-                continue
-            matches = [match for match in exact(kind, where.text) if not _only_in_capitals(kind, where.text, match)]
-            if matches and not (kind == "tissue" and _in_cell(where, cells) and not _organ(where, matches[0], text)):
-                found.append(Entity(where, matches))
-                step = size
-                break
-        at += step
-    return found
+def find_tissues(text: str, names: list[Name], taken: list[Span], cells: list[Span]) -> list[Entity]:
+    """Tissues; inside the name of a cell type only organs count, as in lung fibroblast or cardiac muscle cell."""
+    free = []
+    for name in _free(names, "tissue", taken):
+        crossing = any(name.span.overlaps(cell) and not cell.holds(name.span) for cell in cells)
+        inside = any(cell.holds(name.span) for cell in cells)
+        if not crossing and (not inside or _organ(name.span, name.matches[0], text)):
+            free.append(name)
+    return [Entity(name.span, name.matches) for name in longest_first(free, [])]
 
 
-def _only_in_capitals(kind: str, text: str, match: Match) -> bool:
-    """`gave` is no disease, though GAVE is: a synonym in capitals counts in capitals."""
-    if not text.islower() or len(text) > 6 or match.method != "synonym" or key(text) in common_names(kind):
-        return False
-    term = ontology("UBERON" if kind == "tissue" else "MONDO").terms[match.id]
-    return any(name.isupper() and name.lower() == text for name in term.synonyms)
-
-
-def _crosses(where: Span, cells: list[Span]) -> bool:
-    return any(where.overlaps(cell) and not cell.holds(where) for cell in cells)
-
-
-def _in_cell(where: Span, cells: list[Span]) -> bool:
-    return any(cell.holds(where) for cell in cells)
+def _free(names: list[Name], kind: str, taken: list[Span]) -> list[Name]:
+    return [name for name in names if name.kind == kind and not any(name.span.overlaps(other) for other in taken)]
 
 
 def _organ(where: Span, match: Match, text: str) -> bool:
@@ -187,17 +249,6 @@ def _organ(where: Span, match: Match, text: str) -> bool:
     if before in {"of", "from", "in", "the"}:
         return True
     return match.name in ORGANS and before not in {"smooth", "red", "white", "striated", "vascular", "cardiac"}
-
-
-def _worth(piece: list[Word], name: str) -> bool:
-    edges = {piece[0].lower, piece[-1].lower}
-    if edges & (QUESTION_WORDS | INSIDE):
-        return False
-    if len(piece) == 1 and len(name) <= 3:
-        return piece[0].text.isupper() or name in {"eye", "fat", "gut"}
-    if len(piece) == 1 and len(name) == 4 and piece[0].text.isupper():
-        return True
-    return len(name) > 3
 
 
 def tumour_cells(text: str, diseases: list[Entity]) -> list[Entity]:

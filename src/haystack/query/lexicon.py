@@ -35,7 +35,12 @@ QUESTION_WORDS = word_set("""
     infected see compare compares comparing differently outcome outcomes upregulate upregulates downregulate
     downregulates wants wanted gave giving put take takes took find finding help way ways curious wonder wondering
     interested interest think suppose assume imagine say said hello hi thanks thank cell-type celltype cell-types
-    vehicle
+    vehicle overnight calm cure cures curing drive drives driving push pushes keep keeps impair impairs rescue rescues
+    dampen boost boosts blunt blunts differ differs differing resemble resembles exert exerts elicit elicits evoke
+    evokes provoke trigger triggers skew skewing polarize polarized polarise polarised prime primed priming inject
+    injected injection ingest inhale infuse infused administering supplement supplemented supplementation co-culture
+    cocultured cotreated co-treated pretreated pre-treated pretreatment incubating culturing readout readouts
+    stimulus stimuli harder stronger weaker faster slower
 """)
 INSIDE = word_set("of the in and from")
 
@@ -46,6 +51,12 @@ TISSUE_NOT = word_set("""
     organism compartment junction cap tube sac substance axis cavity floor roof tip crest bud plate disc disk column
     canal ring arch cord lobe margin neck bone hair nail capillary vein artery endothelium epithelium mesothelium
     mesenchyme stroma parenchyma interstitium serum plasma fat immune stem germ pole hand foot
+""")
+# Of these, what names a part of the body when `of`, `in` or `from` stands before it.
+ANATOMICAL = word_set("""
+    trunk gland duct vessel limb tract neck bone hair nail capillary vein artery endothelium epithelium mesothelium
+    mesenchyme stroma parenchyma interstitium serum plasma fat hand foot eye gut head arm leg face back tail finger toe
+    blood brain skin lung heart nose breast colon iris appendix skeleton ear lip hip chest rib jaw
 """)
 DISEASE_NOT = word_set("""
     disease disorder syndrome condition response reaction sensitivity deficiency infection injury inflammation

@@ -20,10 +20,8 @@ from haystack.contracts.base import Contract
 from haystack.contracts.query import Perturbation, PerturbationType, StructuredQuery, TaskType
 from haystack.errors import ContractError, MissingExtraError, QueryParsingError
 from haystack.ontology.resolver import resolve
-from haystack.query.assemble import assemble
 from haystack.query.entities import Entity
-from haystack.query.parse import Findings, read
-from haystack.query.refuse import no_cell_type
+from haystack.query.parse import Findings, finish, read
 from haystack.query.text import Span
 from haystack.query.treatments import Treatment
 
@@ -209,9 +207,7 @@ def _place(text: str, words: str) -> Span | None:
 
 
 def _finish(found: Findings, proposal: Proposal | None, name: str) -> StructuredQuery:
-    if not found.cells:
-        raise no_cell_type(found.text, found.tokens, [t.span for t in found.treatments] + found.context.spans)
-    query = assemble(found)
+    query = finish(found)
     if proposal is None:
         return query
     asked = proposal.task_type

@@ -6,22 +6,36 @@ import re
 from dataclasses import dataclass, field
 
 from haystack.contracts.query import StructuredQuery
+from haystack.ontology.lines import CellLine
+from haystack.ontology.species import find_species
 from haystack.query.assemble import assemble
 from haystack.query.context import Context, find_context
-from haystack.query.entities import Entity, find_cell_types, find_terms, tumour_cells
-from haystack.query.refuse import no_cell_type
+from haystack.query.entities import Entity, find_cell_types, find_diseases, find_tissues, tumour_cells
+from haystack.query.genetics import GeneMention, find_genes, soft
+from haystack.query.lists import share_head
+from haystack.query.mentioned_lines import find_lines
+from haystack.query.names import Name, exact_names, longest_first
+from haystack.query.negation import Negation, find_negations, negated
+from haystack.query.refuse import no_cell_type, not_human
+from haystack.query.spelling import Repaired, repair
 from haystack.query.text import Span, Word, blank_markup, split_words
 from haystack.query.treatments import (
     CONTROLS,
+    Group,
     Treatment,
-    find_genetic,
+    bare_genes,
+    complete_list,
     find_group,
     find_known,
     find_leftover,
+    find_slots,
     find_unknown,
-    members,
+    genetic_treatments,
+    joined_to,
+    keep_members,
 )
 
+INFECTIOUS = "MONDO:0005550"
 _CONTEXT_BEFORE = re.compile(
     r"\b(?:using|given|based on|prompted (?:with|by)|like|as in|"
     r"compared (?:to|with)|versus|vs\.?|than|unlike|trained on|"
@@ -32,64 +46,159 @@ _CONTEXT_BEFORE = re.compile(
 
 @dataclass
 class Findings:
-    """Everything that was found in a question, each with its place."""
+    """Everything that was found in a question, each with its place in `text`."""
 
     raw: str
     text: str
     tokens: list[Word]
     context: Context
+    repaired: Repaired
     cells: list[Entity] = field(default_factory=list)
+    lines: list[tuple[Span, CellLine]] = field(default_factory=list)
     treatments: list[Treatment] = field(default_factory=list)
+    absent: list[tuple[Treatment, Negation]] = field(default_factory=list)
+    """what is said not to be there"""
+    genes: list[GeneMention] = field(default_factory=list)
     tissues: list[Entity] = field(default_factory=list)
     diseases: list[Entity] = field(default_factory=list)
     controls: list[Span] = field(default_factory=list)
-    group: Span | None = None
+    group: Group | None = None
     notes: list[str] = field(default_factory=list)
 
 
 def parse_by_rules(question: str) -> StructuredQuery:
     """The deterministic parser. `question` has passed `check_question`."""
-    found = read(question)
-    if not found.cells:
+    return finish(read(question))
+
+
+def finish(found: Findings) -> StructuredQuery:
+    """The query of the findings, or the error that says why there is none."""
+    if species := find_species(found.text):
+        raise not_human(found.text, species[0])
+    if not found.cells and not found.lines:
         raise no_cell_type(found.text, found.tokens, [t.span for t in found.treatments] + found.context.spans)
     return assemble(found)
 
 
 def read(question: str) -> Findings:
-    """Find everything that a question names."""
-    text = blank_markup(question)
+    """Find everything that a question names: exact names first, then what the words between them say."""
+    repaired = repair(blank_markup(question))
+    text = repaired.text
     tokens = split_words(text)
-    found = Findings(question, text, tokens, find_context(text))
-    if text != question:
+    found = Findings(question, text, tokens, find_context(text), repaired)
+    if blank_markup(question) != question:
         found.notes.append("markup in the question was ignored")
+    found.notes += [f"'{written}' was read as '{read}'" for _, written, read in repaired.repairs]
+    negations = find_negations(text, tokens)
     taken = found.context.spans
-    group = find_group(text, found.context.datasets)
-    if group:
-        found.group, kind, dataset = group
-        found.treatments = [Treatment(group[0], item, known=True) for item in members(kind, dataset)]
-        taken = [*taken, group[0]]
-    known = find_known(text, taken)
-    known += find_genetic(text, [*taken, *(t.span for t in known)])
-    known.sort(key=lambda item: item.span.start)
-    found.diseases = find_terms("disease", text, tokens, [*taken, *(t.span for t in known)], [])
+    found.group = find_group(text, found.context.datasets)
+    if found.group:
+        taken = [*taken, found.group.span]
+    found.lines = find_lines(text, taken)
+    taken = [*taken, *(where for where, _ in found.lines)]
+    names = [name for name in exact_names(text) if not any(name.span.overlaps(other) for other in taken)]
+    substances, settled = _settle(find_known(text, taken), names)
+    held = [*taken, *(item.span for item in substances)]
+    found.diseases = find_diseases(settled, held)
     found.cells = tumour_cells(text, found.diseases)
-    held = [*taken, *(t.span for t in known), *(d.span for d in found.diseases), *(c.span for c in found.cells)]
-    found.cells = _in_order(text, found.cells + find_cell_types(text, tokens, held))
-    found.treatments += known
+    held += [*(d.span for d in found.diseases), *(c.span for c in found.cells)]
+    cell_names = [name for name in settled if name.kind == "cell-type"]
+    found.cells += share_head(text, tokens, find_cell_types(text, tokens, held, cell_names), held)
+    _genes(found, taken, substances)
+    _absences(found, negations)
+    found.cells = _in_order(text, found.cells)
     found.controls = [Span(m.start(), m.end(), m[0]) for m in CONTROLS.finditer(text)]
+    _more_treatments(found, names, [*taken, *(item.scope for item in negations)])
+    found.treatments = keep_members(text, _in_text_order(found.treatments))
+    free = [*taken, *(t.span for t in found.treatments), *(d.span for d in found.diseases)]
+    found.tissues = find_tissues(text, names, free, [cell.span for cell in found.cells])
+    return found
+
+
+def _settle(substances: list[Treatment], names: list[Name]) -> tuple[list[Treatment], list[Name]]:
+    """Substances and exact names without overlaps, the longer one kept: macrophage colony-stimulating factor."""
+    settled = longest_first([name for name in names if name.kind != "tissue"], [item.span for item in substances])
+    kept = [item for item in substances if not any(item.span.overlaps(name.span) for name in settled)]
+    return kept, settled
+
+
+def _genes(found: Findings, taken: list[Span], substances: list[Treatment]) -> None:
+    """Genes outside all other names; a substance with a gene's name is the gene where it is knocked out or the like."""
+    cells = [cell.span for cell in found.cells]
+    explained = [*taken, *cells, *(disease.span for disease in found.diseases)]
+    found.genes = [
+        mention
+        for mention in find_genes(found.text, explained, cells)
+        if not any(mention.span.overlaps(item.span) and _stays(mention, item) for item in substances)
+    ]
+    acted = [mention.span for mention in found.genes if mention.cue is not None]
+    kept = [item for item in substances if not any(item.span.overlaps(where) for where in acted)]
+    found.treatments = _in_text_order(kept + genetic_treatments(found.genes))
+
+
+def _stays(mention: GeneMention, item: Treatment) -> bool:
+    """Whether the substance stays one, although it has a gene's name too."""
+    longer = item.span.end - item.span.start > mention.span.end - mention.span.start + 1
+    return mention.cue is None or mention.read_out or longer or soft(mention.cue) or mention.perturbation.type == "drug"
+
+
+def _absences(found: Findings, negations: list[Negation]) -> None:
+    """Take out what negators govern; a gene that is lacking stays, as its loss."""
+    kept = []
+    for item in found.treatments:
+        governed = negated(item.span, found.text, negations)
+        if governed is None or (item.perturbation.type == "genetic" and governed.absent):
+            kept.append(item)
+        else:
+            found.absent.append((item, governed))
+    found.treatments = kept
+    found.diseases = [d for d in found.diseases if not _is_denied(found, d, negations)]
+    cells = [cell for cell in found.cells if not negated(cell.span, found.text, negations)]
+    found.cells = cells or found.cells
+
+
+def _is_denied(found: Findings, disease: Entity, negations: list[Negation]) -> bool:
+    if negated(disease.span, found.text, negations) is None:
+        return False
+    found.notes.append(f"'{disease.span.text}' is said to be absent and was left out")
+    return True
+
+
+def _more_treatments(found: Findings, names: list[Name], taken: list[Span]) -> None:
+    """What is no name of the tables: cut-off siblings, large lists, bare genes, and what the words say was done."""
+    text, tokens = found.text, found.tokens
+    taken = [*taken, *(c.span for c in found.cells), *found.controls, *(item.span for item, _ in found.absent)]
+    sick = [d.span for d in found.diseases]
+    places = [t.span for t in find_tissues(text, names, taken, [c.span for c in found.cells])]
+    held = [*taken, *sick, *places]
+    found.treatments += complete_list(text, tokens, found.treatments, held)
+    held += [item.span for item in found.treatments]
+    genes = [g.span for g in found.genes]
+    leftover = find_leftover(text, tokens, [*held, *genes])
+    bare = bare_genes([mention for mention in found.genes if not any(mention.span.overlaps(h) for h in held)])
+    if found.treatments or found.group:
+        extra = [item for item in [*leftover, *bare] if joined_to(text, item, [*found.treatments, *leftover])]
+        found.treatments += extra
+        return
+    found.treatments = leftover or bare
     if not found.treatments:
-        found.treatments = find_unknown(text, [*taken, *(c.span for c in found.cells), *found.controls])
-        sick = {(d.span.start, d.span.end) for d in found.diseases}
-        found.treatments = [t for t in found.treatments if t.known or (t.span.start, t.span.end) not in sick]
+        found.treatments = find_unknown(text, [*taken, *genes])
+        found.treatments = [t for t in found.treatments if t.known or t.span not in sick or _infectious(t, found)]
         overlapped = [t.span for t in found.treatments]
         found.diseases = [d for d in found.diseases if not any(d.span.overlaps(where) for where in overlapped)]
     if not found.treatments:
-        places = find_terms("tissue", text, tokens, taken, [c.span for c in found.cells])
-        explained = [*(e.span for e in [*found.cells, *found.diseases, *places]), *found.controls]
-        found.treatments = find_leftover(text, tokens, [*taken, *explained])
-    free = [*taken, *(t.span for t in found.treatments), *(d.span for d in found.diseases)]
-    found.tissues = find_terms("tissue", text, tokens, free, [c.span for c in found.cells])
-    return found
+        found.treatments = find_slots(text, tokens, [*held, *genes])
+
+
+def _infectious(item: Treatment, found: Findings) -> bool:
+    """An infection where a treatment stands (the effect of influenza infection on ...) is one."""
+    from haystack.ontology.graph import ancestors
+
+    return any(INFECTIOUS in ancestors(d.best.id) for d in found.diseases if d.span == item.span)
+
+
+def _in_text_order(treatments: list[Treatment]) -> list[Treatment]:
+    return sorted(treatments, key=lambda item: item.span.start)
 
 
 def _in_order(text: str, cells: list[Entity]) -> list[Entity]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from haystack.errors import QueryParsingError
+from haystack.ontology.species import Species
 from haystack.query.lexicon import QUESTION_WORDS
 from haystack.query.text import Span, Word
 
@@ -29,6 +30,17 @@ def no_cell_type(text: str, tokens: list[Word], taken: list[Span]) -> QueryParsi
         "Name the cells in other words",
         question=text,
         nearest=near,
+    )
+
+
+def not_human(text: str, species: Species) -> QueryParsingError:
+    """The error for cells of another species."""
+    named = text[species.start : species.end]
+    return QueryParsingError(
+        f"'{named}' means {species.name} ({species.taxon_id}); only human cells can be asked about: the atlases, the "
+        "gene symbols and the model are human. Leave the species out to ask about the human cells",
+        question=text,
+        species=species.name,
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
 
 from haystack.contracts.query import Perturbation, PerturbationType
+from haystack.ontology.everyday import everyday_words
+from haystack.query.genetics import GeneMention
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
 from haystack.query.text import Span, Word, span
 
@@ -27,7 +29,7 @@ _CUES: tuple[tuple[re.Pattern[str], PerturbationType | None], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), kind)
     for pattern, kind in (
         (
-            rf"\b(?:respon(?:d|ds|ded|ding|se|ses)|react(?:s|ion|"
+            rf"\b(?:respon(?:d|ds|ded|ding|se|ses)|answer(?:s|ed)?|react(?:s|ion|"
             rf"ions)?|adapt(?:s|ation)?|reaction)\s+to\s+{_SLOT}{_END}",
             None,
         ),
@@ -63,30 +65,6 @@ _CUES: tuple[tuple[re.Pattern[str], PerturbationType | None], ...] = tuple(
         (r"\b(?P<what>[A-Za-z0-9α-ω/-]+)[- ](?:treated|stimulated|exposed|infected)\b", None),
     )
 )
-_GENE = r"(?-i:(?P<what>[A-Z][A-Za-z0-9-]{1,15}))"
-_LOSS = (
-    r"knock(?:s|ed|ing)?[- ]?out|knock-?outs?|ko|delet(?:e|es|ed|"
-    r"ing|ion)|ablat(?:e|ed|ing|ion)|loss(?:\s+of\s+function)?|"
-    r"disrupt(?:ed|ing|ion)?|inactivat(?:ed|ing|ion)|crispr"
-)
-_LESS = r"knock(?:s|ed|ing)?[- ]?down|knock-?downs?|kd|silenc(?:e|ed|ing)|crispri|sirna|shrna|deplet(?:ed|ing|ion)"
-_MORE = r"over-?express(?:ed|es|ing|ion)?|crispra|gain(?:\s+of\s+function)?|ectopic\s+expression"
-_GENETIC: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), effect)
-    for words, effect in ((_LOSS, "knock-out"), (_LESS, "knock-down"), (_MORE, "overexpression"))
-    for pattern in (
-        rf"\b(?:{words})\s+(?:of\s+)?(?:the\s+)?(?:gene\s+)?{_GENE}(?![\w])",
-        rf"(?<![\w]){_GENE}(?:[- ]|\s+gene\s+)(?:{words}|deficient|null)\b",
-    )
-)
-_BETWEEN = (
-    (re.compile(rf"\bknock(?:s|ed|ing)?\s+{_GENE}\s+out\b", re.IGNORECASE), "knock-out"),
-    (re.compile(rf"\bknock(?:s|ed|ing)?\s+{_GENE}\s+down\b", re.IGNORECASE), "knock-down"),
-)
-_LACK = re.compile(
-    rf"\b(?:without|lacking|that\s+lack|deficient\s+in|in\s+the\s+absence\s+of)\s+{_GENE}(?![\w])", re.IGNORECASE
-)
-_NO_GENE = re.compile(r"CRISPR|CRISPRi|CRISPRa|siRNA|shRNA|KO|KD|Simulate|Predict|Gene|Cas9|The|A", re.IGNORECASE)
 _EDGE = re.compile(
     r"^(?:(?:a|an|the|this|my|our|either|both|treatment|stimulation|"
     r"exposure|addition|adding|with|of|drug|compound|cytokine|"
@@ -94,11 +72,31 @@ _EDGE = re.compile(
     r"(?:\s+(?:treatment|stimulation|exposure|therapy|alone|and|or|of))+$",
     re.IGNORECASE,
 )
-_GROUP = re.compile(
-    r"\b(?:(?:all|the|every|each)\s+)*(?P<kind>drugs?|compounds?|"
-    r"cytokines?|perturbations?)\s+(?:\w+\s+)?(?:from|in|of)\b",
-    re.I,
+_GROUP = (
+    r"\b(?P<count>(?:(?:all|the|every|each|entire|whole|\d+)\s+(?:of\s+)?)*)(?:{datasets}\s+)?"
+    r"(?P<kind>drugs?|compounds?|cytokines?|perturbations?|treatments|genes|knock-?outs)\b(?:\s+(?:in|of|from)\b)?"
 )
+_KINDS: dict[str, PerturbationType | None] = {
+    "cytokine": "cytokine",
+    "drug": "drug",
+    "compound": "drug",
+    "gene": "genetic",
+}
+# What may stand between a class and its member: the JAK inhibitor filgotinib, an anti-TNF antibody (infliximab).
+_MEMBER = re.compile(
+    r"^[\s,(:]*(?:antibod(?:y|ies)|agents?|drugs?|compounds?|mabs?|inhibitors?|blockers?)?[\s,(:]*"
+    r"(?:such\s+as|like|e\.?g\.?,?|namely|i\.?e\.?,?|called|named|including|for\s+example)?[\s,(:]*$",
+    re.IGNORECASE,
+)
+_CLASS_BEHIND = re.compile(r"^[\s,(]*(?:(?:which|that)\s+is\s+)?(?:an?|the)\s+(?:[\w-]+\s+)?$", re.IGNORECASE)
+_JOIN = re.compile(r"^\s*(?:,|/|\+|&|,?\s*(?:and|or|plus|versus|vs\.?)|and/or|then|followed\s+by)\s*$", re.IGNORECASE)
+_SLOT_BEFORE = re.compile(
+    r"(?:\b(?:after|under|with|plus|on|given|giving|and|or|by|of|to|receiving|taking|using|via)|[+/;:,(]|^)\s*"
+    r"(?:(?:a|an|the|some|recombinant|human|soluble|low|high|dose|addition|adding)\s+)*$",
+    re.IGNORECASE,
+)
+_CODE = re.compile(r"[A-Z]{1,5}-?\d{3,}[A-Za-z]?|[A-Z]{2,5}-\d{2,}")
+LONGEST = 4  # words of a name that only the large lists know
 
 
 @dataclass(frozen=True)
@@ -108,37 +106,68 @@ class Treatment:
     span: Span
     perturbation: Perturbation
     known: bool
+    doubt: str | None = None
+    """why it may be something else"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A list that a question names by its kind (all cytokines of Parse)."""
+
+    span: Span
+    kind: PerturbationType | None
+    dataset: str | None
 
 
 def find_known(text: str, taken: list[Span]) -> list[Treatment]:
-    """Perturbations that the knowledge tables (or ChEBI, or gene symbols) know, in order of appearance."""
-    from haystack.knowledge import find_perturbations
+    """Cytokines, drugs and other stimuli that the tables or ChEBI know, in order of appearance."""
+    from haystack.knowledge.spot import find_substances
 
     found = []
-    for start, end, perturbation in find_perturbations(text):
+    for start, end, perturbation in find_substances(text, [(where.start, where.end) for where in taken]):
         where = span(text, start, end)
-        if not any(where.overlaps(other) for other in taken):
-            found.append(Treatment(where, perturbation.model_copy(update={"query": where.text}), known=True))
+        found.append(Treatment(where, perturbation.model_copy(update={"query": where.text}), known=True))
     return found
 
 
-def find_genetic(text: str, taken: list[Span]) -> list[Treatment]:
-    """Genes that are said to be lost or gained; one that no symbol table has stays unknown."""
-    found: list[Treatment] = []
-    for pattern, effect in (*_GENETIC, *_BETWEEN, (_LACK, "knock-out")):
-        for match in pattern.finditer(text):
-            gene = span(text, match.start("what"), match.end("what"))
-            if _NO_GENE.fullmatch(gene.text) or any(gene.overlaps(other) for other in taken):
-                continue
-            if any(gene.overlaps(item.span) for item in found):
-                continue
-            known = _resolve(f"{gene.text} {effect}", "genetic")
-            if known is None and pattern is _LACK:
-                continue
-            direction: Literal[-1, 1] = 1 if effect == "overexpression" else -1
-            name = Perturbation(query=match[0], name=f"{gene.text} {effect}", type="genetic", direction=direction)
-            found.append(Treatment(gene, known or name, known is not None))
-    return sorted(found, key=lambda item: item.span.start)
+def genetic_treatments(mentions: list[GeneMention]) -> list[Treatment]:
+    """Genes to which something is done; drugs named by the gene that they act on (CSF1R inhibitor)."""
+    found = []
+    for mention in mentions:
+        if mention.cue is None or mention.read_out:
+            continue
+        item, doubt = mention.perturbation, None
+        if not mention.known:
+            found.append(Treatment(mention.span, item, known=False))
+            continue
+        if item.type == "drug":
+            item = _resolve(mention.span.text, "drug") or item
+        elif item.direction is None:
+            doubt = (
+                f"the words do not say whether {item.targets[0]} is lost or gained: write knock-out or overexpression"
+            )
+        found.append(Treatment(mention.span, item.model_copy(update={"query": mention.span.text}), True, doubt))
+    return found
+
+
+def bare_genes(mentions: list[GeneMention]) -> list[Treatment]:
+    """Genes without a word that says what was done: ligands are taken as proteins given, others as perturbed."""
+    from haystack.knowledge.ligands import given_protein
+
+    found = []
+    for mention in mentions:
+        if mention.cue is not None or mention.read_out:
+            continue
+        symbol = mention.perturbation.targets[0]
+        protein = given_protein(symbol, mention.span.text)
+        doubt = f"'{mention.span.text}' was taken for the protein given; write {symbol} knock-out if the gene is meant"
+        if protein is None:
+            doubt = (
+                f"'{mention.span.text}' names a gene, but not what was done to it: write {symbol} knock-out or "
+                f"{symbol} overexpression"
+            )
+        found.append(Treatment(mention.span, protein or mention.perturbation, True, doubt))
+    return found
 
 
 def find_unknown(text: str, taken: list[Span]) -> list[Treatment]:
@@ -162,16 +191,125 @@ def _says_nothing(text: str) -> bool:
 
 
 def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Treatment]:
-    """Words that nothing else explained and that the knowledge room knows as a substance (hepatocytes, rifampicin)."""
+    """Names that nothing else explained and that the large lists of substances know, longest first at each place."""
+    free = [word for word in tokens if not any(Span(word.start, word.end, "").overlaps(other) for other in taken)]
+    found: list[Treatment] = []
+    at = 0
+    while at < len(free):
+        step = 1
+        for size in range(min(LONGEST, len(free) - at), 0, -1):
+            piece = free[at : at + size]
+            if any(re.search(r"[^\s-]", text[a.end : b.start]) for a, b in pairwise(piece)) or not _may_name(piece):
+                continue
+            where = span(text, piece[0].start, piece[-1].end)
+            known = _resolve(where.text, None)
+            if known:
+                short = len(re.sub(r"\W", "", where.text)) <= 4
+                doubt = f"'{where.text}' was taken for {known.name}" if short else None
+                found.append(Treatment(where, known.model_copy(update={"query": where.text}), True, doubt))
+                step = size
+                break
+        at += step
+    return found
+
+
+def _may_name(piece: list[Word]) -> bool:
+    """Everyday words name no substance; short names count in capitals."""
+    words = [word.lower for word in piece]
+    if any(word in QUESTION_WORDS or word in INSIDE or word in _NOT_SUBSTANCES for word in words):
+        return False
+    if len(piece) == 1:
+        text = piece[0].text
+        return words[0] not in everyday_words() and (len(text) > 4 or (len(text) > 1 and text.upper() == text))
+    return not all(word in everyday_words() for word in words)
+
+
+_NOT_SUBSTANCES = frozenset(
+    {"cell", "cells", "hormone", "acid", "salt", "protein", "peptide", "blood", "serum", "plasma"}
+)
+
+
+def find_slots(text: str, tokens: list[Word], taken: list[Span]) -> list[Treatment]:
+    """Unexplained words where a treatment stands (`hepatocytes + XYZ-123`): unknown, and said so."""
     found = []
     for word in tokens:
         where = span(text, word.start, word.end)
-        if len(word.text) < 4 or _says_nothing(word.text) or any(where.overlaps(other) for other in taken):
+        if any(where.overlaps(other) for other in taken) or _says_nothing(where.text) or len(word.text) < 3:
             continue
-        known = _resolve(word.text, None)
-        if known:
-            found.append(Treatment(where, known.model_copy(update={"query": where.text}), known=True))
+        if not is_druglike(word.text) or not _SLOT_BEFORE.search(text[: where.start]):
+            continue
+        found.append(Treatment(where, Perturbation(query=where.text, name=where.text), known=False))
     return found
+
+
+def is_druglike(word: str) -> bool:
+    """Whether a word ends like a drug's name or looks like a compound's code."""
+    from haystack.knowledge.spot import DRUG_SUFFIX
+
+    ends = DRUG_SUFFIX.search(word) and len(word) > 6 and word.lower() not in everyday_words()
+    return bool(ends) or _CODE.fullmatch(word) is not None
+
+
+def complete_list(text: str, tokens: list[Word], found: list[Treatment], taken: list[Span]) -> list[Treatment]:
+    """Siblings of known treatments in a list that are cut short (PMA/iono): the one name that begins so."""
+    from haystack.knowledge.catalogue import index, known
+
+    added = []
+    for match in re.finditer(r"[A-Za-z][\w-]{3,}", text):
+        where = span(text, match.start(), match.end())
+        if any(where.overlaps(other) for other in [*taken, *(item.span for item in found)]) or _says_nothing(
+            where.text
+        ):
+            continue
+        if where.text.lower() in everyday_words() or not any(_joined(text, where, item.span) for item in found):
+            continue
+        stem = where.text.lower()
+        names = {name for written, name in index().items() if written.startswith(stem) and written.isalpha()}
+        if len(names) == 1:
+            name = names.pop()
+            item = known(name).model_copy(update={"query": where.text})
+            added.append(Treatment(where, item, True, f"'{where.text}' was read as {name}"))
+    return added
+
+
+def _joined(text: str, one: Span, other: Span) -> bool:
+    first, second = sorted((one, other), key=lambda where: where.start)
+    return bool(_JOIN.match(text[first.end : second.start]))
+
+
+def joined_to(text: str, item: Treatment, others: list[Treatment]) -> bool:
+    """Whether a treatment stands in one list with another."""
+    return any(_joined(text, item.span, other.span) for other in others if other is not item)
+
+
+def keep_members(text: str, found: list[Treatment]) -> list[Treatment]:
+    """Without the classes whose member is named too: the JAK inhibitor filgotinib is filgotinib."""
+    from haystack.knowledge.catalogue import mechanism_of
+
+    kept = []
+    for item in found:
+        others = [other for other in found if other is not item and not _is_class(other)]
+        if _is_class(item) and any(
+            mechanism_of(other.perturbation.name) == item.perturbation.name or _apposed(text, item.span, other.span)
+            for other in others
+        ):
+            continue
+        kept.append(item)
+    return kept
+
+
+def _is_class(item: Treatment) -> bool:
+    from haystack.knowledge.catalogue import catalogue, classes
+
+    name = item.perturbation.name
+    generic = name.startswith("anti-") or name.endswith((" inhibitor", " agonist", " blockade"))
+    return name in classes() or (generic and name not in catalogue())
+
+
+def _apposed(text: str, one: Span, member: Span) -> bool:
+    if one.end <= member.start:
+        return bool(_MEMBER.match(text[one.end : member.start]))
+    return bool(_CLASS_BEHIND.match(text[member.end : one.start]))
 
 
 def _trim(text: str, start: int, end: int) -> Span | None:
@@ -198,30 +336,19 @@ def _resolve(text: str, kind: PerturbationType | None) -> Perturbation | None:
     return found
 
 
-def find_group(text: str, datasets: list[tuple[Span, str]]) -> tuple[Span, PerturbationType | None, str] | None:
-    """`the drugs from OpenProblems`: (place, kind, dataset)."""
-    for match in _GROUP.finditer(text):
-        for where, name in datasets:
-            gap = text[match.end() : where.start]
-            if where.start >= match.end() and len(gap) < 12 and not re.search(r"[.;?]", gap):
-                word = match["kind"].lower()
-                kind: PerturbationType | None = "cytokine" if word.startswith("cyto") else None
-                if word.startswith(("drug", "comp")):
-                    kind = "drug"
-                return span(text, match.start(), where.end), kind, name
+def find_group(text: str, datasets: list[tuple[Span, str]]) -> Group | None:
+    """A list that is named by its kind: the drugs from OpenProblems, all Parse cytokines, every cytokine."""
+    names = "|".join(re.escape(where.text) for where, _ in datasets) or "(?!)"
+    for match in re.finditer(_GROUP.format(datasets=f"(?:{names})"), text, re.IGNORECASE):
+        word = match["kind"].lower().rstrip("s").replace("treatment", "perturbation")
+        near = [(w, name) for w, name in datasets if match.start() <= w.start < match.end()]
+        near += [
+            (where, name)
+            for where, name in datasets
+            if where.start >= match.end() and re.fullmatch(r"[\s\w]{0,14}", text[match.end() : where.start])
+        ]
+        counted = re.search(r"all|every|each|\d", match["count"], re.IGNORECASE) and word != "gene"
+        if near or counted:
+            end = max(match.end(), *(where.end for where, _ in near)) if near else match.end()
+            return Group(span(text, match.start(), end), _KINDS.get(word), near[0][1] if near else None)
     return None
-
-
-def members(kind: PerturbationType | None, dataset: str) -> list[Perturbation]:
-    """The perturbations of a dataset that the knowledge tables list as such (by the source of their row)."""
-    from haystack.knowledge import perturbations
-    from haystack.knowledge.tables import read_rows
-    from haystack.resources import resource
-
-    stem = dataset.split()[0].lower()
-    names: set[str] = set()
-    for table, columns in (("compounds", ("name", "source")), ("cytokines", ("name", "source"))):
-        for row in read_rows(resource(f"knowledge/{table}.tsv"), columns):
-            if stem in row["source"].lower():
-                names.add(row["name"])
-    return [p for p in perturbations() if p.name in names and kind in (None, p.type)]

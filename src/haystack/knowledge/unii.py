@@ -1,0 +1,33 @@
+"""Drugs beyond the tables, by generic name, brand, code or abbreviation: FDA's unique ingredient identifiers."""
+
+from __future__ import annotations
+
+import gzip
+from functools import cache
+
+from haystack.knowledge.names import bare, key
+from haystack.resources import resource
+
+NAMES = "drug_names.tsv.gz"
+
+
+@cache
+def drug_names() -> dict[str, tuple[str, str]]:
+    """Key -> (UNII, name); the name is that of the table of compounds where it has the substance."""
+    found: dict[str, tuple[str, str]] = {}
+    with gzip.open(resource(f"knowledge/{NAMES}"), "rt", encoding="utf-8") as handle:
+        for line in handle:
+            if not line.startswith("#"):
+                name, unii, keys = line.rstrip("\n").split("\t")
+                found.update(dict.fromkeys(keys.split(" "), (unii, name)))
+    return found
+
+
+def unii_drug(text: str) -> tuple[str, str] | None:
+    """(UNII, name) of the drug that `text` names exactly (but for case, hyphens and salts), or None.
+
+    >>> unii_drug("Ozempic")
+    ('53AXN4NNHX', 'semaglutide')
+    """
+    names = drug_names()
+    return names.get(key(text)) or names.get(key(bare(text)))

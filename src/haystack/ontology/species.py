@@ -1,0 +1,73 @@
+"""Animals, plants and microbes by name: questions are about human cells, so any other species is refused by its name.
+
+The tracked table holds the mammals with a common name and the model organisms of NCBI Taxonomy (public domain), as
+cellxgene-ontology-guide ships it, and the adjectives that biologists use (murine, porcine).
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from haystack.ontology.index import resources
+
+FILE = "taxa.tsv.gz"
+LONGEST = 4  # words of a name
+_WORD = re.compile(r"[A-Za-z][A-Za-z'-]*\.?")
+# A reagent made from an animal says nothing about the species of the cells.
+_REAGENT_BEHIND = re.compile(
+    r"^[\s-]*(?:\w+\s+){0,2}?(?:serum|albumin|collagen|ig[gm]|antibod\w+|insulin|feeders?|erythrocytes?|red\s+blood|anti|matrix|"
+    r"lps|lipopolysaccharide|gelatin|thrombin|trypsin|extract|lysates?|toxin|virus|flu|influenza|coronavirus|allergens?|"
+    r"dander|dust|venom|pox\w*|tumou?r\s+virus)\b",
+    re.IGNORECASE,
+)
+_REAGENT_BEFORE = re.compile(
+    r"(?:\banti[\s-]|\bfrom\s+(?=[A-Z]\.)|\b(?:infected|challenged|stimulated|pulsed)\s+with\s+)$", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Species:
+    """A species named in a text."""
+
+    start: int
+    end: int
+    taxon_id: str
+    name: str
+
+
+@cache
+def taxa() -> dict[str, tuple[str, str]]:
+    """Lower-case name -> (NCBITaxon id, scientific name)."""
+    found = {}
+    for line in gzip.decompress((resources() / FILE).read_bytes()).decode().splitlines():
+        name, taxon_id, label = line.split("\t")
+        found[name] = (taxon_id, label)
+    return found
+
+
+def find_species(text: str) -> list[Species]:
+    """Species other than human whose cells a text is about, in order; reagents (bovine serum) are left out."""
+    words = list(_WORD.finditer(text))
+    found: list[Species] = []
+    for number, word in enumerate(words):
+        if found and word.start() < found[-1].end:
+            continue
+        for size in range(min(LONGEST, len(words) - number), 0, -1):
+            last = words[number + size - 1]
+            name = " ".join(text[word.start() : last.end()].lower().split())
+            hit = _taxon(name) or _taxon(name.rstrip("."))
+            if hit is None or _REAGENT_BEHIND.match(text[last.end() :]) or _REAGENT_BEFORE.search(text[: word.start()]):
+                continue
+            found.append(Species(word.start(), last.end(), *hit))
+            break
+    return found
+
+
+def _taxon(name: str) -> tuple[str, str] | None:
+    known = taxa()
+    return (
+        known.get(name) or (known.get(name[:-1]) if name.endswith("s") else None) or known.get(name.removesuffix("'s"))
+    )

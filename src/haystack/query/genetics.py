@@ -1,0 +1,340 @@
+"""Genes in a question, and what was done to them: the direction by the grammar of the words around them.
+
+Cues (knocked out, lost, sgRNA, overexpressed, ...) and genes are found apart; each group of coordinated genes takes
+the strongest cue of its clause that only fillers part from it. A gene without a cue has no direction, and the query
+says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from haystack.contracts.query import Direction, Perturbation
+from haystack.ontology.everyday import everyday_words
+from haystack.ontology.normalise import word_set
+from haystack.query.text import Span, span
+
+KNOCK_OUT, KNOCK_DOWN, GAIN, UNSAID = "knock-out", "knock-down", "overexpression", "perturbation"
+FARTHEST = 7  # words between a cue and a gene
+_CUES: tuple[tuple[str, int, str], ...] = (
+    (
+        KNOCK_DOWN,
+        3,
+        r"knock(?:s|ed|ing)?[\s-]?downs?|knockdowns?|kd|silenc(?:e[sd]?|ing)|crispr-?i|crispr[\s-]interference|"
+        r"interference|si-?rnas?|sh-?rnas?|mi-?rnas?|rnai|antisense(?:\s+oligo\w*)?|asos?|morpholinos?|d?cas9[\s-]krab|"
+        r"deplet(?:e[sd]?|ing|ion)|repress(?:ed|ion)|degrad(?:ed|er|ation)|reduc(?:ed|tion)|suppress(?:ed|ion)",
+    ),
+    (
+        KNOCK_OUT,
+        3,
+        r"knock(?:s|ed|ing)?[\s-]?outs?|knockouts?|kos?|delet(?:e[sd]?|ing|ions?)|ablat(?:e[sd]?|ing|ion)|lacks?|lacking|"
+        r"lacked|without|absen(?:ce|t)|deficien(?:t|cy|cies)|haplo-?insufficien(?:t|cy)|null|disrupt(?:s|ed|ing|ion)?|"
+        r"inactivat(?:e[sd]?|ing|ion)|remov(?:e[sd]?|ing|al)|eliminat(?:e[sd]?|ing|ion)|excis(?:ed|ion)|s?g-?rnas?|"
+        r"guides?(?:[\s-]rnas?)?|loss[\s-]of[\s-]function|lof|truncat(?:ed|ing|ion)|frameshifts?|dominant[\s-]negative|"
+        r"hypomorph(?:s|ic)?|defective|invalidat(?:ed|ion)|"
+        r"ko'?d|crispr(?:[\s/-]?cas9)?[\s-](?:ko|knock[\s-]?out|deletion)",
+    ),
+    (KNOCK_OUT, 2, r"los(?:t|s|es?|ing)|edit(?:ed|ing|s)?|crispr(?:[\s/-]?cas9)?|cas9|rnps?"),
+    (
+        GAIN,
+        3,
+        r"over-?\s?express(?:e[sd]|ing|ion)?|oe|orfs?|crispr-?a|crispr[\s-]activation|ectopic(?:ally)?(?:\s+express\w*)?|"
+        r"gain[\s-]of[\s-]function|gof|amplif(?:y|ied|ication)|duplicat(?:ed|ion)|constitutively[\s-]active|"
+        r"hyperactiv(?:e|ated|ation|ating)|(?:forced|exogenous|enforced|transgenic|induced)\s+expression|"
+        r"activating(?:\s+mutations?)?|transgene|gains?(?=\s+of\s+[A-Z])|up-?regulat(?:e[sd]?|ing|ion)",
+    ),
+    (
+        GAIN,
+        2,
+        r"transduc(?:e[sd]?|ing|tion)|transfect(?:s|ed|ing|ion)?|electroporat(?:e[sd]?|ing|ion)|nucleofect(?:ed|ion)|"
+        r"introduc(?:e[sd]?|ing|tion)|lentivir(?:us|al)|retrovir(?:us|al)|mrna",
+    ),
+    (UNSAID, 2, r"mutat(?:e[sd]?|ing|ions?)|mutants?|variants?|knock(?:ed)?[\s-]?ins?|perturb(?:s|ed|ing|ations?)?"),
+)
+_SOFT = re.compile(
+    r"without|absen|lack|deplet|repress|reduc|suppress|degrad|remov|eliminat|up-?regul|introduc|activat|depriv", re.I
+)
+_DIRECTION: dict[str, Direction | None] = {KNOCK_OUT: -1, KNOCK_DOWN: -1, GAIN: 1, UNSAID: None}
+_PATTERNS = tuple(
+    (action, weight, re.compile(rf"(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])", re.IGNORECASE))
+    for action, weight, words in _CUES
+)
+_GENOTYPE = re.compile(r"[(]?[-−–+]/[-−–][)]?(?![\w])")  # STAT1-/-, CFTR (+/-)
+_KNOCK_APART = re.compile(r"\bknock(?:s|ed|ing)?\s+(?:\w[\w-]*\s+(?:and\s+)?){1,3}?(?P<how>out|down)\b", re.IGNORECASE)
+_TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*")
+_PREFIXED = re.compile(r"^(?P<tool>si|sh|sg|g|Δ|∆)[-_]?(?P<gene>[A-Z][A-Z0-9]+)(?:[-_]\d)?$")
+_LIKE_GENE = re.compile(r"[A-Z]{2,}[A-Z0-9]*\d[A-Z0-9]*")
+_TOOLS = {"sg": KNOCK_OUT, "g": KNOCK_OUT, "si": KNOCK_DOWN, "sh": KNOCK_DOWN, "Δ": KNOCK_OUT, "∆": KNOCK_OUT}
+# Words of experiments that are symbols, or look like symbols, and name no gene that something is done to.
+NO_GENES = word_set("""
+    CRISPR CRISPRI CRISPRA CAS9 DCAS9 CAS12A CPF1 KRAB VP64 VPR SAM GRNA SGRNA SIRNA SHRNA RNP AAV ORF KO KD OE WT NT
+    NTC CTRL LOF GOF DOUBLE SINGLE TRIPLE DUAL GFP RFP EGFP MCHERRY LUC LACZ CELL CELLS AND THE DNA RNA MRNA PCR FACS
+    MOI ATAC CITE SEQ GENE GENES CAR TCR BCR HLA MHC ER UPR EMT DMSO PBS FBS LPS ATP NAD ROS NO HR NK DC PBMC HSC ICU
+    T B
+""")
+_MARKED = re.compile(
+    r"^(?![(]?[+-]/[-−–])(?:[+⁺⁻]|-(?=[\s,;/)]|$)|\s?(?:hi|lo|high|low|bright|dim|positive|negative|pos|neg)\b|"
+    r"-(?:positive|negative|high|low))"
+)
+# The gene is read out, or only part of another thing's name.
+_READ_BEHIND = re.compile(
+    r"^[\s-]*(?:expression|levels?|targets?|induction|mRNA|proteins?|reporter|promoter|activity|receptors?|ligands?|"
+    r"antibod\w*|axis|response|signatures?|positive|negative|locus\s+accessibility|regulated|dependent|driven|pathway|"
+    r"signal\w*|skewing|priming|polari[sz]\w+|producing|secreting|expressing|genes\b)",
+    re.IGNORECASE,
+)
+_READ_BEFORE = re.compile(
+    r"(?:\bexpress(?:es|ed|ing)?|\b(?:levels?|expression|induction|secretion|production|markers?|readouts?|transcripts?)"
+    r"(?:\s+of)?|\bi\.?e\.?,?|\bsuch\s+as|\bmarkers?\s+like|\bproduc(?:e|es|ing|tion\s+of)|\bsecret(?:e|es|ing))\s*:?\s*$",
+    re.IGNORECASE,
+)
+_INHIBITED = re.compile(
+    r"^[\s-]+(?:inhibit(?:ors?|ion|ed)|antagonis(?:ts?|m)|blockers?|blockade|blocking|neutrali[sz]ation)\b", re.I
+)
+_AGONISED = re.compile(r"^[\s-]+(?:agonis(?:ts?|m)|activators?|stimulators?)\b", re.IGNORECASE)
+# A variant of the protein behind the gene: V600E, R175*, F508del, ITD.
+_VARIANT = re.compile(
+    r"^[\s-]*[(]?(?:p\.)?(?P<variant>[A-Z]\d{1,4}(?:[A-Z](?![a-z0-9])|\*|X|fs\S*|del)|[A-Z]?\d+del|ITD)\b"
+)
+# Well-known activating variants, by gene and position (Vogelstein et al. 2013 Science 339:1546; OncoKB's term "gain of
+# function"); any other variant has no direction that its name tells.
+_ACTIVATING = {
+    "BRAF": "V600", "KRAS": "G12 G13 Q61 A146", "NRAS": "G12 G13 Q61", "HRAS": "G12 G13 Q61", "JAK2": "V617",
+    "PIK3CA": "E542 E545 H1047", "KIT": "D816", "EGFR": "L858 T790", "FLT3": "D835 ITD", "GNAQ": "Q209",
+    "GNA11": "Q209",
+    "GNAS": "R201", "MYD88": "L265", "AKT1": "E17", "CTNNB1": "S33 S37 S45 T41", "ESR1": "Y537 D538", "ALK": "F1174",
+    "MPL": "W515", "ABL1": "T315", "LRRK2": "G2019", "NOTCH1": "L1601", "MAP2K1": "K57 F53", "FGFR3": "R248 S249 G380",
+    "STAT3": "Y640", "CARD11": "E626", "EZH2": "Y641", "PTPN11": "E76 D61", "SRC": "Y530", "RHOA": "Y42",
+    "MET": "Y1253",
+}  # fmt: skip
+_FILLERS = word_set("""
+    of the gene genes for against targeting targets target in with to both either at locus loci expression copy copies a
+    an one two allele alleles function activity construct vector vectors double triple single combined dual simultaneous
+    simultaneously stable stably human were was is are has
+    have had been be being got gets together protein proteins becomes became mediated using via based
+    directed individually also cells that which whose
+    cell upon after following conditional homozygous heterozygous complete partial full inducible gene's genetic
+    functional expressing virus plasmid cdna screen line lines each
+""")
+_CLAUSE = re.compile(
+    r"[.;?!](?=\s|$)|,\s+(?=how|what|which|would|will|do|does|then)|\b(?:but|while|whereas|versus|vs\.?)\b", re.I
+)
+_JOIN = re.compile(
+    r"^\s*(?:,|/|\+|&|,?\s*(?:and|or|plus|nor)|and/or|together\s+with)\s*(?:the\s+|of\s+)?$", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class GeneMention:
+    """A gene in the question with what was done to it; `cue` is null where no word says it."""
+
+    span: Span
+    perturbation: Perturbation
+    cue: Span | None
+    read_out: bool = False
+    """whether the words around it only read it out (expression of X, X targets)"""
+    known: bool = True
+    """false: it is written like a gene, and no symbol table has it"""
+
+
+@dataclass(frozen=True)
+class _Gene:
+    span: Span
+    symbol: str
+    action: str | None = None
+    variant: str | None = None
+    known: bool = True
+
+
+@dataclass(frozen=True)
+class _Cue:
+    span: Span
+    action: str
+    weight: int
+
+
+def find_genes(text: str, taken: list[Span], cells: list[Span]) -> list[GeneMention]:
+    """Genes that nothing else explains, in order, each with the direction that the grammar gives it.
+
+    `taken` stretches are explained already; `cells` may stand between a cue and its gene.
+    """
+    genes = [gene for gene in _genes(text) if not any(gene.span.overlaps(other) for other in taken)]
+    cues = _cues(text, [gene.span for gene in genes])
+    found = []
+    for group in _groups(text, genes):
+        cue = _attached(text, group, cues, cells)
+        found += [_mention(text, gene, cue) for gene in group if gene.known or cue]
+    return found
+
+
+def soft(cue: Span) -> bool:
+    """Whether a cue is said of substances as often as of genes (without IL-10, IL-10 reduced, suppressed by IL-10)."""
+    return _SOFT.match(cue.text) is not None
+
+
+def _genes(text: str) -> Iterator[_Gene]:
+    from haystack.knowledge import gene_symbol
+
+    shouted = text.upper() == text
+    at = 0
+    while match := _TOKEN.search(text, at):
+        at = match.end()
+        if match.start() and (text[match.start() - 1].isalnum() or text[match.start() - 1] in "-_"):
+            continue
+        parts = match[0].split("-")
+        for size in range(len(parts), 0, -1):
+            word = "-".join(parts[:size])
+            start, end = match.start(), match.start() + len(word)
+            tool = _PREFIXED.match(word)
+            symbol = gene_symbol(tool["gene"]) if tool else None
+            if tool and symbol:
+                yield _Gene(span(text, match.start() + tool.start("gene"), end), symbol, _TOOLS[tool["tool"]])
+                at = end
+                break
+            symbol = gene_symbol(word)
+            if symbol and _written_as_gene(word, shouted):
+                variant = _VARIANT.match(text[end:])
+                if variant:
+                    end += variant.end()
+                yield _Gene(span(text, start, end), symbol, None, variant["variant"] if variant else None)
+                at = end
+                break
+        else:
+            at = match.start() + len(parts[0])
+            if _LIKE_GENE.fullmatch(parts[0]) and parts[0] not in NO_GENES and not shouted:
+                yield _Gene(span(text, match.start(), at), parts[0], known=False)
+
+
+def _written_as_gene(word: str, shouted: bool) -> bool:
+    """Capitals (STAT1, TOX), mouse style with a digit (Stat1), or p53; everyday words only when they hold a digit."""
+    if word.upper() in NO_GENES or len(word) < 2:
+        return False
+    if re.search(r"\d", word):
+        return word[0].isupper() or word.islower()
+    if word.upper() == word and not shouted:
+        return True
+    return len(word) > 2 and word[0].isupper() and word.lower() not in everyday_words()
+
+
+def _cues(text: str, genes: list[Span]) -> list[_Cue]:
+    found: list[_Cue] = []
+    for action, weight, pattern in _PATTERNS:
+        for match in pattern.finditer(text):
+            where = span(text, match.start(), match.end())
+            if not any(where.overlaps(gene) for gene in genes):
+                found.append(_Cue(where, action, weight))
+    found += [_Cue(span(text, match.start(), match.end()), KNOCK_OUT, 3) for match in _GENOTYPE.finditer(text)]
+    for match in _KNOCK_APART.finditer(text):
+        action = KNOCK_OUT if match["how"].lower() == "out" else KNOCK_DOWN
+        found.append(_Cue(span(text, match.start("how"), match.end("how")), action, 3))
+    longest = sorted(found, key=lambda cue: (cue.span.start - cue.span.end, -cue.weight))
+    kept: list[_Cue] = []
+    for cue in longest:
+        if not any(cue.span.overlaps(other.span) for other in kept):
+            kept.append(cue)
+    return kept
+
+
+def _groups(text: str, genes: list[_Gene]) -> Iterator[list[_Gene]]:
+    """Genes of one list (STAT1 and STAT2; A, B or C) belong together."""
+    group: list[_Gene] = []
+    for gene in genes:
+        if group and not _JOIN.match(text[group[-1].span.end : gene.span.start]):
+            yield group
+            group = []
+        group.append(gene)
+    if group:
+        yield group
+
+
+def _attached(text: str, group: list[_Gene], cues: list[_Cue], cells: list[Span]) -> _Cue | None:
+    start, end = group[0].span.start, group[-1].span.end
+    best: tuple[float, _Cue] | None = None
+    for cue in cues:
+        before = cue.span.end <= start
+        if not before and cue.span.start < end:
+            continue
+        left, right = (cue.span.end, start) if before else (end, cue.span.start)
+        gap = text[left:right]
+        if _CLAUSE.search(gap):
+            continue
+        words = [word for word in re.findall(r"[\w'+-]+", _without(gap, left, cells)) if word.strip("-+'")]
+        other = [word for word in words if word.lower() not in _FILLERS and not is_cue(word)]
+        if before and "by" in (word.lower() for word in words):
+            continue
+        if len(words) > FARTHEST or len(other) > (1 if before else 0):
+            continue
+        value = 10 * cue.weight - 2 * len(words) - 5 * len(other) - (0.5 if before else 0)
+        if best is None or value > best[0]:
+            best = (value, cue)
+    return best[1] if best else None
+
+
+def _without(gap: str, offset: int, cells: list[Span]) -> str:
+    """The gap with the names of cells blanked."""
+    for cell in cells:
+        left, right = cell.start - offset, cell.end - offset
+        if left >= 0 and right <= len(gap):
+            gap = gap[:left] + " " * (right - left) + gap[right:]
+    return gap
+
+
+def is_cue(word: str) -> bool:
+    """Whether a word says that something is done to a gene."""
+    return any(pattern.fullmatch(word) for _, _, pattern in _PATTERNS)
+
+
+def _mention(text: str, gene: _Gene, cue: _Cue | None) -> GeneMention:
+    from haystack.knowledge.genetic import genetic
+
+    behind = text[gene.span.end : gene.span.end + 40]
+    before = text[max(0, gene.span.start - 40) : gene.span.start]
+    if gene.variant:
+        return GeneMention(gene.span, _variant(gene, cue), gene.span)
+    if gene.action:
+        return GeneMention(
+            gene.span, genetic(gene.symbol, gene.action, _DIRECTION[gene.action], gene.span.text), gene.span
+        )
+    for pattern, word, sign in ((_INHIBITED, "inhibitor", -1), (_AGONISED, "agonist", 1)):
+        if match := pattern.match(behind):
+            where = span(text, gene.span.start, gene.span.end + match.end())
+            return GeneMention(where, _acting(gene.symbol, word, where.text, 1 if sign > 0 else -1), where)
+    marked = bool(_MARKED.match(behind)) or bool(_READ_BEHIND.match(behind)) or bool(_READ_BEFORE.search(before))
+    if marked and (cue is None or _MARKED.match(behind)):
+        return GeneMention(gene.span, genetic(gene.symbol, UNSAID, None, gene.span.text), None, read_out=True)
+    action = cue.action if cue else UNSAID
+    if not gene.known:
+        made_up = Perturbation(
+            query=gene.span.text, name=f"{gene.symbol} {action}", type="genetic", direction=_DIRECTION[action]
+        )
+        return GeneMention(gene.span, made_up, cue.span if cue else None, known=False)
+    perturbation = genetic(gene.symbol, action, _DIRECTION[action], gene.span.text)
+    return GeneMention(gene.span, perturbation, cue.span if cue else None)
+
+
+def _variant(gene: _Gene, cue: _Cue | None) -> Perturbation:
+    """A named variant: gain for the well-known activating ones, loss for truncations, else unknown."""
+    from haystack.knowledge.genetic import genetic
+
+    variant = str(gene.variant)
+    direction: Direction | None = None
+    if any(variant.startswith(place) for place in _ACTIVATING.get(gene.symbol, "").split()):
+        direction = 1
+    elif re.search(r"\*|X$|fs|del$", variant) or (cue is not None and cue.action in {KNOCK_OUT, KNOCK_DOWN}):
+        direction = -1
+    return genetic(gene.symbol, variant, direction, gene.span.text)
+
+
+def _acting(symbol: str, word: str, query: str, direction: Direction) -> Perturbation:
+    """A drug known only by the gene that it acts on (CSF1R inhibitor)."""
+    return Perturbation(
+        query=query,
+        name=f"{symbol} {word}",
+        type="drug",
+        external_ids={"HGNC": symbol},
+        targets=[symbol],
+        expected_targets={},
+        direction=direction,
+    )

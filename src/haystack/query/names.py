@@ -1,0 +1,168 @@
+"""Names of cells, tissues and diseases that stand in a question letter for letter, before anything is rewritten."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from haystack.ontology.everyday import everyday_words
+from haystack.ontology.index import ontology
+from haystack.ontology.match import Match
+from haystack.ontology.normalise import key, word_set
+from haystack.ontology.terms import common_names, exact
+from haystack.query.lexicon import ANATOMICAL, DISEASE_NOT, QUESTION_WORDS, TISSUE_NOT
+from haystack.query.text import Span, span
+
+LONGEST = 24  # words of the longest names of the ontologies
+_ATOM = re.compile(r"[^\W_]+|[+⁺]")
+_BREAK = re.compile(r"[;?!]|[.:](?=\s|$)|\n")
+_EDGES = word_set("""
+    a an the in of for to by with and or at on from as is are was were do does did how what which who i we they it if
+    when then than but not no so how's would will can could
+""")
+_PLACE = re.compile(r"\b(?:of|in|from|within)\s+(?:(?:the|a|an|human|adult|healthy|diseased)\s+)*$", re.IGNORECASE)
+_LIKE = re.compile(r"^[\s-]*(?:like|model|mimetic|free)\b", re.IGNORECASE)
+# MONDO's terms for how a disease is (acquired, undifferentiated, severe) are no diseases.
+_CHARACTERISTIC = "MONDO:0021125"
+ANY_CELL = "CL:0000000"
+_ADJECTIVE = (
+    ("otic", "osis"),
+    ("itic", "itis"),
+    ("ic", "es"),
+    ("ic", "a"),
+    ("ic", "is"),
+    ("ic", "ia"),
+    ("ese", "esity"),
+)
+
+
+@dataclass(frozen=True)
+class Name:
+    """An exact name with its place; `words` counts its words."""
+
+    kind: str
+    span: Span
+    matches: list[Match]
+    words: int
+
+
+def exact_names(text: str) -> list[Name]:
+    """Every exact name of a cell type, tissue or disease, overlapping ones too, in order of appearance."""
+    atoms = list(_ATOM.finditer(text))
+    keys = [key(atom[0]) for atom in atoms]
+    found = []
+    for first in range(len(atoms)):
+        if not keys[first] or (atoms[first][0] in "+⁺"):
+            continue
+        for last in range(first, min(first + LONGEST, len(atoms))):
+            if last > first and _BREAK.search(text[atoms[last - 1].end() : atoms[last].start()]):
+                break
+            if last + 1 < len(atoms) and atoms[last + 1][0] in "+⁺" and atoms[last].end() == atoms[last + 1].start():
+                continue
+            where = span(text, atoms[first].start(), atoms[last].end())
+            names = list(_forms(keys[first : last + 1], atoms[last][0]))
+            if not names:
+                continue
+            placed = bool(_PLACE.search(text[: where.start]))
+            found += list(
+                _lookup(where, names, {atoms[first][0].lower(), atoms[last][0].lower()}, placed, text[where.end :])
+            )
+    return found
+
+
+def _forms(keys: list[str], last: str) -> Iterator[str]:
+    """The key, and those of other readings of a plural at the end (acinuss, ileums)."""
+    head = " ".join(word for word in keys[:-1] if word)
+    for tail in dict.fromkeys(
+        (keys[-1], last[:-1].lower() if last.endswith("s") else "", last[:-2].lower() if last.endswith("es") else "")
+    ):
+        if tail:
+            yield f"{head} {tail}".strip()
+
+
+def _lookup(where: Span, names: list[str], edges: set[str], placed: bool, behind: str) -> Iterator[Name]:
+    size = names[0].count(" ") + 1
+    if size > 1 and edges & _EDGES:
+        return
+    for kind, home in (("cell-type", "CL"), ("disease", "MONDO"), ("tissue", "UBERON")):
+        by_key, common = ontology(home).by_key, common_names(kind)
+        name = next((name for name in names if name in by_key or name in common), None)
+        if name is None and kind == "disease":
+            name = _of_adjective(names[0])
+        healthy = kind == "disease" and names[0] in {"healthy", "normal"}
+        name = names[0] if healthy else name
+        if name is None or not (healthy or _counts(kind, where, name, size, placed)):
+            continue
+        if kind == "disease" and _LIKE.match(behind):
+            continue
+        matches = _cell(name) if kind == "cell-type" else _terms(kind, name, where.text)
+        if matches:
+            yield Name(kind, where, matches, size)
+
+
+def _cell(name: str) -> list[Match]:
+    cl = ontology("CL")
+    hits = [(term_id, method) for term_id, method in cl.by_key.get(name, []) if term_id != ANY_CELL]
+    return [Match(i, cl.terms[i].label, 1.0 if method == "label" else 0.97, method) for i, method in hits]
+
+
+def _terms(kind: str, name: str, written: str) -> list[Match]:
+    from haystack.ontology.graph import ancestors
+
+    found = [match for match in exact(kind, name) if not _shouted(kind, written, match)]
+    return [match for match in found if kind != "disease" or _CHARACTERISTIC not in ancestors(match.id)]
+
+
+@lru_cache(maxsize=20_000)
+def _of_adjective(name: str) -> str | None:
+    """`type 2 diabetic` -> `type 2 diabetes`."""
+    known = ontology("MONDO").by_key
+    for ending, noun in _ADJECTIVE:
+        if name.endswith(ending) and len(name) > len(ending) + 3:
+            for form in (name.removesuffix(ending) + noun, f"{name.removesuffix(ending)}{noun} mellitus"):
+                if form in known or form in common_names("disease"):
+                    return form
+    return None
+
+
+def _counts(kind: str, where: Span, name: str, size: int, placed: bool) -> bool:
+    """Whether a name that is also an everyday word, or very short, is meant as a name.
+
+    `placed`: `of`, `in` or `from` stands before it, so that `the bone` is a tissue.
+    """
+    if size > 1:
+        return not (kind == "disease" and name in DISEASE_NOT)
+    written, lower = where.text, where.text.lower()
+    if name in common_names(kind):
+        return len(name) > 3 or written.isupper() or name in ANATOMICAL
+    if kind == "tissue" and name in ANATOMICAL:
+        return placed or name not in TISSUE_NOT
+    if name in {"tissue": TISSUE_NOT, "disease": DISEASE_NOT}.get(kind, ()) or lower in QUESTION_WORDS:
+        return False
+    if written.isupper() and len(written) > 2:
+        return lower not in everyday_words() or kind != "tissue"
+    return len(name) > 3 and lower not in everyday_words()
+
+
+def _shouted(kind: str, text: str, match: Match) -> bool:
+    """`gave` is no disease, though GAVE is: a synonym in capitals counts in capitals."""
+    if text.upper() == text or len(text) > 6 or match.method != "synonym" or key(text) in common_names(kind):
+        return False
+    term = ontology("UBERON" if kind == "tissue" else "MONDO").terms.get(match.id)
+    return term is not None and any(name.isupper() and name.lower() == text.lower() for name in term.synonyms)
+
+
+def longest_first(names: list[Name], others: list[Span]) -> list[Name]:
+    """Names that no longer name overlaps; `others` (substances, lines) win where they are as long."""
+    kept: list[Name] = []
+    rank = {"cell-type": 0, "disease": 1, "tissue": 2}
+    ordered = sorted(names, key=lambda n: (n.span.start - n.span.end, rank[n.kind], n.span.start))
+    for name in ordered:
+        length = name.span.end - name.span.start
+        if any(name.span.overlaps(other) and other.end - other.start >= length for other in others):
+            continue
+        if not any(name.span.overlaps(other.span) for other in kept):
+            kept.append(name)
+    return sorted(kept, key=lambda name: name.span.start)

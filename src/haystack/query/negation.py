@@ -1,0 +1,130 @@
+"""What a question says is absent: the stretches that negators govern.
+
+A name in such a stretch is never a treatment. `absent` tells "lacking X" (X is taken away, so its blockade or loss may
+be meant) from "not treated with X" (nothing was done: the control side).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from haystack.ontology.normalise import word_set
+from haystack.query.text import Span, Word, span
+
+_VERBS = (
+    r"(?:pre-?)?(?:treat(?:ed|ing)?|stimulat(?:ed?|ing)|expos(?:ed?|ing)|incubat(?:ed?|ing)|cultur(?:ed?|ing)|"
+    r"prim(?:ed?|ing)|activat(?:ed?|ing)|challeng(?:ed?|ing)|infect(?:ed|ing)?|transduc(?:ed?|ing)|"
+    r"transfect(?:ed|ing)?|supplement(?:ed|ing)?|induc(?:ed?|ing)|giv(?:en?|ing)|receiv(?:ed?|es|ing)|tak(?:en?|ing)|"
+    r"got|gett?(?:ing)?|respond(?:ed|ing|s)?|react(?:ed|ing|s)?|add(?:ed|ing)?|appl(?:y|ied|ying)|us(?:ed?|ing)|"
+    r"see(?:n|ing)?|encounter(?:ed|ing)?|dos(?:ed?|ing)|administer(?:ed|ing)?|inject(?:ed|ing)?|perturb(?:ed|ing)?)"
+)
+_NOUNS = (
+    r"(?:addition|exposure|treatment|pre-?treatment|stimulation|presence|use|help|administration|incubation|infection|"
+    r"supplementation|induction|activation|challenge|therapy|signs?|trace|any)"
+)
+_AUX = r"(?:have|has|had|be|been|being|yet|ever|previously|also|were|was|are|is)"
+_VERBAL = re.compile(
+    rf"\b(?:not|never|neither|nor|cannot|(?:did|do|does|was|were|are|is|has|have|had|wo|would|could|should)n['’]?t)\s+"
+    rf"(?:{_AUX}\s+)*{_VERBS}\b(?:\s+(?:\w+\s+){{0,3}}?(?:with|by|to|in|using|on|for|of)(?=\s))?",
+    re.IGNORECASE,
+)
+_ADJECTIVE = re.compile(
+    r"\b(?:un-?|non-?)(?:treated|stimulated|exposed|infected|primed|transduced|responsive)\s+(?:with|by|to)\b|"
+    r"\b(?:na[iï]ve|refractory|resistant|insensitive|unresponsive|tolerant)\s+to\b",
+    re.IGNORECASE,
+)
+_NOMINAL = re.compile(
+    r"\b(?:without|lacking|lacks?|lacked|minus|except(?:\s+for)?|excluding|other\s+than|rather\s+than|instead\s+of|"
+    r"in\s+place\s+of|devoid\s+of|free\s+(?:of|from)|deprived\s+of|starved\s+(?:of|for)|depleted\s+of|"
+    r"(?:withdrawal|removal|deprivation|depletion|omission|withholding)\s+of|withdrawn\s+from|absence\s+of|absent|"
+    r"omitting|withholding|no|not|never|neither|nor)\b(?:\s+(?:any|the|a|an|all|prior|previous|further|added)\b)*"
+    rf"(?:\s+{_NOUNS}\s+(?:of|to|with|by))?(?:\s+(?:any|the|a|an)\b)*",
+    re.IGNORECASE,
+)
+_ABSENT = re.compile(
+    r"without|lack|minus|devoid|free|depriv|starv|deplet|withdraw|remov|omi|withh|absen|\bno\b", re.IGNORECASE
+)
+_HARMLESS = re.compile(
+    r"^\s*(?:only|just|merely|simply|least|necessarily|yet\s+known|sure|known|clear|so\b|longer)\b", re.IGNORECASE
+)
+_BOTH = re.compile(
+    r"\b(?:with\s*(?:,|/|\(|and|or|vs\.?|versus)?\s*(?:and|or)?\s*|whether\s+or\s+|or\s+|/\s*)$", re.IGNORECASE
+)
+_BEHIND = re.compile(
+    r"^(?:\s+(?:was|were|is|are|being|been|had|has|have|be))*(?:\s+(?:not|never)\s+(?:been\s+|being\s+)?(?:added|given|used|"
+    r"present|applied|administered|included|available|there)|(?<!\s)\s+(?:is\s+|was\s+|were\s+|are\s+)?(?:absent|omitted|"
+    r"withheld|withdrawn|removed|missing|left\s+out|washed\s+out))\b|"
+    r"^[\s-]+(?:free|na[iï]ve|negative|deprived|deprivation|withdrawal|depleted|depletion|untreated|unstimulated|"
+    r"unexposed|starved|starvation|less)\b",
+    re.IGNORECASE,
+)
+# They end what a negator governs: prepositions, verbs, words that open another clause.
+_END = word_set("""
+    with by to in on for from at after before under upon during into onto of versus vs than as when if while whereas
+    but then how what which who why where that and-then do does did will would can could may might should is are was
+    were be has have had respond responds react reacts behave behaves change changes look looks differ differs express
+    expresses show shows just only instead yet treated stimulated exposed incubated cultured given receiving treat
+    stimulate expose predict generate impute simulate compare compared following plus alone because
+""")
+_LIST = re.compile(
+    r"^,\s*(?:(?:and|or|nor)\s+)?[\w/+'’-]+(?:\s+[\w/+'’-]+){0,2}?\s*,?\s+(?:and|or|nor)\s", re.IGNORECASE
+)
+_CONTINUES = re.compile(r"^,\s*(?:and|or|nor)\s", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Negation:
+    """A stretch of the question that is said not to be there."""
+
+    scope: Span
+    cue: Span
+    absent: bool
+
+
+def find_negations(text: str, tokens: list[Word]) -> list[Negation]:
+    """What negators govern, in order; `with and without X` governs nothing, because both are asked for."""
+    found: list[Negation] = []
+    for pattern in (_VERBAL, _ADJECTIVE, _NOMINAL):
+        for match in pattern.finditer(text):
+            cue = span(text, match.start(), match.end())
+            if any(cue.overlaps(other.cue) for other in found):
+                continue
+            if _HARMLESS.match(text[match.end() :]) or _BOTH.search(text[: match.start()]):
+                continue
+            end = _scope_end(text, tokens, match.end())
+            if end > match.end():
+                absent = pattern is _NOMINAL and bool(_ABSENT.search(match[0]))
+                found.append(Negation(span(text, match.end(), end), cue, absent))
+    return sorted(found, key=lambda item: item.scope.start)
+
+
+def negated(where: Span, text: str, negations: list[Negation]) -> Negation | None:
+    """The negation that governs a name, from before (`without X`) or from behind (`X was not added`, `X-free`)."""
+    for item in negations:
+        if item.scope.overlaps(where):
+            return item
+    behind = _BEHIND.match(text[where.end : where.end + 60])
+    if behind:
+        cue = span(text, where.end, where.end + behind.end())
+        return Negation(where, cue, absent=not re.search(r"na[iï]ve|un", behind[0]))
+    return None
+
+
+def _scope_end(text: str, tokens: list[Word], start: int) -> int:
+    end = start
+    for word in tokens:
+        if word.end <= start:
+            continue
+        gap = text[end : word.start]
+        if re.search(r"[.;:?!()]", gap) or ("," in gap and not _in_list(text, text.index(",", end), end == start)):
+            break
+        if word.lower in _END:
+            break
+        end = word.end
+    return end
+
+
+def _in_list(text: str, comma: int, first: bool) -> bool:
+    rest = text[comma : comma + 90]
+    return not first and bool(_CONTINUES.match(rest) or _LIST.match(rest))

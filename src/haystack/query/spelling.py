@@ -1,0 +1,174 @@
+"""Spelling repair, the same for every kind of name: unknown words that are one or two letters away from a known one.
+
+The repaired text is what is read; `Repaired.origin` leads every place back to the question as it was written.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+
+from haystack.ontology.cellwords import table_rows
+from haystack.ontology.everyday import everyday_words
+from haystack.ontology.index import ontology
+from haystack.ontology.normalise import american, plain, singular
+from haystack.query.genetics import is_cue
+from haystack.query.lexicon import INSIDE, QUESTION_WORDS
+
+SHORTEST = 4  # letters of a word that is repaired
+TWO_EDITS = 9  # letters from which a second wrong letter is forgiven
+_WORD = re.compile(r"[^\W\d_]+")
+_STARTS = re.compile(r"(?:^|[.?!:;]\s*|\n\s*|[(\"'])$")
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """A text with its repairs: (place in the repaired text, words as written, words as read)."""
+
+    text: str
+    repairs: list[tuple[int, str, str]] = field(default_factory=list)
+
+    def origin(self, place: int, *, end: bool = False) -> int:
+        """The place in the original text; a place inside a repaired word is that word's start or end."""
+        shift = 0
+        for start, written, read in self.repairs:
+            if place <= start and not (end and place > start):
+                break
+            if place < start + len(read) or (end and place == start + len(read)):
+                return start + shift + (len(written) if end else 0)
+            shift += len(written) - len(read)
+        return place + shift
+
+
+def repair(text: str) -> Repaired:
+    """Correct the misspelt words of a question; words in capitals (genes, acronyms) stay unless all are capitals."""
+    shouted = text.isupper()
+    out, at, length = [], 0, 0
+    repairs: list[tuple[int, str, str]] = []
+    for match in _WORD.finditer(text):
+        word = match[0]
+        joined = text[match.start() - 1 : match.start()] == "-" or text[match.end() : match.end() + 1] == "-"
+        touches = re.search(r"[\d_]", text[max(0, match.start() - 1) : match.end() + 1])
+        if touches or (joined and len(word) < TWO_EDITS) or (word.isupper() and not shouted):
+            continue
+        named = word[0].isupper() and not shouted and not _STARTS.search(text[: match.start()])
+        better = correct(word.lower(), named)
+        if better is None:
+            continue
+        out.append(text[at : match.start()])
+        length += match.start() - at
+        repairs.append((length, word, better))
+        out.append(better)
+        length += len(better)
+        at = match.end()
+    return Repaired("".join([*out, text[at:]]), repairs)
+
+
+@lru_cache(maxsize=50_000)
+def correct(word: str, named: bool = False) -> str | None:
+    """What a lower-case word was meant to be; None when it is known, too short, or near nothing or two things alike.
+
+    `named`: it was written with a capital inside a sentence, so that only names of cells and drugs are looked at.
+    """
+    if len(word) < SHORTEST or not word.isascii() or is_known(word):
+        return None
+    from rapidfuzz import process
+    from rapidfuzz.distance import OSA
+
+    ending = "s" if word.endswith("s") and not word.endswith("ss") else ""
+    stem = word[: len(word) - len(ending)]
+    tiers = (_cell_words(), _drug_words())
+    for tier in tiers if named else (_plain_words(), *tiers, _term_words()):
+        near: dict[str, int] = {}
+        for form, tail in dict.fromkeys(((word, ""), (stem, ending))):
+            most = 2 if len(form) >= TWO_EDITS and tier in tiers else 1
+            for name, edits, _ in process.extract(form, tier, scorer=OSA.distance, score_cutoff=most, limit=4):
+                if _plausible(form, name, int(edits)):
+                    near.setdefault(name + tail, int(edits))
+        best = min(near.values(), default=0)
+        nearest = [name for name, edits in near.items() if edits == best]
+        if len({singular(name) for name in nearest}) == 1:
+            return max(nearest, key=lambda name: name.endswith("s") == word.endswith("s"))
+        if nearest and tier is not _plain_words():
+            return None
+    return None
+
+
+def _plausible(word: str, name: str, edits: int) -> bool:
+    """People get the first letter right, and mistype two letters only of long words; short words are too alike."""
+    if edits > 1:
+        return min(len(word), len(name)) >= TWO_EDITS and word[0] == name[0]
+    return len(word) > SHORTEST or name in {"cell", "cells"} or (name in QUESTION_WORDS and word[0] == name[0])
+
+
+@lru_cache(maxsize=50_000)
+def is_known(word: str) -> bool:
+    """Whether a lower-case word is an everyday word, part of a name, a gene or a drug."""
+    from haystack.knowledge.chebi import chebi_drug
+    from haystack.knowledge.genetic import gene_symbol
+    from haystack.knowledge.names import key
+    from haystack.knowledge.unii import unii_drug
+    from haystack.ontology.cellwords import abbreviations
+
+    single = singular(american(plain(word)))
+    if word in QUESTION_WORDS or word in INSIDE or word in everyday_words() or single in everyday_words():
+        return True
+    if word in _dataset_words() or is_cue(word):
+        return True
+    forms = {word, single} | {form for ending in _ENDINGS for form in _stems(word, ending)}
+    if forms & _cell_words() or forms & _drug_words() or {word, single} & abbreviations().keys():
+        return True
+    if gene_symbol(word) is not None or key(word) in _table_keys() or forms & _term_words():
+        return True
+    return len(word) > SHORTEST and any(look(word) or look(single) for look in (chebi_drug, unii_drug))
+
+
+_ENDINGS = ("ic", "al", "ed", "ing", "ly", "ous", "like", "ary", "y", "es")
+
+
+def _stems(word: str, ending: str) -> tuple[str, ...]:
+    stem = word.removesuffix(ending)
+    return (
+        (stem, stem + "e", stem + "a", stem + "um", stem + "us", stem + "is") if stem != word and len(stem) > 3 else ()
+    )
+
+
+@cache
+def _dataset_words() -> frozenset[str]:
+    return frozenset(word for alias, *_ in table_rows("datasets.tsv", 3) for word in alias.lower().split())
+
+
+@cache
+def _plain_words() -> frozenset[str]:
+    return frozenset(word for word in QUESTION_WORDS if len(word) >= SHORTEST and word.isalpha())
+
+
+@cache
+def _cell_words() -> frozenset[str]:
+    return _words_of("CL") | {"cell", "cells"}
+
+
+@cache
+def _term_words() -> frozenset[str]:
+    return _words_of("UBERON") | _words_of("MONDO")
+
+
+def _words_of(name: str) -> frozenset[str]:
+    words = {word for names in ontology(name).by_key for word in names.split(" ")}
+    return frozenset(word for word in words if len(word) >= SHORTEST and word.isalpha())
+
+
+@cache
+def _drug_words() -> frozenset[str]:
+    from haystack.knowledge.catalogue import catalogue
+
+    names = [name for p in catalogue().values() for name in (p.name, *p.synonyms)]
+    return frozenset(name.lower() for name in names if name.isalpha() and len(name) >= 6)
+
+
+@cache
+def _table_keys() -> frozenset[str]:
+    from haystack.knowledge.catalogue import index
+
+    return frozenset(index())

@@ -125,6 +125,7 @@ rule ground_predictions:
         enrichment="results/runs/{run_id}/iter_{iteration}/enrichment.parquet",
         literature=plan.literature,
         libraries=plan.library_files,
+        accuracy="results/runs/{run_id}/accuracy.json",
     output:
         grounding="results/runs/{run_id}/iter_{iteration}/grounding.json",
     log:

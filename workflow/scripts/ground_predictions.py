@@ -15,6 +15,7 @@ if "snakemake" in globals():
             enrichment=snakemake.input.enrichment,
             cells=snakemake.input.cells,
             literature=next(iter(snakemake.input.literature), None),
+            accuracy=snakemake.input.accuracy,
             out=snakemake.output.grounding,
             settings=Settings.model_validate(snakemake.params.settings),
             run_id=snakemake.wildcards.run_id,

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import AliasChoices, Field, model_validator
 
+from haystack.contracts.accuracy import ExpectedAccuracy
 from haystack.contracts.base import Contract
 from haystack.contracts.query import ControlStrategy
 from haystack.contracts.retrieval import Refinement
@@ -59,6 +60,9 @@ class Grounding(Contract):
     prompts: list[PromptGrounding]
     best_prompt_id: str | None
     composite_value: float | None
+    accuracy: ExpectedAccuracy | None = Field(
+        default=None, description="r against measured cells that `transfer` is expected to reach; null: not estimated"
+    )
     refinement: Refinement
 
 

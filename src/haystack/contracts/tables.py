@@ -120,6 +120,7 @@ TRANSFER = Table(
         Column("high", "float", "upper end"),
         Column("additive", "float", "log2fc of the nearest measured cell type, mean over its donors"),
         Column("control", "float", "mean CP10k of the query cells"),
+        Column("perturbed", "float", "mean CP10k that log2fc makes of them, not negative"),
         Column("sign_agreement", "float", "share of the contexts whose log2fc has the same sign"),
     ),
 )

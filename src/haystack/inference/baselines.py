@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from haystack.inference.change import PSEUDOCOUNT, changed, depths, log2fc, mean_cp10k
 from haystack.inference.prediction import Counts, Predicted, predicted, unchanged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-PER = 1e4
-"""log expression is log(1 + counts per 10,000)"""
 
 
 def no_change(query: Counts, prompt: Counts, control: Counts, rng: np.random.Generator) -> Predicted:
@@ -23,47 +21,32 @@ def no_change(query: Counts, prompt: Counts, control: Counts, rng: np.random.Gen
 def prompt_mean(query: Counts, prompt: Counts, control: Counts, rng: np.random.Generator) -> Predicted:
     """Every query cell becomes the mean prompt cell at the query cell's own depth.
 
-    Counts are negative binomial with each gene's dispersion among the prompt cells (method of moments).
+    Counts are negative binomial with each gene's dispersion among the prompt cells (method of moments). Cells without
+    counts are left out.
     """
-    shares = _shares(prompt)
+    shares, per_count = _shares(prompt)
     profile = shares.mean(axis=0)
-    profile /= max(profile.sum(), 1e-12)
-    variance = shares.var(axis=0)
-    depth = float(np.median(_depth(prompt)[_depth(prompt) > 0]))
-    excess = np.maximum(variance - profile / depth, 1e-12)
+    # A share of n counts has sampling variance share / n, so that its mean over cells is share x mean(1 / n).
+    excess = np.maximum(shares.var(axis=0) - profile * per_count, 1e-12)
     theta = np.clip(profile**2 / excess, 0.1, 1e3)
-    mean = _depth(query)[:, None] * profile[None, :]
+    mean = depths(query)[:, None] * profile[None, :]
     counts = rng.poisson(rng.gamma(np.broadcast_to(theta, mean.shape), mean / theta))
     return predicted(counts, mean)
 
 
 def additive(query: Counts, prompt: Counts, control: Counts, rng: np.random.Generator) -> Predicted:
-    """Mean log expression of the prompt minus that of its paired control, added to each query cell.
+    """Log2 fold changes of the prompt's mean CP10k against that of its paired control, given to the query's mean.
 
-    Without control prompt cells, the query cells stand for them. Log expression below zero is zero. Counts are the
-    expectation, rounded up or down at random so that it is kept; genes that do not change keep their counts.
+    The fold change of means is kept; that of mean log expression is not (a mean of logs squeezes genes that few cells
+    express). Without control prompt cells, the query cells stand for them.
     """
-    reference = control if control.shape[0] else query
-    delta = _log_mean(prompt) - _log_mean(reference)
-    depth = _depth(query)[:, None]
-    mean = np.expm1(np.maximum(_log(query) + delta, 0)) * depth / PER
-    whole = np.floor(mean + 1e-4)
-    counts = whole + (rng.random(mean.shape) < mean - whole)
-    return predicted(counts, mean)
+    change = log2fc(prompt, control if control.shape[0] else query)
+    wanted = np.maximum(2**change * (mean_cp10k(query) + PSEUDOCOUNT) - PSEUDOCOUNT, 0)
+    return changed(query, wanted, rng)
 
 
-def _depth(counts: Counts) -> NDArray[np.float64]:
-    return np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
-
-
-def _shares(counts: Counts) -> NDArray[np.float64]:
-    return counts.toarray().astype(np.float64) / np.maximum(_depth(counts), 1)[:, None]
-
-
-def _log(counts: Counts) -> NDArray[np.float64]:
-    return np.log1p(PER * _shares(counts))
-
-
-def _log_mean(counts: Counts) -> NDArray[np.float64]:
-    filled = _depth(counts) > 0
-    return _log(counts[filled]).mean(axis=0)
+def _shares(counts: Counts) -> tuple[NDArray[np.float64], float]:
+    """Share of each gene in the cells with counts, (cells, genes), and the mean of 1 / depth."""
+    depth = depths(counts)
+    filled = depth > 0
+    return counts[filled].toarray().astype(np.float64) / depth[filled][:, None], float((1 / depth[filled]).mean())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from haystack.config import Settings
-from haystack.contracts import Candidates, Grounding, Prompts, StructuredQuery, read_json, write_json
+from haystack.contracts import Candidates, ExpectedAccuracy, Grounding, Prompts, StructuredQuery, read_json, write_json
 from haystack.grounding.ground import ground_prompts
 from haystack.loop.refinement import refine
 
@@ -23,6 +23,7 @@ def ground_predictions(
     iteration: int,
     cells: Path | None = None,
     literature: Path | None = None,
+    accuracy: Path | None = None,
 ) -> None:
     """Write `grounding.json`: the evidence for every prompt, the best of them, and the next iteration's refinement.
 
@@ -33,6 +34,8 @@ def ground_predictions(
         components that rest on measured cells are not evaluated.
     literature
         `literature.json`; None: what rests on papers is not evaluated.
+    accuracy
+        `accuracy.json`: what r against measured cells to expect of the estimate `transfer`.
     """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     found = ground_prompts(question, chosen, predictions, de, enrichment, settings, cells, literature)
@@ -46,6 +49,7 @@ def ground_predictions(
             prompts=found,
             best_prompt_id=best.prompt_id if best else None,
             composite_value=best.composite_value if best else None,
+            accuracy=read_json(accuracy, ExpectedAccuracy) if accuracy is not None else None,
             refinement=refine(question, chosen, read_json(candidates, Candidates), found, settings),
         ),
     )

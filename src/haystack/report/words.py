@@ -32,6 +32,7 @@ STAGES = {
     "index_cell_sets": "indexing cell sets",
     "retrieve_cells": "finding prompt cells",
     "generate_prompts": "building prompts",
+    "measure_contexts": "combining measured responses",
     "stack_inference": "generating cells",
     "enrich_predictions": "testing genes and gene sets",
     "ground_predictions": "scoring the evidence",

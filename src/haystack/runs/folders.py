@@ -28,6 +28,7 @@ RUN_RULES = (
     "parse_query",
     "retrieve_cells",
     "generate_prompts",
+    "measure_contexts",
     "stack_inference",
     "enrich_predictions",
     "search_literature",

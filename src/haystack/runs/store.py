@@ -36,6 +36,7 @@ STAGES = {
     "parse_query": Phase.QUERY_ANALYSIS,
     "retrieve_cells": Phase.PROMPT_GENERATION,
     "generate_prompts": Phase.PROMPT_GENERATION,
+    "measure_contexts": Phase.PROMPT_GENERATION,
     "stack_inference": Phase.INFERENCE,
     "enrich_predictions": Phase.EVALUATION,
     "search_literature": Phase.EVALUATION,

@@ -80,6 +80,7 @@ def answer(
             "high": found.log2fc + QUANTILE * found.se,
             "additive": additive(panel, refs, target),
             "control": target.control.mean,
+            "perturbed": np.maximum(2**found.log2fc * (target.control.mean + panel.pseudocount) - panel.pseudocount, 0),
             "sign_agreement": agree,
         }
     )

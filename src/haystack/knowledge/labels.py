@@ -15,7 +15,7 @@ from functools import reduce
 
 from haystack.contracts.query import GENETIC_EFFECTS, Direction, Perturbation, PerturbationType
 from haystack.knowledge.genetic import NOT_GENES, ensembl_symbols, gene_symbol, genetic
-from haystack.knowledge.names import bare
+from haystack.knowledge.names import BRACKETS, bare, unbracketed
 from haystack.knowledge.resolve import resolve_perturbation
 
 TOGETHER = " + "
@@ -36,19 +36,20 @@ CONTROL_ARM = re.compile(
 )
 # Parts of a guide's name that say nothing about the gene.
 NOISE = re.compile(
-    r"(?:sg|g|gr|sgr|sh|si|cr|guide|grna|sgrna|rep|oligo|pool)?[\s_-]?#?\d{1,8}(?:\.\d+)?|[A-Da-dpm+-]|(?:P\d){1,2}|"
-    r"p[A-Z]{2,3}\d{2,4}|TFORF\d+|ENST\d+(?:\.\d+)?|[ACGT]{15,}|(?:sg|g|sh|si|cr|guide|grna|sgrna|shrna|sirna|all)|"
+    r"(?i:sg|g|gr|sgr|sh|si|cr|guide|[gs]?grna|rep|oligo|pool|clone|#)?[\s_-]?#?\d{1,8}(?:\.\d+)?|[A-Za-z+-]|(?:P\d){1,2}|"
+    r"p[A-Z]{2,3}\d{2,4}|TFORF\d+|ENST\d+(?:\.\d+)?|[ACGT]{15,}|(?i:sg|sh|si|cr|guides?|s?grna|shrna|sirna|all|vs)|"
     r"[+-]?\d+\.\d+(?:-(?:P\d){1,2})?",
 )
 GUIDE_BEFORE = re.compile(r"^(?:sg|sh|si|cr|g)(?:RNA)?[-_]?(?=[A-Z0-9])|^(?:sgRNA|gRNA|guide)[-_]?", re.ASCII)
 GUIDE_BEHIND = re.compile(r"(?:[-.]?(?:sg|g|gr|i|e|#)\d{1,3}|[-.]\d{1,3}|[-.](?:P\d){1,2})$", re.IGNORECASE)
 ENSEMBL = re.compile(r"ENSG\d{11}(?:\.\d+)?")
 GUIDE = re.compile(r"(?:sg|sgRNA|gRNA)[-_]?(?=[A-Z][A-Z0-9])")
-BRACKETS = re.compile(r"\s*[(\[]([^()\[\]]+)[)\]]\s*")
 LOOSE_NUMBER = re.compile(r"[_\s]+\d+(?:[.,]\d+)?$")
 AMOUNT = re.compile(
     r"\d+(?:[.,]\d+)?\s*(?:[pnuµμm]?M|[pnuµμm]?g(?:/m[lL])?|[IU]?U(?:/m[lL])?|h|hrs?|hours?|d|days?|min|%)?"
 )
+CATIONS = {"sodium", "potassium", "lithium", "magnesium", "calcium", "zinc", "iron", "copper", "ammonium", "cobalt"}
+"""of their salts the cation is no substance by itself"""
 COMMON_SHARE = 0.6
 """share of a column's labels from which a first or last part is an affix of the column, no part of the names"""
 
@@ -101,6 +102,9 @@ def parts_of(name: str) -> list[str]:
 
 def clean_name(text: str) -> str:
     """A drug's name as far as it can be told without knowing it: without brackets, dose and salt."""
+    named = _literal_names(text)
+    if len(named) == 1:
+        return clean_name(named[0])
     outer = BRACKETS.sub(" ", text).strip() or text.strip()
     return bare(outer) or text.strip()
 
@@ -138,10 +142,16 @@ def _readings(label: str, wanted: PerturbationType | None) -> Iterator[list[Pert
 
 
 def _single(text: str, wanted: PerturbationType | None) -> list[Perturbation] | None:
-    found = resolve_perturbation(text, wanted)
-    if found is None and wanted != "genetic":
-        found = resolve_perturbation(text)
-    return [found] if found else None
+    """One known name; the substance rather than its salt, where both are known."""
+    free = bare(text)
+    forms = (free, text) if free != text and free.lower() not in CATIONS else (text,)
+    for form in forms:
+        found = resolve_perturbation(form, wanted)
+        if found is None and wanted != "genetic":
+            found = resolve_perturbation(form)
+        if found:
+            return [found]
+    return None
 
 
 def _numberless(label: str) -> str:
@@ -155,14 +165,18 @@ def _drugs(found: list[Perturbation] | None) -> list[Perturbation] | None:
 
 def _literal(label: str, wanted: PerturbationType | None) -> list[Perturbation] | None:
     """`[('Belinostat', 5.0, 'uM')]` and other Python literals: every text in it that is no unit must be a name."""
-    if label[0] not in "([{\"'":
-        return None
+    return _all_of([_name(text, wanted) for text in _literal_names(label)])
+
+
+def _literal_names(label: str) -> list[str]:
+    """Texts of a Python literal that are neither units nor controls; empty for anything else."""
+    if not label or label[0] not in "([{\"'":
+        return []
     try:
         value = ast.literal_eval(label)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    named = [text for text in _strings(value) if not AMOUNT.fullmatch(f"1 {text}") and not CONTROL_ARM.fullmatch(text)]
-    return _all_of([_name(text, wanted) for text in named])
+        return []
+    return [text for text in _strings(value) if not AMOUNT.fullmatch(f"1 {text}") and not CONTROL_ARM.fullmatch(text)]
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -185,22 +199,10 @@ def _all_of(parts: list[list[Perturbation] | None]) -> list[Perturbation] | None
 
 
 def _bracketed(label: str, wanted: PerturbationType | None) -> list[Perturbation] | None:
-    """`Belinostat (PXD101)`: the name outside the brackets, else one of those inside."""
-    inside = BRACKETS.findall(label)
-    if not inside:
-        return None
-    outer = BRACKETS.sub(" ", label).strip()
-    if len(outer) >= 3 and (found := _single(outer, wanted) or _several(outer, wanted)):
-        return found
-    for words in inside:
-        for word in re.split(r"\s*[,;]\s*", words):
-            if (
-                len(word) >= 3
-                and not AMOUNT.fullmatch(word)
-                and bare(f"x {word}") != "x"
-                and (found := _single(word, wanted))
-            ):
-                return found
+    """Names outside and inside brackets; more than one outside are a combination."""
+    for name in unbracketed(label):
+        if found := _single(name, wanted) or _several(name, wanted):
+            return found
     return None
 
 
@@ -223,7 +225,7 @@ def _guides(label: str) -> list[Perturbation] | None:
     genes: dict[str, None] = {}
     by_id: dict[str, None] = {}
     said: str | None = None
-    for token in re.split(r"[\s_|+;,/:]+", label):
+    for token in re.split(r"[\s_|+;,/:&()]+", label):
         if not token or CONTROL_ARM.fullmatch(token):
             continue
         if ENSEMBL.fullmatch(token):

@@ -63,6 +63,9 @@ SALTS = (
 SALT = re.compile(rf"[\s,]+(?:\(?(?:mono|di|tri|hemi)?(?:{SALTS})\)?)$", re.IGNORECASE)
 
 
+BRACKETS = re.compile(r"\s*[(\[]([^()\[\]]{3,})[)\]]\s*")
+
+
 @lru_cache(maxsize=200_000)
 def key(text: str) -> str:
     """The compact form under which a name is looked up; empty for text without letters or digits.
@@ -95,3 +98,16 @@ def bare(text: str) -> str:
         text = PREFIX.sub("", text.strip())
         text = SALT.sub("", text)
     return text.strip()
+
+
+def unbracketed(text: str) -> list[str]:
+    """The name outside the brackets of `Belinostat (PXD101)`, without its salt, then those inside.
+
+    A salt or a number in brackets (`Palbociclib (hydrochloride)`) is no name. Empty for a text without brackets.
+    """
+    inside = BRACKETS.findall(text)
+    if not inside:
+        return []
+    outer = bare(BRACKETS.sub(" ", text))
+    names = [outer, *(word for words in inside for word in re.split(r"\s*[,;]\s*", words))]
+    return [name for name in names if len(name) >= 3 and not name[0].isdigit() and bare(f"x {name}") != "x"]

@@ -9,7 +9,7 @@ from haystack.errors import nearest
 from haystack.knowledge.catalogue import catalogue, classes, index, known
 from haystack.knowledge.chebi import chebi_drug
 from haystack.knowledge.genetic import find_genetic, gene_symbol, genetic
-from haystack.knowledge.names import bare, key
+from haystack.knowledge.names import bare, key, unbracketed
 from haystack.knowledge.unii import unii_drug
 
 MAX_LENGTH = 200
@@ -134,6 +134,7 @@ def _forms(text: str) -> list[str]:
     for start in dict.fromkeys((text, undosed)):
         for form in (start, TREATMENT.sub("", start)):
             forms += [form, bare(form), re.sub(r"^α(?=[A-Z])", "anti-", form)]
+    forms += unbracketed(text)
     return list(dict.fromkeys(forms))
 
 

@@ -95,7 +95,9 @@ def _perturbations(text: str, top: int) -> list[dict[str, Any]]:
     # Knowledge stands above ontology in the house: only this command, at run time, reaches up to it.
     from importlib import import_module
 
-    found = import_module("haystack.knowledge").resolve_perturbation(text) if text.strip() else None
+    read = import_module("haystack.knowledge").resolve_label
+    # A label of an atlas; a bare gene counts here, because what it names is asked.
+    found = (read(text) or read(text, "genetic")) if text.strip() else None
     if found is None:
         return []
     ids = found.external_ids

@@ -26,6 +26,8 @@ rule harmonize_atlas:
     output:
         cells="results/index/{atlas}/cells.parquet",
         mapping="results/index/{atlas}/mapping.tsv",
+        intake="results/index/{atlas}/intake.json",
+        page="results/index/{atlas}/intake.html",
     log:
         "logs/index/{atlas}/harmonize_atlas.log",
     cache: True
@@ -36,6 +38,7 @@ rule harmonize_atlas:
     params:
         name="{atlas}",
         entry=plan.atlas_entry,
+        model_genes=plan.genes_file(),
         code=plan.code("atlas.harmonize_atlas"),
     message:
         "Reading the labels of atlas {wildcards.atlas} and mapping them to ontologies"

@@ -1,5 +1,7 @@
 from .check import check_atlas as check_atlas
+from .check import read_model_genes as read_model_genes
 from .check import usable_atlases as usable_atlases
+from .design import cross_donors as cross_donors
 from .download import download_atlas as download_atlas
 from .harmonize import harmonize_atlas as harmonize_atlas
 from .index import control_pairs as control_pairs

@@ -75,6 +75,12 @@ def check_atlas(name: str, entry: AtlasEntry, model_genes: set[str] | None = Non
     return warnings
 
 
+def read_model_genes(path: str | Path | None) -> set[str] | None:
+    """Symbols of a model's `genes.txt`; None where it is not there (yet)."""
+    file = Path(path) if path else None
+    return set(file.read_text(encoding="utf-8").split()) if file and file.is_file() else None
+
+
 def usable_atlases(
     atlases: dict[str, AtlasEntry], model_genes: set[str] | None = None
 ) -> tuple[dict[str, AtlasEntry], dict[str, AtlasError]]:

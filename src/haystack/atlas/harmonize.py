@@ -25,6 +25,7 @@ from haystack.atlas.columns import (
 )
 from haystack.atlas.controls import control_codes, read_perturbations
 from haystack.atlas.genes import Genes, read_genes
+from haystack.atlas.intake import describe_atlas, write_intake
 from haystack.atlas.labels import PerturbedLabel, mean_perturbations, mean_terms
 from haystack.atlas.markers import types_by_markers
 from haystack.atlas.matrix import find_matrix
@@ -91,7 +92,14 @@ class _Places:
         return {label: self.ids[place] for label, place in pairs.items() if place in self.ids}
 
 
-def harmonize_atlas(name: str, entry: AtlasEntry, out_cells: Path, out_mapping: Path) -> None:
+def harmonize_atlas(
+    name: str,
+    entry: AtlasEntry,
+    out_cells: Path,
+    out_mapping: Path,
+    out_intake: Path | None = None,
+    model_genes: set[str] | None = None,
+) -> None:
     """Write `cells.parquet` (contract CELLS, rows in the order of the matrix) and the mapping of labels of one atlas.
 
     Two passes over the named obs columns: distinct labels with their counts, which are resolved once each; then chunks
@@ -106,21 +114,39 @@ def harmonize_atlas(name: str, entry: AtlasEntry, out_cells: Path, out_mapping: 
         the atlas.
     out_cells, out_mapping : Path
         files to write, whole or not at all.
+    out_intake : Path, optional
+        `intake.json` (contract Intake), with the page `intake.html` beside it.
+    model_genes : set of str, optional
+        symbols of the model, where it is there already: the report says how many the atlas shares.
 
     Raises
     ------
     AtlasError
         for whatever check_atlas finds, no cell with a label, or no cell left.
     """
-    check_atlas(name, entry)
+    warnings = check_atlas(name, entry, model_genes)
     with open_atlas(name, entry) as store:
         plan = _read_plan(store, entry, Path(out_mapping))
+        plan.warnings += warnings
         for warning in plan.warnings:
             log.warning("atlas '%s' (%s): %s", name, entry.path, warning)
         with whole_file(out_cells) as temporary:
             written = _write_cells(plan, temporary)
             if not written:
                 raise store.error(f"no cell is left: column '{entry.obs.perturbation}' labels none")
+        if out_intake is not None:
+            report = describe_atlas(
+                store,
+                entry,
+                genes=plan.genes,
+                organisms=plan.organisms,
+                controls=plan.controls,
+                cells=Path(out_cells),
+                mapping=Path(out_mapping),
+                warnings=plan.warnings,
+                model_genes=model_genes,
+            )
+            write_intake(report, Path(out_intake))
     log.info("atlas '%s': %s of %s cells indexed", name, f"{written:,}", f"{plan.n_cells:,}")
 
 

@@ -56,7 +56,7 @@ def _files(plan: Plan) -> list[str]:
 
 def _atlases(plan: Plan) -> dict[str, str]:
     """Name -> what is wrong, for atlases that cannot be used."""
-    from haystack.atlas import usable_atlases
+    from haystack.atlas import read_model_genes, usable_atlases
 
     problems: dict[str, str] = {}
     present = {}
@@ -79,7 +79,7 @@ def _atlases(plan: Plan) -> dict[str, str]:
             )
         elif not in_storage:  # there, the job that indexes it looks into it
             present[name] = entry
-    _, bad = usable_atlases(present, _model_genes(plan))
+    _, bad = usable_atlases(present, read_model_genes(plan.genes_file()))
     return problems | {name: str(error) for name, error in bad.items()}
 
 
@@ -92,12 +92,6 @@ def _exists(plan: Plan, path: str, staged: bool = True) -> bool:
         address = f"{plan.storage}/{Path(path).as_posix()}"
         return (staged and here(path) is not None) or store(plan.storage).exists(address)
     return Path(path).exists()
-
-
-def _model_genes(plan: Plan) -> set[str] | None:
-    folder = plan.model_dir()
-    path = folder / "genes.txt" if folder else None
-    return set(path.read_text(encoding="utf-8").split()) if path and path.exists() else None
 
 
 def _queries(plan: Plan) -> list[str]:

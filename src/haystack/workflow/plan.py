@@ -216,6 +216,11 @@ class Plan:
             return None
         return Path(model.path) if model.path else Path("results/model") / model.name
 
+    def genes_file(self) -> str | None:
+        """The gene list of a model that is there already; null for a baseline, and before the model is made."""
+        path = (self.model_dir() or Path()) / "genes.txt"
+        return path.as_posix() if path.is_file() else None
+
     def model_files(self, wildcards: Any = None) -> list[str]:
         """The model's files; none for one without weights."""
         folder = self.model_dir()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -124,3 +125,84 @@ def copy(finished, tmp_path) -> Pipeline:
     pipeline.configfile = finished.configfile
     pipeline.settings = dict(finished.settings)
     return pipeline
+
+
+TOY_MODEL = """
+from haystack.specs import ModelSpec, Work
+
+def predict(request):
+    from haystack.inference.prediction import predict_each, predicted
+
+    def twice(query, prompt, control, rng):
+        counts = 2 * query.toarray()
+        return predicted(counts, counts)
+
+    return predict_each(twice, request)
+
+SPEC = ModelSpec(
+    name="doubling",
+    title="the doubling model",
+    description="twice the counts",
+    predict=predict,
+    licences=("The doubling model: for use on Sundays only.",),
+    citation=Work("Two B. On doubling. Journal of Twos (2022).", "10.1234/two"),
+)
+"""
+TOY_COMPONENT = """
+from haystack.contracts import Component
+from haystack.specs import ComponentSpec
+
+def evaluate(case):
+    return Component(evaluated=True, score=9.0 if case.null is None else 1.0, value=float(case.perturbed.n_obs))
+
+SPEC = ComponentSpec(
+    name="head_count",
+    title="Head count",
+    question="are there many cells?",
+    tasks=("perturbation", "observation"),
+    weight=1.0,
+    evaluate=evaluate,
+    needs="cells",
+    value="number of cells",
+    chance="none",
+    p_value="none",
+)
+"""
+
+
+TOY_STRATEGY = """
+from haystack.specs import StrategySpec
+
+def propose(question):
+    import numpy as np
+
+    from haystack.retrieval.question import Proposals
+
+    largest = question.index.n_cells / question.index.n_cells.max()
+    return Proposals.where(largest, question.pool, lambda row: "has many cells")
+
+SPEC = StrategySpec(
+    name="largest",
+    title="the largest sets",
+    description="sets with many cells, whatever they are",
+    propose=propose,
+    tasks=("perturbation",),
+)
+"""
+
+
+def install_plug_in(folder: Path, kind: str, name: str, module: str, source: str) -> Path:
+    """Install a distribution with one module as pip would (its file, its entry point); the folder for the path."""
+    place = folder / module
+    information = place / f"{module}-1.0.dist-info"
+    information.mkdir(parents=True)
+    (place / f"{module}.py").write_text(source)
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[haystack.{kind}]\n{name} = {module}:SPEC\n")
+    return place
+
+
+@pytest.fixture(scope="session")
+def toys() -> SimpleNamespace:
+    """Plug-ins of one file each, and what installs them."""
+    return SimpleNamespace(model=TOY_MODEL, component=TOY_COMPONENT, strategy=TOY_STRATEGY, install=install_plug_in)

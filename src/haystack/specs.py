@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from haystack.contracts import Component
     from haystack.grounding.case import Case
     from haystack.inference.prediction import Prediction, Request
+    from haystack.loop.refinement import Plan, Round
     from haystack.retrieval.question import Proposals, Question
     from haystack.runs.backend import Backend
     from haystack.runs.settings import ServiceSettings
@@ -87,6 +88,8 @@ class ComponentSpec:
     """what its value is by chance, for docs"""
     p_value: str
     """how its p-value is found, for docs"""
+    when_weak: Callable[[Round, Plan], None] | None = None
+    """adds to the plan of the next iteration what a low score of the best prompt asks for"""
     methods: str | None = None
     """sentence for the methods of a report, where it was evaluated"""
     knowledge: bool = False

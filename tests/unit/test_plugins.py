@@ -19,71 +19,6 @@ from haystack.report.provenance import licences
 from haystack.report.words import component, strategy
 from haystack.specs import BACKENDS, COMPONENTS, MODELS
 
-MODEL = """
-from haystack.specs import ModelSpec, Work
-
-def predict(request):
-    from haystack.inference.prediction import predict_each, predicted
-
-    def twice(query, prompt, control, rng):
-        counts = 2 * query.toarray()
-        return predicted(counts, counts)
-
-    return predict_each(twice, request)
-
-SPEC = ModelSpec(
-    name="doubling",
-    title="the doubling model",
-    description="twice the counts",
-    predict=predict,
-    licences=("The doubling model: for use on Sundays only.",),
-    citation=Work("Two B. On doubling. Journal of Twos (2022).", "10.1234/two"),
-    needs=("doubles.txt",),
-)
-"""
-COMPONENT = """
-from haystack.contracts import Component
-from haystack.specs import ComponentSpec
-
-def evaluate(case):
-    return Component(evaluated=True, score=9.0 if case.null is None else 1.0, value=float(case.perturbed.n_obs))
-
-SPEC = ComponentSpec(
-    name="head_count",
-    title="Head count",
-    question="are there many cells?",
-    tasks=("perturbation", "observation"),
-    weight=1.0,
-    evaluate=evaluate,
-    needs="cells",
-    value="number of cells",
-    chance="none",
-    p_value="none",
-)
-"""
-
-
-STRATEGY = """
-from haystack.specs import StrategySpec
-
-def propose(question):
-    import numpy as np
-
-    from haystack.retrieval.question import Proposals
-
-    largest = question.index.n_cells / question.index.n_cells.max()
-    return Proposals.where(largest, question.pool, lambda row: "has many cells")
-
-SPEC = StrategySpec(
-    name="largest",
-    title="the largest sets",
-    description="sets with many cells, whatever they are",
-    propose=propose,
-    tasks=("perturbation",),
-)
-"""
-
-
 BACKEND = """
 from haystack.specs import BackendSpec
 
@@ -97,17 +32,11 @@ SPEC = StorageSpec(name="shelf", title="a shelf", provider="shelves", open=lambd
 
 
 @pytest.fixture
-def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Install a distribution with one module, as pip would: its file, and its entry point."""
+def plug_in(toys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Install a plug-in and put it on the path."""
 
     def install(kind: str, name: str, module: str, source: str) -> None:
-        folder = tmp_path / module
-        (folder / f"{module}-1.0.dist-info").mkdir(parents=True)
-        (folder / f"{module}.py").write_text(source)
-        information = folder / f"{module}-1.0.dist-info"
-        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-        (information / "entry_points.txt").write_text(f"[haystack.{kind}]\n{name} = {module}:SPEC\n")
-        monkeypatch.syspath_prepend(str(folder))
+        monkeypatch.syspath_prepend(str(toys.install(tmp_path, kind, name, module, source)))
 
     yield install
     for name in [name for name in sys.modules if name.startswith("toy_")]:
@@ -139,8 +68,8 @@ def test_an_unknown_component_is_refused_with_a_suggestion():
         load_settings({"grounding": {"weights": {"target_activaton": 1}}})
 
 
-def test_a_model_from_outside(plug_in):
-    plug_in("models", "doubling", "toy_model", MODEL)
+def test_a_model_from_outside(plug_in, toys):
+    plug_in("models", "doubling", "toy_model", toys.model)
     assert load_settings({"model": {"kind": "doubling", "path": None}}).model.kind == "doubling"
     assert MODELS.module("doubling") == "toy_model"
     said = " ".join(licences(MODELS.get("doubling")))
@@ -150,11 +79,11 @@ def test_a_model_from_outside(plug_in):
     assert (log.citation, log.doi) == ("Two B. On doubling. Journal of Twos (2022).", "10.1234/two")
 
 
-def test_a_component_from_outside(plug_in):
+def test_a_component_from_outside(plug_in, toys):
     from haystack.grounding import ground_cells
     from haystack.grounding.score import Evidence
 
-    plug_in("components", "head_count", "toy_component", COMPONENT)
+    plug_in("components", "head_count", "toy_component", toys.component)
     settings = load_settings({"grounding": {"permutations": 20}})
     assert settings.grounding.weights["head_count"] == 1.0
     evidence = Evidence({}, None, None, [], enrichment=EnrichmentSettings(), grounding=settings.grounding)
@@ -165,10 +94,10 @@ def test_a_component_from_outside(plug_in):
     assert component("head_count") == ("Head count", "are there many cells?")
 
 
-def test_a_strategy_from_outside(plug_in, ask, sets):
+def test_a_strategy_from_outside(plug_in, toys, ask, sets):
     from haystack.retrieval.find import find_candidates
 
-    plug_in("strategies", "largest", "toy_strategy", STRATEGY)
+    plug_in("strategies", "largest", "toy_strategy", toys.strategy)
     frame = sets(
         {"id": "asked", "perturbation": "IFN-beta", "n": 50},
         {"id": "other", "perturbation": "aspirin", "n": 90},
@@ -191,11 +120,11 @@ def test_an_unknown_strategy_is_refused_with_a_suggestion():
 
 
 @pytest.mark.parametrize("task_type", ["perturbation_novel_cell_types", "cell_type_imputation"])
-def test_with_few_cells_a_component_from_outside_says_why_it_was_not_evaluated(plug_in, task_type):
+def test_with_few_cells_a_component_from_outside_says_why_it_was_not_evaluated(plug_in, toys, task_type):
     from haystack.grounding import ground_cells
     from haystack.grounding.score import Evidence
 
-    plug_in("components", "head_count", "toy_component", COMPONENT)
+    plug_in("components", "head_count", "toy_component", toys.component)
     evidence = Evidence({}, None, None, [], grounding=load_settings({}).grounding)
     found = ground_cells(question(task_type), cells(4, 1), cells(40, 2), evidence)
     assert not found.components["head_count"].evaluated
@@ -230,19 +159,19 @@ def test_a_broken_plug_in_is_named(plug_in):
         COMPONENTS.get("broken")
 
 
-def test_two_of_one_name_are_refused(plug_in):
-    plug_in("models", "additive", "toy_model", MODEL.replace("doubling", "additive"))
+def test_two_of_one_name_are_refused(plug_in, toys):
+    plug_in("models", "additive", "toy_model", toys.model.replace("doubling", "additive"))
     with pytest.raises(ConfigError, match=r"'additive' is defined by .*additive and by toy_model"):
         MODELS.names()
 
 
-def test_what_is_no_descriptor_is_refused(plug_in):
-    plug_in("models", "head_count", "toy_component", COMPONENT)
+def test_what_is_no_descriptor_is_refused(plug_in, toys):
+    plug_in("models", "head_count", "toy_component", toys.component)
     with pytest.raises(ConfigError, match="is ComponentSpec, expected ModelSpec"):
         MODELS.get("head_count")
 
 
-def test_names_agree(plug_in):
-    plug_in("models", "tripling", "toy_model", MODEL)
+def test_names_agree(plug_in, toys):
+    plug_in("models", "tripling", "toy_model", toys.model)
     with pytest.raises(ConfigError, match="calls itself 'doubling'"):
         MODELS.get("tripling")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from haystack.config import Settings
 from haystack.contracts import Candidates, Prompt, PromptGrounding, Prompts, Refinement, StructuredQuery
 from haystack.grounding.measured import shows
+from haystack.specs import COMPONENTS
 
 WEAK = 7.0
 """component score below which something is to be done about it"""
@@ -23,7 +25,7 @@ LEARNING = 0.08
 
 
 @dataclass
-class _Plan:
+class Plan:
     """The refinement as it grows."""
 
     strategies: dict[str, float]
@@ -35,10 +37,17 @@ class _Plan:
     pool: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
+    """parts of the sentence"""
+
+    @staticmethod
+    def add(to: dict[str, float], names: Iterable[str], gain: float = STEP) -> None:
+        """Add relevance to perturbations, cell types or cell sets; negative takes it away."""
+        for name in names:
+            to[name] = to.get(name, 0.0) + gain
 
 
 @dataclass(frozen=True)
-class _Round:
+class Round:
     """What one iteration saw."""
 
     query: StructuredQuery
@@ -47,6 +56,13 @@ class _Round:
     found: Sequence[PromptGrounding]
     best: PromptGrounding
     settings: Settings
+
+    step: ClassVar[float] = STEP
+
+    @staticmethod
+    def listed(names: Sequence[str], most: int = 3) -> str:
+        """The first names, as words."""
+        return ", ".join(names[:most]) + (" and others" if len(names) > most else "")
 
     def score(self, component: str) -> float | None:
         """Score of a component of the best prompt."""
@@ -68,11 +84,11 @@ def refine(
 ) -> Refinement:
     """What the next iteration does differently.
 
-    What earlier iterations learned (`candidates.refinement`) is carried on. Each rule of `RULES` looks at the best
-    prompt and adds to the plan; what was learned about strategies comes from all prompts.
+    What earlier iterations learned (`candidates.refinement`) is carried on, and all prompts teach the strategies. Each
+    component that the best prompt is weak in adds to the plan what its descriptor says (`when_weak`).
     """
     before = candidates.refinement
-    plan = _Plan(
+    plan = Plan(
         strategies=dict(before.strategy_weights) if before else {},
         perturbations=dict(before.prefer_perturbations) if before else {},
         cell_types=dict(before.prefer_cell_types) if before else {},
@@ -83,10 +99,11 @@ def refine(
     by_id = {prompt.prompt_id: prompt for prompt in prompts.prompts}
     rated = [item for item in found if item.composite_value is not None]
     best = max(rated, key=lambda item: (item.composite_value or 0, -found.index(item))) if rated else found[0]
-    seen = _Round(query, by_id, candidates, found, best, settings)
+    seen = Round(query, by_id, candidates, found, best, settings)
     _learn(seen, plan)
-    for rule in RULES:
-        rule(seen, plan)
+    _pool_best(seen, plan)
+    _few_de(seen, plan)
+    _mend_weak(seen, plan)
     return Refinement(
         sentence=_sentence(best, plan),
         reasons=plan.reasons,
@@ -100,7 +117,7 @@ def refine(
     )
 
 
-def _learn(seen: _Round, plan: _Plan) -> None:
+def _learn(seen: Round, plan: Plan) -> None:
     """Strategies, perturbations and cell types of good prompts gain, those of bad prompts lose."""
     rated = [item for item in seen.found if item.composite_value is not None]
     if len(rated) < 2:
@@ -117,7 +134,7 @@ def _learn(seen: _Round, plan: _Plan) -> None:
             plan.cell_types[name] = plan.cell_types.get(name, 0.0) + gain
 
 
-def _pool_best(seen: _Round, plan: _Plan) -> None:
+def _pool_best(seen: Round, plan: Plan) -> None:
     """Sets of the best prompts become one deeper prompt: the noise of few cells and single donors averages out.
 
     Prompts that show the asked perturbation come first: their cells are also what the others are measured against.
@@ -141,136 +158,29 @@ def _shown(prompt: Prompt) -> set[str | None]:
     return {part.perturbation_name for part in prompt.cell_sets}
 
 
-def _few_de(seen: _Round, plan: _Plan) -> None:
+def _few_de(seen: Round, plan: Plan) -> None:
     if not seen.query.task_type.is_perturbational or seen.best.n_de >= FEW_DE:
         return
     configured = seen.settings.prompting.prompt_cells
     plan.prompt_cells = min(2 * (plan.prompt_cells or configured), 4 * configured)
     sizes = [(candidate.cell_set.n_cells, candidate.cell_set.cell_set_id) for candidate in seen.candidates.candidates]
     for _, name in sorted(sizes, key=lambda pair: (-pair[0], pair[1]))[:10]:
-        plan.cell_sets[name] = plan.cell_sets.get(name, 0.0) + STEP
+        plan.add(plan.cell_sets, [name])
     plan.reasons.append("n_de")
     plan.words.append(
         f"only {seen.best.n_de} genes change, so it takes {plan.prompt_cells} prompt cells and prefers large cell sets"
     )
 
 
-def _weak_pathways(seen: _Round, plan: _Plan) -> None:
-    if not seen.weak("pathway_coherence"):
-        return
-    from haystack.knowledge import resolve_perturbation
-
-    main = seen.query.asked.perturbation
-    wanted = main.expected_pathways if main else {}
-    gains = {}
-    for name in sorted(
-        {c.cell_set.perturbation_name for c in seen.candidates.candidates if c.cell_set.perturbation_name}
-    ):
-        known = resolve_perturbation(name)
-        shared = [p for p, sign in wanted.items() if known and known.expected_pathways.get(p) == sign]
-        if shared:
-            gains[name] = STEP * len(shared) / len(wanted)
-    plan.reasons.append("pathway_coherence")
-    for name, gain in gains.items():
-        plan.perturbations[name] = plan.perturbations.get(name, 0.0) + gain
-    ranked = sorted(gains, key=lambda name: (-gains[name], name))
-    plan.words.append(
-        f"expected pathways are missing, so it prefers cells under {_listed(ranked)}"
-        if gains
-        else "expected pathways are missing, and no candidate's perturbation is known to share them"
-    )
-
-
-def _weak_targets(seen: _Round, plan: _Plan) -> None:
-    if not seen.weak("target_activation"):
-        return
-    plan.reasons.append("target_activation")
-    responders = sorted(seen.found, key=lambda item: -_right(item))
-    strong = seen.prompts[responders[0].prompt_id]
-    types = sorted({part.cell_type_cl_id for part in strong.cell_sets if part.cell_type_cl_id})
-    if _right(responders[0]) > 0 and types:
-        for name in types:
-            plan.cell_types[name] = plan.cell_types.get(name, 0.0) + STEP
-        labels = sorted({part.cell_type_name or str(part.cell_type_cl_id) for part in strong.cell_sets})
-        plan.words.append(
-            f"too few expected genes move, so it prefers the strongest responders so far ({_listed(labels)})"
-        )
-    else:
-        tried = {part.cell_type_cl_id for prompt in seen.prompts.values() for part in prompt.cell_sets}
-        for name in sorted(str(cl_id) for cl_id in tried if cl_id):
-            plan.cell_types[name] = plan.cell_types.get(name, 0.0) - STEP
-        plan.words.append("no expected gene moves, so it turns to other cell types")
-
-
-def _rival(seen: _Round, plan: _Plan) -> None:
-    item = seen.best.components.get("target_activation")
-    details = item.details.get("specificity", {}) if item else {}
-    rival = details.get("rival") if isinstance(details, dict) else None
-    if not rival or float(details["factor"]) >= 0.5:
-        return
-    plan.reasons.append("specificity")
-    plan.perturbations[rival] = plan.perturbations.get(rival, 0.0) - 2 * STEP
-    plan.words.append(f"the response looks like {rival} instead, so it avoids cells under {rival}")
-
-
-def _weak_network(seen: _Round, plan: _Plan) -> None:
-    if seen.weak("network_coherence"):
-        plan.reasons.append("network_coherence")
-
-
-def _wrong_cells(seen: _Round, plan: _Plan) -> None:
-    weak = [name for name in ("marker_gene_expression", "cell_type_coherence") if seen.weak(name)]
-    if not weak:
-        return
-    plan.reasons += weak
-    hops = seen.settings.retrieval.max_hops if plan.max_hops is None else plan.max_hops
-    plan.max_hops = max(hops - 1, 0)
-    if name := seen.query.asked.cells.cl_id:
-        plan.cell_types[name] = plan.cell_types.get(name, 0.0) + STEP
-    plan.words.append(
-        f"the cells do not look like the asked cell type, so it goes at most {plan.max_hops} ontology steps"
-    )
-
-
-def _wrong_tissue(seen: _Round, plan: _Plan) -> None:
-    _prefer_where(
-        seen, plan, "tissue_signature_match", "tissue_uberon_id", seen.query.asked.context.tissue_uberon_id, "tissue"
-    )
-
-
-def _wrong_donor(seen: _Round, plan: _Plan) -> None:
-    _prefer_where(seen, plan, "donor_effect_capture", "donor_id", seen.query.asked.context.donor_id, "donor")
-
-
-def _prefer_where(seen: _Round, plan: _Plan, component: str, key: str, wanted: str | None, word: str) -> None:
-    if not seen.weak(component):
-        return
-    plan.reasons.append(component)
-    fitting = [
-        c.cell_set.cell_set_id for c in seen.candidates.candidates if wanted and getattr(c.cell_set, key) == wanted
-    ]
-    for name in fitting:
-        plan.cell_sets[name] = plan.cell_sets.get(name, 0.0) + STEP
-    if fitting:
-        plan.words.append(f"the asked {word} does not show, so it prefers {len(fitting)} cell sets of that {word}")
-
-
-RULES: tuple[Callable[[_Round, _Plan], None], ...] = (
-    _pool_best,
-    _few_de,
-    _weak_pathways,
-    _weak_targets,
-    _rival,
-    _weak_network,
-    _wrong_cells,
-    _wrong_tissue,
-    _wrong_donor,
-)
-
-
-def _right(item: PromptGrounding) -> int:
-    component = item.components.get("target_activation")
-    return len(component.details.get("right", [])) if component else 0
+def _mend_weak(seen: Round, plan: Plan) -> None:
+    """Ask each weak component what to do; components that give the same answer are asked once."""
+    asked = []
+    for spec in COMPONENTS:
+        if spec.when_weak and seen.weak(spec.name):
+            plan.reasons.append(spec.name)
+            if spec.when_weak not in asked:
+                asked.append(spec.when_weak)
+                spec.when_weak(seen, plan)
 
 
 def _limited(added: Mapping[str, float]) -> dict[str, float]:
@@ -279,11 +189,7 @@ def _limited(added: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in kept.items() if value}
 
 
-def _listed(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (" and others" if len(names) > most else "")
-
-
-def _sentence(best: PromptGrounding, plan: _Plan) -> str:
+def _sentence(best: PromptGrounding, plan: Plan) -> str:
     if best.composite_value is None:
         start = "The prediction could not be scored"
     else:

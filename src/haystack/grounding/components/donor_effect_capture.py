@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from haystack.contracts import Component
+from haystack.grounding.components._refinement import prefer_where
 from haystack.specs import ComponentSpec
 
 if TYPE_CHECKING:
     from haystack.grounding.case import Case
+    from haystack.loop.refinement import Plan, Round
 
 
 def evaluate(case: Case) -> Component:
@@ -26,6 +28,11 @@ def evaluate(case: Case) -> Component:
     return Component(evaluated=True, score=1.0, value=found.null_value, null_value=found.null_value)
 
 
+def when_weak(seen: Round, plan: Plan) -> None:
+    """Prefer cell sets of the asked donor."""
+    prefer_where(seen, plan, "donor_id", seen.query.asked.context.donor_id, "donor")
+
+
 SPEC = ComponentSpec(
     name="donor_effect_capture",
     title="Donor effect",
@@ -33,6 +40,7 @@ SPEC = ComponentSpec(
     tasks=("observation",),
     weight=0.25,
     evaluate=evaluate,
+    when_weak=when_weak,
     needs="a donor in the question, with measured cells",
     value="Spearman correlation of predicted and measured donor change",
     chance="donor labels exchanged",

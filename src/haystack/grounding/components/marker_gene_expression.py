@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from haystack.contracts import Component
+from haystack.grounding.components._refinement import nearer_types
 from haystack.specs import ComponentSpec
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ SPEC = ComponentSpec(
     tasks=("observation",),
     weight=0.3,
     evaluate=evaluate,
+    when_weak=nearer_types,
     needs="markers of the asked cell type that the model holds",
     value="weighted mean percentile of the markers' mean expression",
     chance="median of all unrelated cell types' lists",

@@ -9,6 +9,7 @@ from haystack.specs import ComponentSpec
 
 if TYPE_CHECKING:
     from haystack.grounding.case import Case
+    from haystack.loop.refinement import Plan, Round
 
 
 def evaluate(case: Case) -> Component:
@@ -19,6 +20,10 @@ def evaluate(case: Case) -> Component:
     return network_coherence(judge.response, judge.network, judge.coherence, case.question, case.specific)
 
 
+def when_weak(seen: Round, plan: Plan) -> None:
+    """Ask for nothing of its own: what weak pathways and targets ask for mends the network too."""
+
+
 SPEC = ComponentSpec(
     name="network_coherence",
     title="Gene network",
@@ -26,6 +31,7 @@ SPEC = ComponentSpec(
     tasks=("perturbation",),
     weight=0.2,
     evaluate=evaluate,
+    when_weak=when_weak,
     needs="a gene network (grounding.network, or the gene set libraries) that holds tested genes",
     value="share of the DE genes' edge weight that stays among DE genes",
     chance="random genes of equal degree",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from haystack.contracts import Component
+from haystack.grounding.components._refinement import prefer_where
 from haystack.specs import ComponentSpec
 
 if TYPE_CHECKING:
     from haystack.grounding.case import Case
+    from haystack.loop.refinement import Plan, Round
 
 
 def evaluate(case: Case) -> Component:
@@ -23,6 +25,11 @@ def evaluate(case: Case) -> Component:
     return list_match(looks, signature, looks.tissues, "the tissue's signature")
 
 
+def when_weak(seen: Round, plan: Plan) -> None:
+    """Prefer cell sets of the asked tissue."""
+    prefer_where(seen, plan, "tissue_uberon_id", seen.query.asked.context.tissue_uberon_id, "tissue")
+
+
 SPEC = ComponentSpec(
     name="tissue_signature_match",
     title="Tissue signature",
@@ -30,6 +37,7 @@ SPEC = ComponentSpec(
     tasks=("observation",),
     weight=0.25,
     evaluate=evaluate,
+    when_weak=when_weak,
     needs="a tissue in the question whose signature is known",
     value="as markers, for the tissue's signature",
     chance="other tissues",

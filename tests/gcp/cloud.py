@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import requests
 import yaml
 from batch_service import BatchService, Record
 from dockerfiles import REPOSITORY, image_on_this_machine
@@ -73,6 +74,8 @@ class Cloud:
         self.storage = storage.Client(
             project=batch.project, credentials=AnonymousCredentials(), client_options={"api_endpoint": storage_host}
         )
+        # Another module of this process may have left its bucket in the same emulator.
+        requests.get(f"{storage_host}/wipe", timeout=10)
         self.storage.create_bucket(self.bucket)
 
     def objects(self) -> dict[str, Any]:

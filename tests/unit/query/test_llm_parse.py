@@ -1,7 +1,10 @@
 """The LLM proposes, the ontology disposes (pydantic-ai's own test models)."""
 
+from __future__ import annotations
+
+import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,11 +13,11 @@ from haystack.errors import QueryParsingError
 from haystack.query import parse_question
 from haystack.query.llm import CACHE_NAME, parse_with_llm
 
-pytest.importorskip("pydantic_ai")
+if TYPE_CHECKING:
+    from pydantic_ai.messages import ModelMessage, ModelResponse
+    from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
-from pydantic_ai.models.function import AgentInfo, FunctionModel
-
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("pydantic_ai") is None, reason="needs the extra llm")
 SETTINGS = QuerySettings(llm="test:model")
 
 
@@ -27,9 +30,13 @@ class Answers:
         self.tools: list[str] = []
 
     def model(self) -> FunctionModel:
+        from pydantic_ai.models.function import FunctionModel
+
         return FunctionModel(self._answer)
 
     def _answer(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        from pydantic_ai.messages import ModelResponse, ToolCallPart
+
         self.prompts.append(str(messages[-1].parts[0].content))
         self.tools += [tool.name for tool in info.function_tools]
         return ModelResponse(parts=[ToolCallPart(info.output_tools[0].name, self.proposal)])
@@ -105,6 +112,8 @@ def test_offline_forbids_the_call_and_says_so() -> None:
 
 
 def test_a_model_without_a_usable_answer_is_a_typed_error() -> None:
+    from pydantic_ai.models.function import FunctionModel
+
     def broken(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
         raise ConnectionError("no route to host")
 

@@ -107,7 +107,9 @@ def expected_accuracy(panel: Panel, query: Bulk | None, answer: Estimate | None,
     cells = query.pooled()
     centre, margin = _interval(scores, panel)
     shift = SHARE * _fisher(_detectable(answer.log2fc, cells, float(ratio) * float(cells.n), float(cells.n), panel))
-    low, r, high = np.tanh([centre + shift - margin, centre + shift, centre + shift + margin]).round(4).tolist()
+    # Where contexts show nothing (r about 0), a weaker prediction than theirs is not worse than nothing.
+    z = max(centre + shift, min(float(np.mean([_fisher(s.left_out.r["transfer"]) for s in scores])), 0.0))
+    low, r, high = np.tanh([z - margin, z, z + margin]).round(4).tolist()
     real = [s.left_out.half_of_real_cells for s in scores if s.left_out.half_of_real_cells is not None]
     methods = {name: float(np.mean([s.left_out.r[name] for s in scores])) for name in scores[0].left_out.r}
     return ExpectedAccuracy(

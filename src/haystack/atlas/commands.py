@@ -1,4 +1,4 @@
-"""`haystack index`: build and describe the index of cells. `haystack atlas`: check, add and convert atlases."""
+"""`haystack index`: build and describe the index of cells. `haystack atlas`: check, add, convert, correct labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add `haystack index build`, `haystack index stats` and `haystack atlas check`, `add`, `convert`, `to-zarr`."""
+    """Add `haystack index` (build, stats) and `haystack atlas` (check, add, convert, to-zarr, labels)."""
+    from haystack.atlas.label_commands import add_labels_command
+
     index = subparsers.add_parser("index", help="build or describe the index of cells of all atlases")
     actions = index.add_subparsers(metavar="action", required=True)
     build = actions.add_parser("build", help="harmonise the atlases of a config and index their cell sets")
@@ -31,7 +33,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     stats.add_argument("--index", type=Path, default=Path("results/index"), help="default: %(default)s")
     stats.add_argument("--json", action="store_true", help="everything, as JSON")
     stats.set_defaults(run=run_stats)
-    atlas = subparsers.add_parser("atlas", help="look into an atlas, write its entry, convert it")
+    atlas = subparsers.add_parser("atlas", help="look into an atlas, write its entry, correct its labels, convert it")
     conversions = atlas.add_subparsers(metavar="action", required=True)
     check = conversions.add_parser(
         "check", help="print the intake report of an atlas: what it holds, how it is understood"
@@ -63,6 +65,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     )
     to_zarr.add_argument("--json", action="store_true", help="print what was written as JSON")
     to_zarr.set_defaults(run=run_to_zarr)
+    add_labels_command(conversions)
 
 
 def run_build(args: argparse.Namespace) -> int:

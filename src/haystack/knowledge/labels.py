@@ -37,7 +37,7 @@ CONTROL_ARM = re.compile(
 # Parts of a guide's name that say nothing about the gene.
 NOISE = re.compile(
     r"(?i:sg|g|gr|sgr|sh|si|cr|guide|[gs]?grna|rep|oligo|pool|clone|#)?[\s_-]?#?\d{1,8}(?:\.\d+)?|[A-Za-z+-]|(?:P\d){1,2}|"
-    r"p[A-Z]{2,3}\d{2,4}|TFORF\d+|ENST\d+(?:\.\d+)?|[ACGT]{15,}|(?i:sg|sh|si|cr|guides?|s?grna|shrna|sirna|all|vs)|"
+    r"p[A-Z]{2,3}\d{2,4}|TFORF\d+|ENST\d+(?:\.\d+)?|[ACGT]{15,}|(?i:sg|sh|si|cr|guides?|s?grna|shrna|sirna|all|vs|perturbation)|"
     r"[+-]?\d+\.\d+(?:-(?:P\d){1,2})?",
 )
 GUIDE_BEFORE = re.compile(r"^(?:sg|sh|si|cr|g)(?:RNA)?[-_]?(?=[A-Z0-9])|^(?:sgRNA|gRNA|guide)[-_]?", re.ASCII)

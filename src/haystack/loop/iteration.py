@@ -7,7 +7,7 @@ from pathlib import Path
 from haystack.config import Settings
 from haystack.contracts import Candidates, ExpectedAccuracy, Grounding, Prompts, StructuredQuery, read_json, write_json
 from haystack.grounding.ground import ground_prompts
-from haystack.loop.refinement import refine
+from haystack.loop.refinement import best_of, refine
 
 
 def ground_predictions(
@@ -39,8 +39,7 @@ def ground_predictions(
     """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     found = ground_prompts(question, chosen, predictions, de, enrichment, settings, cells, literature)
-    rated = [(item.composite_value, -index) for index, item in enumerate(found) if item.composite_value is not None]
-    best = found[-max(rated)[1]] if rated else None
+    best = best_of(found)
     write_json(
         out,
         Grounding(

@@ -75,6 +75,12 @@ class Round:
         return value is not None and value < WEAK
 
 
+def best_of(found: Sequence[PromptGrounding]) -> PromptGrounding | None:
+    """The prompt with the highest composite, the first of equals; None where none has one."""
+    rated = [item for item in found if item.composite_value is not None]
+    return max(rated, key=lambda item: item.composite_value or 0.0, default=None)
+
+
 def refine(
     query: StructuredQuery,
     prompts: Prompts,
@@ -97,8 +103,7 @@ def refine(
         prompt_cells=before.prompt_cells if before else None,
     )
     by_id = {prompt.prompt_id: prompt for prompt in prompts.prompts}
-    rated = [item for item in found if item.composite_value is not None]
-    best = max(rated, key=lambda item: (item.composite_value or 0, -found.index(item))) if rated else found[0]
+    best = best_of(found) or found[0]
     seen = Round(query, by_id, candidates, found, best, settings)
     _learn(seen, plan)
     _pool_best(seen, plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +14,14 @@ import pytest
 from haystack.config import EnrichmentSettings, GroundingSettings
 from haystack.contracts import Component, Perturbation, PromptGrounding, to_json
 from haystack.contracts.literature import GeneLiterature, Literature
+from haystack.grounding.case import Case
 from haystack.grounding.curves import confidence, rise, score
+from haystack.grounding.de import differential_expression
 from haystack.grounding.genesets import read_libraries
 from haystack.grounding.ground import ground_cells
 from haystack.grounding.literature import literature_support
 from haystack.grounding.response import response_of, support
-from haystack.grounding.score import Evidence, composite
+from haystack.grounding.score import Evidence, Judge, composite
 
 
 def other(name: str, genes: list[str], sign: int = 1) -> Perturbation:
@@ -240,3 +243,17 @@ def test_papers_count_in_the_nulls_too(strong: tuple, evidence: Evidence, made: 
     assert told.nulls["permuted_labels"] <= 2
     blind = ground_cells(made.query({}), *strong, evidence, literature=papers)
     assert blind.composite_value is None
+
+
+def test_the_asked_perturbation_is_a_rival_of_what_its_null_asks_for(
+    strong: tuple, evidence: Evidence, made: SimpleNamespace
+) -> None:
+    perturbed, control = strong
+    table = differential_expression(perturbed.X, control.X, made.genes, evidence.de)
+    query = made.query(dict.fromkeys(made.rise[:14], 1))
+    case = Case(query, evidence, perturbed, control, judge=Judge(response_of(table, evidence.de), evidence))
+    riser = next(one for one in evidence.expectations if one.name == "riser")
+    null = replace(case, null="random_expectation", expectation=riser)
+    own, rivals = ({other.name for other in one.others} for one in (case, null))
+    assert "riser" in own - rivals
+    assert "stuff" in rivals - own

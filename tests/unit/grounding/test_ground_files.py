@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 
 from haystack.config import Settings
@@ -27,7 +28,8 @@ from haystack.contracts import (
     write_predictions,
 )
 from haystack.errors import ContractError, GroundingError
-from haystack.grounding import enrich_predictions
+from haystack.grounding import differential_expression, enrich_predictions
+from haystack.grounding.ground import _reconstruction_error
 from haystack.loop import ground_predictions
 
 
@@ -186,3 +188,16 @@ def test_counts_are_read_without_the_means(run: dict) -> None:
     whole.write_h5ad(path)
     with pytest.raises(ContractError, match="mean"):
         read_predictions(path, means=False)
+
+
+def test_genes_move_more_than_the_model_errs_from_twice_its_error_on(made: SimpleNamespace) -> None:
+    """Between the query cells and their reconstruction the rising genes move already."""
+    settings = Settings().de
+    control, reconstruction = made.cells(60, 1), made.cells(60, 2, 4.0)
+    base = differential_expression(reconstruction.X, control.X, made.genes, settings).set_index("gene")
+    moved = base.loc[[gene for gene in made.rise if base.loc[gene, "is_de"]], "log2fc"]
+    assert len(moved) >= 6
+    times = np.array([1.0, 1.9, 2.0, 2.1, -1.0, *[1.0] * (len(moved) - 5)])
+    table = pd.DataFrame({"gene": moved.index, "log2fc": times * moved.to_numpy()})
+    found = _reconstruction_error(table, reconstruction, control, settings)
+    assert found == set(moved.index) - set(moved.index[2:5])

@@ -39,6 +39,9 @@ def after(*values, n_untried=5, **settings):
         ((2.0, 2.0), {"plateau_window": 2}, "plateau"),
         ((None, None, None), {}, "plateau"),
         ((None,), {}, None),
+        # What could not be scored counts as the lowest composite, 1.
+        ((None, 1.5, 1.9), {}, "plateau"),
+        ((None, 1.5, 2.0), {}, None),
     ],
 )
 def test_reason(values, settings, reason):

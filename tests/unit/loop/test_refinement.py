@@ -19,7 +19,7 @@ from haystack.contracts import (
     Refinement,
     StructuredQuery,
 )
-from haystack.loop.refinement import MAX_ADDED, refine
+from haystack.loop.refinement import MAX_ADDED, best_of, refine
 
 
 def cell_set(name: str, perturbation: str | None, cell_type: str, **more: Any) -> CellSet:
@@ -188,3 +188,29 @@ def test_prompts_of_one_perturbation_are_pooled_when_they_score_alike() -> None:
     made = refine(query, prompts, candidates, found, Settings())
     assert made.pool == ["cs_0", "cs_1"]
     assert "pooled into one" in made.sentence
+
+
+def test_the_first_of_equally_good_prompts_is_the_best() -> None:
+    found = [grounded("p1", None), grounded("p2", 5.0), grounded("p3", 6.0), grounded("p4", 6.0)]
+    assert best_of(found) is found[2]
+    assert best_of(found[::-1]) is found[3]
+    assert best_of(found[:1]) is None
+
+
+@pytest.mark.parametrize(("score", "weak"), [(6.9, True), (7.0, False)])
+def test_a_component_is_weak_below_seven(score: float, weak: bool) -> None:
+    assert ("pathway_coherence" in run([grounded("p1", 6.0, pathway_coherence=score)]).reasons) is weak
+
+
+@pytest.mark.parametrize(("factor", "avoided"), [(0.49, True), (0.5, False)])
+def test_a_rival_is_avoided_where_it_takes_more_than_half(factor: float, avoided: bool) -> None:
+    details = {"right": [], "specificity": {"rival": "IFN-gamma", "factor": factor}}
+    found = run([grounded("p1", 8.0, target_activation=Component(score=8, evaluated=True, details=details))])
+    assert ("IFN-gamma" in found.prefer_perturbations) is avoided
+
+
+def test_what_is_added_to_a_relevance_has_a_limit() -> None:
+    found = None
+    for _ in range(9):
+        found = run([grounded("p1", 9.0), grounded("p2", 1.0)], before=found)
+    assert (found.prefer_perturbations["IFN-beta"], found.prefer_perturbations["TNF-alpha"]) == (0.45, -0.45)

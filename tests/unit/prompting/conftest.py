@@ -175,6 +175,16 @@ def mystery(tmp_path: Path) -> World:
 
 
 @pytest.fixture
+def crossed(tmp_path: Path):
+    """`crossed((n, types, treatments, donors), ...)` -> a world of one atlas that holds these cells."""
+
+    def make(*parts: tuple[int, list[str], list[str], list[str]]) -> World:
+        return build(tmp_path / "crossed", one=(pd.concat([cross(*part) for part in parts]), GENES, PERTURBED))
+
+    return make
+
+
+@pytest.fixture
 def question():
     """`question(label, perturbation, **fields)` -> StructuredQuery."""
     return ask

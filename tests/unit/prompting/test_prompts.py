@@ -384,3 +384,22 @@ def test_a_pool_makes_one_deeper_prompt_first(world, question, settings, tmp_pat
         }
     new = {part.cell_set_id for prompt in others for part in prompt.cell_sets}
     assert second.n_untried_after == found.n_untried - len(new)
+
+
+def test_sets_that_share_a_control_set_share_no_control_cell(crossed, question, settings, tmp_path: Path) -> None:
+    world = crossed((20, ["B cells"], ["IFN-beta"], ["d1", "d2", "d3"]), (80, ["B cells"], ["PBS"], ["d1"]))
+    chosen = settings(prompting={"prompt_cells": 60, "query_cells": 10}, prompts_per_iteration=1)
+    (prompt,) = world.run(question("B cells"), tmp_path, chosen).prompts
+    assert [len(part.rows) for part in prompt.prompt_rows] == [20, 20, 20]
+    (control,) = prompt.control_rows
+    assert len(set(control.rows)) == len(control.rows) == 60
+
+
+@pytest.mark.parametrize(("weight", "types"), [(0.0, {"B cell"}), (0.9, {"B cell", "natural killer cell"})])
+def test_diversity_shows_another_type_beside_the_best(
+    crossed, question, settings, tmp_path: Path, weight: float, types: set[str]
+) -> None:
+    world = crossed((40, ["B cells", "NK cells"], ["PBS", "IFN-beta"], ["d1", "d2"]))
+    chosen = settings(retrieval={"weight_relevance": 0.5, "weight_diversity": weight}, prompts_per_iteration=2)
+    prompts = world.run(question("B cells"), tmp_path, chosen).prompts
+    assert {part.cell_type_name for prompt in prompts for part in prompt.cell_sets} == types

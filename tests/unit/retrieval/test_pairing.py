@@ -12,6 +12,7 @@ PROMPT = {"id": "prompt", "perturbation": "IFN-beta", "donor": "pbmc:d1", "condi
 EXACT = {"id": "exact", "donor": "pbmc:d1", "condition": "24h"}
 NO_CONDITION = {"id": "no_condition", "donor": "pbmc:d1", "condition": "0h"}
 NO_TISSUE = {"id": "no_tissue", "donor": "pbmc:d1", "tissue": LUNG, "n": 500}
+NO_DISEASE = {"id": "no_disease", "donor": "pbmc:d1", "condition": "24h", "tissue": LUNG, "disease": SICK}
 NO_DONOR = {"id": "no_donor", "donor": "pbmc:d2", "condition": "24h", "n": 900}
 NO_DONOR_TISSUE = {"id": "no_donor_tissue", "donor": "pbmc:d2", "tissue": LUNG, "n": 900}
 NEAR_TYPE = {"id": "near_type", "type": "naive B cell", "donor": "pbmc:d1", "condition": "24h"}
@@ -21,6 +22,7 @@ LADDER = [
     (EXACT, []),
     (NO_CONDITION, ["sample condition"]),
     (NO_TISSUE, ["sample condition", "tissue"]),
+    (NO_DISEASE, ["tissue", "disease"]),
     (NO_DONOR, ["donor"]),
     (NO_DONOR_TISSUE, ["sample condition", "tissue", "donor"]),
 ]
@@ -115,3 +117,19 @@ def test_many_rows_at_once_are_paired_as_one_by_one(sets) -> None:
     assert len({round(value, 3) for value in expected}) > 5
     np.testing.assert_allclose(Pairer(index, index.n_cells, 60).closeness(np.arange(150)), expected, atol=1e-9)
     assert Pairer(index, index.n_cells, 10_000).closeness(np.arange(150)).tolist() == [0.0] * 150
+
+
+def test_a_near_type_is_at_most_two_steps_away(sets) -> None:
+    prompt = PROMPT | {"type": "classical monocyte"}
+    found = _pair(sets(prompt, EXACT | {"type": "CD14 monocyte"}))
+    assert found.steps == ["cell type: 2 Cell Ontology steps"]
+    assert _pair(sets(PROMPT | {"type": "T cell"}, EXACT | {"type": "CD4 T"})) is None  # three steps
+
+
+def test_of_near_types_the_nearer_then_the_one_that_gives_up_less(sets) -> None:
+    prompt = PROMPT | {"type": "classical monocyte"}
+    far = EXACT | {"id": "far", "type": "CD14 monocyte", "n": 900}
+    near = NO_DONOR_TISSUE | {"id": "near", "type": "monocyte", "n": 20}
+    alike = NO_DONOR | {"id": "alike", "type": "monocyte", "n": 20}
+    assert _pair(sets(prompt, far, near)).control_set.cell_set_id == "near"
+    assert _pair(sets(prompt, far, near | {"n": 900}, alike)).control_set.cell_set_id == "alike"

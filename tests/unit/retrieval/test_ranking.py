@@ -96,3 +96,24 @@ def test_quality_grows_with_cells_depth_and_control_and_leaves_out_unknown_depth
     assert np.all(deep > shallow)
     one = quality(np.array([100]), np.array([1000.0]), np.array([0.5]))[0]
     assert one == pytest.approx(0.4 * np.log(101) / np.log(501) + 0.2 * 0.5 + 0.4 * 0.5)
+
+
+@pytest.mark.parametrize(
+    ("field", "other", "diversity"),
+    [
+        ("type", "monocyte", 0.40),
+        ("donor", "a:2", 0.25),
+        ("perturbation", "IL-4", 0.10),
+        ("atlas", "b", 0.10),
+        ("tissue", "UBERON:0002048", 0.05),
+        ("disease", "MONDO:0005300", 0.05),
+        ("condition", "24h", 0.05),
+    ],
+)
+def test_what_differs_in_one_field_only_is_little_diverse(sets, field: str, other: str, diversity: float) -> None:
+    same = {"perturbation": "IFN-beta", "donor": "a:1", "atlas": "a"}
+    index = CellSetIndex(sets(same | {"id": "first"}, same | {"id": "second", field: other}))
+    features = features_of([index.cell_set(row) for row in (0, 1)], {})
+    picks = Ranker(np.array([0.9, 0.8]), np.zeros(2), features, ["first", "second"], RetrievalSettings()).greedy(2)
+    assert [pick.diversity for pick in picks] == [1.0, diversity]
+    assert picks[1].score == pytest.approx(0.5 * 0.8 / 0.9 + 0.3 * diversity)

@@ -27,6 +27,10 @@ class Mutation:
     test: str
 
 
+PROMPTS, FILES = "tests/unit/prompting/test_prompts.py", "tests/unit/grounding/test_ground_files.py"
+PAIRING, RANKING = "tests/unit/retrieval/test_pairing.py", "tests/unit/retrieval/test_ranking.py"
+REFINEMENT = "tests/unit/loop/test_refinement.py"
+
 MUTATIONS = [
     # How long a verified token is remembered.
     Mutation(
@@ -60,6 +64,117 @@ MUTATIONS = [
         'if snakemake.rule == "stack_inference" and cancelled.exists():',
         "if False:",
         "tests/unit/workflow/test_scripts.py::test_a_cancelled_run_predicts_no_more",
+    ),
+    # Which control cells a prompt gets, and from how far.
+    Mutation(
+        "prompting/choose.py",
+        "control = sample_alike(self._free(pair.row).without(used), chosen, len(chosen), rng)",
+        "control = sample_alike(self._free(pair.row), chosen, len(chosen), rng)",
+        f"{PROMPTS}::test_sets_that_share_a_control_set_share_no_control_cell",
+    ),
+    Mutation(
+        "prompting/choose.py",
+        "controls_used[pair.row] = np.concatenate([used, control.rows])",
+        "controls_used[pair.row] = control.rows",
+        f"{PROMPTS}::test_sets_that_share_a_control_set_share_no_control_cell",
+    ),
+    Mutation(
+        "prompting/choose.py",
+        "self.ranker.saw(self.ranker.features[position])",
+        "pass",
+        f"{PROMPTS}::test_diversity_shows_another_type_beside_the_best",
+    ),
+    Mutation(
+        "retrieval/pairing.py",
+        "NEAR_TYPE_HOPS = 2",
+        "NEAR_TYPE_HOPS = 3",
+        f"{PAIRING}::test_a_near_type_is_at_most_two_steps_away",
+    ),
+    Mutation(
+        "retrieval/pairing.py",
+        "NEAR_TYPE_HOPS = 2",
+        "NEAR_TYPE_HOPS = 1",
+        f"{PAIRING}::test_a_near_type_is_at_most_two_steps_away",
+    ),
+    Mutation(
+        "retrieval/pairing.py",
+        "return (-relation.closeness, lost)",
+        "return (lost, -relation.closeness)",
+        f"{PAIRING}::test_of_near_types_the_nearer_then_the_one_that_gives_up_less",
+    ),
+    Mutation(
+        "retrieval/pairing.py",
+        "return (-relation.closeness, lost)",
+        "return (-relation.closeness, 0.0)",
+        f"{PAIRING}::test_of_near_types_the_nearer_then_the_one_that_gives_up_less",
+    ),
+    Mutation(
+        "retrieval/pairing.py",
+        '    ("atlas", "cell type", "donor"),\n',
+        "",
+        f"{PAIRING}::test_constraints_are_given_up_in_order_and_recorded",
+    ),
+    Mutation(
+        "retrieval/ranking.py",
+        '"donor_id": 0.25',
+        '"donor_id": 0.2',
+        f"{RANKING}::test_what_differs_in_one_field_only_is_little_diverse",
+    ),
+    Mutation(
+        "retrieval/ranking.py",
+        "self.weights[1] * diversity",
+        "self.weights[2] * diversity",
+        f"{RANKING}::test_what_differs_in_one_field_only_is_little_diverse",
+    ),
+    # What counts as evidence, and which prompt is the best.
+    Mutation(
+        "grounding/ground.py",
+        "abs(change[gene]) < 2 * abs(moved[gene])",
+        "abs(change[gene]) < 1 * abs(moved[gene])",
+        f"{FILES}::test_genes_move_more_than_the_model_errs_from_twice_its_error_on",
+    ),
+    Mutation(
+        "grounding/ground.py",
+        "abs(change[gene]) < 2 * abs(moved[gene])",
+        "abs(change[gene]) <= 2 * abs(moved[gene])",
+        f"{FILES}::test_genes_move_more_than_the_model_errs_from_twice_its_error_on",
+    ),
+    Mutation(
+        "grounding/case.py",
+        "expectation_of(self.query.asked) if self.expectation else None",
+        "None",
+        "tests/unit/grounding/test_ground_cells.py::test_the_asked_perturbation_is_a_rival_of_what_its_null_asks_for",
+    ),
+    Mutation(
+        "loop/refinement.py",
+        "return max(rated, key=",
+        "return max(rated[::-1], key=",
+        f"{REFINEMENT}::test_the_first_of_equally_good_prompts_is_the_best",
+    ),
+    # What the next iteration does differently, and when the loop ends.
+    Mutation(
+        "loop/refinement.py",
+        "WEAK = 7.0",
+        "WEAK = 6.5",
+        f"{REFINEMENT}::test_a_component_is_weak_below_seven",
+    ),
+    Mutation(
+        "loop/refinement.py",
+        'float(details["factor"]) >= 0.5',
+        'float(details["factor"]) >= 0.4',
+        f"{REFINEMENT}::test_a_rival_is_avoided_where_it_takes_more_than_half",
+    ),
+    Mutation(
+        "loop/refinement.py",
+        "MAX_ADDED = 0.45",
+        "MAX_ADDED = 0.6",
+        f"{REFINEMENT}::test_what_is_added_to_a_relevance_has_a_limit",
+    ),
+    Mutation(
+        "loop/decision.py",
+        "values = [1.0 if score.composite_value is None",
+        "values = [0.0 if score.composite_value is None",
+        "tests/unit/loop/test_decision.py::test_reason",
     ),
 ]
 

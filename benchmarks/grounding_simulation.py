@@ -159,7 +159,7 @@ def run_loop(ask: Ask, world: World, kind: str, folder: Path) -> list[Grounding]
             before[-1] / "grounding.json" if before else None,
             [one / "prompts.json" for one in before],
             own / "candidates.json",
-            settings.retrieval,
+            settings,
             ask.name,
             iteration,
             world.cells,

@@ -105,7 +105,7 @@ def clock(run: Callable[[], object], repeats: int = 5) -> float:
 
 
 def measure_retrieval(index: Path, sets: Path) -> list[tuple[str, float, str]]:
-    from haystack.config import RetrievalSettings
+    from haystack.config import Settings
     from haystack.contracts import CELL_SETS, read_table
     from haystack.query import parse_question
     from haystack.retrieval import find_candidates
@@ -114,8 +114,8 @@ def measure_retrieval(index: Path, sets: Path) -> list[tuple[str, float, str]]:
     rows = []
     for name, words in QUESTIONS.items():
         query = parse_question(words)
-        found = find_candidates(query, frame, RetrievalSettings())
-        seconds = clock(lambda query=query: find_candidates(query, frame, RetrievalSettings()))
+        found = find_candidates(query, frame, Settings())
+        seconds = clock(lambda query=query: find_candidates(query, frame, Settings()))
         note = f"{len(frame):,} sets, {found.n_untried:,} fit: {json.dumps(found.counts)}"
         rows.append((f"all strategies, warm: {name}", seconds, note))
     config = index / "config.yaml"
@@ -147,7 +147,7 @@ def measure_prompting(cells: Path, sets: Path) -> list[tuple[str, float, str]]:
 
     settings, frame = Settings(), read_table(sets, CELL_SETS)
     query = parse_question(QUESTIONS["perturbation, same and other types"])
-    found = find_candidates(query, frame, settings.retrieval, run_id="bench")
+    found = find_candidates(query, frame, settings, run_id="bench")
 
     def choose() -> None:
         choose_prompts(query, found, frame, RowBook(frame, {"parse_like": cells}), settings)

@@ -103,14 +103,14 @@ def test_a_strategy_from_outside(plug_in, toys, ask, sets):
         {"id": "other", "perturbation": "aspirin", "n": 90},
         {"id": "control", "n": 60},
     )
-    settings = load_settings({}).retrieval
+    settings = load_settings({})
     found = find_candidates(ask(), frame, settings)
     other = next(item for item in found.candidates if item.cell_set.cell_set_id == "other")
     assert other.strategy == "largest"
     assert "largest: has many cells" in other.rationale
     assert found.counts["largest"] == 2
     assert strategy("largest") == "the largest sets"
-    alone = load_settings({"retrieval": {"strategies": ["largest"]}}).retrieval
+    alone = load_settings({"retrieval": {"strategies": ["largest"]}})
     assert find_candidates(ask(), frame, alone).counts == {"largest": 2}
 
 

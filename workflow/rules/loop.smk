@@ -12,7 +12,7 @@ rule retrieve_cells:
     conda:
         "../envs/haystack.yaml"
     params:
-        settings=plan.get("retrieval"),
+        settings=plan.get("retrieval", "prompting"),
         atlases=list(plan.atlases),
         code=plan.code("retrieval.retrieve_cells"),
     message:

@@ -1,7 +1,7 @@
 """Find cell sets that show the condition, by every strategy that fits the question."""
 
 if "snakemake" in globals():
-    from haystack.config import RetrievalSettings
+    from haystack.config import Settings
     from haystack.retrieval import retrieve_cells
     from haystack.workflow import script_logging
 
@@ -13,7 +13,7 @@ if "snakemake" in globals():
             previous_grounding=next(iter(snakemake.input.grounding), None),
             previous_prompts=list(snakemake.input.prompts),
             out=snakemake.output.candidates,
-            settings=RetrievalSettings.model_validate(snakemake.params.settings["retrieval"]),
+            settings=Settings.model_validate(snakemake.params.settings),
             run_id=snakemake.wildcards.run_id,
             iteration=int(snakemake.wildcards.iteration),
         )

@@ -38,6 +38,8 @@ from haystack.contracts.retrieval import (
     Prompt,
     Prompts,
     QueryCells,
+    QueryPlan,
+    QuerySet,
     Refinement,
     RowSelection,
 )
@@ -76,6 +78,8 @@ __all__ = [
     "PromptGrounding",
     "Prompts",
     "QueryCells",
+    "QueryPlan",
+    "QuerySet",
     "Refinement",
     "RowSelection",
     "StructuredQuery",

@@ -39,7 +39,9 @@ class Candidate(Contract):
     strategy: str = Field(description="the one that finds it most relevant")
     strategies: list[str] = Field(default=[], description="all that propose it")
     relevance_score: float = Field(ge=0, le=1)
-    quality: float | None = Field(default=None, ge=0, le=1, description="cell count, depth, control; null: not rated")
+    quality: float | None = Field(
+        default=None, ge=0, le=1, description="cells left beside the query cells, depth, control; null: not rated"
+    )
     rationale: str
     control: Pairing | None = None
 
@@ -58,8 +60,22 @@ class Refinement(Contract):
     prompt_cells: int | None = Field(default=None, description="cells per prompt; null = as configured")
 
 
+class QuerySet(Contract):
+    """A cell set that gives query cells."""
+
+    cell_set: CellSet
+    n_cells: int = Field(ge=1, description="query cells that it gives")
+
+
+class QueryPlan(Contract):
+    """Where the query cells come from; the same in every iteration."""
+
+    sets: list[QuerySet]
+    rationale: str
+
+
 class Candidates(Contract):
-    """`candidates.json`."""
+    """`candidates.json`: all that retrieval finds out, so that prompting computes none of it again."""
 
     run_id: str
     iteration: int = Field(ge=1)
@@ -70,6 +86,7 @@ class Candidates(Contract):
     counts: dict[str, int] = Field(default={}, description="strategy -> cell sets proposed")
     tried: list[str] = Field(default=[], description="cell sets that prompts of earlier iterations used")
     refinement: Refinement | None = Field(default=None, description="what was applied, from the last iteration")
+    query: QueryPlan = Field(default=QueryPlan(sets=[], rationale=""), description="where query cells come from")
     notes: list[str] = Field(default=[], description="cells that were left out, and why, in plain words")
 
 

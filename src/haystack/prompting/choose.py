@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from haystack.config import Settings
-from haystack.contracts import Candidate, Candidates, ControlStrategy, Prompt, Prompts, RowSelection, StructuredQuery
+from haystack.contracts import (
+    Candidate,
+    Candidates,
+    CellSet,
+    ControlStrategy,
+    Pairing,
+    Prompt,
+    Prompts,
+    RowSelection,
+    StructuredQuery,
+)
 from haystack.errors import RetrievalError
 from haystack.prompting.query_cells import draw_query_cells
 from haystack.prompting.rows import RowBook, SetRows
 from haystack.prompting.sampling import generator, sample, sample_alike
 from haystack.retrieval.index import CellSetIndex
-from haystack.retrieval.pairing import Pair, Pairer
-from haystack.retrieval.question import Question
-from haystack.retrieval.ranking import Pick, Ranker, features_of, quality
+from haystack.retrieval.ranking import Pick, Ranker, features_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,13 +56,11 @@ def choose_prompts(
     RetrievalError
         when no candidate has cells left after hold-outs, or there are no query cells.
     """
-    index = CellSetIndex(cell_sets)
-    question = Question(query, index, settings.retrieval)
-    query_cells = draw_query_cells(question, book, settings)
+    query_cells = draw_query_cells(candidates.query, book, settings.seed)
     taken = {selection.cell_set_id: np.asarray(selection.rows) for selection in query_cells.rows}
     refinement = candidates.refinement
     wanted = (refinement.prompt_cells if refinement else None) or settings.prompting.prompt_cells
-    chooser = _Chooser(candidates, index, book, settings, taken, wanted)
+    chooser = _Chooser(candidates, cell_sets, book, settings, taken, wanted)
     asked = query.control_strategy or settings.control_strategy
     prompts = chooser.choose(asked)
     if not prompts:
@@ -92,7 +98,7 @@ class _Part:
 
     candidate: Candidate
     prompt: SetRows
-    pair: Pair | None
+    pair: Pairing | None
     control: SetRows | None
 
 
@@ -104,45 +110,45 @@ class _Chooser:
     def __init__(
         self,
         candidates: Candidates,
-        index: CellSetIndex,
+        cell_sets: pd.DataFrame,
         book: RowBook,
         settings: Settings,
         taken: dict[str, np.ndarray],
         prompt_cells: int,
     ) -> None:
-        self.index, self.book, self.settings, self.taken = index, book, settings, taken
+        self.cell_sets, self.book, self.settings, self.taken = cell_sets, book, settings, taken
         self.prompt_cells = prompt_cells
         self.candidates = candidates
-        self.available = index.n_cells.copy()
-        for cell_set_id, rows in taken.items():
-            self.available[index.positions[cell_set_id]] -= len(rows)
-        self.pairer = Pairer(index, self.available, settings.prompting.min_control_cells)
-        usable = [candidate for candidate in candidates.candidates if self._usable(candidate)]
-        self.unusable = {c.cell_set.cell_set_id for c in candidates.candidates} - {
-            c.cell_set.cell_set_id for c in usable
-        }
-        self.usable = usable
-        self.rows = [index.positions[c.cell_set.cell_set_id] for c in usable]
-        self.open = np.ones(len(usable), dtype=bool)
-        self.as_prompt: set[int] = set()
-        self.as_control: set[int] = set()
+        least = settings.retrieval.min_cells
+        known = set(cell_sets["cell_set_id"])
+        self.usable = [
+            one
+            for one in candidates.candidates
+            if one.cell_set.cell_set_id in known and self._available(one.cell_set) >= least
+        ]
+        self.ids = [one.cell_set.cell_set_id for one in self.usable]
+        self.unusable = {one.cell_set.cell_set_id for one in candidates.candidates} - set(self.ids)
+        self.open = np.ones(len(self.usable), dtype=bool)
+        self.as_prompt: set[str] = set()
+        self.as_control: set[str] = set()
         self.ranker = self._ranker()
 
-    def _usable(self, candidate: Candidate) -> bool:
-        row = self.index.positions.get(candidate.cell_set.cell_set_id)
-        return row is not None and bool(self.available[row] >= self.settings.retrieval.min_cells)
+    def _available(self, cell_set: CellSet) -> int:
+        """Cells of a set that are no query cells."""
+        return cell_set.n_cells - len(self.taken.get(cell_set.cell_set_id, ()))
+
+    def _pair(self, position: int, asked: ControlStrategy) -> Pairing | None:
+        """The controls of a candidate, where they are asked for."""
+        return self.usable[position].control if asked is ControlStrategy.SYNTHETIC_CONTROL else None
 
     def _ranker(self) -> Ranker:
         relevance = np.array([candidate.relevance_score for candidate in self.usable])
-        rows = np.array(self.rows, dtype=np.int64)
-        genes = self.index.frame["mean_n_genes"].to_numpy(dtype=float, na_value=np.nan)[rows]
-        self.quality = quality(self.available[rows], genes, self.pairer.closeness(rows))
+        self.quality = np.array([candidate.quality or 0.0 for candidate in self.usable])
         vocabulary: dict[tuple[str, str | None], int] = {}
         features = features_of([candidate.cell_set for candidate in self.usable], vocabulary)
-        ids = [candidate.cell_set.cell_set_id for candidate in self.usable]
-        ranker = Ranker(relevance, self.quality, features, ids, self.settings.retrieval)
-        tried = [self.index.positions[name] for name in self.candidates.tried if name in self.index.positions]
-        for code in features_of([self.index.cell_set(row) for row in tried], vocabulary):
+        ranker = Ranker(relevance, self.quality, features, self.ids, self.settings.retrieval)
+        tried = CellSetIndex(self.cell_sets[self.cell_sets["cell_set_id"].isin(self.candidates.tried)])
+        for code in features_of([tried.cell_set(row) for row in range(len(tried))], vocabulary):
             ranker.saw(code)
         return ranker
 
@@ -158,9 +164,9 @@ class _Chooser:
             for position in seed.members:
                 self.ranker.saw(self.ranker.features[position])
             seeds.append(seed)
-        members = [self.rows[i] for seed in seeds for i in seed.members]
-        controls = [pair.row for row in members if (pair := self.pairer.pair(row)) is not None]
-        self.book.load(str(self.index.ids[row]) for row in [*members, *controls])
+        members = [self.usable[i] for seed in seeds for i in seed.members]
+        controls = [one.control.control_set for one in members if one.control is not None]
+        self.book.load(part.cell_set_id for part in [*(one.cell_set for one in members), *controls])
         return [self._prompt(seed, number, asked) for number, seed in enumerate(seeds, start=1)]
 
     def _pool(self, asked: ControlStrategy) -> list[_Seed]:
@@ -181,30 +187,29 @@ class _Chooser:
 
         Without perturbations the same set may be both; what is passed over stays untried for later iterations.
         """
-        row = self.rows[position]
-        pair = self.pairer.pair(row) if asked is ControlStrategy.SYNTHETIC_CONTROL else None
-        if row in self.as_control or (pair and pair.row in self.as_prompt):
+        own, pair = self.ids[position], self._pair(position, asked)
+        if own in self.as_control or (pair and pair.control_set.cell_set_id in self.as_prompt):
             return False
-        self.as_prompt.add(row)
+        self.as_prompt.add(own)
         if pair:
-            self.as_control.add(pair.row)
+            self.as_control.add(pair.control_set.cell_set_id)
         return True
 
     def _join(self, seed: _Seed, asked: ControlStrategy) -> None:
         """Add open sets of the same treatment until the prompt has enough cells."""
         first = seed.members[0]
-        needs_control = asked is ControlStrategy.SYNTHETIC_CONTROL and self.pairer.pair(self.rows[first]) is not None
-        size = int(self.available[self.rows[first]])
+        needs_control = self._pair(first, asked) is not None
+        size = self._available(self.usable[first].cell_set)
         for position in self._mates(first):
             if size >= self.prompt_cells:
                 return
-            if needs_control and self.pairer.pair(self.rows[position]) is None:
+            if needs_control and self._pair(position, asked) is None:
                 continue
             if not self._take(position, asked):
                 continue
             seed.members.append(position)
             self.open[position] = False
-            size += int(self.available[self.rows[position]])
+            size += self._available(self.usable[position].cell_set)
 
     def _mates(self, first: int) -> list[int]:
         own = self.usable[first].cell_set
@@ -235,7 +240,7 @@ class _Chooser:
             prompt_id=f"i{self.candidates.iteration}p{number}",
             strategies=list(dict.fromkeys(s for part in parts for s in part.candidate.strategies)),
             cell_sets=[part.candidate.cell_set for part in parts],
-            prompt_rows=[_selection(part.candidate.cell_set.cell_set_id, self, part.prompt) for part in parts],
+            prompt_rows=[_selection(part.candidate.cell_set, part.prompt.rows) for part in parts],
             control_rows=self._control_selections(paired),
             pairing_steps=_steps(paired),
             pairing_penalty=_penalty(paired),
@@ -250,43 +255,40 @@ class _Chooser:
     def _parts(self, seed: _Seed, asked: ControlStrategy) -> list[_Part]:
         """The cells of each member, at most `prompt_cells` together, and as many controls each where there are."""
         left = POOLED * self.settings.prompting.prompt_cells if seed.pooled else self.prompt_cells
-        controls_used: dict[int, np.ndarray] = {}
+        controls_used: dict[str, np.ndarray] = {}
         parts = []
         for number, position in enumerate(seed.members):
-            candidate, row = self.usable[position], self.rows[position]
-            cell_set_id = candidate.cell_set.cell_set_id
-            free = self._free(row)
+            candidate, cell_set_id = self.usable[position], self.ids[position]
+            free = self._free(cell_set_id)
             share = -(-left // (len(seed.members) - number)) if seed.pooled else left
             chosen = sample(free, min(share, len(free)), generator(self.settings.seed, "prompt", cell_set_id))
             left -= len(chosen)
-            pair = self.pairer.pair(row) if asked is ControlStrategy.SYNTHETIC_CONTROL else None
+            pair = self._pair(position, asked)
             control = None
             if pair is not None:
-                used = controls_used.get(pair.row, np.zeros(0, dtype=np.int64))
-                rng = generator(self.settings.seed, "control", cell_set_id, str(self.index.ids[pair.row]))
-                control = sample_alike(self._free(pair.row).without(used), chosen, len(chosen), rng)
-                controls_used[pair.row] = np.concatenate([used, control.rows])
+                of = pair.control_set.cell_set_id
+                used = controls_used.get(of, np.zeros(0, dtype=np.int64))
+                rng = generator(self.settings.seed, "control", cell_set_id, of)
+                control = sample_alike(self._free(of).without(used), chosen, len(chosen), rng)
+                controls_used[of] = np.concatenate([used, control.rows])
             parts.append(_Part(candidate, chosen, pair, control))
         return parts
 
-    def _free(self, row: int) -> SetRows:
+    def _free(self, cell_set_id: str) -> SetRows:
         """Cells of a set that are no query cells."""
-        cell_set_id = str(self.index.ids[row])
         cells = self.book[cell_set_id]
         return cells.without(self.taken[cell_set_id]) if cell_set_id in self.taken else cells
 
     def _control_selections(self, paired: list[_Part]) -> list[RowSelection]:
-        rows: dict[int, list[int]] = {}
+        rows: dict[str, list[np.ndarray]] = {}
+        sets: dict[str, CellSet] = {}
         for part in paired:
             assert part.pair is not None
             assert part.control is not None
-            rows.setdefault(part.pair.row, []).extend(part.control.rows.tolist())
-        return [
-            RowSelection(
-                cell_set_id=str(self.index.ids[row]), atlas=self.index.label("atlas", row) or "", rows=sorted(chosen)
-            )
-            for row, chosen in rows.items()
-        ]
+            of = part.pair.control_set
+            sets[of.cell_set_id] = of
+            rows.setdefault(of.cell_set_id, []).append(part.control.rows)
+        return [_selection(sets[name], np.sort(np.concatenate(chosen))) for name, chosen in rows.items()]
 
     def _rationale(
         self,
@@ -318,10 +320,8 @@ class _Chooser:
         return ". ".join(words)
 
 
-def _selection(cell_set_id: str, chooser: _Chooser, cells: SetRows) -> RowSelection:
-    row = chooser.index.positions[cell_set_id]
-    atlas = chooser.index.label("atlas", row) or ""
-    return RowSelection(cell_set_id=cell_set_id, atlas=atlas, rows=cells.rows.tolist())
+def _selection(cell_set: CellSet, rows: np.ndarray) -> RowSelection:
+    return RowSelection(cell_set_id=cell_set.cell_set_id, atlas=cell_set.atlas, rows=rows.tolist())
 
 
 def _steps(paired: list[_Part]) -> list[str]:

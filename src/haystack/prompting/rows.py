@@ -66,6 +66,12 @@ class RowBook:
         missing = sorted(set(cell_set_ids) - self._known.keys())
         if not missing:
             return
+        unknown = [name for name in missing if name not in self.cell_sets.index]
+        if unknown:
+            raise ContractError(
+                f"cell set {unknown[0]} of candidates.json is not in the index of cell sets, or held out by now; find "
+                "the candidates again"
+            )
         wanted = self.cell_sets.loc[missing]
         for atlas, part in wanted.groupby("atlas", sort=True, observed=True):
             found = self._read(str(atlas), part)

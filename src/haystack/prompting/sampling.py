@@ -56,19 +56,3 @@ def sample_alike(cells: SetRows, like: SetRows, n: int, rng: np.random.Generator
         chosen.append(positions.pop(nearest))
     at = np.sort(np.array(chosen))
     return SetRows(cells.rows[at], cells.depth[at])
-
-
-def shares(sizes: np.ndarray, n: int) -> np.ndarray:
-    """Whole numbers in proportion to `sizes`, summing to `n` (largest remainders; of equal ones the first).
-
-    No share exceeds its size while `n` is at most the sum of sizes.
-    """
-    sizes = np.asarray(sizes, dtype=np.int64)
-    total = int(sizes.sum())
-    if total == 0:
-        return np.zeros_like(sizes)
-    exact = sizes * (n / total)
-    whole = np.floor(exact + 1e-9).astype(np.int64)
-    order = np.argsort(-(exact - whole), kind="stable")
-    whole[order[: n - int(whole.sum())]] += 1
-    return whole

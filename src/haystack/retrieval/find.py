@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from haystack.config import PromptingSettings, RetrievalSettings
+from haystack.config import Settings
 from haystack.contracts import (
     CELL_SETS,
     Candidate,
     Candidates,
     Grounding,
     Prompts,
+    QueryPlan,
     Refinement,
     StructuredQuery,
     TaskType,
@@ -27,7 +28,7 @@ from haystack.contracts import (
 from haystack.errors import RetrievalError, nearest
 from haystack.retrieval.index import CellSetIndex, without
 from haystack.retrieval.pairing import Pairer
-from haystack.retrieval.query_cells import choose_query_sets
+from haystack.retrieval.query_cells import choose_query_sets, plan_query_cells
 from haystack.retrieval.question import Proposals, Question
 from haystack.retrieval.ranking import FEATURES, Ranker, quality
 from haystack.retrieval.registry import strategies_for
@@ -48,7 +49,7 @@ def retrieve_cells(
     previous_grounding: str | Path | None,
     previous_prompts: Sequence[str | Path],
     out: str | Path,
-    settings: RetrievalSettings,
+    settings: Settings,
     run_id: str,
     iteration: int,
     cells: Mapping[str, str | Path] | None = None,
@@ -73,10 +74,10 @@ def retrieve_cells(
     """
     asked = read_json(query, StructuredQuery)
     frame = read_table(cell_sets, CELL_SETS)
-    if cells and settings.exclude:
+    if cells and settings.retrieval.exclude:
         from haystack.retrieval.holdout import apply_holdouts
 
-        frame = apply_holdouts(frame, cells, settings.exclude)
+        frame = apply_holdouts(frame, cells, settings.retrieval.exclude)
     refinement = read_json(previous_grounding, Grounding).refinement if previous_grounding else None
     earlier = [read_json(path, Prompts) for path in previous_prompts]
     tried = {cell_set.cell_set_id for p in earlier for prompt in p.prompts for cell_set in prompt.cell_sets}
@@ -87,7 +88,7 @@ def retrieve_cells(
 def find_candidates(
     query: StructuredQuery,
     cell_sets: pd.DataFrame,
-    settings: RetrievalSettings,
+    settings: Settings,
     refinement: Refinement | None = None,
     tried: AbstractSet[str] = frozenset(),
     *,
@@ -106,7 +107,7 @@ def find_candidates(
     cell_sets
         CELL_SETS, (n sets, columns).
     settings
-        strategies, hops, least cells, ranking weights, hold-outs.
+        retrieval and prompting are read.
     refinement
         of the last iteration.
     tried
@@ -117,15 +118,18 @@ def find_candidates(
     RetrievalError
         when nothing fits, or everything that fits was tried, or no query cells exist.
     """
-    index = CellSetIndex(without(cell_sets, settings.exclude))
+    limits = settings.retrieval
+    index = CellSetIndex(without(cell_sets, limits.exclude))
     # Query cells are those of the settings, whatever the refinement: all iterations share them.
-    choice = choose_query_sets(Question(query, index, settings))
+    plain = Question(query, index, limits)
+    choice = choose_query_sets(plain)
+    plan = plan_query_cells(plain, choice, settings)
     hybrid = query.task_type is TaskType.CROSS_DATASET_GENERATION
     atlas = index.label("atlas", choice.tiers[0][0]) if hybrid else None
     hops = refinement.max_hops if refinement else None
-    question = Question(query, index, settings, hops, atlas, choice.prompt_atlases)
-    methods = strategies_for(query, settings.strategies)
-    wide = Question(query, index, settings, WIDEST, atlas, choice.prompt_atlases)
+    question = Question(query, index, limits, hops, atlas, choice.prompt_atlases)
+    methods = strategies_for(query, limits.strategies)
+    wide = Question(query, index, limits, WIDEST, atlas, choice.prompt_atlases)
     reach = np.zeros(len(index), dtype=bool)
     for method in methods:
         reach[method.propose(wide).rows] = True
@@ -142,11 +146,12 @@ def find_candidates(
     return Candidates(
         run_id=run_id,
         iteration=iteration,
-        candidates=_rank(question, merged, settings, was_tried, again),
+        candidates=_rank(question, merged, plan, settings, was_tried, again),
         n_untried=int(untried.sum()),
         counts={method.name: int(mask.sum()) for method, mask in zip(methods, merged.masks, strict=True)},
         tried=sorted(tried),
         refinement=refinement,
+        query=plan,
         notes=[question.unsigned_note] if question.unsigned_note else [],
     )
 
@@ -190,16 +195,24 @@ def _merge(
 
 
 def _rank(
-    question: Question, merged: _Merged, settings: RetrievalSettings, was_tried: np.ndarray, again: np.ndarray
+    question: Question,
+    merged: _Merged,
+    plan: QueryPlan,
+    settings: Settings,
+    was_tried: np.ndarray,
+    again: np.ndarray,
 ) -> list[Candidate]:
     index = question.index
     rows = np.flatnonzero(merged.proposed)
-    pairer = Pairer(index, index.n_cells, PromptingSettings().min_control_cells)
+    available = index.n_cells.copy()
+    for part in plan.sets:
+        available[index.positions[part.cell_set.cell_set_id]] -= part.n_cells
+    pairer = Pairer(index, available, settings.prompting.min_control_cells)
     genes = index.frame["mean_n_genes"].to_numpy(dtype=float, na_value=np.nan)[rows]
-    rated = quality(index.n_cells[rows], genes, pairer.closeness(rows))
+    rated = quality(available[rows], genes, pairer.closeness(rows))
     codes = [index.cell_type if name == "cell_type_cl_id" else index.column(name) for name in FEATURES]
     features = np.column_stack([coded.codes for coded in codes])
-    ranker = Ranker(merged.relevance[rows], rated, features[rows], index.ids[rows].tolist(), settings)
+    ranker = Ranker(merged.relevance[rows], rated, features[rows], index.ids[rows].tolist(), settings.retrieval)
     for row in np.flatnonzero(was_tried):
         ranker.saw(features[row])
     kept = {pick.position for pick in ranker.greedy(KEPT_GREEDY)}
@@ -214,7 +227,7 @@ def _rank(
         -np.round(merged.relevance[rows[chosen]], 9),
     )
     order = chosen[np.lexsort(ties)].tolist()
-    return [_candidate(question, merged, int(rows[i]), round(float(rated[i]), 6), pairer) for i in order]
+    return [_candidate(question, merged, int(rows[i]), round(float(rated[i]), 9), pairer) for i in order]
 
 
 def _candidate(question: Question, merged: _Merged, row: int, rated: float, pairer: Pairer) -> Candidate:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from haystack.contracts import StructuredQuery, TaskType
+from haystack.config import Settings
+from haystack.contracts import QueryPlan, QuerySet, StructuredQuery, TaskType
 from haystack.errors import RetrievalError
 from haystack.retrieval.hybrid import rows_of_one_atlas, same_dataset
 from haystack.retrieval.index import HEALTHY
@@ -77,6 +78,60 @@ def choose_query_sets(question: Question) -> QueryChoice:
     if fails:
         sentence += f"; the index has none that also fits: {', '.join(fails)}"
     return QueryChoice([tiers[group] for group in order], sentence, sources)
+
+
+def plan_query_cells(question: Question, choice: QueryChoice, settings: Settings) -> QueryPlan:
+    """How many query cells each set gives, in proportion to the sizes of the sets.
+
+    A set that could also give prompt or control cells keeps back `prompting.prompt_cells` of its cells, or half of them
+    if it is small, so that both find cells and none serves twice.
+
+    Raises
+    ------
+    RetrievalError
+        when all sets are held out.
+    """
+    index = question.index
+    free = index.n_cells - _kept_back(question, settings.prompting.prompt_cells)
+    rows = choice.enough(free, settings.retrieval.min_cells)
+    wanted = settings.prompting.query_cells
+    counts = shares(free[rows], min(wanted, int(free[rows].sum()))).tolist()
+    sets = [QuerySet(cell_set=index.cell_set(row), n_cells=n) for row, n in zip(rows, counts, strict=True) if n]
+    if not sets:
+        raise RetrievalError(
+            f"no query cells are left of {question.asked_type_words}: all are held out by retrieval.exclude"
+        )
+    words = f"{sum(counts)} {choice.rationale}"
+    if sum(counts) < wanted:
+        words += f"; fewer than the {wanted} asked for"
+    return QueryPlan(sets=sets, rationale=words)
+
+
+def _kept_back(question: Question, prompt_cells: int) -> np.ndarray:
+    """Cells of each set that query cells must leave to the other roles, (n,)."""
+    index = question.index
+    back = np.minimum(prompt_cells, index.n_cells // 2)
+    if not question.wants_perturbed:
+        return np.where(index.is_control, back, 0)
+    homes = index.combine(["atlas", "cell_type"])
+    shared = np.isin(homes, np.unique(homes[question.pool]))
+    return np.where(index.is_control & shared, back, 0)
+
+
+def shares(sizes: np.ndarray, n: int) -> np.ndarray:
+    """Whole numbers in proportion to `sizes`, summing to `n` (largest remainders; of equal ones the first).
+
+    No share exceeds its size while `n` is at most the sum of sizes.
+    """
+    sizes = np.asarray(sizes, dtype=np.int64)
+    total = int(sizes.sum())
+    if total == 0:
+        return np.zeros_like(sizes)
+    exact = sizes * (n / total)
+    whole = np.floor(exact + 1e-9).astype(np.int64)
+    order = np.argsort(-(exact - whole), kind="stable")
+    whole[order[: n - int(whole.sum())]] += 1
+    return whole
 
 
 def _rows_of_type(question: Question) -> tuple[np.ndarray, str]:

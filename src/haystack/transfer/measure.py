@@ -15,11 +15,11 @@ from haystack.contracts.contexts import QUERY_CONTEXT, Arm, ControlMatch, write_
 from haystack.errors import AtlasError
 from haystack.prompting.query_cells import draw_query_cells
 from haystack.prompting.rows import RowBook, SetRows
-from haystack.prompting.sampling import generator, sample, shares
+from haystack.prompting.sampling import generator, sample
 from haystack.retrieval.holdout import apply_holdouts
 from haystack.retrieval.index import CellSetIndex, without
 from haystack.retrieval.perturbations import MATCH_QUALITY
-from haystack.retrieval.query_cells import choose_query_sets
+from haystack.retrieval.query_cells import choose_query_sets, plan_query_cells, shares
 from haystack.retrieval.question import Question
 from haystack.retrieval.strategies.mechanistic import shared_mechanisms
 from haystack.transfer.contexts import Context, find_contexts
@@ -83,7 +83,8 @@ def measure_contexts(
     frame = apply_holdouts(frame, cells, exclude) if exclude else frame
     question = question_of(asked, CellSetIndex(frame), settings.retrieval)
     book = RowBook(frame, cells, exclude)
-    query_cells = draw_query_cells(question, book, settings)
+    plan = plan_query_cells(question, choose_query_sets(question), settings)
+    query_cells = draw_query_cells(plan, book, settings.seed)
     contexts: list[Context] = []
     measured = False
     if question.wants_perturbed:

@@ -58,7 +58,7 @@ class World:
             None,
             earlier,
             folder / "candidates.json",
-            settings.retrieval,
+            settings,
             run_id,
             iteration,
             self.cells,

@@ -39,7 +39,7 @@ def test_a_question_about_held_out_b_cells(tmp_path: Path) -> None:
         None,
         [],
         tmp_path / "candidates.json",
-        settings.retrieval,
+        settings,
         "kang",
         1,
         {"kang": cells},

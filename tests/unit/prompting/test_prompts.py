@@ -319,8 +319,10 @@ def test_nothing_left_is_an_error_that_says_so(world, question, settings, tmp_pa
     with pytest.raises(RetrievalError, match=r"none of the 2 candidates has 20 cells left after retrieval\.exclude"):
         world.prompt(tmp_path, hidden)
     held = settings(retrieval={"exclude": [{"cell_type": ["B cells"]}]})
-    with pytest.raises(RetrievalError, match="no query cells"):
+    with pytest.raises(ContractError, match=r"candidates\.json is not in the index of cell sets, or held out by now"):
         world.prompt(tmp_path, held)
+    with pytest.raises(RetrievalError, match="no query cells"):
+        world.run(question("B cells"), tmp_path, held)
 
 
 def test_an_index_without_its_atlas_is_an_error_that_names_it(world, question, settings, tmp_path: Path) -> None:
@@ -364,7 +366,7 @@ def test_a_pool_makes_one_deeper_prompt_first(world, question, settings, tmp_pat
         tmp_path / "iter_1" / "grounding.json",
         [tmp_path / "iter_1" / "prompts.json"],
         tmp_path / "iter_2" / "candidates.json",
-        own.retrieval,
+        own,
         "r",
         2,
         world.cells,

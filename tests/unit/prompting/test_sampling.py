@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from haystack.prompting.rows import SetRows
-from haystack.prompting.sampling import generator, sample, sample_alike, shares
+from haystack.prompting.sampling import generator, sample, sample_alike
+from haystack.retrieval.query_cells import shares
 
 
 def _cells(n: int, seed: int = 0, mean: float = 8.0) -> SetRows:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from haystack.config import CellFilter, RetrievalSettings
+from haystack.config import CellFilter, Settings
 from haystack.contracts import (
     CELL_SETS,
     Candidates,
@@ -23,7 +23,7 @@ from haystack.contracts import (
 from haystack.errors import RetrievalError
 from haystack.retrieval import find_candidates, retrieve_cells
 
-SETTINGS = RetrievalSettings()
+SETTINGS = Settings()
 DONORS = [f"pbmc:d{i}" for i in range(4)]
 
 
@@ -103,7 +103,7 @@ def test_the_count_does_not_depend_on_hops_and_hops_widen_when_nothing_else_is_l
         {"id": "grand", "type": "myeloid leukocyte", "donor": "a:2", "tissue": None},
     )
     query = ask("classical monocyte", None, TaskType.DONOR_EXPRESSION_PREDICTION)
-    narrow = RetrievalSettings(strategies=["ontology"], max_hops=1)
+    narrow = Settings(retrieval={"strategies": ["ontology"], "max_hops": 1})
     found = find_candidates(query, frame, narrow)
     assert (_ids(found), found.n_untried) == (["parent"], 2)
     found = find_candidates(query, frame, narrow, tried={"parent"})
@@ -135,7 +135,7 @@ def test_refinement_reweights_and_prefers(ask, pbmc) -> None:
 
 def test_hold_outs_are_absolute(ask, pbmc) -> None:
     exclude = [CellFilter(cell_type=["B cell"], perturbation=["IFN-beta"]), CellFilter(donor=["d3"])]
-    found = find_candidates(ask(), pbmc, RetrievalSettings(exclude=exclude))
+    found = find_candidates(ask(), pbmc, Settings(retrieval={"exclude": exclude}))
     for item in found.candidates:
         for cell_set in (item.cell_set, item.control.control_set):
             assert cell_set.donor_id != "pbmc:d3"
@@ -179,7 +179,7 @@ def test_hybrid_questions_take_prompts_and_query_cells_from_different_atlases(
     reference = named[0] if named else None
     query = ask(task=TaskType.CROSS_DATASET_GENERATION, reference_dataset=reference, ambiguities=more)
     index = CellSetIndex(several)
-    tiers = choose_query_sets(Question(query, index, SETTINGS)).tiers
+    tiers = choose_query_sets(Question(query, index, SETTINGS.retrieval)).tiers
     chosen = {index.label("atlas", row) for tier in tiers for row in tier}
     assert len(chosen) == 1
     assert chosen <= query_atlas
@@ -216,7 +216,7 @@ def test_an_empty_index_is_an_error_too(ask, pbmc) -> None:
     with pytest.raises(RetrievalError, match="no query cells"):
         find_candidates(ask(), pbmc.iloc[:0], SETTINGS)
     with pytest.raises(RetrievalError, match="no query cells"):
-        find_candidates(ask(), pbmc, RetrievalSettings(exclude=[CellFilter(atlas="pbmc")]))
+        find_candidates(ask(), pbmc, Settings(retrieval={"exclude": [CellFilter(atlas="pbmc")]}))
 
 
 def test_a_question_without_a_cell_type_takes_all(ask, pbmc) -> None:
@@ -269,8 +269,8 @@ def test_the_answer_does_not_depend_on_the_hash_seed(ask, pbmc, tmp_path: Path) 
     write_json(tmp_path / "query.json", ask())
     write_table(tmp_path / "cell_sets.parquet", pbmc, CELL_SETS)
     code = (
-        "from haystack.retrieval import retrieve_cells; from haystack.config import RetrievalSettings; import sys;"
-        "retrieve_cells('query.json', 'cell_sets.parquet', None, [], sys.argv[1], RetrievalSettings(), 'r', 1)"
+        "from haystack.retrieval import retrieve_cells; from haystack.config import Settings; import sys;"
+        "retrieve_cells('query.json', 'cell_sets.parquet', None, [], sys.argv[1], Settings(), 'r', 1)"
     )
     for seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": seed}
@@ -302,3 +302,16 @@ def test_command_prints_json_or_words(pbmc, tmp_path: Path, capsys) -> None:
     args = parser.parse_args(["retrieve", "x", *where[:2], "--index", str(tmp_path / "nowhere")])
     with pytest.raises(RetrievalError, match="haystack index build"):
         args.run(args)
+
+
+def test_controls_are_those_of_the_users_settings_beside_the_query_cells(ask, sets) -> None:
+    frame = sets({"id": "prompt", "perturbation": "IFN-beta", "n": 90}, {"id": "control", "n": 30})
+    few = Settings(prompting={"query_cells": 10, "prompt_cells": 20, "min_control_cells": 20})
+    found = find_candidates(ask(), frame, few)
+    assert [(part.cell_set.cell_set_id, part.n_cells) for part in found.query.sets] == [("control", 10)]
+    assert found.candidates[0].control.control_set.cell_set_id == "control"
+    more = Settings(prompting={"query_cells": 10, "prompt_cells": 20, "min_control_cells": 21})
+    unpaired = find_candidates(ask(), frame, more)
+    assert unpaired.query == found.query
+    assert unpaired.candidates[0].control is None
+    assert unpaired.candidates[0].quality < found.candidates[0].quality

@@ -18,7 +18,7 @@ from haystack.query.task import Named, task_type
 from haystack.query.text import Span
 
 if TYPE_CHECKING:
-    from haystack.query.parse import Findings
+    from haystack.query.findings import Findings
     from haystack.query.treatments import Group, Treatment
 
 DOUBT = 0.8  # a score below this is worth a warning

@@ -21,7 +21,8 @@ from haystack.contracts.query import Perturbation, PerturbationType, StructuredQ
 from haystack.errors import ContractError, MissingExtraError, QueryParsingError
 from haystack.ontology.resolver import resolve
 from haystack.query.entities import Entity
-from haystack.query.parse import Findings, finish, read
+from haystack.query.findings import Findings
+from haystack.query.parse import finish, read
 from haystack.query.text import Span
 from haystack.query.treatments import Treatment
 

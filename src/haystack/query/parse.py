@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 from haystack.contracts.query import StructuredQuery
-from haystack.ontology.lines import CellLine
 from haystack.ontology.species import find_species
 from haystack.query.assemble import assemble
-from haystack.query.context import Context, find_context
+from haystack.query.context import find_context
 from haystack.query.entities import Entity, find_cell_types, find_diseases, find_tissues, tumour_cells
+from haystack.query.findings import Findings
 from haystack.query.genetics import GeneMention, find_genes, soft
 from haystack.query.lists import share_head
 from haystack.query.mentioned_lines import find_lines
 from haystack.query.names import Name, exact_names, longest_first
 from haystack.query.negation import Negation, find_negations, negated
 from haystack.query.refuse import no_cell_type, not_human
-from haystack.query.spelling import Repaired, repair
-from haystack.query.text import Span, Word, blank_markup, split_words
+from haystack.query.spelling import repair
+from haystack.query.text import Span, blank_markup, split_words
 from haystack.query.treatments import (
     CONTROLS,
-    Group,
     Treatment,
     bare_genes,
     complete_list,
@@ -42,28 +40,6 @@ _CONTEXT_BEFORE = re.compile(
     r"conditioned on|co-?cultured? with|in contrast to|produced by|secreted by|derived from)\s+(?:[\w+-]+\s+){0,3}$",
     re.IGNORECASE,
 )
-
-
-@dataclass
-class Findings:
-    """Everything that was found in a question, each with its place in `text`."""
-
-    raw: str
-    text: str
-    tokens: list[Word]
-    context: Context
-    repaired: Repaired
-    cells: list[Entity] = field(default_factory=list)
-    lines: list[tuple[Span, CellLine]] = field(default_factory=list)
-    treatments: list[Treatment] = field(default_factory=list)
-    absent: list[tuple[Treatment, Negation]] = field(default_factory=list)
-    """what is said not to be there"""
-    genes: list[GeneMention] = field(default_factory=list)
-    tissues: list[Entity] = field(default_factory=list)
-    diseases: list[Entity] = field(default_factory=list)
-    controls: list[Span] = field(default_factory=list)
-    group: Group | None = None
-    notes: list[str] = field(default_factory=list)
 
 
 def parse_by_rules(question: str) -> StructuredQuery:

@@ -159,9 +159,9 @@ MUTATIONS = [
         f"{REFINEMENT}::test_a_component_is_weak_below_seven",
     ),
     Mutation(
-        "loop/refinement.py",
-        'float(details["factor"]) >= 0.5',
-        'float(details["factor"]) >= 0.4',
+        "grounding/components/target_activation.py",
+        'float(details["factor"]) < 0.5',
+        'float(details["factor"]) < 0.4',
         f"{REFINEMENT}::test_a_rival_is_avoided_where_it_takes_more_than_half",
     ),
     Mutation(

@@ -205,7 +205,7 @@ def test_a_component_is_weak_below_seven(score: float, weak: bool) -> None:
 @pytest.mark.parametrize(("factor", "avoided"), [(0.49, True), (0.5, False)])
 def test_a_rival_is_avoided_where_it_takes_more_than_half(factor: float, avoided: bool) -> None:
     details = {"right": [], "specificity": {"rival": "IFN-gamma", "factor": factor}}
-    found = run([grounded("p1", 8.0, target_activation=Component(score=8, evaluated=True, details=details))])
+    found = run([grounded("p1", 6.0, target_activation=Component(score=6, evaluated=True, details=details))])
     assert ("IFN-gamma" in found.prefer_perturbations) is avoided
 
 

@@ -68,14 +68,14 @@ MUTATIONS = [
     # Which control cells a prompt gets, and from how far.
     Mutation(
         "prompting/choose.py",
-        "control = sample_alike(self._free(pair.row).without(used), chosen, len(chosen), rng)",
-        "control = sample_alike(self._free(pair.row), chosen, len(chosen), rng)",
+        "control = sample_alike(self._free(of).without(used), chosen, len(chosen), rng)",
+        "control = sample_alike(self._free(of), chosen, len(chosen), rng)",
         f"{PROMPTS}::test_sets_that_share_a_control_set_share_no_control_cell",
     ),
     Mutation(
         "prompting/choose.py",
-        "controls_used[pair.row] = np.concatenate([used, control.rows])",
-        "controls_used[pair.row] = control.rows",
+        "controls_used[of] = np.concatenate([used, control.rows])",
+        "controls_used[of] = control.rows",
         f"{PROMPTS}::test_sets_that_share_a_control_set_share_no_control_cell",
     ),
     Mutation(

@@ -39,7 +39,7 @@ rule harmonize_atlas:
         name="{atlas}",
         entry=plan.atlas_entry,
         model_genes=plan.genes_file(),
-        code=plan.code("atlas.harmonize_atlas"),
+        code=plan.code("atlas.harmonize_atlas", "atlas.read_model_genes"),
     message:
         "Reading the labels of atlas {wildcards.atlas} and mapping them to ontologies"
     script:

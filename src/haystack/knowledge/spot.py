@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from haystack.contracts.query import Perturbation
 from haystack.knowledge.catalogue import index, known
-from haystack.knowledge.chebi import chebi_drug
+from haystack.knowledge.chebi import chebi_drug, chebi_names
 from haystack.knowledge.genetic import find_genetic
 from haystack.knowledge.names import bare, key
 from haystack.knowledge.resolve import blockade, resolve_perturbation
@@ -16,7 +16,7 @@ TOKEN = re.compile(r"[A-Za-z0-9α-ωΑ-Ωß']+")
 MAX_TOKENS = 9
 CONTEXT = 60
 """characters before and behind a name that are looked at"""
-PLURAL = re.compile(r"(?<=[a-z]{3})s$")
+PLURAL = re.compile(r"(?<=[A-Za-z0-9])s$")
 DOSE_AHEAD = re.compile(r"\s*[(,]?\s*\d+(?:[.,]\d+)?\s*(?:[pnuµμm]M|[pnuµμm]?g/m[lL]|mg/kg)\b")
 GREEK_WORD = re.compile(r"(?:^|\s)(?:alpha|alfa|beta|gamma|delta|kappa|lambda|omega)\b", re.IGNORECASE)
 SPELLED_OUT = tuple(
@@ -124,8 +124,13 @@ def _at(text: str, start: int, end: int) -> Perturbation | None:
     words = text[start:end]
     if re.search(r"[,;.?!:]\s", words) or "\n" in words or re.search(r"\s(?:and|or|vs|versus|plus)\s", words):
         return None
+    if not _may_begin(words):
+        return None
     compact = key(words)
     name = index().get(compact) or index().get(key(bare(words))) or index().get(key(PLURAL.sub("", words)))
+    if name is not None and index().get(compact) is None:
+        words = PLURAL.sub("", bare(words) if key(bare(words)) in index() else words)
+        compact = key(words)
     if name is None and chebi_drug(words) is None and chebi_drug(bare(words)) is None:
         return None
     if len(compact) < 2 or NOT_BEFORE.match(_after(text, end)) or NOT_BEHIND.search(_before(text, start)):
@@ -137,6 +142,29 @@ def _at(text: str, start: int, end: int) -> Perturbation | None:
     if found and not blanks_fit(bare(words), (found[1],)):
         return None
     return _substance(text, start, end)
+
+
+_SLOW = re.compile(
+    r"inter|transform|tumou?r|fibro|plate|bone|colony|lympho|alpha|beta|gamma|lambda|omega|recomb|human|murine|mouse|"
+    r"rh|r-?h|soluble|native|purified|exogenous|h(?=il|tnf|ifn|tgf)|anti|α"
+)
+
+
+@cache
+def _beginnings() -> tuple[frozenset[str], frozenset[str]]:
+    """Keys of up to four signs, and the first five of the longer ones."""
+    keys = (*index(), *chebi_names())
+    return frozenset(k for k in keys if len(k) < 5), frozenset(k[:5] for k in keys if len(k) > 4)
+
+
+def _may_begin(words: str) -> bool:
+    """Whether some name begins as these words do: cheap, so that few stretches are looked up."""
+    lowered = words.lower()
+    if not words.isascii() or _SLOW.match(lowered):
+        return True
+    raw = "".join(c for c in lowered if c.isalnum())
+    short, long = _beginnings()
+    return raw[:5] in long or raw[:4] in short or raw[:3] in short or raw[:2] in short
 
 
 def blanks_fit(words: str, written: tuple[str, ...]) -> bool:

@@ -68,7 +68,12 @@ class Context:
     @property
     def spans(self) -> list[Span]:
         """Every stretch that is explained."""
-        found = [*self.target_donors, *self.reference_donors, *self.doses, *self.times, *self.conditions]
+        return self.fixed + self.conditions
+
+    @property
+    def fixed(self) -> list[Span]:
+        """Stretches that no name may overlap; a condition (acute, fetal) may be part of one."""
+        found = [*self.target_donors, *self.reference_donors, *self.doses, *self.times]
         return found + [where for where, _ in self.datasets] + ([self.control[0]] if self.control else [])
 
 

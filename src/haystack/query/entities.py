@@ -31,13 +31,14 @@ _MARKER = re.compile(r"[A-Za-z]+\d*\w*[+⁺⁻-]$|CD\d+", re.IGNORECASE)
 _MODIFIER = re.compile(
     r"^(?:-(?:derived|like|specific|associated|mediated|dependent|targeted|restricted|rich|depleted|activating|free)\b|"
     r"\s+(?:derived|chemo\w+|colony|growth\s+factors?|receptors?|leuk(?:a?emia)\w*|lymphomas?|carcinomas?|antigens?|"
-    r"inhibitory\s+protein|lineage|origin)\b)",
+    r"inhibitory\s+protein|lineage|origin|genes?|signatures?|programs?)\b)",
     re.IGNORECASE,
 )
 _MIXTURES = {"CL:2000001", "CL:0000842"}  # PBMC: where cells come from, when another cell type stands beside it
 _APPOSED = re.compile(
     r"\s*\(\s*(?:i\.e\.,?|also\s+called|a\.?k\.?a\.?|=|or)?\s*|,?\s+(?:i\.e\.,?|also\s+called|aka|namely)\s+", re.I
 )
+_CELLS_BEHIND = re.compile(r"^\s+(?:\w+\s+)?(?:cells?|\w+(?:cytes?|blasts?|phages?))\b", re.IGNORECASE)
 NEOPLASM = "MONDO:0005070"
 MALIGNANT = Match("CL:0001064", "malignant cell", 0.8, "inferred")
 
@@ -56,16 +57,27 @@ class Entity:
 
 
 def find_cell_types(text: str, tokens: list[Word], taken: list[Span], names: list[Name]) -> list[Entity]:
-    """Cell types in order of appearance.
+    """Cell types in order of appearance; words inside the exact name of a tissue count only when nothing else names cells.
 
     Parameters
     ----------
     taken
         stretches that are explained otherwise.
     names
-        exact names of cell types, none overlapping another.
+        exact names of cell types, none overlapping another, and of tissues.
     """
-    exact = [Entity(name.span, name.matches) for name in names if not any(name.span.overlaps(t) for t in taken)]
+    tissues = [name.span for name in names if name.kind == "tissue"]
+    outside = _find(text, tokens, [*taken, *_multiword(text, tissues)], names)
+    return outside or _find(text, tokens, taken, names)
+
+
+def _multiword(text: str, spans: list[Span]) -> list[Span]:
+    return [where for where in spans if re.search(r"[\s-]", where.text) and not _CELLS_BEHIND.match(text[where.end :])]
+
+
+def _find(text: str, tokens: list[Word], taken: list[Span], names: list[Name]) -> list[Entity]:
+    cells = [name for name in names if name.kind == "cell-type"]
+    exact = [Entity(name.span, name.matches) for name in cells if not any(name.span.overlaps(t) for t in taken)]
     exact = [entity for entity in exact if not _MODIFIER.match(text[entity.span.end :])]
     found: list[Entity] = []
     at = 0

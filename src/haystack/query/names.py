@@ -17,7 +17,7 @@ from haystack.query.text import Span, span
 
 LONGEST = 24  # words of the longest names of the ontologies
 _ATOM = re.compile(r"[^\W_]+|[+⁺]")
-_BREAK = re.compile(r"[;?!]|[.:](?=\s|$)|\n")
+_BREAK = re.compile(r"[;?!]|[.:]\s|\n")
 _EDGES = word_set("""
     a an the in of for to by with and or at on from as is are was were do does did how what which who i we they it if
     when then than but not no so how's would will can could
@@ -84,7 +84,7 @@ def _forms(keys: list[str], last: str) -> Iterator[str]:
 
 def _lookup(where: Span, names: list[str], edges: set[str], placed: bool, behind: str) -> Iterator[Name]:
     size = names[0].count(" ") + 1
-    if size > 1 and edges & _EDGES:
+    if size == 2 and edges & _EDGES:
         return
     for kind, home in (("cell-type", "CL"), ("disease", "MONDO"), ("tissue", "UBERON")):
         by_key, common = ontology(home).by_key, common_names(kind)
@@ -134,7 +134,7 @@ def _counts(kind: str, where: Span, name: str, size: int, placed: bool) -> bool:
     """
     if size > 1:
         return not (kind == "disease" and name in DISEASE_NOT)
-    written, lower = where.text, where.text.lower()
+    written, lower = where.text.removesuffix("s") if where.text[:-1].isupper() else where.text, where.text.lower()
     if name in common_names(kind):
         return len(name) > 3 or written.isupper() or name in ANATOMICAL
     if kind == "tissue" and name in ANATOMICAL:

@@ -49,8 +49,10 @@ def parse_by_rules(question: str) -> StructuredQuery:
 
 def finish(found: Findings) -> StructuredQuery:
     """The query of the findings, or the error that says why there is none."""
-    if species := find_species(found.text):
-        raise not_human(found.text, species[0])
+    named = [*found.cells, *found.tissues, *found.diseases]
+    for species in find_species(found.text):
+        if not any(item.span.holds(Span(species.start, species.end, "")) for item in named):
+            raise not_human(found.text, species)
     if not found.cells and not found.lines:
         raise no_cell_type(found.text, found.tokens, [t.span for t in found.treatments] + found.context.spans)
     return assemble(found)
@@ -66,7 +68,7 @@ def read(question: str) -> Findings:
         found.notes.append("markup in the question was ignored")
     found.notes += [f"'{written}' was read as '{read}'" for _, written, read in repaired.repairs]
     negations = find_negations(text, tokens)
-    taken = found.context.spans
+    taken = found.context.fixed
     found.group = find_group(text, found.context.datasets)
     if found.group:
         taken = [*taken, found.group.span]
@@ -79,6 +81,7 @@ def read(question: str) -> Findings:
     found.cells = tumour_cells(text, found.diseases)
     held += [*(d.span for d in found.diseases), *(c.span for c in found.cells)]
     cell_names = [name for name in settled if name.kind == "cell-type"]
+    cell_names += longest_first([name for name in names if name.kind == "tissue"], [cell.span for cell in cell_names])
     found.cells += share_head(text, tokens, find_cell_types(text, tokens, held, cell_names), held)
     _genes(found, taken, substances)
     _absences(found, negations)
@@ -87,6 +90,11 @@ def read(question: str) -> Findings:
     _more_treatments(found, names, [*taken, *(item.scope for item in negations)])
     found.treatments = keep_members(text, _in_text_order(found.treatments))
     free = [*taken, *(t.span for t in found.treatments), *(d.span for d in found.diseases)]
+    found.context.conditions = [
+        where
+        for where in found.context.conditions
+        if not any(item.span.holds(where) for item in [*found.cells, *found.diseases])
+    ]
     found.tissues = find_tissues(text, names, free, [cell.span for cell in found.cells])
     return found
 

@@ -116,7 +116,9 @@ def is_known(word: str) -> bool:
         return True
     if word in _dataset_words() or is_cue(word):
         return True
-    forms = {word, single} | {form for ending in _ENDINGS for form in _stems(word, ending)}
+    forms = {word, single, word.removesuffix("s"), word.removesuffix("es")} | {
+        form for ending in _ENDINGS for form in _stems(word, ending)
+    }
     if forms & _cell_words() or forms & _drug_words() or {word, single} & abbreviations().keys():
         return True
     if gene_symbol(word) is not None or key(word) in _table_keys() or forms & _term_words():

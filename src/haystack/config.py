@@ -161,6 +161,8 @@ class CellFilter(Section):
 class QuerySettings(Section):
     """How questions are read."""
 
+    strict: bool = True
+    """true: a question of the run table with an unread word, a guess or a second reading stops before the start"""
     llm: str | None = None
     """provider:model that may propose a parse (extra `llm`), such as anthropic:claude-sonnet-4-5; null: rules only"""
     llm_base_url: str | None = None

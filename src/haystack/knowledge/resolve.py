@@ -9,6 +9,7 @@ from haystack.errors import nearest
 from haystack.knowledge.catalogue import catalogue, classes, index, known
 from haystack.knowledge.chebi import chebi_drug
 from haystack.knowledge.genetic import find_genetic, gene_symbol, genetic
+from haystack.knowledge.ligands import named_protein
 from haystack.knowledge.names import bare, key, unbracketed
 from haystack.knowledge.unii import unii_drug
 
@@ -109,7 +110,7 @@ def _resolve(text: str, wanted: PerturbationType | None) -> Perturbation | None:
     name = lookup(text)
     if name:
         return known(name)
-    return _blockade(text) or _genetic(text) or _chebi(text) or _unii(text)
+    return _blockade(text) or _genetic(text) or _chebi(text) or named_protein(text) or _unii(text)
 
 
 def lookup(text: str) -> str | None:

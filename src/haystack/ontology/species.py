@@ -18,14 +18,16 @@ LONGEST = 4  # words of a name
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]*\.?")
 # A reagent made from an animal says nothing about the species of the cells.
 _REAGENT_BEHIND = re.compile(
-    r"^[\s-]*(?:\w+\s+){0,2}?(?:serum|albumin|collagen|ig[gm]|antibod\w+|insulin|feeders?|erythrocytes?|red\s+blood|anti|matrix|"
+    r"^[\s-]*(?:(?:tail|fetal|foetal|polyclonal|monoclonal|skin|red|serum|dust)\s+)?(?:serum|albumin|collagen|ig[gm]|antibod\w+|insulin|feeders?|erythrocytes?|red\s+blood|anti|matrix|"
     r"lps|lipopolysaccharide|gelatin|thrombin|trypsin|extract|lysates?|toxin|virus|flu|influenza|coronavirus|allergens?|"
     r"dander|dust|venom|pox\w*|tumou?r\s+virus)\b",
     re.IGNORECASE,
 )
 _REAGENT_BEFORE = re.compile(
-    r"(?:\banti[\s-]|\bfrom\s+(?=[A-Z]\.)|\b(?:infected|challenged|stimulated|pulsed)\s+with\s+)$", re.IGNORECASE
+    r"(?:\banti[\s-]|\b(?:infected|challenged|stimulated|pulsed|fed|cocultured|co-cultured)\s+with\s+)$", re.IGNORECASE
 )
+# Bacteria, yeasts and the like are stimuli where human cells are named: LPS from E. coli.
+MICROBES = {f"NCBITaxon:{number}" for number in (562, 4932, 4896, 1423, 44689, 3055)}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from haystack.contracts.query import StructuredQuery
+from haystack.query.doubts import require_single, require_sure
 from haystack.query.parse import parse_by_rules
 from haystack.query.text import check_question
 
@@ -13,40 +14,53 @@ if TYPE_CHECKING:
     from haystack.config import QuerySettings
 
 
-def parse_question(text: str, settings: QuerySettings | None = None, *, offline: bool = True) -> StructuredQuery:
-    """Read a question.
+def parse_question(
+    text: str, settings: QuerySettings | None = None, *, offline: bool = True, cache: Path | None = None
+) -> StructuredQuery:
+    """Read a question, with every doubt stated.
 
     Parameters
     ----------
     text
         one question in plain English.
     settings
-        `llm` names a model that may propose a parse (extra `llm`); without it rules alone read the question.
+        `llm` names a model that may propose words (extra `llm`); without it rules alone read the question.
     offline
         true: no model is called; a proposal that was cached earlier is still used.
+    cache
+        folder of the run, where a model's proposal is kept.
 
     Raises
     ------
     QueryParsingError
-        when the question is empty, too long or holds no word, and when it names no cell type that the Cell Ontology
-        knows (the nearest terms are offered).
+        when the question is empty, too long or holds no word, when it is about another species, when it names no cell
+        type that the Cell Ontology knows (the nearest terms are offered), and when it names a drug or gene that is not
+        understood and nothing else that is done to the cells.
     """
     question = check_question(text)
     if settings is not None and settings.llm:
         from haystack.query.llm import parse_with_llm
 
-        return parse_with_llm(question, settings, offline=offline)
+        return parse_with_llm(question, settings, offline=offline, cache=cache)
     return parse_by_rules(question)
+
+
+def parse_run(
+    text: str, settings: QuerySettings, *, offline: bool = True, cache: Path | None = None
+) -> StructuredQuery:
+    """Read the question of a run, which must be a single one and, with `settings.strict`, free of guesses.
+
+    Raises
+    ------
+    QueryParsingError
+        as `parse_question`, and naming every guess with what to write instead.
+    """
+    query = require_single(parse_question(text, settings, offline=offline, cache=cache))
+    return require_sure(query) if settings.strict else query
 
 
 def write_query(question: str, out: Path, settings: QuerySettings, offline: bool) -> None:
     """Parse and write `query.json` (rule parse_query)."""
     from haystack.contracts import write_json
 
-    if settings.llm:
-        from haystack.query.llm import parse_with_llm
-
-        query = parse_with_llm(check_question(question), settings, offline=offline, cache=Path(out).parent)
-    else:
-        query = parse_question(question, settings, offline=offline)
-    write_json(out, query)
+    write_json(out, parse_run(question, settings, offline=offline, cache=Path(out).parent))

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 DOUBT = 0.8  # a score below this is worth a warning
 _PROTEIN = re.compile(r"\bprotein\s+(?:levels?|abundance|expression)\b", re.IGNORECASE)
 _CELL_WORDS = word_set("cell tissue type id human subset population marker level way pathway")
+# Before the name of cells these say nothing that a field could hold.
+_SAY_NOTHING = word_set("""
+    human primary cultured adult normal healthy live living single isolated purified sorted fresh frozen resident total
+    bulk own patient's donor's derived
+""")
 NEAR = 0.02  # alternatives so close to the first are named
 
 
@@ -58,6 +63,10 @@ def assemble(found: Findings) -> StructuredQuery:
         if item.start is not None and item.end is not None:
             item.start, item.end = found.repaired.origin(item.start), found.repaired.origin(item.end, end=True)
             item.text = found.raw[item.start : item.end]
+    query.evidence += [
+        FieldEvidence(field="words", text=written, confidence=0.8, method="spelling")
+        for _, written, _ in found.repaired.repairs
+    ]
     query.understanding = understanding(query)
     cl = ontology("CL")
     query.provenance = {"parser": "rules", "cell_ontology": cl.version, "cellxgene_schema": cl.schema}
@@ -293,7 +302,7 @@ def _leftovers(query: StructuredQuery, found: Findings) -> None:
     """Content words that no field holds: neither words of a question nor everyday words."""
     spans = [*found.context.spans, *found.controls, *(e.span for e in [*found.cells, *found.tissues, *found.diseases])]
     spans += [t.span for t in found.treatments] + ([found.group.span] if found.group else [])
-    spans += [where for where, _ in found.lines] + [item.span for item, _ in found.absent]
+    spans += found.classes + [where for where, _ in found.lines] + [item.span for item, _ in found.absent]
     spans += [gene.cue for gene in found.genes if gene.cue] + [gene.span for gene in found.genes if gene.read_out]
     rest = []
     for word in found.tokens:
@@ -301,11 +310,19 @@ def _leftovers(query: StructuredQuery, found: Findings) -> None:
         if any(where.overlaps(other) for other in spans):
             continue
         parts = [part for part in re.split(r"[-/'’]", word.lower) if len(part) > 1]
-        if not all(_is_plain(part) for part in parts):
+        if not all(_is_plain(part) for part in parts) or _describes_cells(found, where):
             rest.append(word.text)
     query.not_understood = list(dict.fromkeys(rest))
     if len(rest) >= 4 and len(rest) > len(found.tokens) / 3:
         query.warnings.append("much of the question was not understood; is it one plain question in English?")
+
+
+def _describes_cells(found: Findings, where: Span) -> bool:
+    """Whether a word stands right before the name of the cells, so that leaving it out may ask for other cells."""
+    word = where.text.lower()
+    if word in QUESTION_WORDS or word in INSIDE or word in _SAY_NOTHING or word.isdigit():
+        return False
+    return any(re.fullmatch(r"\s+", found.text[where.end : cell.span.start]) for cell in found.cells[:1])
 
 
 def _is_plain(word: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,25 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("question", nargs="?")
     parser.add_argument("--file", type=Path, help="a text file with one question per line")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--strict", action="store_true", help="stop at every guess, as a table of runs does")
     parser.set_defaults(run=_parse)
 
 
 def _parse(args: argparse.Namespace) -> int:
-    from haystack.query import parse_question
+    from haystack.config import QuerySettings
+    from haystack.query import parse_question, parse_run
 
     if (args.question is None) == (args.file is None):
         raise QueryParsingError("give either a question or --file with one question per line")
+    read = partial(parse_run, settings=QuerySettings()) if args.strict else parse_question
     if args.file is None:
-        query = parse_question(args.question).model_dump(mode="json")
+        query = read(args.question).model_dump(mode="json")
         print(json.dumps(query, ensure_ascii=False, indent=2, allow_nan=False) if args.json else _readable(query))
         return 0
     answers: list[dict[str, Any]] = []
     for question in _lines(args.file):
         try:
-            answers.append(parse_question(question).model_dump(mode="json"))
+            answers.append(read(question).model_dump(mode="json"))
         except HaystackError as error:
             answers.append({"query": question, "error": {"type": type(error).__name__, "message": str(error)}})
     if args.json:

@@ -57,7 +57,7 @@ class Entity:
 
 
 def find_cell_types(text: str, tokens: list[Word], taken: list[Span], names: list[Name]) -> list[Entity]:
-    """Cell types in order of appearance; words inside the exact name of a tissue count only when nothing else names cells.
+    """Cell types in order of appearance; the exact name of a tissue names cells only when nothing else does.
 
     Parameters
     ----------
@@ -227,7 +227,8 @@ def is_head(word: Word) -> bool:
         return True
     short = "".join(re.findall(r"[a-z0-9]+", plain(word.text)))
     listed = short in abbreviations() or short.removesuffix("s") in abbreviations()
-    return listed and (not word.text.islower() or len(short) > 3)
+    row = abbreviations().get(short) or abbreviations().get(short.removesuffix("s"))
+    return listed and (not word.text.islower() or (len(short) > 3 and row is not None and row.scope == "word"))
 
 
 @cache

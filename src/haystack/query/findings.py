@@ -33,4 +33,6 @@ class Findings:
     diseases: list[Entity] = field(default_factory=list)
     controls: list[Span] = field(default_factory=list)
     group: Group | None = None
+    classes: list[Span] = field(default_factory=list)
+    """classes of drugs whose member is named too"""
     notes: list[str] = field(default_factory=list)

@@ -34,7 +34,7 @@ _CUES: tuple[tuple[str, int, str], ...] = (
         r"inactivat(?:e[sd]?|ing|ion)|remov(?:e[sd]?|ing|al)|eliminat(?:e[sd]?|ing|ion)|excis(?:ed|ion)|s?g-?rnas?|"
         r"guides?(?:[\s-]rnas?)?|loss[\s-]of[\s-]function|lof|truncat(?:ed|ing|ion)|frameshifts?|dominant[\s-]negative|"
         r"hypomorph(?:s|ic)?|defective|invalidat(?:ed|ion)|"
-        r"ko'?d|crispr(?:[\s/-]?cas9)?[\s-](?:ko|knock[\s-]?out|deletion)",
+        r"ko'?d|w/o|minus|no|crispr(?:[\s/-]?cas9)?[\s-](?:ko|knock[\s-]?out|deletion)",
     ),
     (KNOCK_OUT, 2, r"los(?:t|s|es?|ing)|edit(?:ed|ing|s)?|crispr(?:[\s/-]?cas9)?|cas9|rnps?"),
     (
@@ -56,6 +56,7 @@ _CUES: tuple[tuple[str, int, str], ...] = (
 _SOFT = re.compile(
     r"without|absen|lack|deplet|repress|reduc|suppress|degrad|remov|eliminat|up-?regul|introduc|activat|depriv", re.I
 )
+_NEXT_TO = {"no", "minus", "w/o"}  # cues only right before a gene
 _DIRECTION: dict[str, Direction | None] = {KNOCK_OUT: -1, KNOCK_DOWN: -1, GAIN: 1, UNSAID: None}
 _PATTERNS = tuple(
     (action, weight, re.compile(rf"(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])", re.IGNORECASE))
@@ -263,6 +264,8 @@ def _attached(text: str, group: list[_Gene], cues: list[_Cue], cells: list[Span]
         words = [word for word in re.findall(r"[\w'+-]+", _without(gap, left, cells)) if word.strip("-+'")]
         other = [word for word in words if word.lower() not in _FILLERS and not is_cue(word)]
         if before and "by" in (word.lower() for word in words):
+            continue
+        if cue.span.text.lower() in _NEXT_TO and (words or not before):
             continue
         if len(words) > FARTHEST or len(other) > (1 if before else 0):
             continue

@@ -139,11 +139,20 @@ def _counts(kind: str, where: Span, name: str, size: int, placed: bool) -> bool:
         return len(name) > 3 or written.isupper() or name in ANATOMICAL
     if kind == "tissue" and name in ANATOMICAL:
         return placed or name not in TISSUE_NOT
+    if kind == "disease" and _is_gene(written):
+        return False
     if name in {"tissue": TISSUE_NOT, "disease": DISEASE_NOT}.get(kind, ()) or lower in QUESTION_WORDS:
         return False
     if written.isupper() and len(written) > 2:
         return lower not in everyday_words() or kind != "tissue"
     return len(name) > 3 and lower not in everyday_words()
+
+
+def _is_gene(written: str) -> bool:
+    """MONDO has synonyms that are gene symbols (RB1)."""
+    from haystack.knowledge.genetic import gene_symbol
+
+    return written.upper() == written and gene_symbol(written) == written
 
 
 def _shouted(kind: str, text: str, match: Match) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from haystack.contracts.query import StructuredQuery
-from haystack.ontology.species import find_species
+from haystack.ontology.species import MICROBES, find_species
 from haystack.query.assemble import assemble
 from haystack.query.context import find_context
 from haystack.query.entities import Entity, find_cell_types, find_diseases, find_tissues, tumour_cells
@@ -15,7 +15,7 @@ from haystack.query.lists import share_head
 from haystack.query.mentioned_lines import find_lines
 from haystack.query.names import Name, exact_names, longest_first
 from haystack.query.negation import Negation, find_negations, negated
-from haystack.query.refuse import no_cell_type, not_human
+from haystack.query.refuse import no_cell_type, not_human, unread_treatment
 from haystack.query.spelling import repair
 from haystack.query.text import Span, blank_markup, split_words
 from haystack.query.treatments import (
@@ -29,6 +29,7 @@ from haystack.query.treatments import (
     find_slots,
     find_unknown,
     genetic_treatments,
+    is_druglike,
     joined_to,
     keep_members,
 )
@@ -51,11 +52,25 @@ def finish(found: Findings) -> StructuredQuery:
     """The query of the findings, or the error that says why there is none."""
     named = [*found.cells, *found.tissues, *found.diseases]
     for species in find_species(found.text):
-        if not any(item.span.holds(Span(species.start, species.end, "")) for item in named):
+        source = species.taxon_id in MICROBES and found.cells
+        if not source and not any(item.span.holds(Span(species.start, species.end, "")) for item in named):
             raise not_human(found.text, species)
     if not found.cells and not found.lines:
         raise no_cell_type(found.text, found.tokens, [t.span for t in found.treatments] + found.context.spans)
+    _stop_at_unread(found)
     return assemble(found)
+
+
+def _stop_at_unread(found: Findings) -> None:
+    """A drug or gene that nobody knows, with nothing else done: without it the question would be another one."""
+    if found.treatments or found.group or found.absent:
+        return
+    explained = [*found.context.spans, *(e.span for e in [*found.cells, *found.tissues, *found.diseases])]
+    explained += [where for where, _ in found.lines] + [gene.span for gene in found.genes]
+    for word in found.tokens:
+        where = Span(word.start, word.end, word.text)
+        if is_druglike(word.text) and not any(where.overlaps(other) for other in explained):
+            raise unread_treatment(found.text, word.text)
 
 
 def read(question: str) -> Findings:
@@ -88,7 +103,9 @@ def read(question: str) -> Findings:
     found.cells = _in_order(text, found.cells)
     found.controls = [Span(m.start(), m.end(), m[0]) for m in CONTROLS.finditer(text)]
     _more_treatments(found, names, [*taken, *(item.scope for item in negations)])
-    found.treatments = keep_members(text, _in_text_order(found.treatments))
+    everything = _in_text_order(found.treatments)
+    found.treatments = keep_members(text, everything)
+    found.classes = [item.span for item in everything if item not in found.treatments]
     free = [*taken, *(t.span for t in found.treatments), *(d.span for d in found.diseases)]
     found.context.conditions = [
         where

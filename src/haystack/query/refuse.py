@@ -44,6 +44,20 @@ def not_human(text: str, species: Species) -> QueryParsingError:
     )
 
 
+def unread_treatment(text: str, word: str) -> QueryParsingError:
+    """The error for a name that looks like a drug's and that no table has."""
+    from haystack.knowledge import suggest_perturbations
+
+    near = suggest_perturbations(word, 3)
+    offer = f" Nearest: {', '.join(near)}." if near else ""
+    return QueryParsingError(
+        f"'{word}' looks like a drug or compound, but no table knows it, and nothing else is said to be done to the "
+        f"cells.{offer} Correct it, use another of its names, or say that cells are 'treated with {word}'",
+        question=text,
+        nearest=near,
+    )
+
+
 def _short(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 

@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from haystack.ontology.cellwords import table_rows
 from haystack.ontology.everyday import everyday_words
 from haystack.ontology.index import ontology
+from haystack.ontology.lines import cell_lines
 from haystack.ontology.normalise import american, plain, singular
 from haystack.query.genetics import is_cue
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
@@ -50,7 +51,7 @@ def repair(text: str) -> Repaired:
         word = match[0]
         joined = text[match.start() - 1 : match.start()] == "-" or text[match.end() : match.end() + 1] == "-"
         touches = re.search(r"[\d_]", text[max(0, match.start() - 1) : match.end() + 1])
-        if touches or (joined and len(word) < TWO_EDITS) or (word.isupper() and not shouted):
+        if touches or (joined and len(word) < TWO_EDITS) or (word[1:].lower() != word[1:] and not shouted):
             continue
         named = word[0].isupper() and not shouted and not _STARTS.search(text[: match.start()])
         better = correct(word.lower(), named)
@@ -114,7 +115,7 @@ def is_known(word: str) -> bool:
     single = singular(american(plain(word)))
     if word in QUESTION_WORDS or word in INSIDE or word in everyday_words() or single in everyday_words():
         return True
-    if word in _dataset_words() or is_cue(word):
+    if word in _dataset_words() or is_cue(word) or word in cell_lines():
         return True
     forms = {word, single, word.removesuffix("s"), word.removesuffix("es")} | {
         form for ending in _ENDINGS for form in _stems(word, ending)

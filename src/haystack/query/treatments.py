@@ -25,46 +25,49 @@ _END = (
     r"compared|versus|vs|relative|over|after|with|who|would|will|"
     r"do|does|did|and\s+how|across|within|given|alone|or\s+not)\b)"
 )
-_CUES: tuple[tuple[re.Pattern[str], PerturbationType | None], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), kind)
-    for pattern, kind in (
-        (
-            rf"\b(?:respon(?:d|ds|ded|ding|se|ses)|answer(?:s|ed)?|react(?:s|ion|"
-            rf"ions)?|adapt(?:s|ation)?|reaction)\s+to\s+{_SLOT}{_END}",
-            None,
-        ),
-        (
-            r"\b(?:treat(?:s|ed|ing|ment)?|stimulat(?:es?|ed|ing|ion)|incubat(?:es?|ed|ing|ion)|perturb(?:ed|ation)?|"
-            rf"challeng(?:ed?|ing)|dos(?:ed|ing)|cultured|"
-            rf"infected)\s+(?:[\w+-]+\s+){{0,4}}?(?:with|by|using)\s+{_SLOT}{_END}",
-            None,
-        ),
-        (
-            r"\b(?:response|responses|reaction|reactions|sensitivity|adaptation)\s+(?:of|in|by|from)\s+"
-            rf"(?:[^\s,;?!]+\s+){{1,8}}?to\s+{_SLOT}{_END}",
-            None,
-        ),
-        (rf"\b(?:expos(?:e|es|ed|ing|ure))\s+(?:[\w+-]+\s+){{0,4}}?to\s+{_SLOT}{_END}", None),
-        (
-            rf"\b(?:effects?|impact|influence|action|consequences?)\s+of\s+{_SLOT}\s+(?:treatment\s+)?(?:on|in|upon)\b",
-            None,
-        ),
-        (rf"\b(?:after|upon|following|under)\s+{_SLOT}\s+(?:treatment|stimulation|exposure|therapy|infection)\b", None),
-        (
-            rf"\b(?:does|do|would|will|can|could|might|may)\s+{_SLOT}\s+(?:affect|"
-            rf"influence|change|alter|act\s+(?:on|upon)|modulate|"
-            r"impact|reprogram(?:me)?|shift|do\s+to|activate|inhibit|suppress|induce|regulate)\b",
-            None,
-        ),
-        (
-            r"\b(?P<what>[A-Za-z0-9α-ω][\w/-]*)\s+(?:treatment|exposure|"
-            r"stimulation|challenge|administration|supplementation|"
-            r"deprivation|withdrawal|starvation|infection|therapy|inhibition)\b",
-            None,
-        ),
-        (r"\b(?P<what>[A-Za-z0-9α-ω/-]+)[- ](?:treated|stimulated|exposed|infected)\b", None),
-    )
+_PATTERNS: tuple[tuple[str, PerturbationType | None], ...] = (
+    (
+        rf"\b(?:respon(?:d|ds|ded|ding|se|ses)|answer(?:s|ed)?|react(?:s|ion|"
+        rf"ions)?|adapt(?:s|ation)?|reaction)\s+to\s+{_SLOT}{_END}",
+        None,
+    ),
+    (
+        r"\b(?:treat(?:s|ed|ing|ment)?|stimulat(?:es?|ed|ing|ion)|incubat(?:es?|ed|ing|ion)|perturb(?:ed|ation)?|"
+        rf"challeng(?:ed?|ing)|dos(?:ed|ing)|cultured|"
+        rf"infected)\s+(?:[\w+-]+\s+){{0,4}}?(?:with|by|using)\s+{_SLOT}{_END}",
+        None,
+    ),
+    (
+        r"\b(?:response|responses|reaction|reactions|sensitivity|adaptation)\s+(?:of|in|by|from)\s+"
+        rf"(?:[^\s,;?!]+\s+){{1,8}}?to\s+{_SLOT}{_END}",
+        None,
+    ),
+    (
+        r"\b(?:knock(?:s|ed|ing)?[- ]?(?:out|down)|knockouts?|deletion|ablation|silencing|overexpression|depletion)"
+        r"\s+(?:of\s+)?(?-i:(?P<what>[A-Z][\w-]+))",
+        "genetic",
+    ),
+    (rf"\b(?:expos(?:e|es|ed|ing|ure))\s+(?:[\w+-]+\s+){{0,4}}?to\s+{_SLOT}{_END}", None),
+    (
+        rf"\b(?:effects?|impact|influence|action|consequences?)\s+of\s+{_SLOT}\s+(?:treatment\s+)?(?:on|in|upon)\b",
+        None,
+    ),
+    (rf"\b(?:after|upon|following|under)\s+{_SLOT}\s+(?:treatment|stimulation|exposure|therapy|infection)\b", None),
+    (
+        rf"\b(?:does|do|would|will|can|could|might|may)\s+{_SLOT}\s+(?:affect|"
+        rf"influence|change|alter|act\s+(?:on|upon)|modulate|"
+        r"impact|reprogram(?:me)?|shift|do\s+to|activate|inhibit|suppress|induce|regulate)\b",
+        None,
+    ),
+    (
+        r"\b(?P<what>[A-Za-z0-9α-ω][\w/-]*)\s+(?:treatment|exposure|"
+        r"stimulation|challenge|administration|supplementation|"
+        r"deprivation|withdrawal|starvation|infection|therapy|inhibition)\b",
+        None,
+    ),
+    (r"\b(?P<what>[A-Za-z0-9α-ω/-]+)[- ](?:treated|stimulated|exposed|infected)\b", None),
 )
+_CUES = tuple((re.compile(pattern, re.IGNORECASE), kind) for pattern, kind in _PATTERNS)
 _EDGE = re.compile(
     r"^(?:(?:a|an|the|this|my|our|either|both|treatment|stimulation|"
     r"exposure|addition|adding|with|of|drug|compound|cytokine|"
@@ -187,7 +190,10 @@ def find_unknown(text: str, taken: list[Span]) -> list[Treatment]:
 
 
 def _says_nothing(text: str) -> bool:
-    return all(word in QUESTION_WORDS or word in INSIDE or word in {"cell", "cells"} for word in text.lower().split())
+    return all(
+        word in QUESTION_WORDS or word in INSIDE or word in {"cell", "cells"} or word.isdigit()
+        for word in text.lower().split()
+    )
 
 
 def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Treatment]:

@@ -213,6 +213,7 @@ def pipeline_config(request: RunRequest, settings: ServiceSettings) -> dict[str,
     """
     names = {"control_strategy", "max_iterations", "score_threshold", "prompts_per_iteration", "seed", "de"}
     config: dict[str, Any] = request.model_dump(mode="json", include=names, exclude_none=True, exclude_unset=True)
+    config["query"] = {"strict": False}  # the page showed every doubt before the question was sent
     if (request.llm or request.literature) and settings.offline:
         raise RequestError(
             "this service works offline: llm and literature are switched off (HAYSTACK_OFFLINE=false allows them)"
@@ -220,7 +221,7 @@ def pipeline_config(request: RunRequest, settings: ServiceSettings) -> dict[str,
     if request.llm:
         if settings.llm is None:
             raise RequestError("this service has no language model: leave llm out (or set HAYSTACK_LLM)")
-        config["query"] = {"llm": settings.llm}
+        config["query"]["llm"] = settings.llm
     if request.literature:
         config["literature"] = {"enabled": True}
     if request.llm or request.literature:

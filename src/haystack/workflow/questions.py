@@ -38,12 +38,12 @@ def misunderstood(questions: Iterable[tuple[str, str, dict[str, Any]]]) -> list[
 def main() -> None:
     """Questions as JSON on standard input, problems as JSON on standard output."""
     from haystack.config import QuerySettings
-    from haystack.query import parse_question
+    from haystack.query import parse_run
 
     problems = []
     for run_id, question, settings in json.load(sys.stdin):
         try:
-            parse_question(question, QuerySettings.model_validate(settings), offline=True)
+            parse_run(question, QuerySettings.model_validate(settings), offline=True)
         except HaystackError as error:
             problems.append(f"run {run_id}: {error}")
     json.dump(problems, sys.stdout)

@@ -360,12 +360,25 @@ class EnrichmentSettings(Section):
         return self
 
 
+SPECIFICATION = {
+    "pathway_coherence": 0.25,
+    "target_activation": 0.30,
+    "literature_support": 0.25,
+    "network_coherence": 0.20,
+    "measured_support": 0.0,
+}
+"""weights of the original specification"""
+
+
 class GroundingSettings(Section):
     """How evidence becomes a score."""
 
+    profile: Literal["calibrated", "specification"] = "calibrated"
+    """calibrated: evidence counted once, support from cells that are not in the prompt, three answers, a value that is
+    a probability; specification: weights 0.25, 0.30, 0.25, 0.20 as originally specified, and their mean"""
     weights: dict[str, Weight] = {}
-    """weight of each component that speaks to the question; components that are not named keep their own, 0 leaves one
-    out. measured_support counts beside the others, where prompt cells show the asked perturbation"""
+    """weight of each component that speaks to the question; components that are not named keep those of the profile, 0
+    leaves one out"""
     permutations: int = Field(default=200, ge=20)
     """random draws behind nulls and p-values"""
     network: str | None = None
@@ -375,7 +388,10 @@ class GroundingSettings(Section):
     def _all_weights(self) -> GroundingSettings:
         for name in self.weights:
             COMPONENTS.check(name, "grounding.weights")
-        self.weights = {spec.name: self.weights.get(spec.name, spec.weight) for spec in COMPONENTS}
+        default = SPECIFICATION if self.profile == "specification" else {}
+        self.weights = {
+            spec.name: self.weights.get(spec.name, default.get(spec.name, spec.weight)) for spec in COMPONENTS
+        }
         return self
 
     def weights_of(self, task: TaskKind) -> dict[str, float]:

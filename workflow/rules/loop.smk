@@ -126,6 +126,7 @@ rule ground_predictions:
         literature=plan.literature,
         libraries=plan.library_files,
         accuracy="results/runs/{run_id}/accuracy.json",
+        contexts="results/runs/{run_id}/contexts.h5ad",
     output:
         grounding="results/runs/{run_id}/iter_{iteration}/grounding.json",
     log:

@@ -16,6 +16,7 @@ if "snakemake" in globals():
             cells=snakemake.input.cells,
             literature=next(iter(snakemake.input.literature), None),
             accuracy=snakemake.input.accuracy,
+            contexts=snakemake.input.contexts,
             out=snakemake.output.grounding,
             settings=Settings.model_validate(snakemake.params.settings),
             run_id=snakemake.wildcards.run_id,

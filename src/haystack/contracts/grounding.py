@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from haystack.contracts.accuracy import ExpectedAccuracy
 from haystack.contracts.base import Contract
+from haystack.contracts.design import Confidence, Finding, Verdict
 from haystack.contracts.query import ControlStrategy
 from haystack.contracts.retrieval import Refinement
 
@@ -50,6 +51,19 @@ class PromptGrounding(Contract):
     n_up: int = Field(ge=0)
     n_down: int = Field(ge=0)
     notes: list[str] = []
+    evidence_value: float | None = Field(
+        default=None, ge=0, le=1, description="before calibration; null: not calibrated"
+    )
+    verdict: Verdict | None = Field(default=None, description="what the known response says of the prediction")
+    verdict_sentence: str | None = None
+    findings: list[Finding] = []
+    expected_r: float | None = Field(default=None, description="against independent measured contexts; null: unknown")
+    n_agreeing: int = Field(default=0, ge=0, description="independent donors or atlases whose responses agree")
+    confidence: Confidence | None = Field(default=None, description="null: by nulls only (observations, specification)")
+    confidence_reasons: list[str] = []
+    capped_by: str | None = Field(
+        default=None, description="name of the finding that keeps the class from a higher one"
+    )
 
 
 class Grounding(Contract):
@@ -73,6 +87,7 @@ class TerminationReason(StrEnum):
     PLATEAU = "plateau"
     MAX_ITERATIONS = "max_iterations"
     CANDIDATES_EXHAUSTED = "candidates_exhausted"
+    NO_ESTIMATE = "no_estimate"
     CANCELLED = "cancelled"
 
 

@@ -7,12 +7,11 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from haystack.contracts.base import Contract
+from haystack.contracts.design import Confidence, Finding, Verdict
 from haystack.contracts.grounding import Decision, Grounding
 from haystack.contracts.query import ControlStrategy, StructuredQuery
 from haystack.contracts.retrieval import CellSet, Refinement
 from haystack.contracts.validation import Validation
-
-Confidence = Literal["high", "medium", "low", "not scored"]
 
 
 class FileChecksum(Contract):
@@ -91,6 +90,11 @@ class Answer(Contract):
     weight_evaluated: float = Field(default=0, ge=0, le=1, description="share of the configured weights with a score")
     confidence: Confidence
     confidence_reasons: list[str] = Field(description="the conditions of the rule that decided the class")
+    capped_by: str | None = Field(default=None, description="the finding that keeps the class from a higher one")
+    findings: list[Finding] = []
+    verdict: Verdict | None = None
+    verdict_sentence: str | None = None
+    expected_r: float | None = None
     n_de: int = Field(default=0, ge=0)
     n_up: int = Field(default=0, ge=0)
     n_down: int = Field(default=0, ge=0)

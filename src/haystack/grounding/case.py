@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from haystack.contracts import Component, StructuredQuery
 from haystack.contracts.literature import Literature
 from haystack.grounding.expectation import Expectation, expectation_of
 from haystack.grounding.perturbational import Specificity, specificity
+from haystack.grounding.response import Response
 from haystack.grounding.score import Evidence, Judge
+from haystack.grounding.verdict import Reading, read_verdict
 from haystack.specs import COMPONENTS, TaskKind
 
 if TYPE_CHECKING:
     import anndata as ad
 
-    from haystack.grounding.measured import AtlasEvidence
+    from haystack.grounding.arms import Comparison
+    from haystack.grounding.measured import Shown
     from haystack.grounding.observational import Looks
 
 NullName = Literal["no_change", "permuted_labels", "random_expectation"]
@@ -37,7 +42,6 @@ class Case:
     """why nothing can be tested, where there are too few cells"""
     null: NullName | None = None
     """None: the prediction itself"""
-    prompt_id: str = "cells"
     judge: Judge | None = None
     """the tested genes, gene sets and network; perturbations only"""
     looks: Looks | None = None
@@ -46,8 +50,10 @@ class Case:
     """what is expected, if not what the question asks for (null `random_expectation`)"""
     literature: Literature | None = None
     """what papers say of the genes; None: not searched"""
-    atlas: AtlasEvidence | None = None
-    """what measured cells under the asked perturbation show; None: there are none"""
+    shown: Shown | None = None
+    """what the prompt shows and what else was measured; None: nothing is known of it"""
+    arms: Comparison | None = None
+    """the cells of both groups, for nulls of exchanged labels; None: only genes are exchanged"""
     reference: tuple[ad.AnnData, ad.AnnData] | None = None
     """for questions about a donor: measured cells of it, and of others"""
     actual: Mapping[str, Component] = field(default_factory=dict)
@@ -57,6 +63,33 @@ class Case:
     def task(self) -> TaskKind:
         """What the question is about."""
         return "perturbation" if self.query.task_type.is_perturbational else "observation"
+
+    @property
+    def calibrated(self) -> bool:
+        """False: as the original specification has it."""
+        return self.evidence.grounding.profile == "calibrated"
+
+    @cached_property
+    def reading(self) -> Reading:
+        """What the known response says of these cells."""
+        own = {self.question.name.lower()}
+        others = [other for other in self.evidence.expectations if other.name.lower() not in own]
+        return read_verdict(self.arms, self.judged.response, self.question, others)
+
+    @cached_property
+    def unrelated_response(self) -> Response:
+        """The response; for the null `random_expectation`, whose perturbation nobody measured or read about, with genes
+        exchanged within bins of equal expression.
+        """
+        response = self.judged.response
+        if self.null != "random_expectation":
+            return response
+        order = np.arange(response.genes.size)
+        rng = np.random.default_rng([self.seed, len(self.question.name)])
+        for pool in response.pools:
+            order[pool] = rng.permutation(pool)
+        names = ("log2fc", "pval", "padj", "is_de")
+        return replace(response, **{name: getattr(response, name)[order] for name in names})
 
     @property
     def draws(self) -> int:

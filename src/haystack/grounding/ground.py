@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,14 +14,15 @@ from haystack.contracts import (
     DE,
     ENRICHMENT,
     CellRole,
-    Component,
     ControlStrategy,
+    ExpectedAccuracy,
     Perturbation,
     PredictionRole,
     PromptGrounding,
     Prompts,
     StructuredQuery,
     read_cells,
+    read_contexts,
     read_json,
     read_predictions,
     read_table,
@@ -28,16 +30,18 @@ from haystack.contracts import (
 )
 from haystack.contracts.literature import Literature
 from haystack.errors import GroundingError
+from haystack.grounding.arms import compare_arms
 from haystack.grounding.case import Case, evaluate
 from haystack.grounding.de import differential_expression
 from haystack.grounding.enrichment import enrich
 from haystack.grounding.expectation import expectation_of
 from haystack.grounding.genesets import read_edges, read_libraries, read_regulons, set_matrix
-from haystack.grounding.measured import AtlasEvidence, atlas_evidence
+from haystack.grounding.judgement import compose, findings_of, judgement
+from haystack.grounding.measured import Shown, prompts_shown
 from haystack.grounding.nulls import null_composites, percentile
 from haystack.grounding.observational import observe
 from haystack.grounding.response import response_of
-from haystack.grounding.score import Composite, Evidence, Judge, composite
+from haystack.grounding.score import Evidence, Judge, composite
 from haystack.grounding.symbols import current, current_names
 
 if TYPE_CHECKING:
@@ -78,7 +82,7 @@ def ground_cells(
     truth: tuple[ad.AnnData, ad.AnnData] | None = None,
     reference: tuple[ad.AnnData, ad.AnnData] | None = None,
     literature: Literature | None = None,
-    atlas: AtlasEvidence | None = None,
+    shown: Shown | None = None,
 ) -> PromptGrounding:
     """Score two sets of cells against what a question leads one to expect.
 
@@ -96,8 +100,9 @@ def ground_cells(
         for questions about a donor: measured cells of it, and of others.
     literature
         what papers say of the genes; None: not searched.
-    atlas
-        what measured cells under the asked perturbation show; None: there are none.
+    shown
+        what the prompt shows and what else was measured; None: the cells were measured, not generated from a prompt,
+        so that they themselves are asked for their design.
 
     Returns
     -------
@@ -108,6 +113,7 @@ def ground_cells(
     few = _too_few(perturbed, control, evidence.de.min_cells)
     response = response_of(table, evidence.de)
     grounding = evidence.grounding
+    judged: dict[str, Any] = {}
     if query.task_type.is_perturbational:
         case = Case(
             query,
@@ -115,22 +121,19 @@ def ground_cells(
             perturbed,
             control,
             few=few,
-            prompt_id=prompt_id,
             judge=None if few else Judge(response, evidence),
             literature=literature,
-            atlas=atlas,
+            shown=shown,
+            arms=None if few else compare_arms(perturbed, control, evidence.seed),
         )
-        weights, trust = grounding.weights_of(case.task), atlas.trust if atlas else 1.0
-
-        def weigh(one: Case, parts: Mapping[str, Component]) -> Composite:
-            # Measured cells say how far the tables hold for the asked perturbation, not for another one.
-            own = 1.0 if one.null == "random_expectation" else trust
-            return composite(parts, weights, fallback, trust=own)
-
         components = evaluate(case)
-        found = weigh(case, components)
-        nulls, draws = null_composites(replace(case, actual=components), lambda one, parts: weigh(one, parts).value)
+        findings = [] if few else findings_of(case, fallback)
+        weigh = partial(compose, findings=findings, grounding=grounding, fallback=fallback)
+        found = weigh(components)
+        nulls, draws = null_composites(replace(case, actual=components), lambda _, parts: weigh(parts).value)
         ceiling = _ceiling(truth, query, evidence)
+        if case.calibrated:
+            judged = judgement(case, components, found.value, findings)
     else:
         weights = grounding.weights_of("observation")
         components, nulls, draws = observe(query, perturbed, control, evidence, reference)
@@ -149,6 +152,7 @@ def ground_cells(
         n_up=int(response.up.sum()),
         n_down=int(response.down.sum()),
         notes=[*found.notes, *_notes(table, few)],
+        **judged,
     )
 
 
@@ -196,6 +200,8 @@ def ground_prompts(
     settings: Settings,
     cells: Path | None = None,
     literature: Path | None = None,
+    contexts: Path | None = None,
+    accuracy: ExpectedAccuracy | None = None,
 ) -> list[PromptGrounding]:
     """The evidence for every prompt of an iteration, in the order of the prompts.
 
@@ -206,6 +212,9 @@ def ground_prompts(
         components that rest on measured cells are not evaluated.
     literature
         `literature.json`; None: what rests on papers is not evaluated.
+    contexts, accuracy
+        `contexts.h5ad` and the contents of `accuracy.json`: what was measured of the asked perturbation; None:
+        measured support is not evaluated.
     """
     generated, table = read_predictions(predictions, means=False), read_table(de, DE)
     perturbational = question.task_type.is_perturbational
@@ -213,9 +222,10 @@ def ground_prompts(
     read_table(enrichment, ENRICHMENT, columns=["prompt_id", "method", "term"])
     papers = read_json(literature, Literature) if literature is not None else None
     evidence = load_evidence(settings)
-    atlas = None
+    shown: dict[str, Shown] = {}
     if measured is not None and perturbational:
-        atlas = atlas_evidence(measured, chosen.prompts, question, evidence)
+        known = read_contexts(contexts) if contexts is not None else None
+        shown = prompts_shown(measured, chosen.prompts, question, known, accuracy, settings.seed)
     found = []
     for prompt in chosen.prompts:
         if prompt.prompt_id not in set(generated.obs["prompt_id"].astype(str)):
@@ -234,7 +244,7 @@ def ground_prompts(
             de=own[~own["gene"].isin(noise)].reset_index(drop=True),
             reference=_reference(measured, prompt.prompt_id) if question.asked.context.donor_id else None,
             literature=papers,
-            atlas=atlas,
+            shown=shown.get(prompt.prompt_id),
         )
         if noise:
             grounding.notes.append(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+
+import numpy as np
 
 from haystack.config import DESettings, EnrichmentSettings, GroundingSettings
 from haystack.contracts import Component, Perturbation
@@ -70,6 +72,18 @@ class Judge:
             self.network, response, evidence.grounding.permutations, evidence.seed
         )
 
+    def set_calls_beyond(self, targets: Collection[str]) -> SetEvidence:
+        """Calls of gene sets without the evidence of these genes: what pathways add to them."""
+        own = np.isin(self.response.genes.astype(str), list(targets))
+        rest = replace(
+            self.response,
+            is_de=self.response.is_de & ~own,
+            pval=np.where(own, 1.0, self.response.pval),
+            padj=np.where(own, 1.0, self.response.padj),
+            log2fc=np.where(own, 0.0, self.response.log2fc),
+        )
+        return set_evidence(rest, self.sets, self.evidence.enrichment.padj)
+
     def others(self, question: Expectation, asked: Expectation | None = None) -> list[Expectation]:
         """The known perturbations (and `asked`, which may be unknown) that might explain this response instead."""
         found = [other for other in self._rivals if other.name.lower() != question.name.lower()]
@@ -91,8 +105,6 @@ def composite(
     components: Mapping[str, Component],
     weights: Mapping[str, float],
     fallback: bool = False,
-    *,
-    trust: float = 1.0,
 ) -> Composite:
     """Weigh the evaluated components.
 
@@ -103,18 +115,13 @@ def composite(
     ----------
     weights
         of the components; those whose descriptor says `beside` do not count for the half.
-    trust
-        factor on the weights of the components that rest on knowledge tables and on the price of contradiction: how
-        far measured cells under the asked perturbation bear these tables out.
     """
     beside = {spec.name for spec in COMPONENTS if spec.beside}
-    knowledge = {spec.name for spec in COMPONENTS if spec.knowledge}
     total = sum(weight for name, weight in weights.items() if name not in beside)
     used = {
         name: weight for name, weight in weights.items() if name in components and components[name].evaluated and weight
     }
     enough = sum(used.values()) >= MIN_WEIGHT * total - 1e-9
-    used = {name: part * (trust if name in knowledge else 1.0) for name, part in used.items()}
     weight = sum(used.values())
     if total <= 0 or not enough or weight <= 0:
         share = 0 if total <= 0 else 100 * weight / total
@@ -126,7 +133,7 @@ def composite(
     notes = []
     agreement = components["target_activation"].details.get("agreement", 0) if "target_activation" in used else 0
     if agreement < 0:
-        penalty = trust * min(CONTRADICTED * -float(agreement), CONTRADICTED)
+        penalty = min(CONTRADICTED * -float(agreement), CONTRADICTED)
         value -= penalty
         notes.append(f"expected targets move the wrong way: {penalty:.2f} points less")
     if fallback:

@@ -69,7 +69,7 @@ class Measurements:
     @cached_property
     def reliability(self) -> np.ndarray:
         """Correlation of both halves stepped up to all cells (Spearman and Brown, 1910), 0 to 1, (contexts,)."""
-        r = np.array([max(_correlation(a, b), 0.0) for a, b in zip(*self.halves, strict=True)])
+        r = np.array([max(correlation(a, b), 0.0) for a, b in zip(*self.halves, strict=True)])
         return 2 * r / (1 + r)
 
     @cached_property
@@ -92,7 +92,7 @@ class Measurements:
         root = np.sqrt(self.reliability)
         for i, j in combinations(range(n), 2):
             if min(self.reliability[i], self.reliability[j]) >= LEAST_RELIABILITY:
-                r = _correlation(self.log2fc[i, self.plain], self.log2fc[j, self.plain]) / (root[i] * root[j])
+                r = correlation(self.log2fc[i, self.plain], self.log2fc[j, self.plain]) / (root[i] * root[j])
                 found[i, j] = found[j, i] = np.clip(r, -1, 1)
         return found
 
@@ -157,7 +157,7 @@ class Measurements:
                 continue
             same = np.array([1.0 if self.cell_types[i] == self.cell_types[j] else OTHER_TYPE for j in others])
             mean = same * np.maximum(self.reliability[others], 0.01) @ self.log2fc[others]
-            r = _correlation(self.log2fc[i, self.plain], mean[self.plain]) / np.sqrt(reliability)
+            r = correlation(self.log2fc[i, self.plain], mean[self.plain]) / np.sqrt(reliability)
             values.append(float(np.clip(r, -1, 1)))
             weights.append(reliability * (0.1 + self.closeness[i] ** 2))
         return float(np.average(values, weights=weights)) if values else None
@@ -287,9 +287,9 @@ def measured_support(found: Measurements | None, response: Response | None, show
     weights = left / left.sum()
     truth = (weights @ found.log2fc)[at[kept]]
     halves = [(weights @ half)[at[kept]] for half in found.halves]
-    r_halves = max(_correlation(*halves), 0.0)
+    r_halves = max(correlation(*halves), 0.0)
     reliability = max(2 * r_halves / (1 + r_halves), LEAST_RELIABILITY)
-    value = float(np.clip(factor * _correlation(response.log2fc[kept], truth) / np.sqrt(reliability), -1, 1))
+    value = float(np.clip(factor * correlation(response.log2fc[kept], truth) / np.sqrt(reliability), -1, 1))
     donors = {found.donors[i] or found.atlases[i] for i in np.flatnonzero(left).tolist()}
     return Component(
         score=score(max(value, 0.0)),
@@ -410,7 +410,8 @@ def _distance(found: Measurements) -> Finding:
     return Finding(name="distance", value=round(value, 3), sentence=sentence, cap=cap)
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson correlation; 0 where nothing varies."""
     a, b = a - a.mean(), b - b.mean()
     spread = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b / spread) if spread > 0 else 0.0

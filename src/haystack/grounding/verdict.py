@@ -48,14 +48,14 @@ class Reading:
 
 
 def read_verdict(
-    arms: Comparison, response: Response, question: Expectation, others: Sequence[Expectation] = ()
+    arms: Comparison | None, response: Response, question: Expectation, others: Sequence[Expectation] = ()
 ) -> Reading:
     """Ask two groups of cells for the expected genes of a question.
 
     Parameters
     ----------
     arms, response
-        the same cells: as counts, and as a table of tested genes.
+        the same cells: as counts (None: labels are not exchanged), and as a table of tested genes.
     others
         what other known perturbations expect.
     """
@@ -65,9 +65,9 @@ def read_verdict(
         why = "no expected genes are known" if not question.targets else f"these cells express {where.size} of them"
         return Reading(Verdict.CANNOT_TELL, f"Cannot tell: {why}.", n_genes=int(where.size))
     effect, z_genes = genes.effect(where, weights)
-    z_cells, spread = _against_labels(arms, response.genes[where], weights)
+    z_cells, spread = (z_genes, np.nan) if arms is None else _against_labels(arms, response.genes[where], weights)
     z = min(z_genes, z_cells) if z_genes > 0 else max(z_genes, z_cells)
-    detectable = round(SUPPORTS * spread, 3)
+    detectable = None if np.isnan(spread) else round(SUPPORTS * spread, 3)
     rival = _rival(genes, question, others)
     facts: dict[str, Any] = {"effect": round(effect, 4), "z": round(z, 3)}
     facts |= {"detectable": detectable, "n_genes": int(where.size)}
@@ -79,7 +79,8 @@ def read_verdict(
     if rival is not None:
         sentence = f"Cannot tell: {mean}, and {rival} explains the response better."
         return Reading(Verdict.CANNOT_TELL, sentence, rival=rival, **facts)
-    sentence = f"Cannot tell: {mean}; from {detectable:+.2f} on these cells would show it."
+    power = "" if detectable is None else f"; from {detectable:+.2f} on these cells would show it"
+    sentence = f"Cannot tell: {mean}{power}."
     return Reading(Verdict.CANNOT_TELL, sentence, **facts)
 
 

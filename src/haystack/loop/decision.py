@@ -15,7 +15,10 @@ from haystack.contracts import (
     read_json,
     write_json,
 )
+from haystack.loop.choice import estimated
 
+GAIN = 0.1
+"""composite_value that a later iteration must gain over the first to take its place"""
 MARKER = "cancelled.json"
 """a file of this name in a run's folder says that the run was cancelled: no further iteration is begun"""
 
@@ -39,8 +42,10 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings, 
     Returns
     -------
     Decision
-        best_iteration has the highest composite_value, the earliest of equals; null where nothing was evaluated.
-        Reasons are looked at in the order threshold, maximum, plateau, exhausted, cancelled.
+        best_iteration has the highest composite_value, if by more than GAIN above the first scored one's, else that
+        stands; null where nothing was evaluated. Reasons are looked at in the order threshold, maximum, plateau,
+        exhausted, no estimate (no accuracy can be expected of any prompt, so another one could not be told to be
+        better), cancelled.
     """
     last = groundings[-1]
     scores = [
@@ -51,10 +56,11 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings, 
         )
         for grounding in groundings
     ]
-    rated = [(score.composite_value, -score.iteration, score) for score in scores if score.composite_value is not None]
-    best = max(rated, key=lambda item: item[:2])[2] if rated else None
-    reason = _reason(scores, n_untried + _pools_anew(groundings), settings) or (
-        TerminationReason.CANCELLED if cancelled else None
+    best = _best([score for score in scores if score.composite_value is not None])
+    reason = (
+        _reason(scores, n_untried + _pools_anew(groundings), settings)
+        or (None if _can_tell(last) else TerminationReason.NO_ESTIMATE)
+        or (TerminationReason.CANCELLED if cancelled else None)
     )
     return Decision(
         run_id=last.run_id,
@@ -67,6 +73,18 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings, 
         threshold=settings.score_threshold,
         refinement=last.refinement,
     )
+
+
+def _best(scores: Sequence[IterationScore]) -> IterationScore | None:
+    if not scores:
+        return None
+    best = max(scores, key=lambda score: (score.composite_value or 0, -score.iteration))
+    return best if (best.composite_value or 0) > (scores[0].composite_value or 0) + GAIN else scores[0]
+
+
+def _can_tell(last: Grounding) -> bool:
+    rated = [item for item in last.prompts if item.composite_value is not None and item.confidence is not None]
+    return not rated or estimated(rated)
 
 
 def _pools_anew(groundings: Sequence[Grounding]) -> bool:

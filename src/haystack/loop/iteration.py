@@ -5,9 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from haystack.config import Settings
-from haystack.contracts import Candidates, ExpectedAccuracy, Grounding, Prompts, StructuredQuery, read_json, write_json
+from haystack.contracts import (
+    Candidates,
+    ExpectedAccuracy,
+    Grounding,
+    Prompts,
+    StructuredQuery,
+    read_contexts,
+    read_json,
+    write_json,
+)
 from haystack.grounding.ground import ground_prompts
-from haystack.loop.refinement import best_of, refine
+from haystack.grounding.measured import measurements
+from haystack.loop.choice import best_prompt
+from haystack.loop.refinement import refine
 
 
 def ground_predictions(
@@ -23,6 +34,7 @@ def ground_predictions(
     iteration: int,
     cells: Path | None = None,
     literature: Path | None = None,
+    contexts: Path | None = None,
     accuracy: Path | None = None,
 ) -> None:
     """Write `grounding.json`: the evidence for every prompt, the best of them, and the next iteration's refinement.
@@ -34,12 +46,17 @@ def ground_predictions(
         components that rest on measured cells are not evaluated.
     literature
         `literature.json`; None: what rests on papers is not evaluated.
-    accuracy
-        `accuracy.json`: what r against measured cells to expect of the estimate `transfer`.
+    contexts, accuracy
+        `contexts.h5ad` and `accuracy.json`: what was measured of the asked perturbation; None: support by measured cells
+        is not evaluated.
     """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
-    found = ground_prompts(question, chosen, predictions, de, enrichment, settings, cells, literature)
-    best = best_of(found)
+    expected = read_json(accuracy, ExpectedAccuracy) if accuracy is not None else None
+    found = ground_prompts(
+        question, chosen, predictions, de, enrichment, settings, cells, literature, contexts, expected
+    )
+    best = best_prompt(found, chosen)
+    measured = measurements(read_contexts(contexts), question) if contexts is not None else None
     write_json(
         out,
         Grounding(
@@ -48,7 +65,7 @@ def ground_predictions(
             prompts=found,
             best_prompt_id=best.prompt_id if best else None,
             composite_value=best.composite_value if best else None,
-            accuracy=read_json(accuracy, ExpectedAccuracy) if accuracy is not None else None,
-            refinement=refine(question, chosen, read_json(candidates, Candidates), found, settings),
+            accuracy=expected,
+            refinement=refine(question, chosen, read_json(candidates, Candidates), found, settings, measured),
         ),
     )

@@ -9,6 +9,8 @@ from typing import ClassVar
 from haystack.config import Settings
 from haystack.contracts import Candidates, Prompt, PromptGrounding, Prompts, Refinement, StructuredQuery
 from haystack.grounding.measured import shows
+from haystack.grounding.support import Measurements
+from haystack.loop.choice import best_prompt, pool_is_better
 from haystack.specs import COMPONENTS
 
 WEAK = 7.0
@@ -56,6 +58,7 @@ class Round:
     found: Sequence[PromptGrounding]
     best: PromptGrounding
     settings: Settings
+    measured: Measurements | None = None
 
     step: ClassVar[float] = STEP
 
@@ -75,18 +78,13 @@ class Round:
         return value is not None and value < WEAK
 
 
-def best_of(found: Sequence[PromptGrounding]) -> PromptGrounding | None:
-    """The prompt with the highest composite, the first of equals; None where none has one."""
-    rated = [item for item in found if item.composite_value is not None]
-    return max(rated, key=lambda item: item.composite_value or 0.0, default=None)
-
-
 def refine(
     query: StructuredQuery,
     prompts: Prompts,
     candidates: Candidates,
     found: Sequence[PromptGrounding],
     settings: Settings,
+    measured: Measurements | None = None,
 ) -> Refinement:
     """What the next iteration does differently.
 
@@ -103,8 +101,8 @@ def refine(
         prompt_cells=before.prompt_cells if before else None,
     )
     by_id = {prompt.prompt_id: prompt for prompt in prompts.prompts}
-    best = best_of(found) or found[0]
-    seen = Round(query, by_id, candidates, found, best, settings)
+    best = best_prompt(found, prompts) or found[0]
+    seen = Round(query, by_id, candidates, found, best, settings, measured)
     _learn(seen, plan)
     _pool_best(seen, plan)
     _few_de(seen, plan)
@@ -123,13 +121,17 @@ def refine(
 
 
 def _learn(seen: Round, plan: Plan) -> None:
-    """Strategies, perturbations and cell types of good prompts gain, those of bad prompts lose."""
-    rated = [item for item in seen.found if item.composite_value is not None]
+    """Strategies, perturbations and cell types of prompts that are expected to be accurate gain, others lose.
+
+    By expected r where it is known (on the scale of 1 to 10), else by the composite of the specification. Where nothing
+    can be expected nothing is learned: a strong response is not a better prompt.
+    """
+    rated = [(item, worth) for item in seen.found if (worth := _worth(item)) is not None]
     if len(rated) < 2:
         return
-    mean = sum(item.composite_value or 0 for item in rated) / len(rated)
-    for item in rated:
-        gain = LEARNING * ((item.composite_value or 0) - mean)
+    mean = sum(worth for _, worth in rated) / len(rated)
+    for item, worth in rated:
+        gain = LEARNING * (worth - mean)
         prompt = seen.prompts[item.prompt_id]
         for strategy in prompt.strategies:
             plan.strategies[strategy] = min(max(plan.strategies.get(strategy, 1.0) * (1 + gain), 0.25), 4.0)
@@ -139,21 +141,31 @@ def _learn(seen: Round, plan: Plan) -> None:
             plan.cell_types[name] = plan.cell_types.get(name, 0.0) + gain
 
 
-def _pool_best(seen: Round, plan: Plan) -> None:
-    """Sets of the best prompts become one deeper prompt: the noise of few cells and single donors averages out.
+def _worth(item: PromptGrounding) -> float | None:
+    if item.confidence is None:
+        return item.composite_value
+    return None if item.expected_r is None else 1 + 9 * max(item.expected_r, 0.0)
 
-    Prompts that show the asked perturbation come first: their cells are also what the others are measured against.
-    Without any, those of the best prompt's perturbation. A pooled prompt of this iteration is one of the prompts, so
-    the pool grows as good prompts are found.
+
+def _pool_best(seen: Round, plan: Plan) -> None:
+    """Sets of the prompts that show the asked perturbation become one deeper prompt, where that is worth it.
+
+    A pool averages the noise of few cells and single donors out, and the nearest type away: it is made only where the
+    leave-one-out estimate of its accuracy beats that of its best member. The specification pools by score.
     """
     if not seen.query.task_type.is_perturbational or seen.best.composite_value is None:
         return
-    best = _shown(seen.prompts[seen.best.prompt_id])
     rated = [item for item in seen.found if item.composite_value is not None]
     alike = [item for item in rated if shows(seen.prompts[item.prompt_id], seen.query)]
-    alike = alike or [item for item in rated if _shown(seen.prompts[item.prompt_id]) == best]
+    if seen.settings.grounding.profile == "specification":
+        best = _shown(seen.prompts[seen.best.prompt_id])
+        alike = alike or [item for item in rated if _shown(seen.prompts[item.prompt_id]) == best]
+    if not alike:
+        return
     least = 1 + POOL_SHARE * (max(item.composite_value or 0 for item in alike) - 1)
     good = [seen.prompts[item.prompt_id] for item in alike if (item.composite_value or 0) >= least]
+    if seen.settings.grounding.profile != "specification" and not pool_is_better(seen.measured, good):
+        return
     plan.pool = sorted({part.cell_set_id for prompt in good for part in prompt.cell_sets})
     if len(good) > 1:
         plan.words.append(f"the {len(plan.pool)} cell sets of its best {len(good)} prompts are pooled into one")

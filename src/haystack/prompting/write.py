@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
 
-LABELS = ("cell_type_name", "donor_id", "perturbation_name")
+LABELS = ("cell_type_cl_id", "cell_type_name", "donor_id", "perturbation_name", "sample_condition")
 
 
 def write_prompts(
@@ -79,8 +79,8 @@ def gather_cells(prompts: Prompts, cell_sets: pd.DataFrame, atlases: Mapping[str
     -------
     AnnData, (n chosen, n genes)
         X raw counts (CSR float32); var_names the sorted union of the atlases' gene symbols, 0 where an atlas lacks a
-        gene; obs role, prompt_id (missing for query cells), atlas, row, cell_set_id, cell_type_name, donor_id,
-        perturbation_name. obs_names are `atlas:name` for query cells, `prompt_id/role/atlas:name` for the others.
+        gene; obs role, prompt_id (missing for query cells), atlas, row, cell_set_id, and LABELS of the cell set.
+        obs_names are `atlas:name` for query cells, `prompt_id/role/atlas:name` for the others.
     """
     import anndata as ad
     import pandas as pd

@@ -45,6 +45,8 @@ def classify(grounding: PromptGrounding | None, weight_evaluated: float) -> tupl
     """
     if grounding is None:
         return "not scored", ["no prediction was made"]
+    if grounding.confidence is not None:
+        return grounding.confidence, grounding.confidence_reasons
     if grounding.composite_value is None:
         return "not scored", [f"only {percent(weight_evaluated)} of the evidence could be evaluated"]
     missed: list[str] = []

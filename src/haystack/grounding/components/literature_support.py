@@ -15,9 +15,7 @@ def evaluate(case: Case) -> Component:
     """Papers on the asked perturbation agree with the direction of the genes."""
     from haystack.grounding.literature import literature_support
 
-    if case.null == "random_expectation":
-        return Component(evaluated=False, reason="papers were searched for the asked perturbation only")
-    return literature_support(case.literature, case.judged.response, case.draws, case.seed)
+    return literature_support(case.literature, case.unrelated_response, case.draws, case.seed)
 
 
 SPEC = ComponentSpec(

@@ -1,4 +1,4 @@
-"""Whether the prediction agrees with cells that were measured under the perturbation."""
+"""Whether the prediction agrees with measured cells that are not in its prompt."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
 
 def evaluate(case: Case) -> Component:
-    """Predicted and measured log2 fold changes are correlated."""
-    from haystack.grounding.measured import measured_support
+    """Predicted and measured log2 fold changes of contexts that are not in the prompt are correlated."""
+    from haystack.grounding.support import measured_support
 
-    if case.null == "random_expectation":
-        return Component(evaluated=False, reason="measured cells show the asked perturbation only")
-    return measured_support(case.atlas, case.prompt_id, case.judged.response)
+    shown = case.shown
+    return measured_support(
+        shown.measurements if shown else None, case.unrelated_response, shown.donors if shown else frozenset()
+    )
 
 
 SPEC = ComponentSpec(
@@ -25,16 +26,16 @@ SPEC = ComponentSpec(
     title="Measured cells",
     question="does it agree with cells that were measured under the perturbation?",
     tasks=("perturbation",),
-    weight=0.5,
+    weight=0.65,
     evaluate=evaluate,
-    needs="prompt cells under the asked perturbation, with control cells",
-    value="correlation with measured cells under the asked perturbation (below)",
-    chance="genes exchanged within 20 bins of expression",
-    p_value="the same, exact mean and variance",
+    needs="measured contexts of the perturbation: of a donor not in the prompt, or two independent ones",
+    value="correlation with measured contexts that are not in the prompt (below)",
+    chance="0",
+    p_value="none: it is an effect size",
     beside=True,
     methods=(
-        "What rests on tables of knowledge was weighed by how far prompt cells that were measured under the "
-        "perturbation bear these tables out."
+        "Support by measured cells came only from contexts (atlas, cell type, donor) whose donors are not in the "
+        "prompt, corrected for sampling of cells."
     ),
     order=50,
 )

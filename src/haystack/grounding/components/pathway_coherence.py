@@ -17,7 +17,8 @@ def evaluate(case: Case) -> Component:
     from haystack.grounding.perturbational import pathway_coherence
 
     judge = case.judged
-    return pathway_coherence(judge.sets, judge.set_calls, case.question, case.specific, case.draws, case.seed)
+    calls = judge.set_calls_beyond(case.question.targets) if case.calibrated else judge.set_calls
+    return pathway_coherence(judge.sets, calls, case.question, case.specific, case.draws, case.seed)
 
 
 def when_weak(seen: Round, plan: Plan) -> None:
@@ -49,7 +50,7 @@ SPEC = ComponentSpec(
     title="Pathways",
     question="do the changed genes form the pathways that the perturbation acts on?",
     tasks=("perturbation",),
-    weight=0.25,
+    weight=0.07,
     evaluate=evaluate,
     when_weak=when_weak,
     needs="gene set libraries (enrichment.libraries) that hold an expected pathway",

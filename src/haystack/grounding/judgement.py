@@ -1,0 +1,109 @@
+"""From components and findings to a value, an answer and a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from haystack.config import GroundingSettings
+from haystack.contracts import Component
+from haystack.contracts.design import Finding
+from haystack.grounding.arms import arm_findings
+from haystack.grounding.case import Case
+from haystack.grounding.confidence import Basis, calibrate, confidence_of, evidence_of
+from haystack.grounding.evidence import weigh
+from haystack.grounding.score import Composite, composite
+
+CHANGED = 0.25
+"""absolute log2 fold change from which a gene counts as predicted to change"""
+FEW_CHANGED = 5
+"""genes so changed, below which the model predicts almost no change"""
+MEASURED = "measured_support"
+ALLOWED = 0.15
+"""r that a prompt may be expected to reach above the estimate of the run"""
+
+
+def compose(
+    components: Mapping[str, Component],
+    findings: Sequence[Finding],
+    grounding: GroundingSettings,
+    fallback: bool = False,
+) -> Composite:
+    """The value of a prediction or of a null of it: the same components, findings and calibration for both."""
+    weights = grounding.weights_of("perturbation")
+    if grounding.profile == "specification":
+        return composite(components, weights, fallback)
+    weighed = weigh(components, weights)
+    if weighed.value is None:
+        return Composite(None, {}, ("nothing could be evaluated",))
+    measured = components.get(MEASURED)
+    evidence = evidence_of(weighed.value, findings, measured=measured is not None and measured.evaluated)
+    return Composite(calibrate(evidence), weighed.weights)
+
+
+def findings_of(case: Case, fallback: bool) -> list[Finding]:
+    """All findings on a prediction: on what was measured, on the prompt's cells, and on the predicted cells.
+
+    Without a prompt (`haystack ground`) both groups were measured: they are asked for their design, and nothing is
+    known of donors.
+    """
+    if case.arms is None:
+        return []
+    shown, cell_type = case.shown, case.query.asked.cells.cl_id
+    found = list(shown.findings) if shown else []
+    found += arm_findings(case.arms, cell_type, generated=shown is not None)
+    if shown is None or shown.measurements is None:
+        sentence = "Replicates: no donor is known to have been measured under the perturbation beside its control."
+        found.append(Finding(name="replicates", value=0.0, sentence=sentence, cap="medium"))
+    changed = int(np.sum(np.abs(case.judged.response.log2fc) >= CHANGED))
+    if changed < FEW_CHANGED:
+        sentence = f"The model predicts almost no change: {changed} genes move by {CHANGED:g} log2 units or more."
+        found.append(Finding(name="no_predicted_change", value=float(changed), sentence=sentence, cap="low"))
+    if fallback:
+        sentence = "Control: no control cells could be paired, so the query cells stand in."
+        found.append(Finding(name="query_as_control", value=None, sentence=sentence, cap="medium"))
+    return _worst(found)
+
+
+def judgement(
+    case: Case, components: Mapping[str, Component], value: float | None, findings: Sequence[Finding]
+) -> dict[str, Any]:
+    """The fields of PromptGrounding that say what a prediction is worth."""
+    if case.judge is None or case.untestable:
+        return {"confidence": "not scored", "confidence_reasons": [case.untestable or "nothing could be tested"]}
+    reading, shown = case.reading, case.shown
+    support = components[MEASURED]
+    expected = support.value if support.evaluated else None
+    measured = shown.measurements if shown else None
+    if shown and shown.accuracy is not None and expected is not None and shown.accuracy.asked_is_measured:
+        # The headline number of the run bounds what a single prompt may claim.
+        r = shown.accuracy.r
+        expected = expected if r is None else min(expected, r + ALLOWED)
+    basis = Basis(findings, reading.verdict, expected, measured.n_agreeing if measured else 0)
+    found = confidence_of(value, basis)
+    weighed = weigh(components, case.evidence.grounding.weights_of("perturbation"))
+    raw = None if weighed.value is None else evidence_of(weighed.value, findings, measured=support.evaluated)
+    return {
+        "evidence_value": None if raw is None else round(raw, 6),
+        "verdict": reading.verdict,
+        "verdict_sentence": reading.sentence,
+        "findings": list(findings),
+        "expected_r": None if expected is None else round(expected, 6),
+        "n_agreeing": basis.n_agreeing,
+        "confidence": found.confidence,
+        "confidence_reasons": found.reasons,
+        "capped_by": found.capped_by.name if found.capped_by else None,
+    }
+
+
+def _worst(found: Sequence[Finding]) -> list[Finding]:
+    """One finding of each name, the one that allows least."""
+    from haystack.grounding.arms import RANK
+
+    kept: dict[str, Finding] = {}
+    for item in found:
+        if item.name not in kept or RANK[item.cap] < RANK[kept[item.name].cap]:
+            kept[item.name] = item
+    return list(kept.values())

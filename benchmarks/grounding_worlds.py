@@ -9,6 +9,8 @@ reported.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -17,6 +19,9 @@ from scipy import sparse
 
 from haystack.demo import world as w
 from haystack.demo.truth import perturbations
+
+if TYPE_CHECKING:
+    from haystack.grounding.score import Evidence
 
 TYPES = {
     "cd14": ("CL:0001054", "CD14+ monocytes"),
@@ -28,6 +33,8 @@ TYPES = {
 }
 """kind of cell of the demo -> Cell Ontology id and the words of a question"""
 NEAR = {"cd14": "dc", "dc": "cd14", "cd4m": "cd8m", "cd8m": "cd4m", "nk": "cd8m", "b": "cd4m"}
+SLOPE = 0.1
+"""share of the identity in the calibration"""
 DONOR_MODULES = 4
 """programmes along which donors differ, besides gene by gene"""
 STRESS = 1.5
@@ -279,3 +286,155 @@ def arms_of(world: World, shown: Shown) -> tuple[ad.AnnData, ad.AnnData]:
         treated |= ((obs["kind"] == kind) & (obs["donor"] == donor) & (obs["arm"] == "perturbed")).to_numpy()
         control |= ((obs["kind"] == kind) & (obs["donor"] == person) & (obs["arm"] == "control")).to_numpy()
     return world.cells[treated], world.cells[control]
+
+
+def answers(world: World, evidence: Evidence) -> list[dict[str, Any]]:
+    """One row per prompt of a world: the additive prediction, its accuracy, and what the score says of it."""
+    from haystack.grounding import ground_cells
+    from haystack.grounding.arms import prompt_findings
+    from haystack.grounding.de import differential_expression
+    from haystack.grounding.measured import Shown
+    from haystack.grounding.support import context_findings, measurements_of
+    from haystack.inference.baselines import additive
+    from haystack.query import parse_question
+    from haystack.retrieval.celltypes import relate
+
+    query = parse_question(world.text)
+    types = [cl_id for cl_id, _ in TYPES.values()]
+    near = {name: found.closeness for name, found in relate(TYPES[world.asked][0], types).items()}
+    measured = measurements_of(contexts_of(world), near)
+    scaled = world.query.X.multiply(1e4 / world.query.X.sum(axis=1))
+    findings = context_findings(measured, np.log2(np.asarray(scaled.mean(axis=0)).ravel() + 1))
+    donors, rng = sorted(set(world.cells.obs["donor"])), np.random.default_rng(world.seed)
+    rows = []
+    for prompt in prompts_of(world):
+        treated, control = arms_of(world, prompt)
+        made = additive(world.query.X, treated.X, control.X, rng)
+        cells = ad.AnnData(sparse.csr_matrix(made.counts), var=world.query.var)
+        genes = list(world.query.var_names)
+        table = differential_expression(cells.X, world.query.X, genes, evidence.de, None, (made.mean, world.query.X))
+        people = {donor for _, donor in prompt.contexts}
+        if not world.fault.matched:
+            people |= {donors[world.fault.treated + donors.index(donor)] for donor in people}
+        own = prompt_findings(treated, control, other_donors=not world.fault.matched)
+        shown = Shown(measured, frozenset(people), (*findings, *own))
+        found = ground_cells(query, cells, world.query, evidence, de=table, shown=shown)
+        change = table.set_index("gene")["log2fc"].reindex(world.truth.index).fillna(0.0)
+        flat = world.truth.std() == 0 or change.std() == 0
+        rows.append(
+            {
+                "kind": world.kind,
+                "seed": world.seed,
+                "prompt": prompt.name,
+                "accuracy": 0.0 if flat else float(np.corrcoef(change, world.truth)[0, 1]),
+                "value": found.composite_value,
+                "evidence": found.evidence_value,
+                "expected_r": found.expected_r,
+                "confidence": found.confidence,
+                "capped_by": found.capped_by,
+                "findings": ";".join(item.name for item in found.findings if item.cap == "low"),
+                "verdict": found.verdict,
+                "agreeing": found.n_agreeing,
+                "real": world.fault.real,
+            }
+        )
+    return rows
+
+
+def simulate(split: str, seeds: int, work: Path) -> pd.DataFrame:
+    """All answers of the worlds with even (tune) or odd (report) seeds; kept in `work` as they are made."""
+    from haystack.config import Settings
+    from haystack.grounding import load_evidence, nulls
+
+    nulls.PERMUTATIONS = nulls.EXPECTATIONS = 0  # they take most of the time and change no value
+    evidence = load_evidence(Settings())
+    tables = []
+    work.mkdir(parents=True, exist_ok=True)
+    for seed in range(int(split == "report"), 2 * seeds, 2):
+        path = work / f"worlds_{seed}.csv"
+        if not path.exists():
+            rows = [row for kind in KINDS for row in answers(build(kind, seed), evidence)]
+            pd.DataFrame(rows).to_csv(path, index=False)
+        tables.append(pd.read_csv(path))
+    return pd.concat(tables, ignore_index=True)
+
+
+def report(table: pd.DataFrame) -> dict[str, Any]:
+    """What the score and the class promise, and what they keep, over questions and over prompts."""
+    from scipy.stats import spearmanr
+
+    from haystack.grounding.confidence import REACHED
+
+    table = table.assign(question=table["kind"] + table["seed"].astype(str), right=table["accuracy"] >= REACHED)
+    best = table.loc[table.groupby("question")["value"].idxmax()]
+    nulls, real = best[~best["real"]], best[best["real"]]
+    supported = real[(real["agreeing"] >= 2) & (real["accuracy"] >= REACHED) & (real["kind"] != "one swapped")]
+    matched = supported[~supported["kind"].str.contains("unmatched")]
+    bins = pd.cut(table["value"], [0, 2, 4, 6, 7, 10])
+    return {
+        "questions": len(best),
+        "predictions": len(table),
+        "right_by_class": {
+            name: [len(part), round(float(part["right"].mean()), 3)] for name, part in best.groupby("confidence")
+        },
+        "well_supported_right_high": f"{int((matched['confidence'] == 'high').sum())} of {len(matched)}",
+        "nulls_at_7": int((nulls["value"] >= 7).sum()),
+        "nulls_above_low": sorted(nulls.loc[nulls["confidence"] != "low", "kind"]),
+        "nulls": len(nulls),
+        "nulls_named": round(float((nulls["capped_by"].notna()).mean()), 3),
+        "unmatched_agreeing_at_least_medium": [
+            int((supported["kind"].str.contains("unmatched") & (supported["confidence"] != "low")).sum()),
+            int(supported["kind"].str.contains("unmatched").sum()),
+        ],
+        "auroc_real_null": _auroc(table["real"], table["value"]),
+        "spearman_questions": round(float(spearmanr(best["value"], best["accuracy"]).statistic), 3),
+        "spearman_predictions": round(float(spearmanr(table["value"], table["accuracy"]).statistic), 3),
+        "concordance": _concordance(table),
+        "reliability": [
+            [str(name), len(part), round(float(part["value"].mean()), 2), round(10 * float(part["right"].mean()), 2)]
+            for name, part in table.groupby(bins, observed=True)
+        ],
+    }
+
+
+def calibrate(table: pd.DataFrame, out: Path) -> np.ndarray:
+    """Write the calibration table: isotonic, one knot per block, with a slope of SLOPE so that no two values tie."""
+    from sklearn.isotonic import IsotonicRegression
+
+    from haystack.grounding.confidence import REACHED
+
+    kept = table.dropna(subset=["evidence"])
+    evidence, right = kept["evidence"].to_numpy(), (kept["accuracy"] >= REACHED).to_numpy(float)
+    fitted = IsotonicRegression(y_min=0, y_max=1).fit(evidence, right).predict(evidence)
+    knots = [(float(evidence[fitted == p].mean()), float(p)) for p in np.unique(fitted)]
+    knots = np.array([(0.0, 0.0), *[k for k in knots if 0 < k[0] < 1], (1.0, max(knots[-1][1], 0.95))])
+    grid = np.linspace(0, 1, 21)
+    level = (1 - SLOPE) * np.interp(grid, knots[:, 0], knots[:, 1]) + SLOPE * grid
+    lines = [f"{x:.2f}\t{p:.4f}" for x, p in zip(grid, level, strict=True)]
+    head = [
+        "# Probability that a prediction reaches r >= 0.5, by evidence. Isotonic regression on simulated experiments,",
+        "# even seeds only (benchmarks/grounding.py calibrate); docs/grounding.md reports on odd seeds.",
+        "evidence\tprobability",
+    ]
+    out.write_text("\n".join([*head, *lines]) + "\n", encoding="utf-8")
+    return np.column_stack([grid, level])
+
+
+def _auroc(real: pd.Series, value: pd.Series) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return round(float(roc_auc_score(real, value.fillna(1.0))), 3)
+
+
+def _concordance(table: pd.DataFrame, least: float = 0.02) -> list[float]:
+    """Share of pairs of prompts of one question that the value orders as their accuracy, and the number of pairs."""
+    right, pairs = 0.0, 0
+    for _, part in table.groupby("question"):
+        points = part[["value", "accuracy"]].to_numpy(float)
+        for i in range(len(points)):
+            for j in range(i):
+                gap = points[i] - points[j]
+                if abs(gap[1]) >= least:
+                    right += 0.5 if gap[0] == 0 else float(gap[0] * gap[1] > 0)
+                    pairs += 1
+    return [round(right / pairs, 3), pairs]

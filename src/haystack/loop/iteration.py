@@ -47,8 +47,8 @@ def ground_predictions(
     literature
         `literature.json`; None: what rests on papers is not evaluated.
     contexts, accuracy
-        `contexts.h5ad` and `accuracy.json`: what was measured of the asked perturbation; None: support by measured cells
-        is not evaluated.
+        `contexts.h5ad` and `accuracy.json`: what was measured of the asked perturbation; None: support by measured
+        cells is not evaluated.
     """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     expected = read_json(accuracy, ExpectedAccuracy) if accuracy is not None else None

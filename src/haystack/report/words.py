@@ -12,6 +12,7 @@ REASONS = {
     "plateau": "further iterations no longer improved the score",
     "max_iterations": "the largest number of iterations was reached",
     "candidates_exhausted": "no untried prompt cells were left",
+    "no_estimate": "no accuracy could be expected of any prompt, so the nearest one stands",
     "cancelled": "it was cancelled",
 }
 TASKS = {

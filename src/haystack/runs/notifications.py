@@ -26,6 +26,7 @@ REASONS = {
     "plateau": "the score stopped improving",
     "max_iterations": "all iterations were used",
     "candidates_exhausted": "no further cells show the condition",
+    "no_estimate": "no accuracy could be expected of any prompt, so the nearest one stands",
 }
 
 

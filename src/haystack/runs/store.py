@@ -48,7 +48,7 @@ STAGES = {
     "summarize_runs": Phase.OUTPUT_GENERATION,
 }
 """rule -> phase that people are shown"""
-TERMINATIONS = {"threshold_reached", "plateau", "max_iterations", "candidates_exhausted"}
+TERMINATIONS = {"threshold_reached", "plateau", "max_iterations", "candidates_exhausted", "no_estimate"}
 SHORT = (
     *("run_id", "user_email", "query", "seed", "status", "phase", "iteration", "max_iterations", "scores", "config"),
     *("control_strategy", "control_strategy_effective", "final_score", "termination_reason", "error_message"),

@@ -14,6 +14,7 @@ const REASONS = {
   plateau: "the score stopped improving",
   max_iterations: "all iterations were used",
   candidates_exhausted: "there were no further cells to try",
+  no_estimate: "no accuracy could be expected of any prompt, so the nearest one stands",
   cancelled: "it was cancelled",
 };
 const CONTROLS = { synthetic_control: "generated controls", query_as_control: "the cells as they are" };

@@ -15,8 +15,8 @@ SHARE = {"target_activation": 0.7, "pathway_coherence": 0.2, "network_coherence"
 """of that weight"""
 SUPPORTED = 6.0
 """least score of target activation where the verdict is "supported" """
-UNTOLD, PER_Z, RIVALLED = 3.5, 0.5, 2.0
-"""score of "cannot tell": neutral, plus so much per z within ±3; where another perturbation explains more"""
+UNTOLD, RIVALLED = 3.5, 2.0
+"""score of "cannot tell" at z = 0: neutral; where another perturbation explains more"""
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,17 @@ def target_component(found: Component, reading: Reading) -> Component:
     elif reading.verdict is Verdict.CONTRADICTED:
         value = 1.0
     elif reading.rival is not None:
-        value = RIVALLED
+        value = RIVALLED + _bounded(reading.z)
     else:
-        value = UNTOLD + PER_Z * min(max(reading.z or 0.0, -3.0), 3.0)
+        value = UNTOLD + 2 * _bounded(reading.z)
     details = {**found.details, "verdict": reading.verdict.value, "effect": reading.effect, "z": reading.z,
                "detectable": reading.detectable, "rival": reading.rival}  # fmt: skip
     return found.model_copy(update={"score": round(value, 4), "details": details})
+
+
+def _bounded(z: float | None) -> float:
+    """-1 to 1: rises with z, so that scores keep their order within an answer."""
+    return (z or 0.0) / (abs(z or 0.0) + 2)
 
 
 def weigh(components: Mapping[str, Component], weights: Mapping[str, float]) -> Weighed:

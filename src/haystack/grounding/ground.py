@@ -28,6 +28,7 @@ from haystack.contracts import (
     read_table,
     write_table,
 )
+from haystack.contracts.design import Finding
 from haystack.contracts.literature import Literature
 from haystack.errors import GroundingError
 from haystack.grounding.arms import compare_arms
@@ -131,7 +132,7 @@ def ground_cells(
         weigh = partial(compose, findings=findings, grounding=grounding, fallback=fallback)
         found = weigh(components)
         nulls, draws = null_composites(replace(case, actual=components), lambda _, parts: weigh(parts).value)
-        ceiling = _ceiling(truth, query, evidence)
+        ceiling = _ceiling(case, truth, findings)
         if case.calibrated:
             judged = judgement(case, components, found.value, findings)
     else:
@@ -294,13 +295,15 @@ def _de_of(
     )
 
 
-def _ceiling(truth: tuple[ad.AnnData, ad.AnnData] | None, query: StructuredQuery, evidence: Evidence) -> float | None:
-    """Composite of the observed cells under the same question."""
+def _ceiling(case: Case, truth: tuple[ad.AnnData, ad.AnnData] | None, findings: Sequence[Finding]) -> float | None:
+    """Composite of the observed cells under the same question, with the findings on the prediction."""
+    evidence = case.evidence
     if truth is None or _too_few(*truth, evidence.de.min_cells):
         return None
-    judge = Judge(response_of(_de_of(*truth, evidence.de, query), evidence.de), evidence)
-    case = Case(query, evidence, *truth, judge=judge)
-    return composite(evaluate(case, knowledge_only=True), evidence.grounding.weights_of(case.task)).value
+    judge = Judge(response_of(_de_of(*truth, evidence.de, case.query), evidence.de), evidence)
+    arms = compare_arms(*truth, evidence.seed)
+    observed = replace(case, perturbed=truth[0], control=truth[1], judge=judge, arms=arms, few=None)
+    return compose(evaluate(observed), findings, evidence.grounding).value
 
 
 def _too_few(perturbed: ad.AnnData, control: ad.AnnData, least: int) -> str | None:

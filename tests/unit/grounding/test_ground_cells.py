@@ -42,7 +42,7 @@ def evidence(library: Path, made: SimpleNamespace) -> Evidence:
         edges=None,
         known=known,
         enrichment=EnrichmentSettings(),
-        grounding=GroundingSettings(permutations=100),
+        grounding=GroundingSettings(profile="specification", permutations=100),
     )
 
 
@@ -193,7 +193,7 @@ def test_composite_needs_half_of_the_weight() -> None:
     half = composite({"a": seen, "b": unseen, "c": seen, "d": unseen}, weights)
     assert half.value == 8
     assert half.weights == {"a": 0.5, "c": 0.5}
-    assert composite({}, weights).score is None
+    assert composite({}, weights).value is None
 
 
 def test_support_counts_by_hand(made: SimpleNamespace, strong: tuple, evidence: Evidence) -> None:

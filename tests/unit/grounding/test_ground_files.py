@@ -95,7 +95,9 @@ def run(tmp_path: Path, library: Path, made: SimpleNamespace) -> dict:
     )
     found = [Candidate(cell_set=part, strategy="direct", relevance_score=0.5, rationale="") for part in sets]
     write_json(tmp_path / "candidates.json", Candidates(run_id="r", iteration=1, candidates=found, n_untried=3))
-    settings = Settings.model_validate({"enrichment": {"libraries": {"mine": str(library)}}, "seed": 3})
+    settings = Settings.model_validate(
+        {"enrichment": {"libraries": {"mine": str(library)}}, "grounding": {"profile": "specification"}, "seed": 3}
+    )
     return {"folder": tmp_path, "settings": settings}
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from haystack.config import Settings
-from haystack.contracts import Grounding, Refinement
+from haystack.contracts import Grounding, PromptGrounding, Refinement
 from haystack.loop import decide
 
 
@@ -82,3 +82,20 @@ def test_a_new_pool_is_worth_an_iteration_when_nothing_is_untried():
     assert decide([pooled(1, "a", "b")], 0, Settings()).reason is None
     assert decide([pooled(1, "a", "b"), pooled(2, "b", "a")], 0, Settings()).reason == "candidates_exhausted"
     assert decide([pooled(1, "a", "b"), pooled(2, "a", "b", "c")], 0, Settings()).reason is None
+
+
+def test_it_stops_where_no_accuracy_can_be_expected():
+    def told(expected_r):
+        prompt = PromptGrounding(
+            prompt_id="p1", components={}, weights={}, composite_value=4.0, expected_r=expected_r, confidence="low",
+            control_strategy="synthetic_control", n_de=1, n_up=1, n_down=0,
+        )  # fmt: skip
+        return grounding(1, 4.0).model_copy(update={"prompts": [prompt]})
+
+    assert decide([told(None)], 5, Settings()).reason == "no_estimate"
+    assert decide([told(0.4)], 5, Settings()).reason is None
+
+
+def test_a_later_iteration_must_gain_to_replace_the_first():
+    assert after(6.0, 6.05).best_iteration == 1
+    assert after(6.0, 6.2).best_iteration == 2

@@ -19,7 +19,7 @@ from haystack.contracts import (
     Refinement,
     StructuredQuery,
 )
-from haystack.loop.refinement import MAX_ADDED, best_of, refine
+from haystack.loop.refinement import MAX_ADDED, refine
 
 
 def cell_set(name: str, perturbation: str | None, cell_type: str, **more: Any) -> CellSet:
@@ -87,7 +87,9 @@ def run(found: list[PromptGrounding], before: Refinement | None = None, **query:
     listed = [Candidate(cell_set=s, strategy="direct", relevance_score=0.5, rationale="") for s in sets]
     candidates = Candidates(run_id="r", iteration=1, candidates=listed, n_untried=4, refinement=before)
     fields = {"raw_query": "?", "task_type": "perturbation_novel_cell_types", **query}
-    return refine(StructuredQuery(**fields), prompts, candidates, found, Settings())
+    return refine(
+        StructuredQuery(**fields), prompts, candidates, found, Settings(grounding={"profile": "specification"})
+    )
 
 
 def test_strategies_learn_from_every_prompt_and_remember() -> None:
@@ -114,11 +116,19 @@ def test_weak_pathways_prefer_perturbations_that_share_them() -> None:
     assert "IFN-alpha" in found.sentence or "IFN-beta" in found.sentence
 
 
-def test_weak_targets_prefer_the_strongest_responders() -> None:
-    weak = Component(score=3, evaluated=True, details={"right": ["ISG15", "MX1"]})
-    weaker = Component(score=2, evaluated=True, details={"right": ["ISG15"]})
-    found = run([grounded("p1", 3.0, target_activation=weaker), grounded("p2", 2.9, target_activation=weak)])
-    assert found.prefer_cell_types["CL:2"] > found.prefer_cell_types.get("CL:1", 0)
+def test_strong_responders_are_not_better_prompts() -> None:
+    """Learned from what is expected to be accurate, not from how many expected genes move."""
+    strong = Component(score=3, evaluated=True, details={"right": ["ISG15", "MX1"]})
+    faint = Component(score=2, evaluated=True, details={"right": ["ISG15"]})
+    parts = [grounded("p1", 3.0, target_activation=faint), grounded("p2", 2.9, target_activation=strong)]
+    expected = [
+        part.model_copy(update={"confidence": "low", "expected_r": r})
+        for part, r in zip(parts, (0.6, 0.2), strict=True)
+    ]
+    found = run(expected)
+    assert found.prefer_cell_types["CL:1"] > 0 > found.prefer_cell_types["CL:2"]
+    unknown = [part.model_copy(update={"confidence": "low"}) for part in parts]
+    assert run(unknown).prefer_cell_types == {}
 
 
 def test_a_rival_explanation_is_avoided() -> None:
@@ -185,16 +195,10 @@ def test_prompts_of_one_perturbation_are_pooled_when_they_score_alike() -> None:
     candidates = Candidates(run_id="r", iteration=1, candidates=[], n_untried=3)
     query = StructuredQuery(raw_query="?", task_type="perturbation_novel_cell_types", perturbation_query="IFN-beta")
     found = [grounded("p0", 6.0), grounded("p1", 4.0), grounded("p2", 2.0)]
-    made = refine(query, prompts, candidates, found, Settings())
+    made = refine(query, prompts, candidates, found, Settings(grounding={"profile": "specification"}))
     assert made.pool == ["cs_0", "cs_1"]
     assert "pooled into one" in made.sentence
-
-
-def test_the_first_of_equally_good_prompts_is_the_best() -> None:
-    found = [grounded("p1", None), grounded("p2", 5.0), grounded("p3", 6.0), grounded("p4", 6.0)]
-    assert best_of(found) is found[2]
-    assert best_of(found[::-1]) is found[3]
-    assert best_of(found[:1]) is None
+    assert refine(query, prompts, candidates, found, Settings()).pool == []
 
 
 @pytest.mark.parametrize(("score", "weak"), [(6.9, True), (7.0, False)])

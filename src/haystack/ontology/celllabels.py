@@ -25,7 +25,7 @@ from haystack.ontology.graph import ancestors, descendants
 from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
 from haystack.ontology.normalise import singular
-from haystack.ontology.shortforms import ambiguous, meanings
+from haystack.ontology.shortforms import meanings
 from haystack.ontology.vocabulary import vocabulary
 
 THRESHOLD = 0.5
@@ -48,8 +48,13 @@ MAX_TOKENS = 8
 
 _SEPARATORS = re.compile(r"[\s_,;:()\[\]|]+")
 _TOGETHER = re.compile(r"\s*[/&]\s*|\s+(?:and|or)\s+|\s+\+\s+")
-_GENE = re.compile(r"[A-Z][A-Z0-9]{2,}(?:-[A-Z0-9]+)?[+-]?|[A-Z][a-z]{1,4}\d+[a-z]?[+-]?|(?:c|C)?\d+(?:\.\d+)?|[IVX]+")
+_GENE = re.compile(
+    r"[A-Z][A-Z0-9]{2,}(?:-[A-Z0-9]+)?[+-]?|[A-Z][a-z]{1,4}\d+[a-z]?[+-]?|(?:c|C)?\d+(?:\.\d+)?|[IVX]+|L\d(?:[-/]\d)?"
+)
 _LIKE = re.compile(r"(?i).+-?(?:like|enriched|related|associated|high|low|hi|lo|rich|poor|specific|biased|derived)")
+NEGATIONS = {"non", "not", "no", "without"}
+STAGES = {"pre", "pro", "post", "early", "late"}
+"""what may be glued before a type without being one"""
 _LIKE_END = re.compile(r"(?i)-like\W*\d*$")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 _MARKER = re.compile(r"cd\d+[a-su-z]?")
@@ -94,7 +99,7 @@ def _raw(text: str, tissue: str | None) -> tuple[Match, ...]:
         return tuple(whole)
     if common := _common(text.split("_")):
         return tuple(common)
-    heads = _heads(text)
+    heads = _heads(text, tissue)
     if heads and whole and heads[0].id in ancestors(whole[0].id):
         # All words together mean a kind of what a part names.
         return (replace(whole[0], score=max(whole[0].score, heads[0].score)), *whole[1:])
@@ -119,7 +124,7 @@ def _unglued(token: str) -> str:
     if len(token) < 3 or _known(token):
         return token
     pieces = _CAMEL.sub(" ", token).split()
-    if len(pieces) > 1 and all(map(_known, pieces)):
+    if len(pieces) > 1 and all(_known(piece) or piece.lower() in STAGES for piece in pieces):
         return " ".join(pieces)
     marker = re.match(r"(?i)cd\d+[a-su-z]?", token)
     if marker and _known(token[marker.end() :]):
@@ -185,34 +190,35 @@ def _named(text: str) -> Match | None:
 # -- heads -------------------------------------------------------------------------------------------------------------
 
 
-def _heads(text: str) -> list[Match]:
+def _heads(text: str, tissue: str | None) -> list[Match]:
     """The type that a part of the label names: the part with most telling words, of equal ones the last."""
     tokens = [token for token in _SEPARATORS.split(text) if token]
     for pieces in (tokens, [piece for token in tokens for piece in re.split(r"(?<=\w)-(?=\w)", token)]):
-        if 1 < len(pieces) <= MAX_TOKENS and (found := _best_span(pieces)):
+        if 1 < len(pieces) <= MAX_TOKENS and (found := _best_span(pieces, tissue)):
             return [found]
     return []
 
 
-def _best_span(tokens: list[str]) -> Match | None:
+def _best_span(tokens: list[str], tissue: str | None) -> Match | None:
     best: tuple[bool, float, int] | None = None
     chosen: Match | None = None
     for start, stop in _spans(len(tokens)):
-        span, rest = tokens[start:stop], tokens[:start] + tokens[stop:]
-        text = " ".join(span)
-        if not _is_head(span):
+        text, rest = " ".join(tokens[start:stop]), tokens[:start] + tokens[stop:]
+        if not _is_head(tokens[start:stop]) or (start and tokens[start - 1].lower() in NEGATIONS):
             continue
-        named = _named(text)
+        several = meanings("cell-type", text, tissue)
+        named = several[0] if several else _named(text)
         row = abbreviation(text)
         local = row is not None and row.scope == "label"
         # A short form that is meant only where it stands alone (duct, beta) needs a label that says nothing else.
-        if named is None or (local and any(map(is_abbreviation, rest))):
+        if named is None or (local and not several and any(map(is_abbreviation, rest))):
             continue
+        is_noun = _is_noun(text, named)
         noise = sum(1 for token in rest if _GENE.fullmatch(token))
-        score = HEAD * named.score - PER_NOISE * noise - PER_WORD * (len(rest) - noise)
-        if text.rstrip("0123456789") in ambiguous("cell-type"):
+        score = HEAD * named.score - PER_NOISE * noise - PER_WORD * (len(rest) - noise + (not is_noun))
+        if several and several[0].method == "ambiguous":
             score -= LIKE
-        rank = (not local and _is_noun(text, named), _weight(text), stop)
+        rank = (is_noun and not local, _weight(text), stop)
         if best is None or rank > best:
             best, chosen = rank, Match(named.id, named.name, round(max(score, 0.3), 4), "head")
     return chosen

@@ -9,6 +9,7 @@ from haystack.ontology.celllabels import CALIBRATED, calibrated, spaced
 from haystack.ontology.index import kind_ontology, ontology
 from haystack.ontology.shortforms import ambiguous
 
+LUNG, COLON, HEART, BRAIN = "UBERON:0002048", "UBERON:0001155", "UBERON:0000948", "UBERON:0000955"
 KIDNEY, TONSIL, RETINA = "UBERON:0002113", "UBERON:0002372", "UBERON:0000966"
 
 
@@ -50,6 +51,9 @@ def test_glued_words_are_told_apart_where_every_piece_is_known(label: str, words
         ("Fibroblast-like endothelial cells", "endothelial cell"),
         ("Atria-enriched pericytes", "pericyte"),
         ("Rod photoreceptors", "retinal rod cell"),
+        ("CM PreTfh", "T follicular helper cell"),
+        ("Astro L1-6 FGFR3 ETNPPL", "astrocyte"),
+        ("Interstitial macrophages", "macrophage"),
     ],
 )
 def test_the_part_that_names_a_type_speaks_for_the_label(label: str, name: str) -> None:
@@ -90,6 +94,16 @@ def test_every_meaning_of_a_short_form_is_a_current_term_with_places_that_differ
             assert all(place in ontology("UBERON").terms for place in row.tissues)
 
 
+@pytest.mark.parametrize("label", ["Non-Neuronal", "non-T cells", "AFP_ALB positive cells", "SATB2+", "Outer surface"])
+def test_nothing_is_claimed_where_no_part_names_a_type(label: str) -> None:
+    assert resolve("cell-type", label) == []
+
+
+def test_a_short_form_with_other_words_follows_the_tissue_too() -> None:
+    assert top("PC1_vent", HEART) == "pericyte"
+    assert top("Early PC precursor", TONSIL) == "plasma cell"
+
+
 def test_questions_do_not_take_a_part_for_the_whole() -> None:
     assert resolve("cell-type", "GZMK CD8 T cell")
     assert not resolve_name("cell-type", "GZMK CD8 T cell")
@@ -100,9 +114,6 @@ def test_probabilities_rise_with_the_raw_score() -> None:
         values = [calibrated(method, raw / 100) for raw in range(101)]
         assert values == sorted(values)
         assert 0.5 <= values[0] <= values[-1] < 1
-
-
-LUNG, COLON, HEART, BRAIN = "UBERON:0002048", "UBERON:0001155", "UBERON:0000948", "UBERON:0000955"
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def mean_perturbations(
     labels : mapping
         (label, how its genes were changed) -> cells.
     """
-    from haystack.knowledge import column_affixes
+    from haystack.ontology.affixes import column_affixes
 
     by_hand = {row["label"]: row["id"] for row in _rows(out_mapping) if row["method"] == BY_HAND}
     by_hand |= {row["label"]: row["id"] for row in (_rows(Path(entry.mapping), required=True) if entry.mapping else [])}
@@ -122,7 +122,8 @@ def mean_perturbations(
 def _meaning(
     text: str, written: str | None, said: str, entry: AtlasEntry, affixes: tuple[str, str], smiles: str | None
 ) -> Meaning:
-    from haystack.knowledge import clean_name, effect_of, resolve_label, without_affixes
+    from haystack.knowledge import clean_name, effect_of, resolve_label
+    from haystack.ontology.affixes import without_affixes
 
     hint = entry.perturbation_type
     effect = (effect_of(written) if written else None) or entry.genetic_effect

@@ -2,11 +2,9 @@ from .clients.enrich import enrich_perturbation as enrich_perturbation
 from .genesets import gene_sets as gene_sets
 from .genetic import gene_symbol as gene_symbol
 from .labels import clean_name as clean_name
-from .labels import column_affixes as column_affixes
 from .labels import effect_of as effect_of
 from .labels import parts_of as parts_of
 from .labels import resolve_label as resolve_label
-from .labels import without_affixes as without_affixes
 from .mechanism import shared_mechanism as shared_mechanism
 from .resolve import perturbations as perturbations
 from .resolve import resolve_perturbation as resolve_perturbation

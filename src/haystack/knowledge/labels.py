@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import reduce
 
 from haystack.contracts.query import GENETIC_EFFECTS, Direction, Perturbation, PerturbationType
@@ -50,8 +49,6 @@ AMOUNT = re.compile(
 )
 CATIONS = {"sodium", "potassium", "lithium", "magnesium", "calcium", "zinc", "iron", "copper", "ammonium", "cobalt"}
 """of their salts the cation is no substance by itself"""
-COMMON_SHARE = 0.6
-"""share of a column's labels from which a first or last part is an affix of the column, no part of the names"""
 
 
 def resolve_label(text: str, hint: PerturbationType | None = None, effect: str | None = None) -> Perturbation | None:
@@ -107,24 +104,6 @@ def clean_name(text: str) -> str:
         return clean_name(named[0])
     outer = BRACKETS.sub(" ", text).strip() or text.strip()
     return bare(outer) or text.strip()
-
-
-def column_affixes(labels: Iterable[str]) -> tuple[str, str]:
-    """First and last part, with its separator, that at least 60 % of five or more labels share (`drug_`, `_24h`)."""
-    listed = sorted({label for label in labels if not CONTROL_ARM.fullmatch(label)})
-    if len(listed) < 5:
-        return "", ""
-    first = Counter(match[0] for label in listed if (match := re.match(r"[^\s_:.|-]+[\s_:.|-]+(?=\S)", label)))
-    last = Counter(match[0] for label in listed if (match := re.search(r"(?<=\S)[\s_:|-]+[^\s_:|-]+$", label)))
-    common = [next(iter(counts.most_common(1)), ("", 0)) for counts in (first, last)]
-    prefix, suffix = (affix if n >= COMMON_SHARE * len(listed) else "" for affix, n in common)
-    return prefix, suffix
-
-
-def without_affixes(label: str, affixes: tuple[str, str]) -> str:
-    """The label without the affixes of its column."""
-    prefix, suffix = affixes
-    return label.removeprefix(prefix).removesuffix(suffix) if prefix or suffix else label
 
 
 def _readings(label: str, wanted: PerturbationType | None) -> Iterator[list[Perturbation] | None]:

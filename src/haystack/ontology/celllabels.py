@@ -121,19 +121,21 @@ def spaced(text: str) -> str:
 
 @lru_cache(maxsize=20_000)
 def _unglued(token: str) -> str:
-    if len(token) < 3 or _known(token):
+    if len(token) < 3 or is_known(token):
         return token
     pieces = _CAMEL.sub(" ", token).split()
-    if len(pieces) > 1 and all(_known(piece) or piece.lower() in STAGES for piece in pieces):
+    if len(pieces) > 1 and all(is_known(piece) or piece.lower() in STAGES for piece in pieces):
         return " ".join(pieces)
     marker = re.match(r"(?i)cd\d+[a-su-z]?", token)
-    if marker and _known(token[marker.end() :]):
+    if marker and is_known(token[marker.end() :]):
         return f"{marker[0]} {token[marker.end() :]}"
     # One letter for the species or a state: hNK (human), dVSMC (degenerative), qHSC (quiescent).
-    return token[1:] if token[0].islower() and token[1].isupper() and _known(token[1:]) else token
+    return token[1:] if token[0].islower() and token[1].isupper() and is_known(token[1:]) else token
 
 
-def _known(piece: str) -> bool:
+def is_known(piece: str) -> bool:
+    """Whether a piece of a label is a word of the ontology's names, a marker, or a tracked short form."""
+    piece = piece.strip(" _:.|-")
     lower = piece.lower()
     if len(lower) == 1:
         return lower in {"t", "b"}
@@ -233,12 +235,12 @@ def _is_head(span: list[str]) -> bool:
     if any(_LIKE.fullmatch(token) for token in span):
         return False
     if len(span) > 1:
-        return not all(_GENE.fullmatch(token) and not _known(token) for token in span)
+        return not all(_GENE.fullmatch(token) and not is_known(token) for token in span)
     lower = span[0].lower().rstrip("+")
     if len(lower) < 2:
         return lower in {"t", "b"}
     return lower in {"cd4", "cd8"} or not (
-        _MARKER.fullmatch(lower.rstrip("-")) or (_GENE.fullmatch(span[0]) and not _known(span[0]))
+        _MARKER.fullmatch(lower.rstrip("-")) or (_GENE.fullmatch(span[0]) and not is_known(span[0]))
     )
 
 

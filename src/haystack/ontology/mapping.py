@@ -11,6 +11,8 @@ from pathlib import Path
 
 from haystack.errors import OntologyError
 from haystack.files import write_text
+from haystack.ontology.affixes import column_affixes
+from haystack.ontology.celllabels import is_known
 from haystack.ontology.graph import term
 from haystack.ontology.match import Match
 from haystack.ontology.resolver import resolve
@@ -81,7 +83,8 @@ def map_labels(
         by_hand.update(_corrections(corrections, kind))
     found: dict[str, Match | None] = {}
     rows: list[Row] = []
-    claims = {label: resolve(kind, label, 5, tissues.get(label)) for label in labels if label not in by_hand}
+    prefix = column_affixes(labels)[0]
+    claims = {label: _claims(kind, label, prefix, tissues.get(label)) for label in labels if label not in by_hand}
     unsure = {label: claim for label, claim in claims.items() if not claim or claim[0].score < UNSURE}
     decided = decide(unsure) if decide is not None and unsure else {}
     for label in sorted(labels, key=lambda name: (-labels[name], name)):
@@ -106,6 +109,19 @@ def map_labels(
             "%s: no %s term for %s; correct the id column to name one", out_mapping, kind, ", ".join(unmapped)
         )
     return found
+
+
+def _claims(kind: str, label: str, prefix: str, tissue: str | None) -> list[Match]:
+    """What a label may mean, best first; without the prefix of its column (`Lung_AT2`) where that is more likely.
+
+    A prefix that means something by itself (`CD4_`, `Malignant_`) stays.
+    """
+    whole = resolve(kind, label, 5, tissue)
+    short = label.removeprefix(prefix)
+    if short == label or (kind == "cell-type" and is_known(prefix)):
+        return whole
+    bare = resolve(kind, short, 5, tissue)
+    return bare if bare and (not whole or bare[0].score > whole[0].score) else whole
 
 
 def _corrections(path: Path, kind: str) -> dict[str, Match | None]:

@@ -9,14 +9,13 @@ import pytest
 
 from haystack.knowledge import (
     clean_name,
-    column_affixes,
     effect_of,
     parts_of,
     resolve_label,
     resolve_perturbation,
-    without_affixes,
 )
 from haystack.knowledge.names import key
+from haystack.ontology.affixes import column_affixes, without_affixes
 
 
 def name_of(label: str, hint: str, effect: str | None = None) -> str | None:

@@ -101,3 +101,16 @@ def test_labels_with_blanks_and_quotes_survive_a_rerun(tmp_path: Path) -> None:
     out = tmp_path / "mapping.tsv"
     first = map_labels(labels, "cell-type", None, out)
     assert map_labels(labels, "cell-type", None, out) == first
+
+
+def test_a_prefix_that_most_of_a_column_shares_is_left_off(tmp_path: Path) -> None:
+    labels = dict.fromkeys(("xpd_AT2", "xpd_Ciliated cells", "xpd_Basal", "xpd_Mast", "xpd_pDC", "unknown"), 10)
+    found = map_labels(labels, "cell-type", None, tmp_path / "mapping.tsv")
+    assert found["xpd_AT2"] is not None
+    assert found["xpd_AT2"].name == "pulmonary alveolar type 2 cell"
+    assert found["xpd_AT2"].score > 0.85
+    meaningful = map_labels(
+        dict.fromkeys(("CD4_naive", "CD4_Tcm", "CD4_Tem", "CD4_Treg", "CD4_Tfh"), 10), "cell-type", None, tmp_path / "m"
+    )
+    assert meaningful["CD4_naive"] is not None
+    assert meaningful["CD4_naive"].name == "naive thymus-derived CD4-positive, alpha-beta T cell"

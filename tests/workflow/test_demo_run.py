@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from haystack.cli import main
+from haystack.errors import ConfigError
+from haystack.workflow.debug import mock_snakemake
+
 REPOSITORY = Path(__file__).parents[2]
 RUN = "results/runs/monocytes_ifng"
 
@@ -94,6 +98,22 @@ def test_edited_science_reruns_what_uses_it_and_a_comment_nothing(copy, monkeypa
     assert not {"parse_query", "harmonize_atlas", "generate_prompts", "stack_inference"} & set(planned)
     # Snakemake says why.
     assert "Params have changed since last execution" in output
+
+
+def test_a_rule_can_be_stepped_through_in_python(copy, monkeypatch):
+    monkeypatch.chdir(copy.folder)
+    grounding = copy.path(f"{RUN}/iter_2/grounding.json")
+    before = grounding.read_bytes()
+    grounding.unlink()
+    asked = ["debug", "ground_predictions", "--configfile", copy.configfile, "--run", "monocytes_ifng"]
+    assert main(asked) == 1  # which iteration?
+    assert main([*asked, "--iteration", "2"]) == 0
+    assert grounding.read_bytes() == before
+    # A rule after the loop gets the files of all iterations, as in a run.
+    job = mock_snakemake("collect_outputs", Path(copy.configfile), run_id="monocytes_ifng")
+    assert list(job.input.decisions) == [f"{RUN}/iter_{i}/decision.json" for i in (1, 2)]
+    with pytest.raises(ConfigError, match=r"no rule 'collect_output'.*collect_outputs"):
+        mock_snakemake("collect_output", Path(copy.configfile), run_id="monocytes_ifng")
 
 
 def test_new_question_reuses_the_index(copy):

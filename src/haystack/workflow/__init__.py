@@ -3,9 +3,9 @@
 Everything here is light (standard library and pydantic) until a check or a job really runs.
 """
 
+from haystack.internals import calm_scheduler
 from haystack.workflow.plan import Plan, entries
 from haystack.workflow.remote import address, given
-from haystack.workflow.scheduling import calm_scheduler
 from haystack.workflow.scripts import benchmarks, script_logging
 from haystack.workflow.start import open_plan, write_summary_of_failures
 

@@ -1,13 +1,14 @@
-"""`haystack batch`."""
+"""`haystack batch` and `haystack debug`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add `haystack batch`."""
+    """Add `haystack batch` and `haystack debug`."""
     parser = subparsers.add_parser(
         "batch",
         help="work off a large table of runs in chunks",
@@ -18,6 +19,34 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--chunk", type=int, default=50, help="runs per Snakemake; default: %(default)s")
     parser.add_argument("snakemake", nargs="*", metavar="-- ARGUMENT", help="default: --profile profiles/local")
     parser.set_defaults(run=run_batch_command)
+    parser = subparsers.add_parser(
+        "debug",
+        help="run one rule in this process, for breakpoints",
+        description="Runs the script of a rule in this process, with the files and settings that Snakemake would give "
+        "it: python -m pdb -m haystack.cli debug ground_predictions --run ID --iteration 1. In a notebook: "
+        "haystack.workflow.debug.mock_snakemake. The rule's inputs must be there; its outputs are written.",
+    )
+    parser.add_argument("rule")
+    parser.add_argument("--run", dest="run_id", metavar="ID")
+    parser.add_argument("--iteration")
+    parser.add_argument("--atlas")
+    parser.add_argument("--configfile", type=Path)
+    parser.add_argument("--show", action="store_true", help="print input, output and settings, and run nothing")
+    parser.set_defaults(run=run_debug)
+
+
+def run_debug(args: argparse.Namespace) -> int:
+    """Run the rule, or show what it would get."""
+    from haystack.workflow.debug import mock_snakemake, run_script
+
+    wildcards = {name: getattr(args, name) for name in ("run_id", "iteration", "atlas")}
+    job = mock_snakemake(args.rule, args.configfile, **{name: value for name, value in wildcards.items() if value})
+    if args.show:
+        for name in ("input", "output", "params", "log"):
+            print(f"{name}:", *(f"  {key or ''}: {value}" for key, value in getattr(job, name)._allitems()), sep="\n")
+        return 0
+    run_script(job)
+    return 0
 
 
 def run_batch_command(args: argparse.Namespace) -> int:

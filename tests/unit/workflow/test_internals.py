@@ -1,0 +1,76 @@
+"""What we use of others' private parts: it is still there, and does what it is for."""
+
+import inspect
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from haystack.internals import calm_scheduler
+
+
+class Scheduler:
+    """Wakes itself as Snakemake's does: every round starts a timer."""
+
+    def __init__(self) -> None:
+        self._open_jobs = threading.Semaphore(0)
+        self.timers = 0
+
+    def _schedule_reevalutation(self, delay: float) -> None:
+        self.timers += 1
+
+
+def test_one_timer_waits_at_a_time():
+    scheduler = Scheduler()
+    calm_scheduler(SimpleNamespace(scheduler=scheduler))
+    for _ in range(50):
+        scheduler._schedule_reevalutation(0.05)
+    assert scheduler._open_jobs.acquire(timeout=5)
+    assert not scheduler._open_jobs.acquire(timeout=0.2)
+    # After it has rung, the next one may wait.
+    scheduler._schedule_reevalutation(0.01)
+    assert scheduler._open_jobs.acquire(timeout=5)
+
+
+def test_a_dry_run_has_no_scheduler():
+    calm_scheduler(SimpleNamespace(scheduler=None))
+    calm_scheduler(SimpleNamespace())
+
+
+def test_another_scheduler_is_left_alone_and_named(caplog):
+    calm_scheduler(SimpleNamespace(scheduler=SimpleNamespace()))
+    assert "tables of many runs may be slow" in caplog.text
+
+
+def test_the_private_names_of_snakemake_are_still_there():
+    from snakemake.api import WorkflowApi
+    from snakemake.checkpoints import Checkpoints
+    from snakemake.dag import DAG
+    from snakemake.jobs import Job
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    assert hasattr(JobScheduler, "_schedule_reevalutation")
+    assert "self._open_jobs = " in inspect.getsource(JobScheduler.__init__)
+    assert isinstance(WorkflowApi._workflow, property)
+    assert isinstance(Checkpoints.created_output, property)
+    assert list(inspect.signature(Job.__init__).parameters)[1:5] == [
+        "rule",
+        "dag",
+        "wildcards_dict",
+        "format_wildcards",
+    ]
+    assert {"workflow", "rules"} <= set(inspect.signature(DAG.__init__).parameters)
+
+
+def test_the_private_names_of_the_batch_executor_are_still_there():
+    executor = pytest.importorskip("snakemake_executor_plugin_googlebatch.executor").GoogleBatchExecutor
+    for name in ("__post_init__", "run_job", "get_param"):
+        assert name in vars(executor), name
+    assert "self.batch = " in inspect.getsource(executor.__post_init__)
+
+
+def test_the_private_names_of_arc_stack_are_still_there():
+    pytest.importorskip("stack.modules")
+    from haystack.inference.architecture import _base_module
+
+    assert hasattr(_base_module(), "StateICLModelBase")

@@ -150,14 +150,6 @@ def harmonize_atlas(
     log.info("atlas '%s': %s of %s cells indexed", name, f"{written:,}", f"{plan.n_cells:,}")
 
 
-def read_warnings(cells: Path) -> list[str]:
-    """The warnings that harmonize_atlas left in the metadata of a `cells.parquet`."""
-    import pyarrow.parquet as pq
-
-    metadata = pq.read_schema(cells).metadata or {}
-    return json.loads(metadata.get(b"haystack.warnings", b"[]"))
-
-
 def _read_plan(store: Store, entry: AtlasEntry, out_mapping: Path) -> _Plan:
     matrix = find_matrix(store, entry.counts_layer)
     organisms = read_organisms(store)

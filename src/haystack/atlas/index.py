@@ -163,8 +163,6 @@ def index_statistics(cell_sets: Path, cells: dict[str, Path] | None = None) -> d
         the other things; perturbations with how many of their sets have a control set of the same kind; `pairs`:
         perturbed cell set -> control sets.
     """
-    from haystack.atlas.harmonize import read_warnings
-
     pairs = control_pairs(cell_sets)
     grouped: dict[str, list[str]] = {}
     for perturbed, control in zip(pairs["cell_set_id"], pairs["control_set_id"], strict=True):
@@ -201,3 +199,11 @@ def _records(cell_sets: Path, keys: str) -> list[dict[str, Any]]:
 
 def _plain_number(value: Any) -> Any:
     return int(value) if hasattr(value, "item") else value
+
+
+def read_warnings(cells: Path) -> list[str]:
+    """The warnings that harmonize_atlas left in the metadata of a `cells.parquet`."""
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_schema(cells).metadata or {}
+    return json.loads(metadata.get(b"haystack.warnings", b"[]"))

@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 from haystack.atlas import columns, harmonize, harmonize_atlas
-from haystack.atlas.harmonize import read_warnings
+from haystack.atlas.index import read_warnings
 from haystack.contracts.tables import CELLS, read_table
 from haystack.errors import AtlasError, HaystackError
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 
 from haystack.atlas import check_atlas, harmonize_atlas, read_rows
-from haystack.atlas.harmonize import read_warnings
+from haystack.atlas.index import read_warnings
 from haystack.atlas.symbols import repair_symbols
 from haystack.config import AtlasEntry
 from haystack.errors import AtlasError

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from haystack.atlas import check_atlas, harmonize_atlas, read_rows
-from haystack.atlas.harmonize import read_warnings
+from haystack.atlas.index import read_warnings
 from haystack.config import AtlasEntry, Settings, load_atlases, validate
 from haystack.contracts.tables import CELLS, read_table
 from haystack.errors import AtlasError, ConfigError

@@ -56,7 +56,7 @@ def test_a_few_examples_of_every_endpoint(live, tmp_path):
     run_schemathesis(live, tmp_path, 3, "examples,fuzzing")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_many_examples_and_every_corner(live, tmp_path):
     run_schemathesis(live, tmp_path, 40, "examples,coverage,fuzzing,stateful")
 

@@ -324,9 +324,11 @@ class DESettings(Section):
     correction: Literal["benjamini-hochberg", "bonferroni"] = "benjamini-hochberg"
     """for testing many genes: benjamini-hochberg or bonferroni"""
     log2fc: float = Field(default=0.5, ge=0)
-    """absolute log2 fold change of CP10k means, from which a gene counts as DE"""
+    """absolute log2 fold change of CP10k means, from which a gene is called"""
+    lfsr: float = Field(default=0.05, gt=0, lt=0.5)
+    """local false sign rate up to which a gene is called"""
     padj: float = Field(default=0.05, gt=0, le=1)
-    """adjusted p-value, up to which a gene counts as DE"""
+    """adjusted p-value up to which a gene of measured cells counts as DE (validation, nulls)"""
     min_cells: int = Field(default=10, ge=2)
     """cells per group, below which nothing is tested"""
     pseudocount: float = Field(default=1.0, gt=0)

@@ -76,6 +76,7 @@ rule enrich_predictions:
         query="results/runs/{run_id}/query.json",
         predictions="results/runs/{run_id}/iter_{iteration}/predictions.h5ad",
         libraries=plan.library_files,
+        estimates="results/runs/{run_id}/transfer.parquet",
     output:
         de="results/runs/{run_id}/iter_{iteration}/de.parquet",
         enrichment="results/runs/{run_id}/iter_{iteration}/enrichment.parquet",

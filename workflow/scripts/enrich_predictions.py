@@ -15,4 +15,5 @@ if "snakemake" in globals():
             de=settings.de,
             enrichment=settings.enrichment,
             seed=settings.seed,
+            estimates=snakemake.input.estimates,
         )

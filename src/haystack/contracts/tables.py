@@ -83,12 +83,16 @@ DE = Table(
         Column("prompt_id", "str", "prompt"),
         Column("gene", "str", "gene symbol"),
         Column("log2fc", "float", "log2((mean CP10k perturbed + c) / (mean CP10k control + c))", nullable=True),
+        Column("se", "float", "expected error of log2fc: see grounding.calls", nullable=True),
+        Column("lfsr", "float", "local false sign rate: probability that the true sign is another", nullable=True),
+        Column("low", "float", "lower end of the 90 % interval of log2fc", nullable=True),
+        Column("high", "float", "upper end", nullable=True),
         Column("pval", "float", "two-sided p-value over generated cells: the model's sampling, not donors", True),
-        Column("padj", "float", "adjusted within the prompt over tested genes", nullable=True),
+        Column("padj", "float", "the same, adjusted within the prompt over tested genes", nullable=True),
         Column("mean_perturbed", "float", "mean CP10k", nullable=True),
         Column("mean_control", "float", "mean CP10k", nullable=True),
         Column("in_model", "bool", "false: the model does not hold the gene, nothing was tested"),
-        Column("is_de", "bool", "passes the thresholds of the config"),
+        Column("is_de", "bool", "called: |log2fc| >= de.log2fc and lfsr <= de.lfsr"),
     ),
 )
 

@@ -13,6 +13,7 @@ import numpy as np
 from haystack.contracts import (
     DE,
     ENRICHMENT,
+    TRANSFER,
     CellRole,
     ControlStrategy,
     ExpectedAccuracy,
@@ -32,6 +33,7 @@ from haystack.contracts.design import Finding
 from haystack.contracts.literature import Literature
 from haystack.errors import GroundingError
 from haystack.grounding.arms import compare_arms
+from haystack.grounding.calls import call_genes
 from haystack.grounding.case import Case, evaluate
 from haystack.grounding.de import differential_expression
 from haystack.grounding.enrichment import enrich
@@ -165,11 +167,13 @@ def enrich_predictions(
     de: DESettings,
     enrichment: EnrichmentSettings,
     seed: int,
+    estimates: Path | None = None,
 ) -> None:
     """Write the contract tables DE and ENRICHMENT for all prompts of an iteration.
 
-    Under query_as_control, genes that also move between the query cells and their reconstruction are reconstruction
-    error: their `is_de` is false.
+    Genes are called as `grounding.calls` says, from `estimates` (`transfer.parquet`) where the run has them. Under
+    query_as_control, genes that also move between the query cells and their reconstruction are reconstruction error:
+    their `is_de` is false.
     """
     import pandas as pd
 
@@ -177,12 +181,16 @@ def enrich_predictions(
     libraries = read_libraries(enrichment.libraries)
     regulons = read_regulons(enrichment.regulons) if enrichment.regulons else None
     expected = sorted(expectation_of(question.asked).pathways)
-    tables, enriched = [], []
+    made, noise = {}, {}
     for prompt_id in prompt_ids(cells):
         perturbed, control, reconstruction = groups(cells, prompt_id)
         expected_counts = perturbed.layers["mean"], control.layers["mean"]
-        table = _de_of(perturbed, control, de, question, expected_counts)
-        table.loc[table["gene"].isin(_reconstruction_error(table, reconstruction, control, de)), "is_de"] = False
+        made[prompt_id] = _de_of(perturbed, control, de, question, expected_counts)
+        noise[prompt_id] = _reconstruction_error(made[prompt_id], reconstruction, control, de)
+    measured = read_table(estimates, TRANSFER, ["gene", "log2fc", "se"]) if estimates is not None else None
+    tables, enriched = [], []
+    for prompt_id, table in zip(made, call_genes(list(made.values()), measured, de), strict=True):
+        table.loc[table["gene"].isin(noise[prompt_id]), "is_de"] = False
         response = response_of(table, de)
         sets = set_matrix(libraries, response.genes, enrichment.min_size, enrichment.max_size)
         found = enrich(response, sets, regulons, expected, enrichment, seed)

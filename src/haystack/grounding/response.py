@@ -58,8 +58,8 @@ class Response:
 
     @cached_property
     def signed(self) -> np.ndarray:
-        """log2fc x -log10 p: the ranking of genes, most induced first when sorted downwards (Xiao et al. 2014)."""
-        return self.log2fc * -np.log10(np.maximum(self.pval, 1e-300))
+        """The ranking of genes, most induced first when sorted downwards: log2fc, since p tells how a model samples."""
+        return self.log2fc
 
     @cached_property
     def hits(self) -> np.ndarray:

@@ -66,7 +66,7 @@ def topic_of(query: StructuredQuery, genes: Mapping[str, AskedBecause]) -> Topic
 def choose_genes(query: StructuredQuery, de: pd.DataFrame, n: int) -> dict[str, AskedBecause]:
     """Genes to look up: half expected ones (core first), half those that move most in the prompts, and a background.
 
-    Prompts take turns in naming their strongest genes (|log2fc| x -log10 p). Every chosen gene brings one
+    Prompts take turns in naming their strongest genes (largest |log2fc|). Every chosen gene brings one
     background gene: the one of nearest mean expression that is neither expected nor DE in any prompt.
     """
     import numpy as np
@@ -78,8 +78,7 @@ def choose_genes(query: StructuredQuery, de: pd.DataFrame, n: int) -> dict[str, 
     wanted = main.expected_targets if main else {}
     expected = [gene for gene in dict.fromkeys(gene.upper() for gene in wanted) if gene in held]
     moved = named[named["is_de"] & ~named["gene"].isin(own)]
-    strength = moved["log2fc"].abs() * -np.log10(np.maximum(moved["pval"].to_numpy(float), 1e-300))
-    ranked = moved.assign(strength=strength).sort_values(["strength", "gene"], ascending=[False, True])
+    ranked = moved.assign(strength=moved["log2fc"].abs()).sort_values(["strength", "gene"], ascending=[False, True])
     turns = [part["gene"].tolist() for _, part in ranked.groupby("prompt_id", sort=True)]
     predicted = _in_turns(turns)
     found: dict[str, AskedBecause] = dict.fromkeys(expected[: n - min(len(predicted), n // 2)], "expected")

@@ -132,11 +132,11 @@ def model_log(spec: ModelSpec, settings: ModelSettings) -> ModelLog:
 
 
 def rank_de(de: pd.DataFrame, best: Best) -> pd.DataFrame:
-    """Rows of all prompts, the best prompt's first; within a prompt by padj, then absolute log2fc, then gene."""
+    """Rows of all prompts, the best prompt's first; in a prompt called genes first, largest change first."""
     ranked = _mark(de, best)
     ranked["size"] = -ranked["log2fc"].abs()
-    order = ["is_best_prompt", "prompt_id", "padj", "size", "gene"]
-    ranked = ranked.sort_values(order, ascending=[False, True, True, True, True], na_position="last", kind="stable")
+    order = ["is_best_prompt", "prompt_id", "is_de", "size", "gene"]
+    ranked = ranked.sort_values(order, ascending=[False, True, False, True, True], na_position="last", kind="stable")
     return ranked.drop(columns="size").reset_index(drop=True)
 
 

@@ -31,6 +31,8 @@ OBS = (
 VAR = (
     "gene_symbol",
     "predicted_log2fc",
+    "predicted_se",
+    "predicted_lfsr",
     "predicted_pval",
     "predicted_padj",
     "is_de",
@@ -124,7 +126,7 @@ def _var(genes: list[str], query: StructuredQuery, best: Best, de: pd.DataFrame)
     rows = de[de["prompt_id"] == (best.prompt.prompt_id if best.prompt else "")]
     rows = rows.drop_duplicates("gene").set_index("gene").reindex(genes)
     var = pd.DataFrame({"gene_symbol": genes}, index=pd.Index(genes, dtype=object))
-    for column in ("log2fc", "pval", "padj"):
+    for column in ("log2fc", "se", "lfsr", "pval", "padj"):
         var[f"predicted_{column}"] = rows[column].to_numpy(dtype="float64")
     var["is_de"] = rows["is_de"].eq(True).to_numpy(dtype=bool)
     targets = expected_genes(query)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from haystack.contracts.query import Perturbation
+from haystack.knowledge.catalogue import mechanism_of
 
 WEIGHTS = {
     "receptors": 0.25,
@@ -14,6 +16,10 @@ WEIGHTS = {
     "pathways": 0.15,
     "genes": 0.10,
 }
+LESS = re.compile(
+    r"\b(?:inhibitor|antagonist|blocker|blockade|degrader|inverse agonist|depletion)\b|^anti-", re.IGNORECASE
+)
+MORE = re.compile(r"\b(?:agonist|activator)\b", re.IGNORECASE)
 # Most cytokine receptors use these, so sharing them says little; sharing a STAT says much.
 COMMON_KINASES = {"JAK1", "JAK2", "JAK3", "TYK2"}
 
@@ -25,7 +31,8 @@ def shared_mechanism(a: Perturbation, b: Perturbation) -> tuple[float, str]:
     molecular targets (0.15), signalling (0.20), transcription factors (0.15), expected pathways (0.15), genes (0.10).
     Sets are compared by the overlap coefficient times the square root of Jaccard's index, so that one shared subunit of
     many counts little.
-    Factors, pathways and genes count with their direction: those that both move, but the opposite way, subtract.
+    Factors, pathways and genes count with their direction: those that both move, but the opposite way, subtract, and so
+    do receptors and targets that one activates and the other inhibits or removes.
 
     Returns
     -------
@@ -36,14 +43,15 @@ def shared_mechanism(a: Perturbation, b: Perturbation) -> tuple[float, str]:
         return 1.0, "the same perturbation"
     parts: dict[str, float] = {}
     reasons = []
+    against = {effect_on_target(a), effect_on_target(b)} == {1, -1}
     for kind, left, right in (
         ("receptors", set(a.receptors), set(b.receptors)),
         ("targets", set(a.targets) - set(a.receptors), set(b.targets) - set(b.receptors)),
         ("signalling", _signalling(a), _signalling(b)),
     ):
         if left or right:
-            parts[kind] = _overlap(left, right)
-            if left & right:
+            parts[kind] = _overlap(left, right) * (-1 if against and kind != "signalling" else 1)
+            if left & right and not against:
                 reasons.append(f"shared {kind}: {', '.join(sorted(left & right))}")
     for kind, left_signed, right_signed in (
         ("factors", a.expected_tfs, b.expected_tfs),
@@ -63,6 +71,16 @@ def shared_mechanism(a: Perturbation, b: Perturbation) -> tuple[float, str]:
     if not reasons or score == 0:
         return 0.0, "no shared receptor, target, signalling or pathway"
     return score, "; ".join(reasons)
+
+
+def effect_on_target(perturbation: Perturbation) -> int | None:
+    """1 where its targets become more active (ligands, agonists, gain of a gene), -1 less; null where unsaid."""
+    if perturbation.type == "genetic":
+        return perturbation.direction
+    if perturbation.type == "cytokine":
+        return 1
+    words = f"{perturbation.name} {mechanism_of(perturbation.name)}"
+    return -1 if LESS.search(words) else 1 if MORE.search(words) else None
 
 
 def _signalling(perturbation: Perturbation) -> set[str]:

@@ -55,3 +55,10 @@ def test_reasons_name_what_is_shared():
     nothing = Perturbation(query="x", name="x")
     assert shared_mechanism(nothing, Perturbation(query="y", name="y"))[0] == 0
     assert shared_mechanism(nothing, nothing) == (1.0, "the same perturbation")
+
+
+def test_a_gene_that_is_gained_is_not_inhibited():
+    """Both act on the same molecule, in opposite directions."""
+    assert score("JAK1 knock-out", "ruxolitinib") > 0
+    assert score("JAK1 overexpression", "ruxolitinib") == 0
+    assert score("BTK overexpression", "ibrutinib") == 0 < score("BTK knock-down", "ibrutinib")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.contracts.design import Cap, Finding
-from haystack.grounding.symbols import current, current_names
+from haystack.grounding.genelists import cell_type_markers, gene_lists
+from haystack.grounding.symbols import current_names
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -241,8 +242,6 @@ def lineage_counts(genes: Sequence[str], cells: Any) -> dict[str, int] | None:
 @cache
 def lineage_markers() -> dict[str, list[str]]:
     """Markers of each lineage that no other lineage has."""
-    from haystack.grounding.observational import cell_type_markers
-
     table = cell_type_markers()
     joined = {
         name: list(dict.fromkeys(g for cl_id in ids for g in table.get(cl_id, ()))) for name, ids in LINEAGES.items()
@@ -254,11 +253,7 @@ def lineage_markers() -> dict[str, list[str]]:
 @cache
 def programmes() -> dict[str, frozenset[str]]:
     """Gene programmes that explain a response without the perturbation (programmes.tsv)."""
-    from haystack.knowledge.tables import items, read_rows
-    from haystack.resources import resource
-
-    rows = read_rows(resource("knowledge/programmes.tsv"), ("id", "genes"))
-    return {row["id"]: frozenset(current(gene) for gene in items(row["genes"])) for row in rows}
+    return {name: frozenset(genes) for name, genes in gene_lists("knowledge/programmes.tsv").items()}
 
 
 def lineage_of(cell_type: str | None) -> str | None:

@@ -16,6 +16,7 @@ import numpy as np
 from haystack.contracts import AskedCells, Component, StructuredQuery
 from haystack.grounding.case import Case, evaluate
 from haystack.grounding.curves import confidence, rise, score
+from haystack.grounding.genelists import cell_type_markers, tissue_signatures
 from haystack.grounding.score import Evidence, composite
 from haystack.grounding.symbols import current, current_names
 
@@ -135,16 +136,6 @@ class Looks:
     def signature(self, tissue: str | None) -> list[str]:
         """Signature of a tissue, or of the nearest one above it that has one."""
         return _nearest(tissue, self.tissues)
-
-
-def cell_type_markers() -> dict[str, list[str]]:
-    """Markers of every cell type of the knowledge tables, by CL id."""
-    return _lists("knowledge/markers.tsv")
-
-
-def tissue_signatures() -> dict[str, list[str]]:
-    """Signature of every tissue of the knowledge tables, by UBERON id."""
-    return _lists("knowledge/tissues.tsv")
 
 
 def list_match(looks: Looks, asked: Sequence[str], others: Lists, what: str) -> Component:
@@ -343,14 +334,6 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     spread = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b / spread) if spread > 0 else 0.0
-
-
-def _lists(path: str) -> dict[str, list[str]]:
-    from haystack.knowledge.tables import items, read_rows
-    from haystack.resources import resource
-
-    rows = read_rows(resource(path), ("id", "genes"))
-    return {row["id"]: [current(gene) for gene in items(row["genes"])] for row in rows}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -122,12 +122,17 @@ def _asked_type(query: StructuredQuery, item: CellSet) -> bool:
 
 def _asked_perturbation(query: StructuredQuery, item: CellSet) -> bool:
     """True for an asked perturbation under its own name or a synonym, not where names agree only in part."""
-    from haystack.retrieval.perturbations import match_names, names_of
+    from haystack.retrieval.perturbations import match_combination, match_names, names_of
 
     if not item.perturbation_name:
         return False
-    names = names_of(item.perturbation_name)
-    return any(match_names(one.name, one.synonyms, names) in {"exact", "synonym"} for one in query.asked.perturbations)
+    asked = {one.name: one.synonyms for one in query.asked.perturbations}
+
+    def same(name: str, part: str) -> bool:
+        return match_names(name, asked.get(name, []), names_of(part)) in {"exact", "synonym"}
+
+    together = match_combination(list(asked), same, item.perturbation_name)
+    return together == 1 if together is not None else any(same(name, item.perturbation_name) for name in asked)
 
 
 def _kinds(shown: list[tuple[CellSet, int]]) -> str:

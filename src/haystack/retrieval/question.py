@@ -186,16 +186,19 @@ class Question:
             if covered:
                 words = " and ".join(self.asked_perturbations)
                 found[name] = PerturbationMatch("exact" if covered == 1 else "partial", covered, words)
+        if any(match.quality == 1 and len(parts_of(name)) > 1 for name, match in found.items()):
+            # The combination itself was measured: one of its arms is only a part of it.
+            for name, match in list(found.items()):
+                if len(parts_of(name)) == 1:
+                    quality = MATCH_QUALITY["partial"] * match.quality
+                    found[name] = PerturbationMatch("partial", quality, match.asked)
         return found
 
     def _same(self, asked: str, part: str) -> bool:
         """Whether two single names mean the same; `asked` may be a part of an asked combination."""
         own = next((one for one in self.asked.perturbations if one.name == asked), None) or known(asked)
-        return self._match(own or Perturbation(query=asked, name=asked, resolved=False), part) in {
-            "exact",
-            "synonym",
-            "same_effect",
-        }
+        one = own or Perturbation(query=asked, name=asked, resolved=False)
+        return self._match(one, part) in {"exact", "synonym", "same_effect"}
 
     def _match(self, asked: Perturbation, name: str) -> MatchKind | None:
         """How a perturbation of the index matches one that was asked for; null: not at all, or the opposite."""

@@ -166,6 +166,8 @@ def test_a_combination_is_a_set(ask, sets) -> None:
     )
     found = _relevance("direct", query, frame)
     assert found["both"] == 1.0 > found["one"] > found["more"] > 0
+    arms = _relevance("direct", query, sets({"id": "a", "perturbation": "JUN overexpression"}))
+    assert arms == {"a": 1.0}
 
 
 def test_context_breaks_ties_but_not_the_order_of_cell_types(ask, sets) -> None:

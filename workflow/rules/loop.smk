@@ -128,6 +128,7 @@ rule ground_predictions:
         libraries=plan.library_files,
         accuracy="results/runs/{run_id}/accuracy.json",
         contexts="results/runs/{run_id}/contexts.h5ad",
+        estimates="results/runs/{run_id}/transfer.parquet",
     output:
         grounding="results/runs/{run_id}/iter_{iteration}/grounding.json",
     log:

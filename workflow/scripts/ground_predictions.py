@@ -17,6 +17,7 @@ if "snakemake" in globals():
             literature=next(iter(snakemake.input.literature), None),
             accuracy=snakemake.input.accuracy,
             contexts=snakemake.input.contexts,
+            estimates=snakemake.input.estimates,
             out=snakemake.output.grounding,
             settings=Settings.model_validate(snakemake.params.settings),
             run_id=snakemake.wildcards.run_id,

@@ -41,6 +41,18 @@ class LeftOut(Contract):
     half_of_real_cells: float | None = Field(default=None, description="r of one half of its cells with the other")
 
 
+class Neighbour(Contract):
+    """A method beside the others, on the same question and genes."""
+
+    method: str = Field(description="no_change, additive (nearest measured type), transfer, or model (the run's own)")
+    r_left_out: float | None = Field(
+        default=None, description="mean r on left-out contexts; null: not run there (the model), or nothing left out"
+    )
+    r_with_transfer: float | None = Field(default=None, description="r of its log2 fold changes with those of transfer")
+    slope: float | None = Field(default=None, description="its change per change that transfer estimates; 1: as strong")
+    n_called: int | None = Field(default=None, description="genes called at the limits of the config; null: unknown")
+
+
 class ExpectedAccuracy(Contract):
     """Pearson r that the answer is expected to reach against measured cells, or why no such estimate exists.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import AliasChoices, Field, model_validator
 
-from haystack.contracts.accuracy import ExpectedAccuracy
+from haystack.contracts.accuracy import ExpectedAccuracy, Neighbour
 from haystack.contracts.base import Contract
 from haystack.contracts.design import Confidence, Finding, Verdict
 from haystack.contracts.query import ControlStrategy
@@ -76,6 +76,9 @@ class Grounding(Contract):
     composite_value: float | None
     accuracy: ExpectedAccuracy | None = Field(
         default=None, description="r against measured cells that `transfer` is expected to reach; null: not estimated"
+    )
+    neighbours: list[Neighbour] = Field(
+        default=[], description="no_change, additive, transfer and the model's best prompt, side by side"
     )
     refinement: Refinement
 

@@ -6,17 +6,23 @@ from pathlib import Path
 
 from haystack.config import Settings
 from haystack.contracts import (
+    DE,
+    TRANSFER,
     Candidates,
     ExpectedAccuracy,
     Grounding,
+    PromptGrounding,
     Prompts,
     StructuredQuery,
     read_contexts,
     read_json,
+    read_table,
     write_json,
 )
+from haystack.contracts.accuracy import Neighbour
 from haystack.grounding.ground import ground_prompts
 from haystack.grounding.measured import measurements
+from haystack.grounding.neighbours import compare_methods
 from haystack.loop.choice import best_prompt
 from haystack.loop.refinement import refine
 
@@ -36,6 +42,7 @@ def ground_predictions(
     literature: Path | None = None,
     contexts: Path | None = None,
     accuracy: Path | None = None,
+    estimates: Path | None = None,
 ) -> None:
     """Write `grounding.json`: the evidence for every prompt, the best of them, and the next iteration's refinement.
 
@@ -49,6 +56,8 @@ def ground_predictions(
     contexts, accuracy
         `contexts.h5ad` and `accuracy.json`: what was measured of the asked perturbation; None: support by measured
         cells is not evaluated.
+    estimates
+        `transfer.parquet`: with `accuracy`, the prediction is compared with its neighbours.
     """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     expected = read_json(accuracy, ExpectedAccuracy) if accuracy is not None else None
@@ -66,6 +75,21 @@ def ground_predictions(
             best_prompt_id=best.prompt_id if best else None,
             composite_value=best.composite_value if best else None,
             accuracy=expected,
+            neighbours=_neighbours(de, best, expected, estimates, settings),
             refinement=refine(question, chosen, read_json(candidates, Candidates), found, settings, measured),
         ),
     )
+
+
+def _neighbours(
+    de: Path,
+    best: PromptGrounding | None,
+    accuracy: ExpectedAccuracy | None,
+    estimates: Path | None,
+    settings: Settings,
+) -> list[Neighbour]:
+    if accuracy is None or estimates is None:
+        return []
+    table = read_table(de, DE)
+    own = table[table["prompt_id"] == best.prompt_id] if best else None
+    return compare_methods(accuracy, read_table(estimates, TRANSFER), own, settings.de)

@@ -1,0 +1,73 @@
+"""The prediction beside what any model must be seen beside: no change, the nearest measured type, all contexts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from haystack.contracts import ExpectedAccuracy
+from haystack.contracts.accuracy import Neighbour
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from haystack.config import DESettings
+
+
+def compare_methods(
+    accuracy: ExpectedAccuracy, estimates: pd.DataFrame, prediction: pd.DataFrame | None, settings: DESettings
+) -> list[Neighbour]:
+    """One row per method, in the order no_change, additive, transfer, model.
+
+    Parameters
+    ----------
+    accuracy
+        of the run: what each method reached on left-out contexts.
+    estimates
+        `transfer.parquet`: what each method says of the query cells; no rows where nothing is measured.
+    prediction
+        rows of `de.parquet` of the best prompt; None where no prompt could be scored.
+    settings
+        limits of a call, the same for all methods.
+    """
+    rows = [_row("no_change", accuracy, np.zeros(len(estimates)), estimates, settings)]
+    for name, column in (("additive", "additive"), ("transfer", "log2fc")):
+        rows.append(_row(name, accuracy, estimates[column].to_numpy(float), estimates, settings))
+    if prediction is not None:
+        made = prediction.drop_duplicates("gene").set_index("gene")["log2fc"].reindex(estimates["gene"])
+        row = _row("model", accuracy, made.to_numpy(float), estimates, settings)
+        # Also genes that no context measures may be called, by the agreement of prompts.
+        rows.append(row.model_copy(update={"n_called": int(prediction["is_de"].sum())}))
+    return rows
+
+
+def _row(
+    name: str, accuracy: ExpectedAccuracy, made: np.ndarray, estimates: pd.DataFrame, settings: DESettings
+) -> Neighbour:
+    from scipy.special import ndtr
+
+    if not len(estimates):
+        return Neighbour(method=name)
+    known = np.isfinite(made)
+    measured, se = (estimates[column].to_numpy(float)[known] for column in ("log2fc", "se"))
+    made = made[known]
+    lfsr = ndtr(-np.sign(made) * measured / se)
+    return Neighbour(
+        method=name,
+        r_left_out=accuracy.methods.get(name),
+        r_with_transfer=_correlation(made, measured),
+        slope=_slope(made, measured),
+        n_called=int(((np.abs(made) >= settings.log2fc) & (lfsr <= settings.lfsr)).sum()),
+    )
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float | None:
+    if len(first) < 2 or not first.std() or not second.std():
+        return None
+    return round(float(np.corrcoef(first, second)[0, 1]), 4)
+
+
+def _slope(made: np.ndarray, measured: np.ndarray) -> float | None:
+    size = float(measured @ measured)
+    return round(float(made @ measured) / size, 4) if size else None

@@ -39,18 +39,22 @@ def cross_donors(groups: Iterable[tuple[str | None, str | None, int]]) -> list[C
     Parameters
     ----------
     groups
-        (donor, condition, cells); donor null where it is not known, condition null for controls.
+        (donor, condition, cells), in any order, repeats are summed; donor null where it is not known, condition null
+        for controls.
 
     Returns
     -------
     list of Crossing
         one per condition, that with most cells first.
     """
-    rows = [row for row in groups if row[2]]
-    with_control = {donor for donor, condition, _ in rows if condition is None}
+    of_condition: dict[str | None, dict[str | None, int]] = {}
+    for donor, condition, n in groups:
+        if n:
+            cells = of_condition.setdefault(condition, {})
+            cells[donor] = cells.get(donor, 0) + int(n)
+    with_control = set(of_condition.pop(None, {}))
     found = []
-    for name in dict.fromkeys(condition for _, condition, _ in rows if condition is not None):
-        cells = {donor: n for donor, condition, n in rows if condition == name}
+    for name, cells in of_condition.items():
         donors = set(cells) - {None}
         paired = donors & with_control
         if not donors or not with_control - {None}:

@@ -96,10 +96,12 @@ def test_donors_and_conditions():
             ("b", "x", 2),
             ("a", "y", 9),
             ("c", "y", 1),
+            ("a", "y", 1),
             ("c", "z", 1),
             (None, "v", 4),
         ]
     )
+    assert [item.n_cells for item in crossed] == [11, 5, 4, 1]
     assert [(item.condition, item.n_donors, item.n_paired, item.pairing) for item in crossed] == [
         ("y", 2, 1, Pairing.PARTLY),
         ("x", 2, 2, Pairing.PAIRED),

@@ -92,7 +92,8 @@ def read_genes(store: Store, entry: AtlasEntry, var: str, organisms: Organisms |
         raise store.error(f"{var} holds no genes, only {', '.join(others)}. Give a file with RNA counts")
     organisms = Organisms.unread(store) if organisms is None else organisms
     words = [written[i] for i in genes]
-    refuse_no_genes(store, var, words, source)
+    if not organisms.harmonised:
+        refuse_no_genes(store, var, words, source)
     references = reference_columns(columns, len(names))
     kept_ids = [ids[i] for i in genes]
     foreign = foreign_genes(words, kept_ids, [references[i] for i in genes])
@@ -113,7 +114,7 @@ def _written_symbols(store: Store, entry: AtlasEntry, var: str, names: list[str]
     """The name of each feature as the file has it, and where from."""
     n = len(names)
     if entry.gene_symbols is None or entry.gene_symbols in {"index", index_name(store, var)}:
-        if sum(bool(ENSEMBL.match(name)) for name in names) > 0.5 * n:
+        if sum(name.startswith("ENS") and bool(ENSEMBL.match(name)) for name in names) > 0.5 * n:
             columns = [key for key in store.keys(var) if key != index_name(store, var)]
             hint = suggest("gene_symbols", columns) or " var has no columns at all; add one."
             raise store.error(

@@ -11,6 +11,7 @@ import numpy as np
 from haystack.atlas.columns import LabelColumn, count_labels, n_rows, obs_columns, read_labels, texts
 from haystack.atlas.symbols import GENOME_PREFIX
 from haystack.errors import AtlasError
+from haystack.knowledge.retired import current_symbols
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 ENSEMBL = re.compile(r"^ENS([A-Z]{3,4})?G\d{6,}(\.\d+)?$")
 ADVICE = "Keep human cells with human genes only (map others to human orthologs first) and write the file again"
-FEW_FOREIGN = 0.05
+FEW_FOREIGN = 0.1
 """share of genes of other species (viruses, spike-ins, reporters) up to which they are left out, not refused"""
 
 _COLUMN = re.compile(r"organism|species|taxon|taxid", re.IGNORECASE)
@@ -67,12 +68,14 @@ class Organisms:
     left_out: dict[str, int] = field(default_factory=dict)
     """other species -> cells"""
     said_human: bool = False
+    harmonised: bool = False
+    """whether the atlas was checked before"""
 
     @classmethod
     def unread(cls, store: Store) -> Organisms:
         """What is assumed of an atlas that was harmonised before: its column, if it has one, was checked then."""
         column = next(filter(_COLUMN.search, obs_columns(store)), None)
-        return cls(column, said_human=column is not None)
+        return cls(column, said_human=column is not None, harmonised=True)
 
     def is_human(self, start: int, stop: int) -> np.ndarray | None:
         """Whether cells start..stop are human; None where all are."""
@@ -143,13 +146,17 @@ def foreign_genes(names: Sequence[str], ids: Sequence[str], references: Sequence
     -------
     ndarray of bool, (n,)
     """
-    found = np.zeros(len(names), dtype=bool)
+    current = current_symbols()
     others = {reference for reference in set(references) if reference and _is_other(reference)}
-    for i, (name, other, reference) in enumerate(zip(names, ids, references, strict=True)):
-        if "_" in name and (match := GENOME_PREFIX.match(name)):
-            found[i] = not _HUMAN_PREFIX.match(match[1])
-        elif reference in others or (other and _FOREIGN_ID.match(other)):
+    found = np.zeros(len(names), dtype=bool)
+    for i, name in enumerate(names):
+        other = ids[i]
+        if references[i] in others or (other and not other.startswith("ENSG") and _FOREIGN_ID.match(other)):
             found[i] = True
+        elif name in current:
+            continue
+        elif "_" in name and (match := GENOME_PREFIX.match(name)):
+            found[i] = not _HUMAN_PREFIX.match(match[1])
         elif name.startswith(_FOREIGN_STARTS):
             found[i] = _FOREIGN_ID.match(name) is not None
     return found
@@ -175,6 +182,8 @@ def refuse_other_species(
         if organisms.column is None or organisms.column.startswith("uns["):
             how = f"gene names begin with {', '.join(kinds)}" if len(kinds) > 1 else _mixed_ids(names, ids)
             raise store.error(f"mixes species: {how}. {ADVICE}")
+    if organisms.harmonised:
+        return
     human_ids = sum(name.startswith("ENSG") for name in ids) + sum(name.startswith("ENSG") for name in names)
     if human_ids <= 0.5 * len(names):
         _refuse_spelling(store, [name for name, other in zip(names, foreign, strict=True) if not other], organisms)
@@ -215,8 +224,6 @@ def _refuse_spelling(store: Store, symbols: list[str], organisms: Organisms) -> 
 
 
 def _refuse_lower_case(store: Store, symbols: list[str]) -> None:
-    from haystack.knowledge.retired import current_symbols
-
     lower = [symbol for symbol in symbols if symbol[:1].islower() and _LOWER.match(symbol)]
     if len(lower) <= 0.5 * len(symbols):
         return

@@ -11,6 +11,7 @@ from haystack.knowledge.retired import current_symbols, retired_symbols
 GENOME_PREFIX = re.compile(r"^_*(GRCh3\d|hg\d\d|human|GRCm3\d|mm\d\d?|mouse)_+(?=\S)", re.IGNORECASE)
 _SUFFIX = re.compile(r"_ENS[A-Z]*G\d{6,}(\.\d+)?$")
 _NUMBERED = re.compile(r"^(.+)[-.](\d{1,2})$")
+_DATE_HINT = re.compile(r"\d[-. ]?(MAR|SEP|DEC)|(MAR|SEPT?|DEC)[-. ]|-(0[39]|12)-")
 _DATE = re.compile(r"^X?0?(\d{1,2})[-. ](MAR|SEP|SEPT|DEC)(-\d{1,2})?$")
 _DATE_TURNED = re.compile(r"^(MAR|SEP|SEPT|DEC)[-. ]0?(\d{1,2})$")
 _DATE_LONG = re.compile(r"^(?:19|20)\d\d-(\d\d)-(\d\d)(?: 00:00:00)?$")
@@ -49,10 +50,11 @@ def repair_symbols(names: Sequence[str]) -> tuple[list[str], dict[str, list[str]
     if not unknown:
         return list(names), {}
     known = current.intersection(names)
-    dates = {name: symbol for name in set(unknown) if (symbol := _dated(name, current)) is not None}
+    distinct = dict.fromkeys(unknown)
+    dates = {name: symbol for name in distinct if (symbol := _dated(name, current)) is not None}
     often = Counter(dates[name] for name in unknown if name in dates)
     changed: dict[str, tuple[str, str]] = {}
-    for name in dict.fromkeys(unknown):
+    for name in distinct:
         step = _repaired(name, current, retired)
         if name in dates and often[dates[name]] == 1 and dates[name] not in known:
             step = (dates[name], DATES)
@@ -63,7 +65,7 @@ def repair_symbols(names: Sequence[str]) -> tuple[list[str], dict[str, list[str]
         if why in {RETIRED, DOTS} and (symbol in known or taken[symbol] > 1):
             del changed[name]  # another feature of the file has the name: these are two genes of its annotation
     present = set(names) | {symbol for symbol, _ in changed.values()}
-    for name in dict.fromkeys(unknown):
+    for name in distinct:
         repeat = None if name in changed or name in dates else _NUMBERED.match(name)
         if repeat is None:
             continue
@@ -92,7 +94,7 @@ def _repaired(name: str, current: frozenset[str], retired: dict[str, str]) -> tu
 
 def _dated(name: str, current: frozenset[str]) -> str | None:
     """The gene that a spreadsheet's date was, or None."""
-    if not any(month in name for month in ("MAR", "SEP", "DEC", "-0", "-12")):
+    if not _DATE_HINT.search(name):
         return None
     if match := _DATE.match(name):
         month, day = match[2], match[1]

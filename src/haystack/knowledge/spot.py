@@ -6,7 +6,7 @@ import re
 from functools import cache, lru_cache
 
 from haystack.contracts.query import Perturbation
-from haystack.knowledge.catalogue import index, known
+from haystack.knowledge.catalogue import catalogue, index, known
 from haystack.knowledge.chebi import chebi_drug, chebi_names
 from haystack.knowledge.genetic import find_genetic
 from haystack.knowledge.names import bare, key
@@ -122,7 +122,9 @@ def _closing(text: str, start: int, end: int) -> int:
 
 def _at(text: str, start: int, end: int) -> Perturbation | None:
     words = text[start:end]
-    if re.search(r"[,;.?!:]\s", words) or "\n" in words or re.search(r"\s(?:and|or|vs|versus|plus)\s", words):
+    if re.search(r"[,;.?!:]\s", words) or "\n" in words:
+        return None
+    if re.search(r"\s(?:and|or|vs|versus|plus)\s", words) and key(words) not in _joined_names():
         return None
     if not _may_begin(words):
         return None
@@ -148,6 +150,12 @@ _SLOW = re.compile(
     r"inter|transform|tumou?r|fibro|plate|bone|colony|lympho|alpha|beta|gamma|lambda|omega|recomb|human|murine|mouse|"
     r"rh|r-?h|soluble|native|purified|exogenous|h(?=il|tnf|ifn|tgf)|anti|α"
 )
+
+
+@cache
+def _joined_names() -> frozenset[str]:
+    """Keys of the names that are lists themselves (PMA and ionomycin)."""
+    return frozenset(key(name) for name in catalogue() if re.search(r"\s(?:and|or|plus)\s", name))
 
 
 @cache

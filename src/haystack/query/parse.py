@@ -118,9 +118,17 @@ def read(question: str) -> Findings:
 
 def _settle(substances: list[Treatment], names: list[Name]) -> tuple[list[Treatment], list[Name]]:
     """Substances and exact names without overlaps, the longer one kept: macrophage colony-stimulating factor."""
-    settled = longest_first([name for name in names if name.kind != "tissue"], [item.span for item in substances])
+    tissues = [name for name in names if name.kind == "tissue"]
+    longer = [
+        name for name in names if name.kind != "tissue" and not (name.kind == "disease" and _inside(name, tissues))
+    ]
+    settled = longest_first(longer, [item.span for item in substances])
     kept = [item for item in substances if not any(item.span.overlaps(name.span) for name in settled)]
     return kept, settled
+
+
+def _inside(name: Name, others: list[Name]) -> bool:
+    return any(other.span.holds(name.span) and other.span != name.span for other in others)
 
 
 def _genes(found: Findings, taken: list[Span], substances: list[Treatment]) -> None:

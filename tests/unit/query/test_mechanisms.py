@@ -1,0 +1,205 @@
+"""Each mechanism of the parser by itself: negation, genes, amounts, spelling, species, lines, lists, strictness."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from haystack.config import QuerySettings
+from haystack.errors import QueryParsingError
+from haystack.query import parse_question, parse_run
+from haystack.query.amounts import find_doses, find_times
+from haystack.query.genetics import find_genes
+from haystack.query.negation import find_negations, negated
+from haystack.query.spelling import repair
+from haystack.query.text import span, split_words
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "is_negated"),
+    [
+        ("monocytes with LPS without IFN", "IFN", True),
+        ("monocytes with LPS without IFN", "LPS", False),
+        ("B cells not treated with rituximab but with obinutuzumab", "rituximab", True),
+        ("B cells not treated with rituximab but with obinutuzumab", "obinutuzumab", False),
+        ("How do T cells not stimulated with IL-2 respond to IL-7?", "IL-2", True),
+        ("How do T cells not stimulated with IL-2 respond to IL-7?", "IL-7", False),
+        ("NK cells, no cytokines, just dasatinib", "dasatinib", False),
+        ("infliximab but not adalimumab in monocytes", "adalimumab", True),
+        ("T cells without IL-2, IL-7 and IL-15 under TNF", "IL-15", True),
+        ("T cells without IL-2, IL-7 and IL-15 under TNF", "TNF", False),
+        ("IL-2-free medium for T cells", "IL-2", True),
+        ("IL-2 was not added to the T cells", "IL-2", True),
+        ("T cells don't respond to IL-2", "IL-2", True),
+        ("not only IL-2 but also IL-7", "IL-2", False),
+        ("rapamycin with and without IL-2", "IL-2", False),
+    ],
+)
+def test_what_a_negator_governs(text: str, name: str, is_negated: bool) -> None:
+    where = span(text, text.index(name), text.index(name) + len(name))
+    assert (negated(where, text, find_negations(text, split_words(text))) is not None) is is_negated
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("If TET2 were lost in monocytes", [("TET2 knock-out", -1)]),
+        ("sgRNA targeting PDCD1 in T cells", [("PDCD1 knock-out", -1)]),
+        ("CFTR-deficient ionocytes", [("CFTR knock-out", -1)]),
+        ("haploinsufficiency of RUNX1", [("RUNX1 knock-out", -1)]),
+        ("STAT1-/- monocytes", [("STAT1 knock-out", -1)]),
+        ("knock STAT3 out in T cells", [("STAT3 knock-out", -1)]),
+        ("dCas9-KRAB silencing of EZH2", [("EZH2 knock-down", -1)]),
+        ("KLF1 and AHR overexpressed together", [("KLF1 overexpression", 1), ("AHR overexpression", 1)]),
+        ("Double knockout of DNMT3A and TET2", [("DNMT3A knock-out", -1), ("TET2 knock-out", -1)]),
+        ("T cells transduced with FOXP3", [("FOXP3 overexpression", 1)]),
+        ("T cells transduced with sgRNA against CTLA4", [("CTLA4 knock-out", -1)]),
+        ("loss of TP53 and gain of MYC", [("TP53 knock-out", -1), ("MYC overexpression", 1)]),
+        ("MYC amplification in hepatocytes", [("MYC overexpression", 1)]),
+        ("BRAF V600E in melanocytes", [("BRAF V600E", 1)]),
+        ("GATA1 mutant erythroblasts", [("GATA1 perturbation", None)]),
+        ("TOX in CD8 T cells", [("TOX perturbation", None)]),
+        ("CSF1R inhibition in macrophages", [("CSF1R inhibitor", -1)]),
+    ],
+)
+def test_the_direction_of_a_gene_is_told_by_grammar(text: str, expected: list[tuple[str, int | None]]) -> None:
+    found = [item for item in find_genes(text, [], []) if not item.read_out]
+    assert [(item.perturbation.name, item.perturbation.direction) for item in found] == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["CD14+ monocytes", "ACE2 expression in AT2 cells", "cells expressing CD69", "CD8 T cells"]
+)
+def test_genes_that_are_only_read_out_are_not_perturbed(text: str) -> None:
+    assert all(item.read_out or item.cue is None for item in find_genes(text, [], []))
+
+
+@pytest.mark.parametrize(
+    ("text", "doses", "times"),
+    [
+        ("5 ng per ml IL-2 for a day", ["5 ng per ml"], ["a day"]),
+        ("10 ng ml-1 for 24h", ["10 ng ml-1"], ["24h"]),
+        ("MOI of 5 for half an hour", ["MOI of 5"], ["half an hour"]),
+        ("hypoxia (1% O2) overnight", [], ["overnight"]),
+        ("2 Gy, 1,000 U/mL, 2-3 days", ["2 Gy", "1,000 U/mL"], ["2-3 days"]),
+        ("twice a day, six-year-old donor D3", [], []),
+    ],
+)
+def test_amounts(text: str, doses: list[str], times: list[str]) -> None:
+    assert [where.text for where in find_doses(text)] == doses
+    assert [where.text for where in find_times(text)] == times
+
+
+def test_spelling_is_repaired_for_every_kind_of_name_and_leads_back() -> None:
+    text = "How woudl natrual killer cells and machrophages respond to dexamethazone?"
+    repaired = repair(text)
+    assert repaired.text == "How would natural killer cells and macrophages respond to dexamethasone?"
+    start = repaired.text.index("macrophages")
+    place = slice(repaired.origin(start), repaired.origin(start + len("macrophages"), end=True))
+    assert text[place] == "machrophages"
+
+
+@pytest.mark.parametrize(
+    "text", ["sparkling B cells", "flurbotinib for frobnocytes", "HeLa and LoVo", "Tabula Sapiens", "BRAF"]
+)
+def test_what_is_near_nothing_or_known_is_left_alone(text: str) -> None:
+    assert repair(text).repairs == []
+
+
+@given(st.text(alphabet="abcdeIL-2 machropge", max_size=60))
+def test_every_place_of_a_repaired_text_leads_into_the_question(text: str) -> None:
+    repaired = repair(text)
+    places = [repaired.origin(place) for place in range(len(repaired.text))]
+    assert places == sorted(places)
+    assert all(0 <= place <= len(text) for place in places)
+
+
+@pytest.mark.parametrize(
+    ("text", "species"),
+    [
+        ("rat hepatocytes with insulin", "Rattus norvegicus"),
+        ("murine T cells and IL-2", "Mus musculus"),
+        ("IL-2 on macaque NK cells", "Macaca"),
+        ("zebrafish macrophages after LPS", "Danio rerio"),
+    ],
+)
+def test_other_species_are_refused_by_name(text: str, species: str) -> None:
+    with pytest.raises(QueryParsingError, match=species):
+        parse_question(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["LPS from E. coli on macrophages", "T cells in fetal bovine serum with IL-2", "IL-6 on human hepatocytes"]
+)
+def test_reagents_and_stimuli_from_other_species_are_no_species_of_cells(text: str) -> None:
+    assert parse_question(text).cell_type_cl_id
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "type_id", "tissue"),
+    [
+        ("K562 + IFN-gamma", "K-562", "CL:0000764", "UBERON:0002371"),
+        ("A549 + dexamethasone", "A-549", "CL:0002063", "UBERON:0002048"),
+        ("MCF7 + tamoxifen", "MCF-7", "CL:0002326", "UBERON:0000310"),
+    ],
+)
+def test_a_cell_line_has_type_and_tissue(text: str, line: str, type_id: str, tissue: str) -> None:
+    query = parse_question(text)
+    assert (query.asked.cells.line, query.cell_type_cl_id, query.target_tissue) == (line, type_id, tissue)
+    assert len(query.perturbations) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("the JAK inhibitor filgotinib in fibroblasts", ["filgotinib"]),
+        ("fibroblasts under adalimumab, a TNF blocker", ["adalimumab"]),
+        ("PMA/iono on CD4 T cells", ["phorbol 12-myristate 13-acetate", "ionomycin"]),
+        ("Tylenol on hepatocytes", ["paracetamol"]),
+        ("TSH on thyroid follicular cells", ["TSHB"]),
+    ],
+)
+def test_members_siblings_and_other_names(text: str, names: list[str]) -> None:
+    assert [item.name for item in parse_question(text).perturbations] == names
+
+
+def test_absence_alone_is_read_as_blockade_and_said() -> None:
+    query = parse_question("What do keratinocytes look like in the absence of IL-17?")
+    assert query.asked.direction == -1
+    assert [item.name for item in query.asked.absent] == ["IL-17A"]
+    assert any("absent" in warning for warning in query.warnings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("How would sparkling B cells respond to IL-4?", "'sparkling' not understood"),
+        ("dexamethazone on hepatocytes", "misspelt"),
+        ("TP53 mutant hepatocytes", "write knock-out, knock-down or overexpression"),
+        ("IL-2 on CD4, CD8 and NK cells", "name one"),
+        ("T cells in asthma", "kind of question was guessed"),
+        ("monocytes in the absence of IFN-gamma", "said to be absent"),
+    ],
+)
+def test_a_strict_question_stops_at_every_guess(text: str, message: str) -> None:
+    assert parse_run(text, QuerySettings(strict=False)).understanding < 0.97
+    with pytest.raises(QueryParsingError, match=message):
+        parse_run(text, QuerySettings())
+
+
+def test_a_sure_question_passes() -> None:
+    query = parse_run("How would NK cells respond to 10 ng/ml IL-15 for 24 h?", QuerySettings())
+    assert query.understanding >= 0.95
+
+
+@pytest.mark.parametrize(
+    "text", ["all Parse cytokines on NK cells", "hepatocytes treated with the drugs of OpenProblems"]
+)
+def test_a_list_is_refused_with_its_command_and_no_member_is_picked(text: str) -> None:
+    assert parse_question(text).perturbations == []
+    with pytest.raises(QueryParsingError, match="haystack runs expand"):
+        parse_run(text, QuerySettings(strict=False))
+
+
+def test_a_drug_that_nobody_knows_stops_a_question_that_would_be_another_without_it() -> None:
+    with pytest.raises(QueryParsingError, match="flurbotinib"):
+        parse_question("Impute hepatocytes that flurbotinib cures")

@@ -1,7 +1,8 @@
-"""Enrichment against gseapy, scipy and decoupler; gene set files with faults."""
+"""Enrichment against scipy, a running sum by hand and decoupler; gene set files with faults."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,6 @@ from haystack.errors import GroundingError
 from haystack.grounding.de import differential_expression
 from haystack.grounding.enrichment import enrich, over_representation, ulm
 from haystack.grounding.genesets import read_edges, read_gmt, read_regulons, set_matrix
-from haystack.grounding.gsea import prerank
 from haystack.grounding.response import Response, response_of
 
 
@@ -43,55 +43,88 @@ def test_over_representation_is_fishers(response: Response, library: Path) -> No
     assert pval[sets.column["raised"]] == pytest.approx(stats.fisher_exact(counts, alternative="greater").pvalue)
 
 
-def test_over_representation_is_gseapys(response: Response, library: Path) -> None:
-    import gseapy
+def test_ora_is_the_hypergeometric_tail_within_the_background(response: Response, library: Path) -> None:
+    """Every set, both directions, against scipy and counts of genes by hand."""
+    libraries = {"mine": read_gmt(library), "twin": {"RAISED": read_gmt(library)["raised"] | {"NOT MEASURED"}}}
+    sets = set_matrix(libraries, response.genes, 5, 500)
+    table = enrich(response, sets, None, [], EnrichmentSettings(gsea_sets=0), 0)
+    assert len(table) == 2 * len(sets.names)
+    for row in table.itertuples():
+        chosen = set(response.genes[response.up if row.direction == "up" else response.down])
+        members = libraries[row.library][row.term] & set(response.genes)
+        hits = members & chosen
+        expected = stats.hypergeom.sf(len(hits) - 1, response.genes.size, len(members), len(chosen)) if hits else 1
+        assert row.pval == pytest.approx(expected, rel=1e-9, abs=1e-300)
+        assert (row.n_overlap, row.n_set) == (len(hits), len(members))
+        assert row.genes == ";".join(sorted(hits))
+        inside, outside, rest = len(hits) + 0.5, len(chosen - hits) + 0.5, len(members - hits) + 0.5
+        neither = len(set(response.genes) - members - chosen) + 0.5
+        assert row.statistic == pytest.approx(inside * neither / (outside * rest) if hits else 0)
 
+
+def _running_sum(ranking: list[tuple[str, float]], members: set[str]) -> tuple[float, set[str]]:
+    """Enrichment score and leading edge, gene by gene (Subramanian et al. 2005, weight 1)."""
+    total = sum(abs(value) for gene, value in ranking if gene in members)
+    sums, at = [], 0.0
+    for gene, value in ranking:
+        at += abs(value) / total if gene in members else -1 / (len(ranking) - len(members))
+        sums.append(at)
+    peak = max(range(len(sums)), key=lambda i: abs(sums[i]))
+    edge = ranking[: peak + 1] if sums[peak] >= 0 else ranking[peak:]
+    return sums[peak], members & {gene for gene, _ in edge}
+
+
+def _gsea(response: Response, library: Path, seed: int, permutations: int = 200) -> pd.DataFrame:
     sets = set_matrix({"mine": read_gmt(library)}, response.genes, 5, 500)
-    ours = enrich(response, sets, None, [], EnrichmentSettings(gsea_sets=0), 0)
-    ours = ours[ours["direction"] == "up"].set_index("term")
-    wanted = {name: response.genes[rows].tolist() for name, rows in zip(sets.names, sets.rows, strict=True)}
-    theirs = gseapy.enrich(
-        response.genes[response.up].tolist(), wanted, background=response.genes.tolist(), outdir=None, no_plot=True
-    ).results.set_index("Term")
-    part = ours.loc[theirs.index]
-    np.testing.assert_allclose(part["pval"], theirs["P-value"].astype(float), rtol=1e-6)
-    np.testing.assert_allclose(part["statistic"], theirs["Odds Ratio"].astype(float), rtol=1e-6)
-    assert [genes.split(";") for genes in part["genes"]] == [sorted(genes.split(";")) for genes in theirs["Genes"]]
-    assert (ours.loc[~ours.index.isin(theirs.index), "pval"] == 1).all()
+    table = enrich(response, sets, None, [], EnrichmentSettings(gsea_permutations=permutations), seed)
+    return table[table["method"] == "gsea"].set_index("term")
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_prerank_is_gseapys() -> None:
-    import gseapy
-
+def test_gsea_is_the_running_sum(response: Response, library: Path) -> None:
+    """Directions and leading edges by hand; the normalised score against a null of random sets of our own."""
+    table = _gsea(response, library, 0, permutations=1000)
+    ranking = sorted(zip(response.genes.astype(str), response.signed, strict=True), key=lambda one: (-one[1], one[0]))
     rng = np.random.default_rng(1)
-    statistic = np.sort(rng.normal(size=600))[::-1]
-    genes = [f"G{i}" for i in range(600)]
-    sets = {"top": np.arange(0, 90, 3), "bottom": np.arange(450, 600, 5), "spread": np.arange(3, 600, 20)}
-    ours = dict(zip(sets, prerank(statistic, list(sets.values()), 2000, 0), strict=True))
-    theirs = gseapy.prerank(
-        pd.DataFrame({"gene": genes, "value": statistic}),
-        {name: [genes[at] for at in rows] for name, rows in sets.items()},
-        min_size=1,
-        permutation_num=2000,
-        seed=0,
-        outdir=None,
-        no_plot=True,
-        threads=1,
-    ).res2d.set_index("Term")
-    for name, one in ours.items():
-        row = theirs.loc[name]
-        assert one.score == pytest.approx(float(row["ES"]), abs=1e-9)
-        assert one.normalised == pytest.approx(float(row["NES"]), rel=0.03)
-        assert one.pval == pytest.approx(float(row["NOM p-val"]), abs=0.05)
-        assert {genes[at] for at in one.leading} == set(str(row["Lead_genes"]).split(";"))
+    for name in ("raised", "lowered"):
+        members = read_gmt(library)[name] & set(response.genes)
+        score, leading = _running_sum(ranking, members)
+        row = table.loc[name]
+        assert row["direction"] == ("up" if score > 0 else "down")
+        assert set(row["genes"].split(";")) == leading
+        null = [_running_sum(ranking, set(rng.choice(response.genes, len(members), False)))[0] for _ in range(300)]
+        same = [abs(one) for one in null if (one > 0) == (score > 0)]
+        assert abs(row["statistic"]) == pytest.approx(abs(score) / np.mean(same), rel=0.1)
+        assert row["pval"] == pytest.approx(1 / 1001)
 
 
-def test_prerank_of_nothing_much() -> None:
-    flat, whole = prerank(np.zeros(10), [np.array([0, 1]), np.arange(10)], 20, 0)
-    assert flat.pval > 0.05
-    assert np.isfinite([flat.score, whole.score]).all()
-    assert prerank(np.arange(5.0), [], 20, 0) == []
+def test_gsea_depends_on_the_seed_and_not_on_the_order_of_genes(response: Response, library: Path) -> None:
+    order = np.random.default_rng(0).permutation(response.genes.size)
+    arrays = ("genes", "log2fc", "pval", "padj", "is_de", "level", "control")
+    shuffled = replace(response, **{name: getattr(response, name)[order] for name in arrays})
+    first = _gsea(response, library, 0)
+    pd.testing.assert_frame_equal(first, _gsea(shuffled, library, 0), check_exact=True)
+    assert not first["statistic"].equals(_gsea(response, library, 1)["statistic"])
+
+
+def test_gsea_leaves_out_what_cannot_be_enriched(response: Response) -> None:
+    still = replace(response, log2fc=np.where(np.arange(response.genes.size) < 20, 0.0, response.log2fc))
+    libraries = {"mine": {"still": frozenset(still.genes[:10]), "all": frozenset(still.genes)}}
+    sets = set_matrix(libraries, still.genes, 5, 500)
+    settings = EnrichmentSettings(gsea_permutations=20)
+    assert (enrich(still, sets, None, [], settings, 0)["method"] == "ora").all()
+    libraries["mine"]["half"] = frozenset(still.genes[15:30])
+    table = enrich(still, set_matrix(libraries, still.genes, 5, 500), None, [], settings, 0)
+    assert table.loc[table["method"] == "gsea", "term"].tolist() == ["half"]
+    assert table["statistic"].notna().all()
+
+
+def test_enrichment_touches_no_network(response: Response, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    assert len(_gsea(response, library, 0))
 
 
 def test_gsea_shortlist_leads_with_the_expected(response: Response, library: Path) -> None:

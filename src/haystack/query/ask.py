@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from haystack.contracts.query import StructuredQuery
 from haystack.query.doubts import require_single, require_sure
+from haystack.query.lookup import look_up
 from haystack.query.parse import parse_by_rules
 from haystack.query.text import check_question
 
@@ -50,12 +51,16 @@ def parse_run(
 ) -> StructuredQuery:
     """Read the question of a run, which must be a single one and, with `settings.strict`, free of guesses.
 
+    With a `cache` (the run's folder), perturbations that the tables hardly know are looked up in public databases.
+
     Raises
     ------
     QueryParsingError
         as `parse_question`, and naming every guess with what to write instead.
     """
     query = require_single(parse_question(text, settings, offline=offline, cache=cache))
+    if cache is not None:
+        query = look_up(query, cache, offline=offline)
     return require_sure(query) if settings.strict else query
 
 

@@ -8,10 +8,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from haystack.contracts import Perturbation, StructuredQuery
 from haystack.knowledge import resolve_perturbation
 from haystack.knowledge.clients import Databases, enrich_perturbation, kegg, reactome, uniprot
 from haystack.knowledge.clients.http import Http
 from haystack.knowledge.tables import KnowledgeError
+from haystack.query.ask import parse_question
+from haystack.query.lookup import look_up
 
 IBRUTINIB = """\
 ENTRY       D03936                      Drug
@@ -219,3 +222,35 @@ def test_offline_asks_nothing(service, http, tmp_path):
     assert enrich_perturbation(drug, tmp_path / "x.sqlite", databases=databases(service, http)) == (drug, [])
     assert not service.calls
     assert not (tmp_path / "x.sqlite").exists()
+
+
+def _asked(name: str) -> StructuredQuery:
+    query = parse_question("How would T cells respond to IL-2?")
+    unknown = Perturbation(query=name, name=name, resolved=False, type="drug")
+    return query.model_copy(update={"asked": query.asked.model_copy(update={"perturbations": [unknown]})})
+
+
+def test_a_perturbation_outside_the_tables_is_looked_up_and_kept_beside_the_run(service, http, tmp_path):
+    databases = Databases(http, service.url, service.url, service.url)
+    found = look_up(_asked("ibrutinib"), tmp_path, offline=False, databases=databases)
+    (perturbation,) = found.asked.perturbations
+    assert perturbation.targets == ["BTK"]
+    assert perturbation.resolved
+    assert perturbation.expected_targets == {}
+    assert "D03936" in found.provenance["looked up"]
+    calls = sum(service.calls.values())
+    http.close()
+    (tmp_path / "answers.sqlite").rename(tmp_path / "knowledge.sqlite")
+    replay = Databases(Http(tmp_path / "knowledge.sqlite", offline=True), service.url, service.url, service.url)
+    again = look_up(_asked("ibrutinib"), tmp_path, offline=True, databases=replay)
+    assert again.asked == found.asked
+    assert sum(service.calls.values()) == calls
+
+
+def test_known_perturbations_and_offline_runs_ask_nothing(service, http, tmp_path):
+    databases = Databases(http, service.url, service.url, service.url)
+    known = parse_question("How would T cells respond to IL-2?")
+    assert look_up(known, tmp_path, offline=False, databases=databases) == known
+    folder = tmp_path / "empty"
+    assert look_up(_asked("ibrutinib"), folder, offline=True, databases=databases) == _asked("ibrutinib")
+    assert not service.calls

@@ -41,7 +41,7 @@ def enrich_perturbation(
     cache
         SQLite file that keeps the answers, beside the run.
     offline
-        True: nothing is asked and the perturbation comes back as it is.
+        True: nothing is asked; kept answers are replayed, and without a cache the perturbation comes back as it is.
     databases
         other addresses or manners than the public ones.
 
@@ -50,9 +50,9 @@ def enrich_perturbation(
     tuple
         the perturbation, and notes on what was added or failed.
     """
-    if offline:
+    if offline and not cache.exists():
         return perturbation, []
-    services = databases or Databases(Http(cache))
+    services = databases or Databases(Http(cache, offline=offline))
     notes: list[str] = []
     try:
         enriched = perturbation
@@ -78,6 +78,7 @@ def _from_kegg(perturbation: Perturbation, services: Databases, notes: list[str]
     return perturbation.model_copy(
         update={
             "type": "drug",
+            "resolved": True,
             "targets": targets,
             "synonyms": list(dict.fromkeys([*perturbation.synonyms, *drug.names])),
             "external_ids": drug.ids | perturbation.external_ids,

@@ -31,6 +31,8 @@ class Http:
         seconds to connect, and between bytes.
     sleep
         how to wait between tries (tests replace it).
+    offline
+        true: answers of the cache alone.
     """
 
     def __init__(
@@ -40,8 +42,9 @@ class Http:
         attempts: int = 4,
         timeout: tuple[float, float] = TIMEOUT,
         sleep: Callable[[float], None] = time.sleep,
+        offline: bool = False,
     ) -> None:
-        self._web = Web(cache.parent, offline=False, attempts=attempts, timeout=timeout, sleep=sleep, file=cache.name)
+        self._web = Web(cache.parent, offline=offline, attempts=attempts, timeout=timeout, sleep=sleep, file=cache.name)
         self._per_second = per_second
 
     def get(self, url: str, params: dict[str, str], read: Callable[[Answer], ValueT]) -> ValueT | None:

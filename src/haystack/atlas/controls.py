@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from haystack.atlas.columns import LabelColumn, MissingNamed, missing_words, read_labels
 from haystack.errors import suggest
+from haystack.knowledge.retired import current_symbols
 
 if TYPE_CHECKING:
     from haystack.atlas.store import Store
@@ -18,18 +19,22 @@ _BOOLEANS = {"false": {"no", "off"}, "true": {"yes", "on"}}
 """what YAML turns into a boolean before it is seen here"""
 _PHRASES = re.compile(
     r"(non?|un|not|safe|neg|negative)[\s_.-]?(target(ed|ing)?|treat(ed|ment)|stim(ulated|ulation)?|infect(ed|ion)|"
-    r"perturbed|perturbation|drug|exposed|transduced|transfected|edited|vaccinated|ctrl?s?|controls?|guides?|grnas?|sgrnas?|harbou?r)"
+    r"perturbed|perturbation|drug|compound|cytokine|ligand|virus|antigen|exposed|transduced|transfected|edited|vaccinated|ctrl?s?|controls?|guides?|grnas?|sgrnas?|harbou?r)"
     r"|untreated|unstim(ulated)?|dimethyl[\s_-]?sul(f|ph)oxide|wild[\s_-]?type|empty[\s_-]?vector|phosphate[\s_-]?buffered[\s_-]?saline"
     r"|isotype[\s_-]?(control|ctrl)?",
     re.IGNORECASE,
 )
 _WORDS = re.compile(
-    r"ctrls?|ctls?|controls?|vehicle|veh|dmso|pbs|saline|mock|sham|scrambled?|scr|(sg)?ntc?|nts|ntctrl|negctrl|wt|wildtype|"
-    r"intergenic|baseline|medium|media|unperturbed|uninfected|nontarget(ing)?|aavs1|lacz|luciferase"
+    r"(si|sh|sg|g)?(ctrls?|ctls?|controls?|scrambled?|scr|ntc?|nts|neg|negctrl|ntctrl|luc|luciferase|gfp|lacz)|vehicle|veh|"
+    r"dmso|pbs|hbss|saline|water|mock|sham|wt|wildtype|parental|intergenic|baseline|resting|blank|empty|ev|igg|medium|media|"
+    r"unperturbed|uninfected|nontarget(ing)?|aavs|rosa"
 )
+_BARE = re.compile(r"neg|gfp|luc|g?neg")
+"""words that mean a control only beside another one, or behind si, sh, sg"""
 _FILLERS = re.compile(
-    r"[a-z]|guides?|sg|sgrna|grna|rna|tf|only|alone|cells|condition|group|sample|rep|replicate|donor|day|hrs?|hours?|min|"
-    r"um|nm|mm|ng|ml|ug|non|neg|negative|no|none|treatment|treated|and|plate|well|batch|human|culture|site"
+    r"[a-z]|guides?|sg|si|sh|[sg]grna|grna|s[ih]rna|rna|tf|only|alone|cells|condition|group|sample|rep|replicate|donor|day|"
+    r"hrs?|hours?|min|um|nm|mm|ng|ml|ug|non|neg|negative|no|none|treatment|treated|infected|transfected|transduced|"
+    r"stimulated|exposed|vaccinated|surgery|and|plate|well|batch|human|culture|site"
 )
 """what may stand beside those words: units, times, numbers of guides"""
 
@@ -93,9 +98,12 @@ def looks_like_control(label: str) -> bool:
     >>> [looks_like_control(word) for word in ("Untreated", "NegCtrl0_NegCtrl1", "ctrl+KLF1", "IFN-beta")]
     [True, True, False, False]
     """
+    gene = re.sub(r"[-_. ](sg|g)?\d{1,2}$", "", label.strip().upper())
+    if {gene, label.strip().upper()} & current_symbols() - {"CTRL"}:
+        return False  # WT1, NT5E_2; the gene CTRL is never meant
     rest, phrases = _PHRASES.subn(" ", label.strip())
     tokens = [token for token in re.split(r"[^a-z]+", re.sub(r"[ACGT]{15,}", " ", rest).casefold()) if token]
-    words = [token for token in tokens if _WORDS.fullmatch(token)]
+    words = [token for token in tokens if _WORDS.fullmatch(token) and not _BARE.fullmatch(token)]
     rest_fits = all(_WORDS.fullmatch(token) or _FILLERS.fullmatch(token) for token in tokens)
     return rest_fits and bool(phrases or words)
 

@@ -25,6 +25,7 @@ from haystack.atlas.columns import (
 )
 from haystack.atlas.controls import control_codes, read_perturbations
 from haystack.atlas.genes import Genes, read_genes
+from haystack.atlas.index import read_warnings as read_warnings  # its name since the first cells.parquet
 from haystack.atlas.intake import describe_atlas, write_intake
 from haystack.atlas.labels import PerturbedLabel, mean_perturbations, mean_terms
 from haystack.atlas.markers import types_by_markers

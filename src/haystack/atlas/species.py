@@ -196,7 +196,10 @@ def _is_other(word: str) -> bool:
 
 def _mixed_ids(names: Sequence[str], ids: Sequence[str]) -> str:
     found = sorted({match[0].rstrip("0123456789.") for name in [*ids, *names] if (match := _FOREIGN_ID.match(name))})
-    return f"Ensembl ids of human (ENSG) and {', '.join(found[:3])}" if found else "its var names several genomes"
+    if not found:
+        return "its var names several genomes"
+    human = any(name.startswith("ENSG") for name in [*ids, *names])
+    return f"{'Ensembl ids of human (ENSG)' if human else 'human symbols'} and {', '.join(found[:3])}"
 
 
 def _refuse_spelling(store: Store, symbols: list[str], organisms: Organisms) -> None:

@@ -31,6 +31,33 @@ def mae_delta(predicted: np.ndarray, observed: np.ndarray) -> float:
     return float(np.mean(np.abs(predicted - observed)))
 
 
+def weighted_r2(predicted: np.ndarray, observed: np.ndarray, table: pd.DataFrame) -> float | None:
+    """Share of the weighted variance of the observed effect that is predicted; 1 is perfect, below 0 worse than a mean.
+
+    Weights are the squared z of each gene's observed p-value (two-sided), scaled to 1 at the strongest gene, so that
+    genes which the measured cells do not show as changed hardly count. None where nothing varies.
+    """
+    from scipy.stats import norm
+
+    pval = table["pval"].fillna(1.0).clip(1e-300, 1.0).to_numpy(float)
+    weight = norm.isf(pval / 2) ** 2
+    if not weight.sum() > 0:
+        return None
+    weight = weight / weight.sum()
+    spread = float(weight @ (observed - weight @ observed) ** 2)
+    return 1 - float(weight @ (observed - predicted) ** 2) / spread if spread > 0 else None
+
+
+def rank_of_right(predicted: np.ndarray, observed: np.ndarray, others: np.ndarray) -> float | None:
+    """Share of other perturbations (rows of `others`, effects) that the prediction resembles less than the right one.
+
+    1: the right one is nearest of all (Pearson r); 0.5 by chance. None where the prediction is constant.
+    """
+    right = pearson_delta(predicted, observed)
+    rivals = [r for other in others if (r := pearson_delta(predicted, other)) is not None]
+    return None if right is None or not rivals else float(np.mean([right > r for r in rivals]))
+
+
 def de_metrics(
     predicted: pd.DataFrame, observed: pd.DataFrame, threshold: float = 0.05, top: int = TOP
 ) -> dict[str, float | None]:

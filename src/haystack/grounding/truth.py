@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 MOST = 2000
 """measured cells that are read per group"""
+OTHERS, OTHER_CELLS, LEAST_OTHER = 20, 200, 20
+"""other perturbations of the same cells that are read, cells of each, and cells that each must have"""
 
 
 def validate_prediction(
@@ -82,6 +84,7 @@ def validate_prediction(
         _role(own, PredictionRole.CONTROL),
         _aligned(prompt, genes) if paired else None,
         _aligned(prompt_control, genes) if paired else None,
+        _others(truth.perturbed, atlases, tables, genes, rng),
         de=settings.de,
         seed=settings.seed,
     )
@@ -123,6 +126,35 @@ def _measured(
             f"config: validation.{name}: {n_cells} cells of {', '.join(atlases)} match; it takes at least 2"
         )
     return ad.concat(parts, index_unique="-") if len(parts) > 1 else parts[0]
+
+
+def _others(
+    wanted: CellFilter,
+    atlases: Mapping[str, AtlasEntry],
+    tables: Mapping[str, str | Path],
+    genes: list[str],
+    rng: np.random.Generator,
+) -> list[ad.AnnData]:
+    """Cells of the same kind under each other perturbation of the same atlas, at most OTHERS of OTHER_CELLS cells."""
+    from haystack.atlas import read_rows
+    from haystack.atlas.filters import matches
+
+    alike = wanted.model_copy(update={"perturbation": [], "share": 1.0})
+    if not (alike.atlas or alike.cell_type or alike.donor or alike.tissue or alike.disease):
+        return []
+    found = []
+    for atlas, entry in atlases.items():
+        frame = read_table(tables[atlas], CELLS)
+        asked = set(frame.loc[matches(wanted, frame, atlas), "perturbation_name"].dropna())
+        if not asked:
+            continue
+        same = frame[matches(alike, frame, atlas) & ~frame["is_control"] & ~frame["perturbation_name"].isin(asked)]
+        for _, group in list(same.groupby("perturbation_name", observed=True))[:OTHERS]:
+            rows = group["row"].to_numpy()
+            if rows.size >= LEAST_OTHER:
+                rows = np.sort(rng.choice(rows, min(rows.size, OTHER_CELLS), replace=False))
+                found.append(_aligned(read_rows(entry, rows.tolist(), atlas), genes))
+    return found
 
 
 def _aligned(cells: ad.AnnData, genes: list[str]) -> ad.AnnData:

@@ -9,10 +9,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from haystack.config import DESettings
 from haystack.errors import GroundingError
-from haystack.grounding.metrics import de_metrics, mae_delta, pearson_delta
+from haystack.grounding.metrics import de_metrics, mae_delta, pearson_delta, rank_of_right, weighted_r2
 from haystack.grounding.validation import log_mean, validate_cells
 
 
@@ -108,3 +109,45 @@ def test_nothing_observed_is_null_not_nan(made: SimpleNamespace) -> None:
 def test_other_genes_are_refused(made: SimpleNamespace) -> None:
     with pytest.raises(GroundingError, match="different genes"):
         validate_cells(made.cells(30, 1), made.cells(30, 2)[:, ::-1], made.cells(30, 3))
+
+
+def test_untouched_control_cells_score_nothing() -> None:
+    """One control sample on both sides would give both effects the same noise (case 15)."""
+    rng = np.random.default_rng(0)
+    level = rng.gamma(1, 2, 300)
+    raised = level * np.where(np.arange(300) < 3, 3, 1)
+
+    def cells(mean: np.ndarray) -> ad.AnnData:
+        counts = sparse.csr_matrix(rng.poisson(mean, (60, 300)).astype(np.float32))
+        return ad.AnnData(counts, var=pd.DataFrame(index=[f"G{i}" for i in range(300)]))
+
+    report = validate_cells(cells(level), cells(raised), cells(level))
+    rows = report["conventions"]["generated against real control"]
+    assert rows["prediction"]["pearson_delta"] < 0.15
+    assert rows["split-half ceiling"]["pearson_delta"] > rows["prediction"]["pearson_delta"]
+    assert rows["permuted labels, 5 %"]["pearson_delta"] < 0 < rows["permuted labels, 95 %"]["pearson_delta"]
+    assert rows["no_change"]["pearson_delta"] is None
+
+
+def test_a_response_that_all_perturbations_share_is_not_specific(made: SimpleNamespace) -> None:
+    others = [made.cells(60, seed, rise=3) for seed in (11, 12, 13)]
+    report = validate_cells(made.cells(60, 1, rise=3), made.cells(60, 2, rise=3), made.cells(80, 3), others=others)
+    row = report["conventions"]["generated against real control"]["prediction"]
+    assert row["pearson_delta"] > 0.6
+    assert abs(row["systema_pearson"]) < 0.4
+    shared = report["conventions"]["generated against real control"]["mean of other perturbations"]
+    assert shared["pearson_delta"] > 0.6
+
+
+def test_weighted_r2_and_rank() -> None:
+    observed = np.array([2.0, -1.0, 0.0, 0.0])
+    table = pd.DataFrame({"pval": [1e-20, 1e-10, 1.0, np.nan]})
+    assert weighted_r2(observed, observed, table) == 1
+    assert weighted_r2(np.zeros(4), observed, table) < 0.01
+    assert (
+        weighted_r2(observed + np.array([0, 0, 5, 5]), observed, table) == 1
+    )  # genes that did not change hardly count
+    others = np.array([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 3.0, 0.0]])
+    assert rank_of_right(observed, observed, others) == 1
+    assert rank_of_right(others[0], observed, others) == 0.5
+    assert rank_of_right(np.zeros(4), observed, others) is None

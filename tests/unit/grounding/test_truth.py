@@ -119,7 +119,7 @@ def validate(folder, best, **filters) -> Validation:
 def test_right_prediction_reaches_the_ceiling_and_beats_no_change(run):
     rows = validate(run, "p1").conventions["generated against real control"]
     assert rows["prediction"]["pearson_delta"] > 0.9
-    assert rows["prediction"]["overlap"] == 1
+    assert rows["prediction"]["overlap"] > 0.9
     assert rows["additive"]["pearson_delta"] > 0.9
     assert rows["prediction"]["mae_delta"] < rows["no_change"]["mae_delta"]
     assert abs(rows["permuted labels"]["pearson_delta"]) < 0.6

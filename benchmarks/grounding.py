@@ -1,6 +1,6 @@
 """Does the score tell truth from nonsense, does the loop gain accuracy, and how fast is it? See docs/grounding.md.
 
-Run: python benchmarks/grounding.py quality|speed|simulation [--data FOLDER]. Prints JSON.
+Run: python benchmarks/grounding.py quality|weak|planted|worlds|calibrate|simulation|speed. Prints JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from haystack.config import Settings
 from haystack.contracts import StructuredQuery
 from haystack.grounding import ground_cells, load_evidence
 from haystack.query import parse_question
+from haystack.resources import resource
 
+WHAT = ("quality", "weak", "planted", "worlds", "calibrate", "simulation", "speed", "job")
 RIGHT = "IFN-beta"
 WRONG = ("TGF-beta", "IL-10", "dexamethasone")
 ASKED = {
@@ -74,15 +76,15 @@ def quality(data: Path, seeds: int) -> dict[str, Any]:
                 for other in (RIGHT, *WRONG):
                     found = ground_cells(question(words, other), first, second, evidence)
                     rows.append((name, label, kind, other, found.composite_value))
-    table = pd.DataFrame(rows, columns=["file", "cells", "kind", "asked", "value", "score"])
+    table = pd.DataFrame(rows, columns=["file", "cells", "kind", "asked", "value"])
     truth = (table["kind"] == "real") & (table["asked"] == RIGHT)
     real = table[table["kind"] == "real"]
     return {
         "right_and_real": _listed(table[truth]),
-        "lowest_right": int(table.loc[truth, "score"].min()),
-        "highest_wrong": int(real.loc[real["asked"] != RIGHT, "score"].max()),
-        "highest_null": int(table.loc[table["kind"] != "real", "score"].max()),
-        "not_evaluated": int(table["score"].isna().sum()),
+        "lowest_right": float(table.loc[truth, "value"].min()),
+        "highest_wrong": float(real.loc[real["asked"] != RIGHT, "value"].max()),
+        "highest_null": float(table.loc[table["kind"] != "real", "value"].max()),
+        "not_evaluated": int(table["value"].isna().sum()),
         "pairs": len(table),
         "auroc": float(roc_auc_score(truth, table["value"].fillna(1.0))),
         "wrong": _listed(real[real["asked"] != RIGHT]),
@@ -124,7 +126,7 @@ def job(kind: str, folder: Path) -> None:
             settings.seed,
         )
     elif kind == "ground":
-        from haystack.grounding import ground_predictions
+        from haystack.loop import ground_predictions
 
         names = (
             "query.json",
@@ -261,25 +263,35 @@ def _permuted(first: ad.AnnData, second: ad.AnnData, seed: int) -> tuple[ad.AnnD
 
 
 def _listed(table: pd.DataFrame) -> list[str]:
-    return [f"{row.cells} | {row.asked}: {row.score} ({row.value})" for row in table.itertuples()]
+    return [f"{row.cells} | {row.asked}: {row.value}" for row in table.itertuples()]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["quality", "simulation", "speed", "job"])
+    parser.add_argument("what", choices=WHAT)
     parser.add_argument("rest", nargs="*")
-    parser.add_argument("--seeds", type=int, default=1, help="splits and permutations per cell type")
+    parser.add_argument("--seeds", type=int, default=1, help="splits per cell type, or seeds per half")
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
-    parser.add_argument("--work", type=Path, default=Path("results/benchmarks/simulation"), help="for simulation")
-    parser.add_argument("--split", choices=["tune", "report"], default="report", help="questions of the simulation")
+    parser.add_argument("--work", type=Path, default=Path("results/benchmarks/simulation"), help="what is kept")
+    parser.add_argument("--model", default="additive", help="for planted: additive or transfer")
+    parser.add_argument("--split", choices=["tune", "report"], default="report", help="half of the data")
     args = parser.parse_args()
     if args.what == "job":
         job(args.rest[0], Path(args.rest[1]))
     else:
+        import grounding_planted
+        import grounding_weak
+        import grounding_worlds
         from grounding_simulation import simulation
 
         runs: dict[str, Callable[[], dict[str, Any]]] = {
             "quality": lambda: quality(args.data, args.seeds),
+            "weak": lambda: grounding_weak.weak(args.data, args.split),
+            "planted": lambda: grounding_planted.planted(args.data, args.work / "planted", args.model),
+            "worlds": lambda: grounding_worlds.report(grounding_worlds.simulate(args.split, args.seeds, args.work)),
+            "calibrate": lambda: grounding_worlds.calibrate(
+                grounding_worlds.simulate("tune", args.seeds, args.work), resource("knowledge/calibration.tsv")
+            ).tolist(),
             "simulation": lambda: simulation(args.split, args.work),
             "speed": speed,
         }

@@ -210,12 +210,18 @@ def answer(
     folder: Path, iterations: list[Path], world: World, settings: Settings, name: str, iteration: int
 ) -> Grounding:
     """From candidates to grounding."""
-    from haystack.grounding import enrich_predictions, ground_predictions
+    from haystack.grounding import enrich_predictions
     from haystack.inference import run_inference
+    from haystack.loop import ground_predictions
     from haystack.prompting import write_prompts
+    from haystack.transfer import estimate_response, measure_contexts
 
     own, query = iterations[-1], folder / "query.json"
     prompts, cells, predictions = own / "prompts.json", own / "cells.h5ad", own / "predictions.h5ad"
+    contexts, accuracy = folder / "contexts.h5ad", folder / "accuracy.json"
+    if not accuracy.exists():
+        measure_contexts(query, world.cell_sets, world.cells, world.atlases, contexts, settings)
+        estimate_response(contexts, folder / "transfer.parquet", accuracy, settings.de.pseudocount)
     write_prompts(query, own / "candidates.json", world.cell_sets, world.cells, world.atlases, prompts, cells, settings)
     run_inference(Path(settings.model.path), cells, predictions, settings.model, settings.seed)
     enrich_predictions(
@@ -223,7 +229,7 @@ def answer(
     )
     ground_predictions(
         query, predictions, prompts, own / "candidates.json", own / "de.parquet", own / "enrichment.parquet",
-        own / "grounding.json", settings, name, iteration, cells=cells,
+        own / "grounding.json", settings, name, iteration, cells=cells, contexts=contexts, accuracy=accuracy,
     )  # fmt: skip
     return read_json(own / "grounding.json", Grounding)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from haystack.config import GroundingSettings
 from haystack.contracts import Component
-from haystack.contracts.design import Finding
+from haystack.contracts.design import Finding, Verdict
 from haystack.grounding.arms import arm_findings
 from haystack.grounding.case import Case
 from haystack.grounding.confidence import Basis, calibrate, confidence_of, evidence_of
@@ -64,6 +64,12 @@ def findings_of(case: Case, fallback: bool) -> list[Finding]:
     if fallback:
         sentence = "Control: no control cells could be paired, so the query cells stand in."
         found.append(Finding(name="query_as_control", value=None, sentence=sentence, cap="medium"))
+    if case.reading.verdict is not Verdict.SUPPORTED:
+        # A batch that holds all treated cells explains any response, unless it is the known one.
+        found = [
+            item.model_copy(update={"cap": "low"}) if item.name == "batch" and not item.value else item
+            for item in found
+        ]
     return _worst(found)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from haystack.contracts import Component
 from haystack.contracts.contexts import QUERY_CONTEXT, Arm, ControlMatch
 from haystack.contracts.design import Cap, Finding
-from haystack.grounding.arms import programmes
+from haystack.grounding.arms import EARLY, programmes
 from haystack.grounding.curves import score
 from haystack.grounding.response import Response
 from haystack.grounding.symbols import current_names
@@ -391,6 +391,9 @@ def _rivals(found: Measurements) -> Finding | None:
         for name, genes in programmes().items()
         if name != "donor"
     }
+    early = parts.pop("immediate_early")
+    if early < EARLY * parts["dissociation"]:
+        parts["dissociation"] = 0.0
     name = max(parts, key=lambda item: parts[item])
     value = round(min(max(parts[name], 0.0), 1.0), 3)
     cap: Cap = "low" if value >= 0.5 else "medium" if value >= 0.25 else "high"

@@ -58,9 +58,13 @@ def read_verdict(
         the same cells: as counts (None: labels are not exchanged), and as a table of tested genes.
     others
         what other known perturbations expect.
+
+    Expected genes of stress or of the cell cycle do not count where that programme makes up much of the response.
     """
     genes = _Genes.of(response)
-    where, weights = _judged(response, question.targets)
+    taken = arms.rival_genes if arms else frozenset()
+    targets = {gene: sign for gene, sign in question.targets.items() if gene not in taken}
+    where, weights = _judged(response, targets)
     if where.size < MIN_GENES:
         why = "no expected genes are known" if not question.targets else f"these cells express {where.size} of them"
         return Reading(Verdict.CANNOT_TELL, f"Cannot tell: {why}.", n_genes=int(where.size))

@@ -60,6 +60,8 @@ def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
     limits = f"adjusted p below {de['padj']:g} and at least {de['log2fc']:g} log2 units of change"
     last = [*_expected_sentence(log, own), *_loose_sentence(log), *_null_sentence(log)]
     seen = [*measured_sentences(log), *carried_sentences(log)]
+    if any(item.name == "no_predicted_change" for item in answer.findings):
+        subject = subject.replace("the model predicts", "the model predicts almost no change:")
     if answer.n_de == 0:
         sentences = [f"{subject} no gene to change clearly.", f"None of {n_tested:,} tested genes passes {limits}."]
         return [*sentences, *seen, *last]

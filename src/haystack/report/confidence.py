@@ -25,11 +25,13 @@ BARS: dict[Confidence, Bar] = {
 }
 
 RULE = (
-    "High: composite score of at least 7, above 95 % of the null draws, at least 1 point above the best of its "
-    "nulls (unchanged cells, shuffled labels, the same cells judged as the answer to other questions), and at least "
-    "three quarters of the evidence evaluated. "
-    "Medium: at least 5, above 80 %, half a point, half of the evidence. Low: anything less. "
-    "Not scored: too little of the evidence could be evaluated. Measured cells count as evidence, by their weight."
+    "High: an expected r of at least 0.5 from at least two independent donors or contexts that agree, matched "
+    "controls, a measured cell type near the asked one, no rival explanation and no contradiction. "
+    "Medium: an expected r of at least 0.25 from two that agree, or, where nothing independent was measured, a known "
+    "response that supports the prediction. "
+    "Low: anything less; the finding that keeps a class from a higher one is named. "
+    "Questions without a perturbation: high from a composite of 7, above 95 % of the null draws and 1 point above "
+    "the best null; medium from 5, 80 % and half a point."
 )
 
 

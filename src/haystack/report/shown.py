@@ -14,15 +14,16 @@ HEALTHY = "PATO:0000461"
 
 
 def measured_sentences(log: RunLog) -> list[str]:
-    """One sentence where prompts of any iteration show the asked cells under the asked perturbation itself.
+    """One sentence where prompts of any iteration show the asked cells: under the asked perturbation itself, or of the
+    asked donor, tissue and disease.
 
     Only what the model was shown counts: cells that were held out, or that no prompt took, are not in the log.
     """
     query = log.query
-    if not query.task_type.is_perturbational or len(query.asked.perturbations) > 1:
+    if len(query.asked.perturbations) > 1:
         return []
     shown = _shown([prompt for item in log.iterations for prompt in item.prompts])
-    found = [(item, n) for item, n in shown if _asked_type(query, item) and _asked_perturbation(query, item)]
+    found = [(item, n) for item, n in shown if _is_asked(query, item)]
     if not found:
         return []
     places = []
@@ -34,21 +35,23 @@ def measured_sentences(log: RunLog) -> list[str]:
     amount = [text for text in (query.asked.dose, query.asked.time) if text]
     differ = f" Whether dose and time are the asked ones ({listed(amount)}) is not checked here." if amount else ""
     kinds = _kinds(found)
-    return [
-        f"{kinds[:1].upper()}{kinds[1:]} under {_perturbations(found)} are measured in {listed(places)}. "
-        f"Look at them directly.{differ}"
-    ]
+    state = f"under {_perturbations(found)}" if query.task_type.is_perturbational else f"of {_sample(query)}"
+    return [f"{kinds[:1].upper()}{kinds[1:]} {state} are measured in {listed(places)}. Look at them directly.{differ}"]
 
 
 def carried_sentences(log: RunLog) -> list[str]:
-    """One sentence where the answer's prompt cells are of another type, or under another perturbation, than asked."""
+    """One sentence where the answer's prompt cells are of another type, perturbation or sample than asked."""
     query, prompt = log.query, _best_prompt(log)
-    if prompt is None or not query.task_type.is_perturbational or query.asked.cells.cl_id is None:
+    if prompt is None or query.asked.cells.cl_id is None:
         return []
     shown = _shown([prompt])
-    foreign = [(item, n) for item, n in shown if not (_asked_type(query, item) and _asked_perturbation(query, item))]
+    foreign = [(item, n) for item, n in shown if not _is_asked(query, item)]
     if not foreign:
         return []
+    if not query.task_type.is_perturbational:
+        part = " in part" if len(foreign) < len(shown) else ""
+        asked = f"{plural(query.asked.cells.label or 'cells')} of {_sample(query)}"
+        return [f"The prediction is carried over{part} from {_kinds(foreign)} of other samples, in place of {asked}."]
     asked = query.asked.name or "the asked perturbation"
     under = [(item, n) for item, n in foreign if item.perturbation_name]
     other = any(not _asked_perturbation(query, item) for item, _ in under)
@@ -112,6 +115,28 @@ def _shown(prompts: Iterable[PromptLog]) -> list[tuple[CellSet, int]]:
             n = max(prompt.cells_per_set.get(item.cell_set_id, 0), sets.get(item.cell_set_id, (item, 0))[1])
             sets[item.cell_set_id] = (item, n)
     return [(item, n) for item, n in sets.values() if n > 0]
+
+
+def _is_asked(query: StructuredQuery, item: CellSet) -> bool:
+    """The asked cells in the asked state: perturbation, or else donor, tissue and disease as far as they are named."""
+    if not _asked_type(query, item):
+        return False
+    if query.task_type.is_perturbational:
+        return _asked_perturbation(query, item)
+    from haystack.retrieval.question import same_donor
+
+    sample = query.asked.context
+    return (
+        (not sample.donor_id or bool(item.donor_id and same_donor(sample.donor_id, item.donor_id)))
+        and (not sample.tissue_uberon_id or item.tissue_uberon_id in related(sample.tissue_uberon_id))
+        and (not sample.disease_mondo_id or item.disease_mondo_id in related(sample.disease_mondo_id))
+    )
+
+
+def _sample(query: StructuredQuery) -> str:
+    sample = query.asked.context
+    named = (sample.donor_id, sample.tissue_name, sample.disease_name)
+    return listed([text for text in named if text]) or "the asked sample"
 
 
 def _asked_type(query: StructuredQuery, item: CellSet) -> bool:

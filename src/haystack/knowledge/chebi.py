@@ -12,14 +12,9 @@ from haystack.resources import resource
 @cache
 def chebi_names() -> dict[str, tuple[str, str]]:
     """Key -> (ChEBI id, name)."""
-    found: dict[str, tuple[str, str]] = {}
-    with gzip.open(resource("knowledge/chebi_names.tsv.gz"), "rt", encoding="utf-8") as handle:
-        for line in handle:
-            if line.startswith("#"):
-                continue
-            compact, identifier, name = line.rstrip("\n").split("\t")
-            found[compact] = (identifier, name)
-    return found
+    text = gzip.decompress(resource("knowledge/chebi_names.tsv.gz").read_bytes()).decode()
+    rows = (line.split("\t") for line in text.splitlines() if not line.startswith("#"))
+    return {compact: (identifier, name) for compact, identifier, name in rows}
 
 
 def chebi_drug(text: str) -> tuple[str, str] | None:

@@ -12,6 +12,6 @@ FILE = "everyday.txt.gz"
 
 @cache
 def everyday_words() -> frozenset[str]:
-    """Lower-case words that occur in the documentation of at least five unrelated software packages."""
+    """Lower-case words that occur in the documentation of several unrelated software packages."""
     text = gzip.decompress((resources() / FILE).read_bytes()).decode()
     return frozenset(text.split())

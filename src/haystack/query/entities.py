@@ -145,7 +145,8 @@ def _reading(text: str, piece: list[Word], taken: list[Span], exact: list[Entity
     if any(where.overlaps(other) for other in taken) or not all(where.holds(entity.span) for entity in inside):
         return None
     if inside and inside[0].span == where:
-        return _value(piece, inside[0].best), len(piece), inside[0]
+        said = sum(word.lower not in INSIDE for word in piece)
+        return inside[0].best.score + PER_WORD * said, len(piece), inside[0]
     if len(inside) > 1 or not _could_be_cell(piece, text) or _MODIFIER.match(text[where.end :]):
         return None
     matches = resolve_name("cell-type", where.text, top=5)

@@ -161,7 +161,9 @@ def find_genes(text: str, taken: list[Span], cells: list[Span]) -> list[GeneMent
 
     `taken` stretches are explained already; `cells` may stand between a cue and its gene.
     """
-    genes = [gene for gene in _genes(text) if not any(gene.span.overlaps(other) for other in taken)]
+    genes = list(_genes(text, taken))
+    if not genes:
+        return []
     cues = _cues(text, [gene.span for gene in genes])
     found = []
     for group in _groups(text, genes):
@@ -170,12 +172,17 @@ def find_genes(text: str, taken: list[Span], cells: list[Span]) -> list[GeneMent
     return found
 
 
+def says_genetic(text: str) -> bool:
+    """Whether any word says that something is done to a gene."""
+    return any(pattern.search(text) for _, _, pattern in _PATTERNS) or bool(_GENOTYPE.search(text))
+
+
 def soft(cue: Span) -> bool:
     """Whether a cue is said of substances as often as of genes (without IL-10, IL-10 reduced, suppressed by IL-10)."""
     return _SOFT.match(cue.text) is not None
 
 
-def _genes(text: str) -> Iterator[_Gene]:
+def _genes(text: str, taken: list[Span]) -> Iterator[_Gene]:
     from haystack.knowledge import gene_symbol
 
     shouted = text.upper() == text
@@ -184,6 +191,13 @@ def _genes(text: str) -> Iterator[_Gene]:
         at = match.end()
         if match.start() and (text[match.start() - 1].isalnum() or text[match.start() - 1] in "-_"):
             continue
+        where = span(text, match.start(), match.end())
+        if where.text.islower() and not re.search(r"\d", where.text):
+            continue
+        if any(where.overlaps(other) for other in taken):
+            at = match.start() + len(where.text.split("-")[0])
+            if any(span(text, match.start(), at).overlaps(other) for other in taken):
+                continue
         parts = match[0].split("-")
         for size in range(len(parts), 0, -1):
             word = "-".join(parts[:size])
@@ -194,13 +208,15 @@ def _genes(text: str) -> Iterator[_Gene]:
                 yield _Gene(span(text, match.start() + tool.start("gene"), end), symbol, _TOOLS[tool["tool"]])
                 at = end
                 break
-            symbol = gene_symbol(word)
-            if symbol and _written_as_gene(word, shouted):
+            symbol = gene_symbol(word) if _written_as_gene(word, shouted) else None
+            if symbol:
                 variant = _VARIANT.match(text[end:])
                 if variant:
                     end += variant.end()
-                yield _Gene(span(text, start, end), symbol, None, variant["variant"] if variant else None)
+                gene = _Gene(span(text, start, end), symbol, None, variant["variant"] if variant else None)
                 at = end
+                if not any(gene.span.overlaps(other) for other in taken):
+                    yield gene
                 break
         else:
             at = match.start() + len(parts[0])

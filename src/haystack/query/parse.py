@@ -10,7 +10,7 @@ from haystack.query.assemble import assemble
 from haystack.query.context import find_context
 from haystack.query.entities import Entity, find_cell_types, find_diseases, find_tissues, tumour_cells
 from haystack.query.findings import Findings
-from haystack.query.genetics import GeneMention, find_genes, soft
+from haystack.query.genetics import GeneMention, find_genes, says_genetic, soft
 from haystack.query.lists import share_head
 from haystack.query.mentioned_lines import find_lines
 from haystack.query.names import Name, exact_names, longest_first
@@ -135,6 +135,8 @@ def _genes(found: Findings, taken: list[Span], substances: list[Treatment]) -> N
     """Genes outside all other names; a substance with a gene's name is the gene where it is knocked out or the like."""
     cells = [cell.span for cell in found.cells]
     explained = [*taken, *cells, *(disease.span for disease in found.diseases)]
+    if not says_genetic(found.text):
+        explained += [item.span for item in substances]
     found.genes = [
         mention
         for mention in find_genes(found.text, explained, cells)

@@ -149,5 +149,5 @@ def test_weighted_r2_and_rank() -> None:
     )  # genes that did not change hardly count
     others = np.array([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 3.0, 0.0]])
     assert rank_of_right(observed, observed, others) == 1
-    assert rank_of_right(others[0], observed, others) == 0.5
+    assert rank_of_right(others[0], observed, others) == 0  # it resembles both others more
     assert rank_of_right(np.zeros(4), observed, others) is None

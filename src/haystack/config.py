@@ -341,7 +341,8 @@ class EnrichmentSettings(Section):
     enabled: bool = True
     """false: neither; what rests on them is reported as not evaluated"""
     libraries: dict[str, str] = {"haystack": "resources/genesets/haystack.gmt"}
-    """name -> GMT file with human symbols"""
+    """name -> GMT file with human symbols, or a library by name: enrichr:Reactome_Pathways_2024, msigdb:h.all (fetched
+    once into results/genesets with offline: false)"""
     regulons: str | None = "resources/knowledge/regulons.csv"
     """CollecTRI-format CSV (source, target, weight) for TF activity; null: not evaluated"""
     min_size: int = Field(default=5, ge=1)

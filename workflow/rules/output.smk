@@ -36,6 +36,7 @@ rule collect_outputs:
         model=plan.model_files,
         cell_sets="results/index/cell_sets.parquet",
         validation=plan.validation,
+        genesets=plan.library_provenance,
     output:
         predictions="results/runs/{run_id}/{run_id}_predictions.h5ad",
         log="results/runs/{run_id}/{run_id}_log.json",

@@ -21,5 +21,6 @@ if "snakemake" in globals():
             out_log=Path(snakemake.output.log),
             out_de=Path(snakemake.output.de),
             out_enrichment=Path(snakemake.output.enrichment),
+            libraries=[Path(path) for path in snakemake.input.genesets],
             validation=next(map(Path, snakemake.input.validation), None),
         )

@@ -3,10 +3,10 @@
 if "snakemake" in globals():
     from haystack.config import Settings
     from haystack.grounding import enrich_predictions
-    from haystack.workflow import script_logging
+    from haystack.workflow import placed, script_logging
 
     with script_logging(snakemake):
-        settings = Settings.model_validate(snakemake.params.settings)
+        settings = placed(Settings.model_validate(snakemake.params.settings), snakemake.input.libraries)
         enrich_predictions(
             predictions=snakemake.input.predictions,
             query=snakemake.input.query,

@@ -3,7 +3,7 @@
 if "snakemake" in globals():
     from haystack.config import Settings
     from haystack.loop import ground_predictions
-    from haystack.workflow import script_logging
+    from haystack.workflow import placed, script_logging
 
     with script_logging(snakemake):
         ground_predictions(
@@ -19,7 +19,7 @@ if "snakemake" in globals():
             contexts=snakemake.input.contexts,
             estimates=snakemake.input.estimates,
             out=snakemake.output.grounding,
-            settings=Settings.model_validate(snakemake.params.settings),
+            settings=placed(Settings.model_validate(snakemake.params.settings), snakemake.input.libraries),
             run_id=snakemake.wildcards.run_id,
             iteration=int(snakemake.wildcards.iteration),
         )

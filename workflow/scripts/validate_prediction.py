@@ -3,7 +3,7 @@
 if "snakemake" in globals():
     from haystack.config import Settings
     from haystack.grounding import validate_prediction
-    from haystack.workflow import entries, script_logging
+    from haystack.workflow import entries, placed, script_logging
 
     with script_logging(snakemake):
         atlases = entries(snakemake.params.entries, snakemake.input)
@@ -15,5 +15,5 @@ if "snakemake" in globals():
             atlases=atlases,
             tables=dict(zip(atlases, snakemake.input.cells, strict=True)),
             out=snakemake.output.validation,
-            settings=Settings.model_validate(snakemake.params.settings),
+            settings=placed(Settings.model_validate(snakemake.params.settings), snakemake.input.libraries),
         )

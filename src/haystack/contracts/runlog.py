@@ -132,6 +132,19 @@ class ModelLog(Contract):
     package: str | None = Field(default=None, description="distribution whose version is in `versions`")
 
 
+class LibraryLog(Contract):
+    """A gene set library of a public database: what was fetched, and what binds whoever uses it."""
+
+    address: str = Field(description="as the config names it, such as msigdb:h.all")
+    url: str = Field(description="where it was fetched")
+    version: str = Field(description="release of the database, or the library's name where that tells the year")
+    sha256: str = Field(description="of the GMT file, hexadecimal")
+    n_sets: int = Field(ge=1)
+    licence: str
+    citation: str
+    doi: str
+
+
 class RunLog(Contract):
     """`{run_id}_log.json`."""
 
@@ -150,6 +163,7 @@ class RunLog(Contract):
     atlases: list[AtlasLog]
     inputs: dict[str, FileChecksum] = Field(description="name -> atlas, index, model, reference files")
     outputs: dict[str, str] = Field(description="path within the run's folder -> SHA-256")
+    libraries: list[LibraryLog] = Field(default=[], description="gene set libraries fetched by name")
     licences: list[str]
     timing: Timing
 

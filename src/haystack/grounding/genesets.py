@@ -14,6 +14,7 @@ import numpy as np
 
 from haystack.errors import GroundingError
 from haystack.grounding.symbols import current
+from haystack.knowledge.libraries import NOT_KEPT, library_file
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,20 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
 
 
 def read_libraries(libraries: Mapping[str, str]) -> dict[str, dict[str, frozenset[str]]]:
-    """All libraries of the config, by name."""
-    return {name: read_gmt(path) for name, path in sorted(libraries.items())}
+    """All libraries of the config, by name; those of public databases as they are kept beside the results.
+
+    Raises
+    ------
+    GroundingError
+        for a faulty file (see `read_gmt`), or a library of a database that was not fetched yet.
+    """
+    found = {}
+    for name, given in sorted(libraries.items()):
+        path = library_file(given)
+        if path != given and not Path(path).exists():
+            raise GroundingError(f"enrichment.libraries: {name}: {NOT_KEPT.format(path=path, address=given)}")
+        found[name] = read_gmt(path)
+    return found
 
 
 def read_regulons(path: str | Path) -> dict[str, dict[str, float]]:

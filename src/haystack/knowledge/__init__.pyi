@@ -5,6 +5,7 @@ from .labels import clean_name as clean_name
 from .labels import effect_of as effect_of
 from .labels import parts_of as parts_of
 from .labels import resolve_label as resolve_label
+from .libraries import download_gene_sets as download_gene_sets
 from .mechanism import shared_mechanism as shared_mechanism
 from .resolve import perturbations as perturbations
 from .resolve import resolve_perturbation as resolve_perturbation

@@ -17,7 +17,16 @@ from haystack.contracts import (
     read_table,
     write_json,
 )
-from haystack.contracts.runlog import Answer, AtlasLog, IterationLog, ModelLog, PathwayHit, PromptLog, RunLog
+from haystack.contracts.runlog import (
+    Answer,
+    AtlasLog,
+    IterationLog,
+    LibraryLog,
+    ModelLog,
+    PathwayHit,
+    PromptLog,
+    RunLog,
+)
 from haystack.contracts.validation import Validation
 from haystack.files import sha256, whole_file
 from haystack.report.confidence import best_null, classify, weight_share
@@ -48,6 +57,7 @@ def collect_outputs(
     out_de: Path,
     out_enrichment: Path,
     validation: Path | None = None,
+    libraries: Sequence[Path] = (),
     addresses: Mapping[str, str] | None = None,
 ) -> None:
     """Write what stands for a finished run.
@@ -68,6 +78,8 @@ def collect_outputs(
         folder with Snakemake's `{stage}/{run_id}.iter_{iteration}.tsv`; what is absent is left out.
     validation
         `validation.json`, where the config names the measured truth.
+    libraries
+        provenance of the gene set libraries that were fetched by name.
     addresses
         name -> how the log names an input, where the file read is a copy of one in a bucket.
 
@@ -93,6 +105,7 @@ def collect_outputs(
         predictions.write_h5ad(temporary, compression="gzip", compression_opts=1)
 
     model = MODELS.get(settings.model.kind)
+    fetched = [read_json(path, LibraryLog) for path in libraries]
     log = RunLog(
         run_id=run_id,
         simulated=any(atlas.used and atlas.simulated for atlas in _atlas_logs(best, atlases)),
@@ -111,7 +124,8 @@ def collect_outputs(
             for name, path in inputs.items()
         },
         outputs=_output_checksums(run_dir, iterations, {out_de, out_enrichment, out_predictions}),
-        licences=licences(model),
+        libraries=fetched,
+        licences=[*licences(model), *dict.fromkeys(library.licence for library in fetched)],
         timing=read_timing(Path(benchmarks), run_id),
     )
     write_json(out_log, log)

@@ -68,6 +68,12 @@ _WORKS = {
             "10.1073/pnas.0506580102",
         ),
         Citation(
+            "gseapy",
+            "Fang Z, Liu X, Peltz G. GSEApy: a comprehensive package for performing gene set enrichment analysis in "
+            "Python. Bioinformatics (2023).",
+            "10.1093/bioinformatics/btac757",
+        ),
+        Citation(
             "decoupler",
             "Badia-i-Mompel P, Vélez Santiago J, Braunger J, et al. decoupleR: ensemble of computational methods to "
             "infer biological activities from omics data. Bioinformatics Advances (2022).",
@@ -105,7 +111,8 @@ def write_methods(log: RunLog, methods: set[str]) -> tuple[list[str], list[Citat
         _tests(log, methods, cite),
         _scores(log),
     ]
-    works = _WORKS | {MODEL: Citation(MODEL, log.model.citation or "", log.model.doi or "")}
+    works = _WORKS | {library.doi: Citation(library.doi, library.citation, library.doi) for library in log.libraries}
+    works |= {MODEL: Citation(MODEL, log.model.citation or "", log.model.doi or "")}
     return paragraphs, [works[key] for key in cited]
 
 
@@ -175,8 +182,9 @@ def _tests(log: RunLog, methods: set[str], cite: Any) -> str:
     )
     if "ora" in methods:
         text += (
-            f" Over-representation of gene sets ({listed(sorted(enrichment['libraries']))}) was tested by the "
-            "hypergeometric distribution, among rising and among falling genes apart, against all tested genes."
+            f" Over-representation of gene sets ({_libraries(log, cite)}) was tested by the hypergeometric "
+            f"distribution ({_version(log, 'gseapy')} {cite('gseapy')}), among rising and among falling genes apart, "
+            "against all tested genes."
         )
     if "gsea" in methods:
         text += (
@@ -189,6 +197,15 @@ def _tests(log: RunLog, methods: set[str], cite: Any) -> str:
             f"{cite('decoupler')}, with regulons in the format of CollecTRI {cite('collectri')}."
         )
     return text
+
+
+def _libraries(log: RunLog, cite: Any) -> str:
+    fetched = {library.address: library for library in log.libraries}
+    names = []
+    for name, address in sorted(log.settings["enrichment"]["libraries"].items()):
+        library = fetched.get(address)
+        names.append(f"{name}: {address}, version {library.version} {cite(library.doi)}" if library else name)
+    return listed(names)
 
 
 def _scores(log: RunLog) -> str:

@@ -4,7 +4,7 @@ Everything here is light (standard library and pydantic) until a check or a job 
 """
 
 from haystack.internals import calm_scheduler
-from haystack.workflow.plan import Plan, entries
+from haystack.workflow.plan import Plan, entries, placed
 from haystack.workflow.remote import address, given
 from haystack.workflow.scripts import benchmarks, script_logging
 from haystack.workflow.start import open_plan, write_summary_of_failures
@@ -17,6 +17,7 @@ __all__ = [
     "entries",
     "given",
     "open_plan",
+    "placed",
     "script_logging",
     "write_summary_of_failures",
 ]

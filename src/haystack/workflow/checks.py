@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from haystack.errors import ConfigError
+from haystack.knowledge.libraries import NOT_KEPT, library_file
 from haystack.workflow.plan import Plan, tables
 from haystack.workflow.questions import misunderstood
 
@@ -40,7 +41,18 @@ def check_plan(plan: Plan, keep_going: bool = False) -> None:
 
 def _files(plan: Plan) -> list[str]:
     named = dict.fromkeys(path for run in plan.runs.values() for path in tables(run.settings))
-    problems = [f"{path}: no such file (named in the config)" for path in named if not _exists(plan, path)]
+    fetched = {
+        library_file(text): text for run in plan.runs.values() for text in run.settings.enrichment.libraries.values()
+    }
+    problems = []
+    for path in named:
+        address = fetched.get(path, path)
+        if _exists(plan, path) or (address != path and not plan.settings.offline):
+            continue
+        if address == path:
+            problems.append(f"{path}: no such file (named in the config)")
+        else:
+            problems.append(f"enrichment.libraries: offline: true, and {NOT_KEPT.format(path=path, address=address)}")
     plan.training_atlases()
     model = plan.settings.model
     absent = [path for path in plan.model_files() if not _exists(plan, path)]

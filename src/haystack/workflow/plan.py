@@ -14,6 +14,7 @@ from haystack.codehash import code_hash
 from haystack.config import AtlasEntry, Settings, load_atlases, load_settings
 from haystack.contracts import Decision, read_json
 from haystack.errors import ConfigError
+from haystack.knowledge.libraries import NamedLibrary, library_file, named_library
 from haystack.run_table import Run, read_runs
 from haystack.specs import MODELS
 from haystack.workflow.remote import fetched, local_copy
@@ -89,6 +90,30 @@ class Plan:
         model = self.settings.model
         return re.escape(model.name) if model.download or model.is_remote else "(?!)"
 
+    @property
+    def library_pattern(self) -> str:
+        """Regular expression for gene set libraries that can be fetched; matches nothing offline.
+
+        Offline no rule makes them: what is kept is used as it is, and nothing is fetched again.
+        """
+        names = [] if self.settings.offline else self._named_libraries()
+        return "|".join(map(re.escape, names)) or "(?!)"
+
+    def _named_libraries(self) -> dict[str, NamedLibrary]:
+        """File name below `results/genesets` -> library of a public database, of all runs."""
+        given = [text for run in self.table.values() for text in run.settings.enrichment.libraries.values()]
+        return {found.stem: found for text in given if (found := named_library(text))}
+
+    def library_address(self, wildcards: Any) -> str:
+        """The library behind a file name, as the config names it."""
+        return self._named_libraries()[wildcards.library].address
+
+    def library_provenance(self, wildcards: Wildcards) -> list[str]:
+        """Where the libraries that a run names are from; of a GMT file put there by hand nothing is known."""
+        named = map(named_library, self.runs[wildcards.run_id].settings.enrichment.libraries.values())
+        files = [f"results/genesets/{library.stem}.json" for library in named if library]
+        return [path for path in files if not self.settings.offline or self.storage or Path(path).exists()]
+
     def _downloads(self) -> dict[str, str]:
         """File name in `resources/atlases` -> name of the atlas that can be fetched."""
         folder = Path("resources/atlases")
@@ -133,7 +158,7 @@ class Plan:
             **{f"atlas {name}": entry.path for name, entry in self.atlases.items()},
             "cell sets": "results/index/cell_sets.parquet",
             **{f"model {Path(path).name}": path for path in self.model_files()},
-            **{f"gene sets {name}": path for name, path in libraries.items()},
+            **{f"gene sets {name}": library_file(path) for name, path in libraries.items()},
         }
 
     def training(self, wildcards: Any = None) -> dict[str, Any] | None:
@@ -342,7 +367,23 @@ def _read_decision(path: Path, mtime_ns: int) -> Decision:
 def tables(settings: Settings) -> list[str]:
     """Gene set libraries, and the regulon and network tables where given."""
     optional = [settings.enrichment.regulons, settings.grounding.network]
-    return [*settings.enrichment.libraries.values(), *(path for path in optional if path)]
+    libraries = map(library_file, settings.enrichment.libraries.values())
+    return [*libraries, *(path for path in optional if path)]
+
+
+def placed(settings: Settings, files: Iterable[str]) -> Settings:
+    """The settings, with gene sets, regulons and network as they lie among a rule's `files` (default storage)."""
+    given, enrichment, grounding = list(files), settings.enrichment, settings.grounding
+
+    def copy(path: str | None) -> str | None:
+        return local_copy(library_file(path), given) if path else None
+
+    libraries = {name: copy(path) for name, path in enrichment.libraries.items()}
+    update = {
+        "enrichment": enrichment.model_copy(update={"libraries": libraries, "regulons": copy(enrichment.regulons)}),
+        "grounding": grounding.model_copy(update={"network": copy(grounding.network)}),
+    }
+    return settings.model_copy(update=update)
 
 
 def entries(plain: dict[str, dict[str, Any]], files: Iterable[str] = ()) -> dict[str, AtlasEntry]:

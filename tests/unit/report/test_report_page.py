@@ -16,7 +16,7 @@ import haystack
 from haystack.config import ModelSettings
 from haystack.contracts import ControlStrategy, Grounding, read_json, write_json
 from haystack.contracts.failure import Failure
-from haystack.contracts.runlog import RunLog
+from haystack.contracts.runlog import LibraryLog, RunLog
 from haystack.contracts.validation import Validation
 from haystack.errors import ContractError
 from haystack.report import render_report, report_failures
@@ -264,6 +264,24 @@ def test_methods_name_only_packages_that_are_used(finish):
     code = "\n".join(path.read_text() for path in Path(haystack.__file__).parent.rglob("*.py"))
     unused = [name for name in named if not re.search(rf"^\s*(import|from) {name.replace('arc-', '')}\b", code, re.M)]
     assert unused == [], f"named as used, never imported: {unused}"
+
+
+def test_methods_cite_libraries_of_databases(finish):
+    log = finish().log
+    library = LibraryLog(
+        address="msigdb:h.all",
+        url="https://example.org/h.all.gmt",
+        version="2024.1.Hs",
+        sha256="0" * 64,
+        n_sets=50,
+        licence="MSigDB: CC BY 4.0.",
+        citation="A paper on gene sets.",
+        doi="10.1000/sets",
+    )
+    settings = log.settings | {"enrichment": log.settings["enrichment"] | {"libraries": {"hallmark": "msigdb:h.all"}}}
+    paragraphs, works = write_methods(log.model_copy(update={"libraries": [library], "settings": settings}), {"ora"})
+    number = [work.doi for work in works].index("10.1000/sets") + 1
+    assert f"(hallmark: msigdb:h.all, version 2024.1.Hs [{number}])" in " ".join(paragraphs)
 
 
 def test_methods_tell_weights_and_sizes_as_they_were(finish):

@@ -9,7 +9,7 @@ import yaml
 
 from haystack.contracts import Decision, TerminationReason, write_json
 from haystack.errors import ConfigError
-from haystack.workflow import Plan
+from haystack.workflow import Plan, placed
 from haystack.workflow.checks import check_plan
 
 ATLAS = {"path": "a.h5ad", "obs": {"cell_type": "label"}}
@@ -147,3 +147,35 @@ def test_keep_going_leaves_a_bad_atlas_out_as_long_as_another_is_left(folder, ca
     trained = {"kind": "stack", "name": "m", "path": None, "train": {"atlases": ["a"]}}
     with pytest.raises(ConfigError, match=r"a\.h5ad"):
         check_plan(plan(**{**config, "model": trained}, atlases={"a": ATLAS, "s": simulated}), keep_going=True)
+
+
+def test_named_libraries_are_fetched_online_and_demanded_offline(folder):
+    config = {
+        "enrichment": {"libraries": {"reactome": "enrichr:Reactome_Pathways_2024"}, "regulons": None},
+        "model": {"kind": "additive", "name": "additive", "path": None},
+        "atlases": {"s": {**ATLAS, "path": "results/demo/s.h5ad", "simulated": True}},
+    }
+    run = SimpleNamespace(run_id="r1", iteration="1")
+    kept = Path("results/genesets/enrichr.Reactome_Pathways_2024.gmt")
+    online = plan(**config, offline=False)
+    assert re.fullmatch(online.library_pattern, kept.stem)
+    assert online.library_address(SimpleNamespace(library=kept.stem)) == "enrichr:Reactome_Pathways_2024"
+    assert online.library_files(run) == [str(kept)]
+    assert online.library_provenance(run) == [str(kept.with_suffix(".json"))]
+    check_plan(online, keep_going=True)
+
+    with pytest.raises(
+        ConfigError, match=r"enrichment\.libraries: offline: true, and .*\.gmt is absent.*offline: false"
+    ):
+        check_plan(plan(**config), keep_going=True)
+    kept.parent.mkdir(parents=True)
+    kept.write_text("a\tb\tISG15\n")
+    offline = plan(**config)
+    check_plan(offline, keep_going=True)
+    assert not re.fullmatch(offline.library_pattern, kept.stem)
+    assert offline.library_provenance(run) == []
+
+    copies = [f".snakemake/storage/fs/data/{kept}"]
+    settings = placed(offline.settings, copies)
+    assert settings.enrichment.libraries == {"reactome": copies[0]}
+    assert placed(offline.settings, []).enrichment.libraries == {"reactome": str(kept)}

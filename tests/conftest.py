@@ -8,8 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import pytest
 import yaml
+
+# No example is timed (machines are shared), and the same examples run every time: a red run can be repeated.
+hypothesis.settings.register_profile("haystack", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("haystack")
 
 REPOSITORY = Path(__file__).parents[1]
 

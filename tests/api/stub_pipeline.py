@@ -47,7 +47,7 @@ def main() -> int:
             (results / "failure.json").write_text(json.dumps({"run_id": run_id, **does["failure"]}))
         _event(event="run_failed", run_id=run_id, stage="stack_inference", iteration=1, message="no")
         return 1
-    _event(event="iteration_scored", run_id=run_id, stage="decide", iteration=1, score=8, threshold=7)
+    _event(event="iteration_scored", run_id=run_id, stage="decide", iteration=1, score=8.2, threshold=7)
     log = (pipeline / "run_log.json").read_text().replace("RUN_ID", run_id)
     (results / f"{run_id}_log.json").write_text(log)
     for name in ("report.html", "predictions.h5ad", "de.csv"):
@@ -57,7 +57,7 @@ def main() -> int:
     )
     rows = "p1,1,True,ulm,r,STAT1,up,5.5,0.001,0.002,3,9,A\np1,1,True,ulm,r,MYC,down,-1,0.5,0.5,3,9,A\n"
     (results / f"{run_id}_enrichment.csv").write_text(header + rows)
-    _event(event="run_finished", run_id=run_id, reason="threshold_reached", score=8)
+    _event(event="run_finished", run_id=run_id, reason="threshold_reached", score=8.2)
     _tell(pipeline / "started.log", f"{run_id} end {time.monotonic()} {os.getpid()}")
     return 0
 

@@ -67,10 +67,10 @@ def test_waiting_looks_after_the_run(folder, capsys, monkeypatch):
 
     monkeypatch.setattr(Folders, "command", lambda self, *words: [sys.executable, str(stub.HERE), *words])
     said = call(capsys, "submit", QUESTION, "--wait")
-    assert "completed: grounding score 8" in said
+    assert "completed: grounding score 8.2" in said
     run_id = said.split()[0]
     result = call(capsys, "result", run_id, "--json")
-    assert (result["grounding_score"], result["top_upregulated"]) == (8, ["GBP1"])
+    assert (result["grounding_score"], result["top_upregulated"]) == (8.2, ["GBP1"])
     assert Path(result["report_url"]).read_text() == "report.html"
     assert "STAT1 (up)" in call(capsys, "result", run_id)
     stub.behave(folder, **{"*": {"fail": "WorkflowError:\nno such cells"}})

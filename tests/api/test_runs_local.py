@@ -98,8 +98,8 @@ def test_a_run_goes_from_question_to_result(service, pipeline):
         service.result(OWNER, run.run_id)
     (pipeline / "go").touch()
     done = ended(service, run.run_id)
-    assert (done.status, done.final_score, done.termination_reason) == (RunStatus.COMPLETED, 8, "threshold_reached")
-    assert done.scores == [ScoreRecord(iteration=1, score=8)]
+    assert (done.status, done.final_score, done.termination_reason) == (RunStatus.COMPLETED, 8.2, "threshold_reached")
+    assert done.scores == [ScoreRecord(iteration=1, score=8.2)]
     assert done.control_strategy_effective == "query_as_control"
     assert done.structured_query["raw_query"] == "q"
     result = service.result(OWNER, run.run_id)

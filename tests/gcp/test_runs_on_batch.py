@@ -73,7 +73,7 @@ def test_a_run_is_a_coordinator_from_question_to_result(service, batch_service):
     run = ask(service, seed=3, enrichment=False)
     assert run.job_name.endswith(f"jobs/haystack-orchestrator-{run.run_id.replace('_', '-')}")
     request = json.loads(storage.read_bytes(f"{ROOT}/coordinators/{run.run_id}.json")[0])
-    assert request["config"] == {"seed": 3, "enrichment": {"enabled": False}}
+    assert request["config"] == {"seed": 3, "enrichment": {"enabled": False}, "query": {"strict": False}}
     service._dispatcher.look()
     assert service.get(OWNER, run.run_id).status is RunStatus.PENDING
     start(batch_service, run)
@@ -89,7 +89,7 @@ def test_a_run_is_a_coordinator_from_question_to_result(service, batch_service):
     batch_service.finish(run.job_name)
     service._dispatcher.look()
     done = service.get(OWNER, run.run_id)
-    assert (done.status, done.final_score, done.attempts) == (RunStatus.COMPLETED, 8, 1)
+    assert (done.status, done.final_score, done.attempts) == (RunStatus.COMPLETED, 8.2, 1)
     assert done.outputs["report"] == f"{ROOT}/results/runs/{run.run_id}/{run.run_id}_report.html"
     assert set(done.outputs) == {"report", "log"}
     assert service.result(OWNER, run.run_id).top_upregulated == ["GBP1"]

@@ -36,13 +36,13 @@ class MeanInsteadOfDraw:
         return self.mu
 
 
-def upstream(name):
+def upstream_module(name):
     """A module of arc-stack: six seconds of imports, so only where a test runs."""
     return importlib.import_module(f"stack.models.{name}")
 
 
 def upstream_model(architecture, network):
-    model = upstream("finetune").ICL_FinetunedModel(**architecture.model_dump())
+    model = upstream_module("finetune").ICL_FinetunedModel(**architecture.model_dump())
     model.load_state_dict(network.state_dict(), strict=True)
     return model.eval()
 
@@ -90,7 +90,7 @@ def run_both(architecture, ratios, n_prompt, n_query, steps, monkeypatch, gene_p
     prompt = helpers.counts_of(n_prompt, architecture.n_genes, 1)
     query = helpers.counts_of(n_query, architecture.n_genes, 2)
     prompt_ratio, context_ratio, context_ratio_min = ratios
-    monkeypatch.setattr(upstream("core.inference"), "NegativeBinomial", MeanInsteadOfDraw)
+    monkeypatch.setattr(upstream_module("core.inference"), "NegativeBinomial", MeanInsteadOfDraw)
     result, logit = upstream.get_incontext_generation(
         helpers.adata_of(prompt, genes),
         helpers.adata_of(query, genes),
@@ -183,7 +183,7 @@ def test_final_counts_follow_upstreams_distribution(monkeypatch, gene_pickle):
 
 def test_state_dict_is_that_of_the_fine_tuned_class():
     ours = helpers.random_network(helpers.TINY).state_dict()
-    theirs = upstream("finetune").ICL_FinetunedModel(**helpers.TINY.model_dump()).state_dict()
+    theirs = upstream_module("finetune").ICL_FinetunedModel(**helpers.TINY.model_dump()).state_dict()
     assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in theirs.items()}
 
 

@@ -36,7 +36,7 @@ CONTROL_ARM = re.compile(
 # Parts of a guide's name that say nothing about the gene.
 NOISE = re.compile(
     r"(?i:sg|g|gr|sgr|sh|si|cr|guide|[gs]?grna|rep|oligo|pool|clone|#)?[\s_-]?#?\d{1,8}(?:\.\d+)?|[A-Za-z+-]|(?:P\d){1,2}|"
-    r"p[A-Z]{2,3}\d{2,4}|TFORF\d+|ENST\d+(?:\.\d+)?|[ACGT]{15,}|(?i:sg|sh|si|cr|guides?|s?grna|shrna|sirna|all|vs|perturbation)|"
+    r"p[A-Z]{2,3}\d{2,4}|TFORF\d+|ENST\d+(?:\.\d+)?|[ACGT]{15,}|(?i:sg|sh|si|cr|guides?|s?grna|shrna|sirna|all|vs|perturbation|single|double|dual)|"
     r"[+-]?\d+\.\d+(?:-(?:P\d){1,2})?",
 )
 GUIDE_BEFORE = re.compile(r"^(?:sg|sh|si|cr|g)(?:RNA)?[-_]?(?=[A-Z0-9])|^(?:sgRNA|gRNA|guide)[-_]?", re.ASCII)
@@ -204,7 +204,7 @@ def _guides(label: str) -> list[Perturbation] | None:
     genes: dict[str, None] = {}
     by_id: dict[str, None] = {}
     said: str | None = None
-    for token in re.split(r"[\s_|+;,/:&()]+", label):
+    for token in re.split(r"[\s_|+;,/:&()~]+", label):
         if not token or CONTROL_ARM.fullmatch(token):
             continue
         if ENSEMBL.fullmatch(token):

@@ -139,6 +139,8 @@ def _counts(kind: str, where: Span, name: str, size: int, placed: bool) -> bool:
         return len(name) > 3 or written.isupper() or name in ANATOMICAL
     if kind == "tissue" and name in ANATOMICAL:
         return placed or name not in TISSUE_NOT
+    if kind == "cell-type" and sum(letter.isupper() for letter in written) > 1:
+        return lower not in everyday_words()
     if kind == "disease" and _is_gene(written):
         return False
     if name in {"tissue": TISSUE_NOT, "disease": DISEASE_NOT}.get(kind, ()) or lower in QUESTION_WORDS:

@@ -296,7 +296,9 @@ def keep_members(text: str, found: list[Treatment]) -> list[Treatment]:
     for item in found:
         others = [other for other in found if other is not item and not _is_class(other)]
         if _is_class(item) and any(
-            mechanism_of(other.perturbation.name) == item.perturbation.name or _apposed(text, item.span, other.span)
+            mechanism_of(other.perturbation.name) == item.perturbation.name
+            or _apposed(text, item.span, other.span)
+            or (other.perturbation.type == "drug" and set(item.perturbation.targets) & set(other.perturbation.targets))
             for other in others
         ):
             continue

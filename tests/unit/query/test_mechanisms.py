@@ -153,6 +153,7 @@ def test_a_cell_line_has_type_and_tissue(text: str, line: str, type_id: str, tis
     [
         ("the JAK inhibitor filgotinib in fibroblasts", ["filgotinib"]),
         ("fibroblasts under adalimumab, a TNF blocker", ["adalimumab"]),
+        ("T cells upon BRD4 inhibition with JQ1", ["JQ1"]),
         ("PMA/iono on CD4 T cells", ["phorbol 12-myristate 13-acetate", "ionomycin"]),
         ("Tylenol on hepatocytes", ["paracetamol"]),
         ("TSH on thyroid follicular cells", ["TSHB"]),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.contracts.accuracy import CANNOT, ExpectedAccuracy, Independence, LeftOut
-from haystack.transfer.combine import Target
+from haystack.transfer.combine import Target, distances
 from haystack.transfer.estimate import Estimate, Rule, estimate
 from haystack.transfer.neighbours import additive
 from haystack.transfer.panel import Bulk, Panel, correlation
@@ -35,6 +35,7 @@ LEVEL = 0.95
 """upper quantile: a 90 % interval"""
 MOST = 0.98
 """|r| beyond this counts as this: Fisher's z has no bound"""
+FAR = "the asked cells differ more from every measured context than these from each other: r may be lower than expected"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class _Score:
     left_out: LeftOut
     context: int
     z: float
+    distance: float
+    """of its control profile to the nearest context that it was predicted from"""
 
 
 def design_of(panel: Panel, lineage: Floats, asked_type: str | None, asked_is_measured: bool) -> Design:
@@ -103,13 +106,14 @@ def expected_accuracy(panel: Panel, query: Bulk | None, answer: Estimate | None,
         reason = design.reason or f"{CANNOT}, because no context can be predicted from independent ones"
         return ExpectedAccuracy(r=None, reason=reason, **_about(panel, design))
     contexts = [score.context for score in scores]
-    ratio = np.median([panel.whole[0].n[h] / max(panel.control.n[h, 0], 1) for h in contexts])
     cells = query.pooled()
+    n_perturbed, n_control = _measurement(panel, contexts, float(cells.n))
     centre, margin = _interval(scores, panel)
-    shift = SHARE * _fisher(_detectable(answer.log2fc, cells, float(ratio) * float(cells.n), float(cells.n), panel))
+    shift = SHARE * _fisher(_detectable(answer.log2fc, cells, n_perturbed, n_control, panel))
     # Where contexts show nothing (r about 0), a weaker prediction than theirs is not worse than nothing.
     z = max(centre + shift, min(float(np.mean([_fisher(s.left_out.r["transfer"]) for s in scores])), 0.0))
-    low, r, high = np.tanh([z - margin, z, z + margin]).round(4).tolist()
+    far = _farness(panel, scores, cells)
+    low, r, high = np.tanh([z - far * margin, z, z + margin]).round(4).tolist()
     real = [s.left_out.half_of_real_cells for s in scores if s.left_out.half_of_real_cells is not None]
     methods = {name: float(np.mean([s.left_out.r[name] for s in scores])) for name in scores[0].left_out.r}
     return ExpectedAccuracy(
@@ -122,16 +126,35 @@ def expected_accuracy(panel: Panel, query: Bulk | None, answer: Estimate | None,
         half_of_real_cells=round(float(np.mean(real)), 4) if real else None,
         methods={name: round(value, 4) for name, value in methods.items()},
         contexts=[score.left_out for score in scores],
-        **_about(panel, design),
+        **_about(panel, design, [] if far == 1 else [FAR]),
     )
 
 
-def _about(panel: Panel, design: Design) -> dict[str, Any]:
+def _measurement(panel: Panel, contexts: Sequence[int], n_query: float) -> tuple[float, float]:
+    """Perturbed and control cells of the measurement that r is stated for: as large as the query, within the contexts.
+
+    A larger one than any context would extrapolate how r grows with cells.
+    """
+    controls = panel.control.n[contexts, 0]
+    n_control = min(n_query, float(controls.max()))
+    return float(np.median(panel.whole[0].n[contexts] / np.maximum(controls, 1))) * n_control, n_control
+
+
+def _farness(panel: Panel, scores: Sequence[_Score], query: Bulk) -> float:
+    """How much farther the query is from its nearest context than any left-out one was, at least 1.
+
+    Factor on the lower half of the interval: a step that no context had to take was not tested.
+    """
+    own = float(distances(panel, range(len(panel)), query).min())
+    return max(1.0, float(np.sqrt(own / max(max(score.distance for score in scores), 1e-9))))
+
+
+def _about(panel: Panel, design: Design, more: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "perturbations": sorted(set(panel.perturbation)),
         "asked_is_measured": design.asked_is_measured,
         "asked_type_is_measured": design.asked_type_is_measured,
-        "notes": list(design.notes),
+        "notes": [*design.notes, *more],
     }
 
 
@@ -159,7 +182,8 @@ def _leave_out(panel: Panel, h: int, rule: Rule) -> _Score | None:
         half_of_real_cells=_rounded(panel.reliability(h)),
     )
     cells = float(panel.whole[0].n[h]), float(panel.control.n[h, 1])
-    return _Score(report, h, _fisher(r) - SHARE * _fisher(_detectable(found.log2fc, target.control, *cells, panel)))
+    z = _fisher(r) - SHARE * _fisher(_detectable(found.log2fc, target.control, *cells, panel))
+    return _Score(report, h, z, float(distances(panel, refs, target.control).min()))
 
 
 def _detectable(log2fc: Floats, control: Bulk, n_perturbed: float, n_control: float, panel: Panel) -> float:

@@ -43,18 +43,20 @@ class Combined:
 
 
 def similarity(panel: Panel, refs: Sequence[int], target: Target) -> Floats:
-    """Weight of each reference, (refs,), sum 1: nearness of control profile, times lineage and quality of controls.
-
-    Distance is the mean squared difference of log2(CP10k + c), less what sampling of cells adds to it.
-    """
-    c, controls = panel.pseudocount, panel.whole[1][np.asarray(refs)]
-    raw = ((controls.log2(c) - target.control.log2(c)) ** 2).mean(axis=1)
-    noise = controls.log2_variance(c).mean(axis=1) + target.control.log2_variance(c).mean()
-    distance = np.maximum(raw - noise, 0.1 * raw)
+    """Weight of each reference, (refs,), sum 1: nearness of control profile, times lineage and quality of controls."""
+    distance = distances(panel, refs, target.control)
     nearest = max(float(distance.min()), 1e-9)
     weight = np.exp(-(distance / nearest - 1) / WIDTH**2) * (0.5 + 0.5 * target.lineage[np.asarray(refs)])
     weight *= quality(panel, refs)
     return np.asarray(weight / weight.sum())
+
+
+def distances(panel: Panel, refs: Sequence[int], control: Bulk) -> Floats:
+    """Mean squared difference of log2(CP10k + c) of control profiles, less what sampling of cells adds, (refs,)."""
+    c, controls = panel.pseudocount, panel.whole[1][np.asarray(refs)]
+    raw = ((controls.log2(c) - control.log2(c)) ** 2).mean(axis=1)
+    noise = controls.log2_variance(c).mean(axis=1) + control.log2_variance(c).mean()
+    return np.asarray(np.maximum(raw - noise, 0.1 * raw))
 
 
 def quality(panel: Panel, refs: Sequence[int]) -> Floats:

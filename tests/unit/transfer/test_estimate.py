@@ -124,3 +124,24 @@ def test_the_panel_is_that_of_all_cells(study, tmp_path: Path) -> None:
         np.testing.assert_allclose(panel.log2fc[k], expected, atol=1e-4)
         np.testing.assert_allclose(panel.whole[0].variance[k], arms[0].var(axis=0, ddof=1), rtol=1e-3, atol=1e-3)
     assert query.n.sum() == 60
+
+
+def test_far_cells_widen_the_interval_downwards(study, tmp_path: Path) -> None:
+    """B cells are as far as other types from each other; with half of their genes exchanged they are farther."""
+    from haystack.transfer import Bulk, Target, design_of, estimate, expected_accuracy, lineage_matrix
+
+    _, _, contexts = _answer(study({"d1": "both", "d2": "both", "d3": "both"}), tmp_path)
+    panel, query = Panel.read(contexts, 1.0)
+    order = np.arange(len(panel.genes))
+    order[:150] = order[:150][::-1]
+    far = Bulk(query.mean[:, order], query.variance[:, order], query.n)
+    design = design_of(panel, lineage_matrix(panel.cell_type), "CL:0000236", asked_is_measured=True)
+    width, notes = [], []
+    for cells in (query, far):
+        found = estimate(panel, range(len(panel)), Target(cells.pooled(), np.zeros(len(panel))), design.rule)
+        accuracy = expected_accuracy(panel, cells, found, design)
+        width.append(np.arctanh(accuracy.r) - np.arctanh(accuracy.low))
+        notes.append(accuracy.notes)
+    assert width[1] > 1.1 * width[0]
+    assert not notes[0]
+    assert "differ more" in notes[1][0]

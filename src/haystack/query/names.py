@@ -57,7 +57,9 @@ def exact_names(text: str) -> list[Name]:
         if not keys[first] or (atoms[first][0] in "+⁺"):
             continue
         for last in range(first, min(first + LONGEST, len(atoms))):
-            if last > first and _BREAK.search(text[atoms[last - 1].end() : atoms[last].start()]):
+            short = len(atoms[last - 1][0]) == 1 or atoms[last - 1][0] == "al"  # M. extensor, Felleman et al. (1991)
+            gap = text[atoms[last - 1].end() : atoms[last].start()] if last > first else ""
+            if _BREAK.search(gap) and not (short and gap.startswith(".")):
                 break
             if last + 1 < len(atoms) and atoms[last + 1][0] in "+⁺" and atoms[last].end() == atoms[last + 1].start():
                 continue

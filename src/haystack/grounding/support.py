@@ -150,9 +150,7 @@ class Measurements:
         """
         values, weights = [], []
         for i, reliability in enumerate(self.reliability):
-            others = [
-                j for j in range(len(self.names)) if self.independent(i, j) and self._unit(j) not in self.dissenting
-            ]
+            others = [j for j in range(len(self.names)) if self.independent(i, j) and self._trusted[j]]
             if not others or reliability < LEAST_RELIABILITY:
                 continue
             same = np.array([1.0 if self.cell_types[i] == self.cell_types[j] else OTHER_TYPE for j in others])
@@ -161,6 +159,11 @@ class Measurements:
             values.append(float(np.clip(r, -1, 1)))
             weights.append(reliability * (0.1 + self.closeness[i] ** 2))
         return float(np.average(values, weights=weights)) if values else None
+
+    @cached_property
+    def _trusted(self) -> np.ndarray:
+        """Contexts of units that do not dissent; all, where fewer than two agree, (contexts,)."""
+        return np.array([self._unit(i) not in self.dissenting or self.n_agreeing < 2 for i in range(len(self.names))])
 
     def _unit(self, i: int) -> str:
         return self.donors[i] or f"atlas {self.atlases[i]}"
@@ -184,8 +187,7 @@ class Measurements:
                 for donor, donors in zip(self.donors, self.control_donors, strict=True)
             ]
         )
-        agree = np.array([self._unit(i) not in self.dissenting or self.n_agreeing < 2 for i in range(len(self.names))])
-        return np.asarray(kept * agree * match * (0.1 + self.closeness**2) * np.maximum(self.reliability, 0.01))
+        return np.asarray(kept * self._trusted * match * (0.1 + self.closeness**2) * np.maximum(self.reliability, 0.01))
 
 
 def measurements_of(contexts: ad.AnnData, closeness: Mapping[str, float] | None = None) -> Measurements | None:

@@ -62,6 +62,7 @@ class LogHandler(LogHandlerBase):
 
     def _give_up(self, error: Exception) -> None:
         self.broken = True
+        self.display.clear()
         print(
             f"The haystack logger failed ({type(error).__name__}: {error}); Snakemake's own messages follow. "
             "The runs themselves are not affected.",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from logging import ERROR, LogRecord
 from pathlib import Path
 from typing import Any
 
+SUMMARY = "summary.html"
+"""the page of all runs, an input of the target"""
 LAST_STAGE = "render_report"
 """the rule whose end is a run's end"""
 TARGET = "all"
@@ -54,6 +57,8 @@ class Job:
     message: str | None
     outputs: list[str]
     logs: list[str]
+    since: float = field(default_factory=time.monotonic)
+    """seconds on the monotonic clock"""
 
     def keys(self) -> dict[str, Any]:
         """What every event of the job says."""
@@ -71,6 +76,10 @@ class RunState:
     threshold: float | None = None
     reason: str | None = None
     """why its loop ended"""
+    report: str | None = None
+    """where its report lies"""
+    since: float = field(default_factory=time.monotonic)
+    """start, in seconds on the monotonic clock"""
     status: str = "running"
     """running, finished or failed"""
 
@@ -87,6 +96,11 @@ class Tracker:
         """runs whose report is to be written, as planned at the start"""
         self.table: set[str] = set()
         """every run of the table, where a job was started that needs them all"""
+        self.summary: str | None = None
+        """where the summary of all runs lies"""
+        self.stages: dict[str, str] = {}
+        """what each stage does, in the words of its rule's message"""
+        self.since = time.monotonic()
         self.done = 0
         self.total = 0
         self.last_error: str | None = None
@@ -152,7 +166,9 @@ class Tracker:
         job = _job(record)
         self.table |= {found[1] for path in getattr(record, "input", None) or [] if (found := REPORT.search(str(path)))}
         if job.stage == TARGET:
+            self.summary = _ending_in(SUMMARY, getattr(record, "input", None) or [])
             return
+        self.stages[job.stage] = doing(job.message, job.stage)
         key = str(getattr(record, "jobid", ""))
         self.jobs[key] = job
         if job.run_id is None:
@@ -178,7 +194,7 @@ class Tracker:
         if job.stage == "decide" and job.iteration:
             yield self._decided(job, run)
         elif job.stage == LAST_STAGE:
-            run.status = "finished"
+            run.status, run.report = "finished", _ending_in("_report.html", job.outputs)
             yield self._run_finished(job, run)
 
     def _decided(self, job: Job, run: RunState) -> Event:
@@ -268,13 +284,22 @@ def _job(record: LogRecord) -> Job:
     )
 
 
+def doing(message: str | None, stage: str | None) -> str:
+    """The rule's message without the run's name, which stands before it; the rule's name where it has no message."""
+    text = message or stage or ""
+    return text.split(": ", 1)[-1] if text.startswith("Run ") else text
+
+
+def _ending_in(name: str, paths: Iterable[object]) -> str | None:
+    """The first path that ends so, without Snakemake's note on its storage."""
+    plain = (str(path).split(" (")[0] for path in paths)
+    return next((path for path in plain if path.endswith(name)), None)
+
+
 def _output(job: Job, name: str) -> dict[str, Any]:
     """An output of the job, where it can be read here; empty otherwise (another machine's disk)."""
-    for text in job.outputs:
-        path = text.split(" (")[0]
-        if path.endswith(name):
-            return _read_json(path)
-    return {}
+    path = _ending_in(name, job.outputs)
+    return _read_json(path) if path else {}
 
 
 def _failure(job: Job) -> str:

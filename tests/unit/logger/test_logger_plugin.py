@@ -3,14 +3,20 @@
 import io
 import json
 import logging
+import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
 from snakemake_logger_plugin_haystack import LogHandler
-from snakemake_logger_plugin_haystack.display import Board, board_lines
+from snakemake_logger_plugin_haystack.board import Board, board
+from snakemake_logger_plugin_haystack.display import open_display
+from snakemake_logger_plugin_haystack.events import RunState, Tracker
 
 KEYS = ["time", "event", "run_id", "stage", "iteration", "score", "threshold", "reason", "message"]
 
@@ -121,7 +127,13 @@ def a_run(tmp_path) -> list[logging.LogRecord]:
         records += [started(i, "decide", "a", i, [path]), finished(i)]
     answer = {"answer": {"best_iteration": 2, "composite_value": 7.1}, "iterations": []}
     write(tmp_path / "results/runs/a/a_log.json", answer)
-    return [*records, started(3, "render_report", "a"), finished(3), record(LogEvent.PROGRESS, done=3, total=9)]
+    report = "results/runs/a/a_report.html"
+    return [
+        *records,
+        started(3, "render_report", "a", output=[report]),
+        finished(3),
+        record(LogEvent.PROGRESS, done=3, total=9),
+    ]
 
 
 def test_snakemake_finds_the_plugin():
@@ -145,7 +157,9 @@ def test_events_of_a_run(session, tmp_path):
     done = events[-2]
     assert (done["run_id"], done["score"], done["reason"]) == ("a", 7.1, "threshold_reached")
     assert events[-1]["reason"] == "completed"
-    assert "a: finished, score 7.1, threshold reached. 1 of 2 runs finished" in shown
+    assert (
+        "a: finished, score 7.1, threshold reached. 1 of 2 runs finished; report: results/runs/a/a_report.html" in shown
+    )
     assert "all done: 1 run had work. 3 steps done" in shown
     assert "score 4.4 (stops from 7); going on" in shown
 
@@ -159,10 +173,12 @@ def test_runs_without_work_are_unchanged_not_missing(session):
     # Both reports were planned; the decision of a is what it was, so its report stays.
     running.send(started(1, "render_report", "b"), finished(1))
     running.send(started(2, "summarize_runs", inputs=[*REPORTS, "results/runs/a/a_log.json"]), finished(2))
-    running.send(started(3, "all", inputs=["results/summary.tsv", *REPORTS]), finished(3))
+    running.send(started(3, "all", inputs=["results/summary.tsv", "results/summary.html", *REPORTS]), finished(3))
     running.send(record(LogEvent.PROGRESS, done=6, total=6))
     events, shown = running.end()
-    assert shown.splitlines()[-1].endswith("] all done: 1 run had work, 1 unchanged. 6 steps done")
+    last = shown.splitlines()[-1]
+    assert re.search(r"\] all done: 1 run had work, 1 unchanged\. 6 steps done in 0:00:\d\d; summary: \S+$", last)
+    assert last.endswith("summary: results/summary.html")
     assert "all" not in {event["stage"] for event in events}
     assert "[all," not in shown
 
@@ -226,7 +242,12 @@ def test_failure_carries_the_scripts_own_message_and_its_log(session, tmp_path):
     assert [event["event"] for event in events][-2:] == ["run_failed", "workflow_finished"]
     assert events[-2]["message"] == "unicorn: no such cell type"
     assert events[-1]["reason"] == "failed"
-    for words in ("Error in rule parse_query", "what the job said", "unicorn: no such cell type", "1 failed"):
+    for words in (
+        "Error in rule parse_query",
+        "what the job said",
+        "failed while doing parse_query: unicorn",
+        "1 failed",
+    ):
         assert words in shown
 
 
@@ -287,25 +308,86 @@ def test_events_file_that_cannot_be_written_is_named_once(session, tmp_path, mon
     assert "doing decide" in shown
 
 
-def test_board_shows_each_run_once_and_leaves_nothing(session, tmp_path, monkeypatch):
-    running = session()
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 60 columns and 24 lines, as what rich asks."""
+    for name, value in {"TERM": "xterm", "COLUMNS": "60", "LINES": "24"}.items():
+        monkeypatch.setenv(name, value)
+    return Terminal()
+
+
+def drawn(tracker, most: int) -> list[str]:
     stream = io.StringIO()
-    running.handler.display = Board(settings(), stream)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: SimpleNamespace(columns=60, lines=24))
+    Console(file=stream, width=100).print(board(tracker, most))
+    return [line.rstrip() for line in stream.getvalue().splitlines() if line.strip()]
+
+
+def after_the_end(text: str) -> list[str]:
+    """What a terminal shows of `text`: lines up and erasures carried out, colours left out."""
+    lines, row = [""], 0
+    for part in re.split(r"(\x1b\[[0-9;?]*[A-Za-z]|\n|\r)", text):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif found := re.fullmatch(r"\x1b\[(\d+)A", part):
+            row -= int(found[1])
+        elif part and part != "\r" and not part.startswith("\x1b"):
+            lines[row] += part
+    return [line for line in lines if line.strip()]
+
+
+def test_a_terminal_gets_a_board_and_nothing_else_imports_rich(terminal, monkeypatch):
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert isinstance(open_display(settings()), Board)
+    code = (
+        "import sys, types, snakemake_logger_plugin_haystack.display as d;"
+        f"d.open_display(types.SimpleNamespace(**{vars(settings())}));"
+        "sys.exit('rich.live' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, check=False).returncode == 0
+
+
+def test_board_shows_each_run_once_with_its_time_and_leaves_lines_only(session, terminal):
+    running = session()
+    running.handler.display = Board(settings(), terminal)
     running.send(started(1, "harmonize_atlas"), started(2, "decide", "a", 1), started(3, "parse_query", "b"))
-    lines = board_lines(running.handler.tracker, 12)
+    running.handler.tracker.runs["a"].since -= 3725
+    lines = drawn(running.handler.tracker, 12)
     assert [line.split()[0] for line in lines] == ["all", "a", "b", "0"]
+    assert lines[1].endswith("1:02:05")
+    assert "doing decide" in lines[1]
+    running.send(record(text="one warning", level=logging.WARNING), finished(2))
+    assert terminal.getvalue().rindex("\x1b[?25h") > terminal.getvalue().rindex("\x1b[?25l")  # the cursor is shown
+    while_running = after_the_end(terminal.getvalue())
+    assert max(len(line) for line in while_running) <= 60
+    assert sum(line.startswith("a ") for line in while_running) == 1
     running.handler.close()
-    text = stream.getvalue()
-    assert max(len(line.split("\033[J")[-1]) for line in text.splitlines()) < 60
-    assert text.rstrip("\n").split("\033[J")[-1].count("\n") == 0
+    left = after_the_end(terminal.getvalue())
+    assert left[0] == "one warning"
+    assert [line for line in left[1:] if not re.match(r"\[\d\d:\d\d:\d\d\] a, iteration 1: no score", line)] == []
+
+
+def test_a_fault_in_the_board_clears_it_and_costs_no_message(session, terminal, monkeypatch):
+    running = session()
+    running.handler.display = Board(settings(), terminal)
+    running.send(started(1, "decide", "a", 1))
+    broken = started(2, "decide", "b", 1)
+    broken.wildcards = 7
+    running.send(broken, record(text="all is well", level=logging.WARNING))
+    assert not running.handler.display.live.is_started
+    assert after_the_end(terminal.getvalue())[-1] == "all is well"
 
 
 def test_board_of_many_runs_is_short():
-    from snakemake_logger_plugin_haystack.events import RunState, Tracker
-
     tracker = Tracker()
     tracker.runs = {f"run{i}": RunState(stage="decide") for i in range(100)}
-    lines = board_lines(tracker, 12)
+    lines = drawn(tracker, 12)
     assert len(lines) == 14
     assert "88 more" in lines[-2]

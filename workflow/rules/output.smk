@@ -33,6 +33,7 @@ rule collect_outputs:
         de=plan.every_iteration(checkpoints, "de.parquet"),
         enrichment=plan.every_iteration(checkpoints, "enrichment.parquet"),
         predictions=plan.best_iteration(checkpoints, "predictions.h5ad"),
+        cells=plan.best_iteration(checkpoints, "cells.h5ad"),
         model=plan.model_files,
         cell_sets="results/index/cell_sets.parquet",
         validation=plan.validation,
@@ -64,7 +65,6 @@ rule render_report:
         log="results/runs/{run_id}/{run_id}_log.json",
         de="results/runs/{run_id}/{run_id}_de.csv",
         enrichment="results/runs/{run_id}/{run_id}_enrichment.csv",
-        cells=plan.best_iteration(checkpoints, "cells.h5ad"),
     output:
         report=report(
             "results/runs/{run_id}/{run_id}_report.html",

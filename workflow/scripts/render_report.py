@@ -13,6 +13,5 @@ if "snakemake" in globals():
             log=Path(snakemake.input.log),
             de=Path(snakemake.input.de),
             enrichment=Path(snakemake.input.enrichment),
-            cells=Path(snakemake.input.cells),
             out=Path(snakemake.output.report),
         )

@@ -10,6 +10,7 @@ from haystack.config import AtlasEntry, ModelSettings, Settings
 from haystack.contracts import (
     DE,
     ENRICHMENT,
+    ControlStrategy,
     Decision,
     RowSelection,
     StructuredQuery,
@@ -30,6 +31,7 @@ from haystack.contracts.runlog import (
 from haystack.contracts.validation import Validation
 from haystack.files import sha256, whole_file
 from haystack.report.confidence import best_null, classify, weight_share
+from haystack.report.embedding import CellMap, keep_map, map_cells
 from haystack.report.predictions import build_predictions, inference_facts
 from haystack.report.provenance import checksum, licences, package_versions, read_timing
 from haystack.report.read import Best, Iteration, find_best, read_iterations
@@ -101,6 +103,9 @@ def collect_outputs(
     history = [_iteration_log(iteration) for iteration in iterations]
     predictions = build_predictions(run_id, query, settings, best, de, enrichment, history)
     facts = inference_facts(predictions)
+    found = _map(best, settings.seed)
+    if found:
+        keep_map(predictions, found)
     with whole_file(out_predictions) as temporary:
         predictions.write_h5ad(temporary, compression="gzip", compression_opts=1)
 
@@ -129,6 +134,14 @@ def collect_outputs(
         timing=read_timing(Path(benchmarks), run_id),
     )
     write_json(out_log, log)
+
+
+def _map(best: Best, seed: int) -> CellMap | None:
+    if best.prompt is None or not best.iteration.file("cells.h5ad").exists():
+        return None
+    measured_control = best.prompt.control_strategy is ControlStrategy.QUERY_AS_CONTROL
+    files = best.iteration.file("predictions.h5ad"), best.iteration.file("cells.h5ad")
+    return map_cells(*files, best.prompt.prompt_id, with_query=not measured_control, seed=seed)
 
 
 def model_log(spec: ModelSpec, settings: ModelSettings) -> ModelLog:

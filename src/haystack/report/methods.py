@@ -44,6 +44,12 @@ _WORKS = {
             "10.21105/joss.04371",
         ),
         Citation(
+            "scanpy",
+            "Wolf FA, Angerer P, Theis FJ. SCANPY: large-scale single-cell gene expression data analysis. "
+            "Genome Biology (2018).",
+            "10.1186/s13059-017-1382-0",
+        ),
+        Citation(
             "cl",
             "Diehl AD, Meehan TF, Bradford YM, et al. The Cell Ontology 2016: enhanced content, modularization, and "
             "ontology interoperability. Journal of Biomedical Semantics (2016).",
@@ -129,7 +135,8 @@ def _data(log: RunLog, cite: Any) -> str:
         f"The question was answered with {_version(log, 'haystack')}, a Snakemake workflow "
         f"({_version(log, 'snakemake')}) {cite('snakemake')}. Cell types and tissues were resolved to the Cell "
         f"Ontology {cite('cl')} and Uberon {cite('uberon')}; cells were handled with {_version(log, 'anndata')} "
-        f"{cite('anndata')}. Prompt, control and query cells came from {listed(used) or 'no atlas'}. The closed loop "
+        f"{cite('anndata')}, the map of cells (PCA, neighbours, UMAP) was made with {_version(log, 'scanpy')} "
+        f"{cite('scanpy')}. Prompt, control and query cells came from {listed(used) or 'no atlas'}. The closed loop "
         f"took {count(n, 'iteration')}{end}; the iteration with the highest composite stands for the run."
     )
 

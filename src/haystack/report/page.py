@@ -29,7 +29,6 @@ def render_report(
     log: Path,
     de: Path,
     enrichment: Path,
-    cells: Path | None,
     out: Path,
 ) -> None:
     """Write the report of a finished run.
@@ -38,8 +37,6 @@ def render_report(
     ----------
     predictions, log, de, enrichment
         what `collect_outputs` wrote.
-    cells
-        `cells.h5ad` of the best iteration; None where no prompt was made.
 
     Raises
     ------
@@ -51,7 +48,7 @@ def render_report(
         raise ContractError(f"{log}: belongs to run '{story.run_id}', expected '{run_id}'")
     genes = _read_csv(de, DE)
     terms = _read_csv(enrichment, ENRICHMENT)
-    write_text(out, _page(story, genes, terms, _map(story, predictions, cells)))
+    write_text(out, _page(story, genes, terms, _map(story, predictions)))
 
 
 def report_failures(runs: Sequence[tuple[str, str]], results_dir: Path) -> list[Path]:
@@ -137,15 +134,15 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
     )
 
 
-def _map(log: RunLog, predictions: Path, cells: Path | None) -> dict[str, Any] | None:
-    if cells is None or log.answer.best_prompt_id is None:
+def _map(log: RunLog, predictions: Path) -> dict[str, Any] | None:
+    if log.answer.best_prompt_id is None:
         return None
-    from haystack.report.embedding import map_cells
+    from haystack.report.embedding import read_map
 
     best = best_iteration(log)
     prompts = {prompt.prompt_id: prompt for prompt in best.prompts} if best else {}
     same = prompts[log.answer.best_prompt_id].control_strategy is ControlStrategy.QUERY_AS_CONTROL
-    found = view.map_data(map_cells(predictions, cells, log.answer.best_prompt_id, with_query=not same))
+    found = view.map_data(read_map(predictions))
     return found | {"measured_control": same} if found else None
 
 

@@ -349,11 +349,16 @@ def map_data(cell_map: CellMap | None) -> dict[str, Any] | None:
     """Coordinates with three decimals."""
     if cell_map is None:
         return None
+
+    def points(groups: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: {"x": [round(float(x), 3) for x in at[:, 0]], "y": [round(float(y), 3) for y in at[:, 1]]}
+            for name, at in groups.items()
+        }
+
     return {
-        "groups": {
-            name: {"x": [round(float(x), 3) for x in points[:, 0]], "y": [round(float(y), 3) for y in points[:, 1]]}
-            for name, points in cell_map.groups.items()
-        },
+        "umap": points(cell_map.umap),
+        "pca": points(cell_map.pca),
         "explained": [round(value, 4) for value in cell_map.explained],
         "n_genes": cell_map.n_genes,
     }

@@ -60,14 +60,12 @@ class Finished:
 
     def render(self) -> None:
         """Run the rule render_report."""
-        cells = self.folder / f"iter_{self.log.answer.best_iteration or 1}" / "cells.h5ad"
         render_report(
             run_id=self.options.run_id,
             predictions=self.file("predictions.h5ad"),
             log=self.file("log.json"),
             de=self.file("de.csv"),
             enrichment=self.file("enrichment.csv"),
-            cells=cells if cells.exists() else None,
             out=self.file("report.html"),
         )
 

@@ -95,7 +95,7 @@ def test_no_errors_no_requests_all_plots(browser, finish, width):
     assert browser.run("document.querySelectorAll('#volcano .points path').length") > 20
     assert browser.run("document.querySelectorAll('#terms .points path').length") == 8
     assert browser.run("document.querySelectorAll('#factors .points path').length") == 5
-    assert browser.run("document.querySelectorAll('#map .scatterlayer .trace').length") == 4
+    assert browser.run("document.querySelectorAll('#umap .scatterlayer .trace').length") == 5
     assert browser.run("document.documentElement.scrollWidth") <= width
 
 

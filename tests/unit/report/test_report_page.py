@@ -8,6 +8,7 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+import anndata as ad
 import numpy as np
 import pytest
 from report_run import RunOptions, cell_set
@@ -21,7 +22,7 @@ from haystack.contracts.validation import Validation
 from haystack.errors import ContractError
 from haystack.report import render_report, report_failures
 from haystack.report.collect import model_log
-from haystack.report.embedding import principal_components
+from haystack.report.embedding import embed, read_map
 from haystack.report.methods import write_methods
 from haystack.report.view import cell_groups, iteration_rows, scale_marks
 from haystack.specs import MODELS
@@ -111,7 +112,7 @@ def test_report_is_accessible(finish):
     assert "main" in found.names()
     assert next(attrs for tag, attrs in found.tags if tag == "html")["lang"] == "en"
     plots = [attrs for _, attrs in found.tags if attrs.get("class") == "plot"]
-    assert {attrs["id"] for attrs in plots} == {"volcano", "terms", "factors", "map"}
+    assert {attrs["id"] for attrs in plots} == {"volcano", "terms", "factors", "umap", "pca"}
     assert all(attrs["role"] == "img" and len(attrs["aria-label"]) > 20 for attrs in plots)
     tables = found.names().count("table")
     assert found.names().count("caption") == tables
@@ -188,7 +189,7 @@ def test_query_as_control_says_what_it_adds(finish):
     found = page(finish(control_strategy=ControlStrategy.QUERY_AS_CONTROL))
     assert "adds the model’s reconstruction error" in found.text
     assert found.data()["map"]["measured_control"]
-    assert "query" not in found.data()["map"]["groups"]
+    assert "query" not in found.data()["map"]["umap"]
 
 
 def test_a_prediction_no_better_than_no_change_is_not_trusted(fresh):
@@ -241,7 +242,6 @@ def test_the_log_of_another_run_is_refused(finish, tmp_path):
             log=run.file("log.json"),
             de=run.file("de.csv"),
             enrichment=run.file("enrichment.csv"),
-            cells=None,
             out=tmp_path / "report.html",
         )
     assert not (tmp_path / "report.html").exists()
@@ -343,12 +343,27 @@ def test_principal_components_are_those_of_sklearn():
     from sklearn.decomposition import PCA
 
     rng = np.random.default_rng(3)
-    values = rng.normal(size=(40, 12)) * np.arange(1, 13)
-    scores, explained = principal_components(values)
-    reference = PCA(2, svd_solver="full").fit(values)
-    np.testing.assert_allclose(explained, reference.explained_variance_ratio_, rtol=1e-6)
-    np.testing.assert_allclose(np.abs(scores), np.abs(reference.transform(values)), rtol=1e-5, atol=1e-8)
-    assert (scores[np.abs(scores).argmax(axis=0), [0, 1]] > 0).all()
+    counts = rng.poisson(np.linspace(1, 30, 12), size=(40, 12)).astype(np.float32)
+    found = embed(counts, seed=0)
+    scaled = np.log1p(1e4 * counts.astype(float) / counts.sum(axis=1, keepdims=True))
+    reference = PCA(2).fit(scaled)
+    np.testing.assert_allclose(found.uns["pca"]["variance_ratio"][:2], reference.explained_variance_ratio_, rtol=1e-3)
+    np.testing.assert_allclose(np.abs(found.obsm["X_pca"][:, :2]), np.abs(reference.transform(scaled)), atol=1e-3)
+
+
+def test_the_map_shows_all_groups_and_is_kept_in_the_predictions(finish):
+    run = finish()
+    found = read_map(run.file("predictions.h5ad"))
+    assert set(found.umap) == set(found.pca) == {"query", "prompt", "prompt_control", "control", "predicted"}
+    kept = ad.read_h5ad(run.file("predictions.h5ad"))
+    best = (kept.obs["prompt_id"] == run.log.answer.best_prompt_id).to_numpy()
+    for role, group in (("perturbed", "predicted"), ("control", "control")):
+        own = best & (kept.obs["role"] == role).to_numpy()
+        np.testing.assert_array_equal(kept.obsm["X_umap"][own], found.umap[group])
+        assert np.isfinite(found.umap[group]).all()
+    assert np.isnan(kept.obsm["X_umap"][~best]).all()
+    data = page(run).data()["map"]
+    assert data["umap"].keys() == data["pca"].keys() == found.umap.keys()
 
 
 def test_failed_runs_get_a_page_and_lose_it_when_mended(fresh):

@@ -166,16 +166,18 @@
     if (!data.map) return;
     const look = {
       query: ["query cells (measured)", "#8b959e", "circle-open", 7], prompt: ["prompt cells (measured)", "#8a6d1d", "x-thin", 8],
+      prompt_control: ["prompt control cells (measured)", "#8a6d1d", "cross-thin", 8],
       control: ["control (generated)", DOWN, "square-open", 7], predicted: ["predicted (generated)", UP, "triangle-up", 8],
     };
     if (data.map.measured_control) { look.control = ["control (the query cells, measured)", DOWN, "square-open", 7]; }
-    const traces = Object.keys(look).filter((name) => data.map.groups[name]).map((name) => {
-      const [title, color, symbol, size] = look[name], group = data.map.groups[name];
+    const traces = (groups) => Object.keys(look).filter((name) => groups[name]).map((name) => {
+      const [title, color, symbol, size] = look[name], group = groups[name];
       return { type: "scatter", mode: "markers", name: title, x: group.x, y: group.y, hoverinfo: "name",
         marker: { color, symbol, size, opacity: 0.75, line: { width: 1.4, color } } };
     });
     const share = (i) => `PC${i + 1} (${(data.map.explained[i] * 100).toFixed(0)} % of the variance)`;
-    draw("map", traces, { xaxis: axis(share(0)), yaxis: axis(share(1)) });
+    draw("umap", traces(data.map.umap), { xaxis: axis("UMAP 1"), yaxis: axis("UMAP 2") });
+    draw("pca", traces(data.map.pca), { xaxis: axis(share(0)), yaxis: axis(share(1)) });
   }
 
   // -- table ----------------------------------------------------------------------------------------------------------

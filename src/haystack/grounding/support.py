@@ -265,7 +265,8 @@ def measured_support(found: Measurements | None, response: Response | None, show
     Parameters
     ----------
     shown
-        donors of the prompt and of its controls: their contexts do not count.
+        donors of the prompt and of its controls: their contexts do not count. Empty where they are not recorded:
+        then no context is known to be absent from the prompt.
 
     value = correlation of predicted and measured log2 fold changes over the tested genes, corrected for sampling of the
     measured cells. Where every context shares a donor with the prompt: the correlation with their mean, times the
@@ -278,7 +279,7 @@ def measured_support(found: Measurements | None, response: Response | None, show
     if response is None or not response.genes.size:
         return Component(evaluated=False, reason="no gene could be tested")
     left, factor, how = found.weights(shown), 1.0, "contexts of donors that are not in the prompt"
-    if not left.any():
+    if not shown or not left.any():  # a prompt without donors may show any of the contexts
         if found.expected is None:
             return Component(evaluated=False, reason="no measured context is independent of the prompt")
         left, factor, how = found.weights(), max(found.expected, 0.0), "all contexts, times their agreement"

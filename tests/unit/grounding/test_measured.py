@@ -92,6 +92,8 @@ def test_support_comes_from_donors_that_are_not_in_the_prompt(made: SimpleNamesp
     assert supported.confidence == "high"
     opposed = measurements_of(contexts(made, A=(3.0, 0.3), B=(0.3, 3.0)))
     assert ground_cells(query, *pair, evidence, shown=shown(opposed, "A")).expected_r < 0
+    unknown = ground_cells(query, *pair, evidence, shown=shown(measurements_of(contexts(made, A=(3.0, 0.3)))))
+    assert not unknown.components["measured_support"].evaluated
     alone = measurements_of(contexts(made, A=(3.0, 0.3)))
     single = ground_cells(query, *pair, evidence, shown=shown(alone, "A"))
     assert not single.components["measured_support"].evaluated

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from haystack import __version__
+from haystack.cli_help import explain
 from haystack.errors import HaystackError
 
 COMMANDS = (
@@ -37,16 +38,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"haystack {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done, on stderr")
-    subparsers = parser.add_subparsers(metavar="command", required=True)
+    subparsers = parser.add_subparsers(metavar="command")
     for name in COMMANDS:
         module = f"haystack.{name}.commands"
         importlib.import_module(module).add_commands(subparsers)
+    explain(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Errors that a user can act on are one message on stderr, exit code 1."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if not hasattr(args, "run"):
+        parser.print_help()
+        return 0
     logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         return int(args.run(args))

@@ -1,11 +1,13 @@
 """The `haystack` command as its user calls it."""
 
+import shlex
 import subprocess
 import sys
 
 import pytest
 
 from haystack import cli
+from haystack.cli_help import EXAMPLES, commands
 from haystack.errors import HaystackError
 
 
@@ -16,6 +18,39 @@ def test_every_command_is_listed(capsys):
     shown = capsys.readouterr().out
     for command in ("parse", "resolve", "index", "retrieve", "model", "generate", "ground", "validate", "profile"):
         assert command in shown
+
+
+def test_no_command_prints_the_help(capsys):
+    assert cli.main([]) == 0
+    assert "parse" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("above", ["runs", "gcp", "atlas"])
+def test_a_group_without_a_command_is_refused(above):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([above])
+    assert stop.value.code == 2
+
+
+def test_every_command_has_a_sentence_an_example_that_parses_and_explained_arguments():
+    parser = cli.build_parser()
+    found = list(commands(parser))
+    assert {path for path, _, _ in found} == set(EXAMPLES)
+    for path, command, _ in found:
+        assert command.description.endswith("."), path
+        assert f"example: haystack {path}" in command.epilog, path
+        assert not [item.dest for item in command._actions if not item.help], path
+        arguments = shlex.split(f"{path} {EXAMPLES[path]}".partition(" -- ")[0])
+        assert parser.parse_args(arguments).run, path
+
+
+def test_parse_prints_a_compact_table(capsys):
+    assert cli.main(["parse", "How would B cells respond to IFN-beta?"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "How would B cells respond to IFN-beta?"
+    assert any(line.split() == ["cells", "B", "cell", "CL:0000236"] for line in lines)
+    assert any(line.split()[0] == "perturbation" and "cytokine" in line for line in lines)
+    assert len(lines) < 12
 
 
 def test_unknown_command_is_refused():

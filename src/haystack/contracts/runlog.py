@@ -45,6 +45,8 @@ class PromptLog(Contract):
     cells_per_set: dict[str, int] = Field(description="cell_set_id -> prompt cells taken from it")
     n_prompt_cells: int = Field(ge=0)
     n_control_cells: int = Field(ge=0)
+    control_sets: list[CellSet] = Field(default=[], description="those that control cells were taken from")
+    control_cells_per_set: dict[str, int] = Field(default={}, description="cell_set_id -> control cells")
     control_strategy: ControlStrategy
     pairing_steps: list[str]
     relevance: float
@@ -101,6 +103,15 @@ class Answer(Contract):
     top_up: list[str] = Field(default=[], description="gene symbols, at most 20, largest log2fc first")
     top_down: list[str] = Field(default=[], description="gene symbols, at most 20, smallest log2fc first")
     pathways: list[PathwayHit] = Field(default=[], description="over-represented gene sets, at most 200, best first")
+
+
+class GeneSetLog(Contract):
+    """A gene set library that the run tested."""
+
+    name: str
+    n_sets: int = Field(ge=0)
+    origin: str = Field(description="where its sets come from, for people")
+    sources: dict[str, str] = Field(default={}, description="gene set -> source given in the library; reported sets")
 
 
 class StageTime(Contract):
@@ -164,6 +175,7 @@ class RunLog(Contract):
     inputs: dict[str, FileChecksum] = Field(description="name -> atlas, index, model, reference files")
     outputs: dict[str, str] = Field(description="path within the run's folder -> SHA-256")
     libraries: list[LibraryLog] = Field(default=[], description="gene set libraries fetched by name")
+    gene_sets: list[GeneSetLog] = Field(default=[], description="gene set libraries that were tested")
     licences: list[str]
     timing: Timing
 

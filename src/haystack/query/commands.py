@@ -13,10 +13,10 @@ from haystack.errors import HaystackError, QueryParsingError
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add `parse`."""
-    parser = subparsers.add_parser("parse", help="a question in plain words -> exact entities")
-    parser.add_argument("question", nargs="?")
+    parser = subparsers.add_parser("parse", help="show which entities a question is understood as")
+    parser.add_argument("question", nargs="?", help="in plain words")
     parser.add_argument("--file", type=Path, help="a text file with one question per line")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print all fields as JSON")
     parser.add_argument("--strict", action="store_true", help="stop at every guess, as a table of runs does")
     parser.set_defaults(run=_parse)
 
@@ -60,7 +60,26 @@ def _lines(path: Path) -> list[str]:
 
 
 def _readable(query: dict[str, Any]) -> str:
-    skip = {"raw_query", "evidence", "perturbations", "provenance"}
-    lines = [query["raw_query"]]
-    lines += [f"  {name}: {value}" for name, value in query.items() if name not in skip and value not in (None, [], {})]
-    return "\n".join(lines)
+    """A compact table: what was asked, what it was understood as, and what is in doubt."""
+    asked = query["asked"]
+    cells, sample = asked["cells"], asked["context"]
+    rows = [("task", query["task_type"].replace("_", " "), "")]
+    rows += [("perturbation", item["name"], item["type"] or "") for item in asked["perturbations"]]
+    rows += [
+        ("cells", cells["name"] or cells["query"], cells["cl_id"]),
+        ("tissue", sample["tissue_name"], sample["tissue_uberon_id"]),
+        ("disease", sample["disease_name"], sample["disease_mondo_id"]),
+        *((name, sample[f"{name}_id"], "") for name in ("donor", "reference_donor")),
+        ("condition", sample["condition"], ""),
+        ("dose", asked["dose"], ""),
+        ("time", asked["time"], ""),
+    ]
+    for item in query["ambiguities"]:
+        rows.append(("ambiguous", item["text"], "also: " + ", ".join(item["alternatives"][1:4])))
+    rows += [("warning", text, "") for text in query["warnings"]]
+    rows.append(("not understood", ", ".join(query["not_understood"]) or None, ""))
+    shown = [(name.replace("_", " "), value, note or "") for name, value, note in rows if value]
+    width = max((len(value) for _, value, note in shown if note), default=0)
+    return "\n".join(
+        [query["raw_query"], *(f"  {name:<16}{value:<{width}}  {note}".rstrip() for name, value, note in shown)]
+    )

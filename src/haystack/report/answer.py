@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from haystack.contracts import PromptGrounding, StructuredQuery
+from haystack.contracts.design import Finding, Verdict
 from haystack.contracts.runlog import Answer, IterationLog, RunLog
 from haystack.report.confidence import BARS, above_nulls, best_null
 from haystack.report.shown import carried_sentences, measured_sentences
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SETS_NAMED = 3
-LOOSE_PADJ = 0.1
+LOOSE_LFSR = 0.1
 LOOSE_LOG2FC = 0.25
 """a change of less than a fifth: 2 ** 0.25 = 1.19"""
 _ACTION = re.compile(r"\s+(knock-out|knock-down|overexpression|perturbation)$")
@@ -40,14 +41,14 @@ def ceiling(log: RunLog) -> float | None:
 
 
 def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
-    """The answer in plain words; `own` are the genes of the best prompt."""
-    n_tested = int(own["padj"].notna().sum())
+    """The answer in two sentences; `own` are the genes of the best prompt."""
+    n_tested = int(own["pval"].notna().sum())
     query, answer = log.query, log.answer
     cells = query.asked.cells.label or "the query cells"
     if answer.best_prompt_id is None:
         return [
-            "No prediction could be made: no prompt cells were left that fit the question.",
-            "What was looked for and why it failed is told below.",
+            "No prediction could be made: no prompt cells fit the question.",
+            "The search is described below.",
         ]
     if query.task_type.is_perturbational:
         subject = f"For {plural(cells)} {_treated(query)}, the model predicts"
@@ -56,31 +57,61 @@ def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
         place = [text for text in (sample.tissue_name, sample.disease_name, sample.donor_id) if text]
         where = f" ({listed(place)})" if place else ""
         subject = f"For {plural(cells)}{where}, compared with their control, the model predicts"
-    de = log.settings["de"]
-    limits = f"adjusted p below {de['padj']:g} and at least {de['log2fc']:g} log2 units of change"
-    last = [*_expected_sentence(log, own), *_loose_sentence(log), *_null_sentence(log)]
-    seen = [*measured_sentences(log), *carried_sentences(log)]
     if any(item.name == "no_predicted_change" for item in answer.findings):
         subject = subject.replace("the model predicts", "the model predicts almost no change:")
+    limits = call_limits(log)
     if answer.n_de == 0:
-        sentences = [f"{subject} no gene to change clearly.", f"None of {n_tested:,} tested genes passes {limits}."]
-        return [*sentences, *seen, *last]
-    sentences = [
-        f"{subject} {count(answer.n_up, 'gene')} to go up and {count(answer.n_down, 'gene')} to go down, "
-        f"of {n_tested:,} tested ({limits})."
-    ]
-    return [*sentences, _sets_sentence(answer), *seen, *last]
+        return [f"{subject} no clear change of any gene.", f"None of {n_tested:,} tested genes has {limits}."]
+    changes = (
+        f"{subject} {count(answer.n_up, 'upregulated gene')} and {count(answer.n_down, 'downregulated gene')} "
+        f"among {n_tested:,} tested ({limits})."
+    )
+    return [changes, _sets_sentence(answer)]
+
+
+def support_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
+    """What was measured already, what the response is extrapolated from, and how the expected genes move."""
+    if log.answer.best_prompt_id is None:
+        return []
+    said = [*measured_sentences(log), *carried_sentences(log)]
+    if log.answer.verdict_sentence:
+        said.append(log.answer.verdict_sentence)
+    return [*said, *_expected_sentence(log, own)]
+
+
+def cautions(log: RunLog) -> list[str]:
+    """Why to interpret the answer with caution, the strongest reason first; empty where there is none."""
+    answer = log.answer
+    said = []
+    if answer.verdict is Verdict.CONTRADICTED:
+        said.append("The known response to this perturbation contradicts the prediction.")
+    said += [item.sentence for item in answer.findings if item.cap == "low"]
+    return [*said, *_null_sentence(log), *_loose_sentence(log)]
+
+
+def capping_finding(answer: Answer) -> Finding | None:
+    """The finding that keeps the confidence class from a higher one."""
+    return next((item for item in answer.findings if item.name == answer.capped_by), None)
+
+
+def call_limits(log: RunLog) -> str:
+    """What a gene needs to be called changed, in words."""
+    de = log.settings["de"]
+    change = f"an absolute log2 fold change of at least {de['log2fc']:g}"
+    if "lfsr" in de:
+        return f"{change} and a local false sign rate of at most {de['lfsr']:g}"
+    return f"{change} and an adjusted p below {de['padj']:g}"
 
 
 def _sets_sentence(answer: Answer) -> str:
-    """The gene sets that stand out, those of rising and of falling genes apart."""
+    """The enriched gene sets, of upregulated and of downregulated genes apart."""
     parts: list[str] = []
-    for direction, genes in (("up", "rising genes"), ("down", "falling genes")):
+    for direction, genes in (("up", "upregulated genes"), ("down", "downregulated genes")):
         terms = [f"“{hit.term}”" for hit in answer.pathways if hit.direction == direction][:SETS_NAMED]
         if terms:
-            parts.append(f"{genes}{'' if parts else ' belong above all'} to {listed(terms)}")
+            parts.append(f"{genes}{' for' if parts else ' are enriched for'} {listed(terms)}")
     if not parts:
-        return "No gene set stands out among them."
+        return "No gene set is enriched among them."
     text = ", ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
 
@@ -97,27 +128,25 @@ def _treated(query: StructuredQuery) -> str:
 
 
 def _loose_sentence(log: RunLog) -> list[str]:
-    """A warning where the thresholds let through what is hardly a change."""
+    """A warning where the thresholds admit changes that hardly matter."""
     de = log.settings["de"]
     loose = []
-    if de["padj"] > LOOSE_PADJ:
-        loose.append(f"adjusted p up to {de['padj']:g}")
+    if de.get("lfsr", 0) > LOOSE_LFSR:
+        loose.append(f"local false sign rate up to {de['lfsr']:g}")
     if de["log2fc"] < LOOSE_LOG2FC:
-        loose.append(f"changes from {de['log2fc']:g} log2 units")
-    if not loose:
-        return []
-    return [f"The thresholds are loose ({listed(loose)}): that a gene “changes” means little here."]
+        loose.append(f"log2 fold changes from {de['log2fc']:g}")
+    return [f"The thresholds are loose ({listed(loose)}): a called gene may hardly change."] if loose else []
 
 
 def _null_sentence(log: RunLog) -> list[str]:
-    """A warning where the evidence speaks as loudly for a null as for the prediction."""
+    """A warning where a null scores about as well as the prediction."""
     grounding = best_grounding(log)
     margin = above_nulls(grounding) if grounding else None
     if grounding is None or margin is None or margin >= BARS["medium"].above_nulls:
         return []
     names = [NULLS.get(name, spoken(name)) for name, value in grounding.nulls.items() if value == best_null(grounding)]
     return [
-        f"Take it with care: the evidence scores {number(grounding.composite_value, 1)} for this prediction, "
+        f"The evidence scores {number(grounding.composite_value, 1)} for this prediction, "
         f"and {number(best_null(grounding), 1)} for {listed(names)}."
     ]
 
@@ -128,12 +157,12 @@ def _expected_sentence(log: RunLog, own: pd.DataFrame) -> list[str]:
     expected = main.expected_targets if main else {}
     if not expected or not log.query.task_type.is_perturbational:
         return []
-    rows = own[own["gene"].isin(list(expected)) & own["in_model"] & own["padj"].notna()]
+    rows = own[own["gene"].isin(list(expected)) & own["in_model"] & own["pval"].notna()]
     direction = rows["gene"].map(expected)
     right = int((rows["is_de"] & (rows["log2fc"] * direction > 0)).sum())
     wrong = int((rows["is_de"] & (rows["log2fc"] * direction < 0)).sum())
-    against = f", {wrong} the other way" if wrong else ""
+    against = f", {wrong} in the opposite direction" if wrong else ""
     return [
         f"Of {count(len(expected), 'gene')} known to respond, {len(rows)} could be tested: "
-        f"{right} of them clearly move as expected{against}."
+        f"{right} of them change in the expected direction{against}."
     ]

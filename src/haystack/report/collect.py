@@ -10,6 +10,7 @@ from haystack.config import AtlasEntry, ModelSettings, Settings
 from haystack.contracts import (
     DE,
     ENRICHMENT,
+    CellSet,
     ControlStrategy,
     Decision,
     RowSelection,
@@ -30,11 +31,14 @@ from haystack.contracts.runlog import (
 )
 from haystack.contracts.validation import Validation
 from haystack.files import sha256, whole_file
+from haystack.knowledge.libraries import library_file
 from haystack.report.confidence import best_null, classify, weight_share
 from haystack.report.embedding import CellMap, keep_map, map_cells
+from haystack.report.libraries import gene_set_logs
 from haystack.report.predictions import build_predictions, inference_facts
 from haystack.report.provenance import checksum, licences, package_versions, read_timing
 from haystack.report.read import Best, Iteration, find_best, read_iterations
+from haystack.resources import resource
 from haystack.specs import MODELS, ModelSpec
 
 if TYPE_CHECKING:
@@ -100,7 +104,8 @@ def collect_outputs(
     _write_csv(out_de, rank_de(de, best))
     _write_csv(out_enrichment, rank_enrichment(enrichment, best))
 
-    history = [_iteration_log(iteration) for iteration in iterations]
+    known = _control_sets(iterations)
+    history = [_iteration_log(iteration, known) for iteration in iterations]
     predictions = build_predictions(run_id, query, settings, best, de, enrichment, history)
     facts = inference_facts(predictions)
     found = _map(best, settings.seed)
@@ -129,6 +134,7 @@ def collect_outputs(
             for name, path in inputs.items()
         },
         outputs=_output_checksums(run_dir, iterations, {out_de, out_enrichment, out_predictions}),
+        gene_sets=gene_set_logs(_library_files(settings, inputs), set(enrichment["term"].astype(str)), fetched),
         libraries=fetched,
         licences=[*licences(model), *dict.fromkeys(library.licence for library in fetched)],
         timing=read_timing(Path(benchmarks), run_id),
@@ -195,7 +201,23 @@ def _write_csv(path: Path, frame: pd.DataFrame) -> None:
         frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def _iteration_log(iteration: Iteration) -> IterationLog:
+def _library_files(settings: Settings, inputs: Mapping[str, str | Path]) -> dict[str, Path]:
+    """GMT files of the gene set libraries, as they lie on this machine."""
+    files = {}
+    for name, text in settings.enrichment.libraries.items():
+        path = Path(inputs.get(f"gene sets {name}", library_file(text)))
+        shipped = not path.exists() and path.parts[:1] == ("resources",)
+        files[name] = resource(path.as_posix()) if shipped else path
+    return files
+
+
+def _control_sets(iterations: Sequence[Iteration]) -> dict[str, CellSet]:
+    """Control cell sets that candidates of any iteration were paired with, by id."""
+    pairs = [candidate.control for item in iterations for candidate in item.candidates.candidates]
+    return {pair.control_set.cell_set_id: pair.control_set for pair in pairs if pair is not None}
+
+
+def _iteration_log(iteration: Iteration, control_sets: Mapping[str, CellSet]) -> IterationLog:
     prompts = [
         PromptLog(
             prompt_id=prompt.prompt_id,
@@ -204,6 +226,8 @@ def _iteration_log(iteration: Iteration) -> IterationLog:
             cells_per_set=_cells_per_set(prompt.prompt_rows),
             n_prompt_cells=sum(len(part.rows) for part in prompt.prompt_rows),
             n_control_cells=sum(len(part.rows) for part in prompt.control_rows),
+            control_sets=[control_sets[name] for name in _cells_per_set(prompt.control_rows) if name in control_sets],
+            control_cells_per_set=_cells_per_set(prompt.control_rows),
             control_strategy=prompt.control_strategy,
             pairing_steps=prompt.pairing_steps,
             relevance=prompt.relevance,

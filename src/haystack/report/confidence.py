@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from haystack.contracts import PromptGrounding
 from haystack.contracts.runlog import Confidence
+from haystack.grounding.confidence import HIGH_R, MEDIUM_R
 from haystack.report.words import number, percent
 
 
@@ -25,14 +26,22 @@ BARS: dict[Confidence, Bar] = {
 }
 
 RULE = (
-    "High: an expected r of at least 0.5 from at least two independent donors or contexts that agree, matched "
-    "controls, a measured cell type near the asked one, no rival explanation and no contradiction. "
-    "Medium: an expected r of at least 0.25 from two that agree, or, where nothing independent was measured, a known "
-    "response that supports the prediction. "
-    "Low: anything less; the finding that keeps a class from a higher one is named. "
-    "Questions without a perturbation: high from a composite of 7, above 95 % of the null draws and 1 point above "
-    "the best null; medium from 5, 80 % and half a point."
+    "High: composite score of at least 7, above 95 % of the random draws, at least 1 point above the best null "
+    "(unchanged cells, shuffled labels, the same cells scored as the answer to other questions), and at least three "
+    "quarters of the evidence evaluated. Medium: at least 5, above 80 %, half a point, half of the evidence. "
+    "Low: less. Not scored: too little of the evidence could be evaluated."
 )
+DESIGN_RULE = (
+    f"High: expected r of at least {HIGH_R:g} from at least two independent donors or contexts that agree, no finding "
+    "that caps the class, and a known response that does not contradict the prediction. Medium: expected r of at least "
+    f"{MEDIUM_R:g} from two that agree or, where nothing independent was measured, a known response that supports the "
+    "prediction; no finding that caps the class at low. Low: less. Not scored: nothing could be tested."
+)
+
+
+def rule_of(grounding: PromptGrounding | None) -> str:
+    """The rule that decided the class: by the design of the measurements, or by nulls only."""
+    return DESIGN_RULE if grounding is not None and grounding.confidence is not None else RULE
 
 
 def classify(grounding: PromptGrounding | None, weight_evaluated: float) -> tuple[Confidence, list[str]]:
@@ -87,18 +96,16 @@ def _failed(grounding: PromptGrounding, weight_evaluated: float, bar: Bar, name:
     if (grounding.composite_value or 0) < bar.score:
         failed.append(f"composite score {number(grounding.composite_value, 1)}; {name} confidence needs {bar.score:g}")
     if grounding.percentile is None:
-        failed.append(f"the score could not be compared with null draws; {name} confidence needs that")
+        failed.append(f"the score could not be compared with random draws; {name} confidence needs that")
     elif grounding.percentile < bar.percentile:
         failed.append(
-            f"above {grounding.percentile:.3g} % of the null draws; {name} confidence needs {bar.percentile:.0f} %"
+            f"above {grounding.percentile:.3g} % of the random draws; {name} confidence needs {bar.percentile:.0f} %"
         )
     margin = above_nulls(grounding)
     if margin is None:
         failed.append(f"no null was scored; {name} confidence needs one")
     elif margin < bar.above_nulls:
-        failed.append(
-            f"{number(margin, 1)} points above the best of its nulls; {name} confidence needs {bar.above_nulls:g}"
-        )
+        failed.append(f"{number(margin, 1)} points above the best null; {name} confidence needs {bar.above_nulls:g}")
     if weight_evaluated < bar.weight_evaluated - 1e-9:
         failed.append(
             f"{percent(weight_evaluated)} of the evidence evaluated; "
@@ -110,7 +117,7 @@ def _failed(grounding: PromptGrounding, weight_evaluated: float, bar: Bar, name:
 def _met(grounding: PromptGrounding, weight_evaluated: float) -> list[str]:
     return [
         f"composite score {number(grounding.composite_value, 1)} of 10",
-        f"above {grounding.percentile:.3g} % of the null draws",
-        f"{number(above_nulls(grounding), 1)} points above the best of its nulls",
+        f"above {grounding.percentile:.3g} % of the random draws",
+        f"{number(above_nulls(grounding), 1)} points above the best null",
         f"{percent(weight_evaluated)} of the evidence evaluated",
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from haystack.contracts import ControlStrategy
 from haystack.contracts.runlog import RunLog
-from haystack.report.answer import best_grounding
+from haystack.report.answer import best_grounding, call_limits
 from haystack.report.words import count, doi_url, listed, percent, spoken
 from haystack.specs import COMPONENTS
 
@@ -137,7 +137,7 @@ def _data(log: RunLog, cite: Any) -> str:
         f"Ontology {cite('cl')} and Uberon {cite('uberon')}; cells were handled with {_version(log, 'anndata')} "
         f"{cite('anndata')}, the map of cells (PCA, neighbours, UMAP) was made with {_version(log, 'scanpy')} "
         f"{cite('scanpy')}. Prompt, control and query cells came from {listed(used) or 'no atlas'}. The closed loop "
-        f"took {count(n, 'iteration')}{end}; the iteration with the highest composite stands for the run."
+        f"took {count(n, 'iteration')}{end}; the run reports the iteration with the highest composite."
     )
 
 
@@ -181,17 +181,16 @@ def _tests(log: RunLog, methods: set[str], cite: Any) -> str:
     bh = de["correction"] == "benjamini-hochberg"
     correction = f"the Benjamini-Hochberg procedure {cite('bh')}" if bh else "the Bonferroni correction"
     text = (
-        f"Genes were tested by a {test}, p-values adjusted by {correction}; a gene is called changed with an adjusted "
-        f"p-value below {de['padj']:g} and an absolute log2 fold change of at least {de['log2fc']:g} between mean "
-        f"CP10k with a pseudocount of {de['pseudocount']:g}, where the means are of the counts that the model expects "
-        "for the generated cells. Generated cells are not biological replicates: the p-values describe the model's "
-        "sampling, not variation between donors."
+        f"A gene is called changed with {call_limits(log)}, between mean CP10k with a pseudocount of "
+        f"{de['pseudocount']:g}, where the means are of the counts that the model expects for the generated cells. "
+        f"Genes were also tested by a {test}, p-values adjusted by {correction}. Generated cells are not biological "
+        "replicates: these p-values describe the model's sampling, not variation between donors, and call no gene."
     )
     if "ora" in methods:
         text += (
             f" Over-representation of gene sets ({_libraries(log, cite)}) was tested by the hypergeometric "
-            f"distribution ({_version(log, 'gseapy')} {cite('gseapy')}), among rising and among falling genes apart, "
-            "against all tested genes."
+            f"distribution ({_version(log, 'gseapy')} {cite('gseapy')}), separately for upregulated and "
+            "downregulated genes, against all tested genes."
         )
     if "gsea" in methods:
         text += (
@@ -208,10 +207,12 @@ def _tests(log: RunLog, methods: set[str], cite: Any) -> str:
 
 def _libraries(log: RunLog, cite: Any) -> str:
     fetched = {library.address: library for library in log.libraries}
+    own = {item.name: f"{item.name}: {item.origin}, {count(item.n_sets, 'set')}" for item in log.gene_sets}
     names = []
     for name, address in sorted(log.settings["enrichment"]["libraries"].items()):
         library = fetched.get(address)
-        names.append(f"{name}: {address}, version {library.version} {cite(library.doi)}" if library else name)
+        cited = f"{name}: {address}, version {library.version} {cite(library.doi)}" if library else own.get(name, name)
+        names.append(cited)
     return listed(names)
 
 

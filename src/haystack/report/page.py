@@ -13,8 +13,20 @@ from haystack.contracts.tables import check_table
 from haystack.errors import ContractError
 from haystack.files import write_text
 from haystack.report import view, words
-from haystack.report.answer import answer_sentences, best_grounding, best_iteration, ceiling
-from haystack.report.confidence import RULE
+from haystack.report.answer import (
+    answer_sentences,
+    best_grounding,
+    best_iteration,
+    call_limits,
+    capping_finding,
+    cautions,
+    ceiling,
+    support_sentences,
+)
+from haystack.report.confidence import rule_of
+from haystack.report.design import accuracy_text, design_rows, limitations, model_rows, run_accuracy
+from haystack.report.genes import SYMBOL, expected_rows, gene_links, link_patterns, perturbation_text
+from haystack.report.libraries import libraries_text
 from haystack.report.methods import write_methods
 from haystack.report.shown import not_shown
 from haystack.report.template import asset, plotly_script, render
@@ -88,7 +100,9 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
     methods = set(enrichment.loc[enrichment["prompt_id"] == answer.best_prompt_id, "method"].astype(str))
     paragraphs, citations = write_methods(log, methods)
     terms, factors = view.term_data(log, enrichment), view.factor_data(log, enrichment)
-    n_tested = int(own["padj"].notna().sum())
+    n_tested = int(own["pval"].notna().sum())
+    accuracy = run_accuracy(log)
+    papers_of = perturbation_text(log.query)
     best = best_iteration(log)
     return render(
         "report.html.j2",
@@ -99,8 +113,16 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
         grounding=grounding,
         best=best,
         sentences=answer_sentences(log, own),
+        support=support_sentences(log, own),
+        cautions=cautions(log),
+        accuracy=accuracy,
+        accuracy_text=accuracy_text(accuracy),
+        capped_by=capping_finding(answer),
+        design=design_rows(log),
+        models=model_rows(log),
+        call_limits=call_limits(log),
         n_tested=n_tested,
-        rule=RULE,
+        rule=rule_of(grounding),
         task=words.TASKS[log.query.task_type.value],
         question=view.marked_question(log),
         entities=view.query_rows(log.query),
@@ -109,7 +131,7 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
         components=view.component_rows(grounding),
         iterations=view.iteration_rows(log),
         history=view.component_history(log),
-        not_shown=not_shown(log),
+        limitations=limitations(log, not_shown(log)),
         missing=view.not_evaluated(log, own, methods),
         query_groups=view.cell_groups(best.query_cell_sets, best.query_cells_per_set) if best else [],
         cards=view.prompt_cards(log),
@@ -123,6 +145,9 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
         papers=view.papers(grounding),
         paragraphs=paragraphs,
         citations=citations,
+        expected=expected_rows(log, own),
+        libraries_text=libraries_text(log.gene_sets),
+        gene_links=lambda gene: gene_links(gene, papers_of),
         first_genes=own.head(25).to_dict("records"),
         data={
             "run_id": log.run_id,
@@ -130,6 +155,7 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
             "terms": terms,
             "factors": factors,
             "map": cell_map,
+            "links": {"symbol": f"^{SYMBOL}$", "pages": link_patterns(papers_of)},
         },
     )
 

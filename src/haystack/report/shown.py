@@ -1,4 +1,4 @@
-"""The cells that the model was shown, beside those that were asked for: measured already, or carried over."""
+"""The cells in the prompts compared with the cells that were asked for: measured already, or extrapolated from."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def measured_sentences(log: RunLog) -> list[str]:
         of = f" of {count(len(donors), 'donor')}" if donors else ""
         places.append(f"atlas {atlas} ({count(sum(n for _, n in own), 'cell')}{of} shown to the model)")
     amount = [text for text in (query.asked.dose, query.asked.time) if text]
-    differ = f" Whether dose and time are the asked ones ({listed(amount)}) is not checked here." if amount else ""
+    differ = f" Whether their dose and time match ({listed(amount)}) was not checked." if amount else ""
     kinds = _kinds(found)
     state = f"under {_perturbations(found)}" if query.task_type.is_perturbational else f"of {_sample(query)}"
-    return [f"{kinds[:1].upper()}{kinds[1:]} {state} are measured in {listed(places)}. Look at them directly.{differ}"]
+    return [f"{kinds[:1].upper()}{kinds[1:]} {state} are measured in {listed(places)}. See the measurements.{differ}"]
 
 
 def carried_sentences(log: RunLog) -> list[str]:
@@ -49,16 +49,16 @@ def carried_sentences(log: RunLog) -> list[str]:
     if not foreign:
         return []
     if not query.task_type.is_perturbational:
-        part = " in part" if len(foreign) < len(shown) else ""
+        part = " partly" if len(foreign) < len(shown) else ""
         asked = f"{plural(query.asked.cells.label or 'cells')} of {_sample(query)}"
-        return [f"The prediction is carried over{part} from {_kinds(foreign)} of other samples, in place of {asked}."]
+        return [f"The prediction is{part} extrapolated from {_kinds(foreign)} of other samples, in place of {asked}."]
     asked = query.asked.name or "the asked perturbation"
     under = [(item, n) for item, n in foreign if item.perturbation_name]
     other = any(not _asked_perturbation(query, item) for item, _ in under)
     states = f" under {_perturbations(under)}" if under else ""
-    part = " in part" if len(foreign) < len(shown) else ""
+    part = " partly" if len(foreign) < len(shown) else ""
     instead = f", in place of {asked}" if other else ""
-    return [f"The response is carried over{part} from {_kinds(foreign)}{states}{instead}."]
+    return [f"The response is{part} extrapolated from {_kinds(foreign)}{states}{instead}."]
 
 
 def not_shown(log: RunLog) -> list[str]:
@@ -99,7 +99,7 @@ def related(term_id: str) -> frozenset[str]:
 
 
 def _absent(what: str, it: str) -> str:
-    return f"None of the cells that the model was shown is known to {what}; the prediction is not specific to {it}."
+    return f"None of the prompt and query cells is known to {what}; the prediction is not specific to {it}."
 
 
 def _best_prompt(log: RunLog) -> PromptLog | None:

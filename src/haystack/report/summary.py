@@ -14,7 +14,8 @@ from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import PathwayHit, RunLog
 from haystack.errors import ContractError
 from haystack.files import write_text
-from haystack.report.confidence import RULE
+from haystack.report.confidence import DESIGN_RULE, RULE
+from haystack.report.design import run_accuracy
 from haystack.report.template import asset, render
 from haystack.report.words import REASONS, STAGES, number, p_value
 
@@ -22,6 +23,9 @@ COLUMNS = (
     "run_id",
     "query",
     "status",
+    "expected_accuracy",
+    "expected_accuracy_low",
+    "expected_accuracy_high",
     "composite_value",
     "percentile",
     "best_null",
@@ -109,7 +113,8 @@ def summarize_runs(runs: Sequence[tuple[str, str]], results_dir: Path, out_tsv: 
         terms=terms,
         heat=[pair for pair in heat if any(cell.value is not None for cell in pair[1])],
         simulated=any(run.log is not None and run.log.simulated for run in found),
-        rule=RULE,
+        rule=RULE if any(run.log and run.log.answer.verdict is None for run in found) else DESIGN_RULE,
+        accuracy_of=run_accuracy,
         reasons=REASONS,
         stages=STAGES,
         heat_full=HEAT_FULL,
@@ -145,7 +150,11 @@ def _row(run: Run) -> dict[str, str]:
     elif run.log is not None:
         answer = run.log.answer
         reason = run.log.iterations[-1].decision.reason
+        accuracy = run_accuracy(run.log)
         row |= {
+            "expected_accuracy": _digits(accuracy.r if accuracy else None),
+            "expected_accuracy_low": _digits(accuracy.low if accuracy else None),
+            "expected_accuracy_high": _digits(accuracy.high if accuracy else None),
             "composite_value": "" if answer.composite_value is None else f"{answer.composite_value:.3f}",
             "percentile": "" if answer.percentile is None else f"{answer.percentile:.1f}",
             "best_null": "" if answer.best_null is None else f"{answer.best_null:.3f}",
@@ -193,6 +202,10 @@ def _heat_cell(run: Run, term: str) -> HeatCell:
     sign = 1.0 if hit.direction == "up" else -1.0
     side = "higher" if hit.direction == "up" else "lower"
     return HeatCell(run.run_id, term, sign * size, f"{side}, adjusted p {p_value(hit.padj)}")
+
+
+def _digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _one_line(text: str) -> str:

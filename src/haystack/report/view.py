@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from haystack.contracts import CellSet, Component, PromptGrounding, StructuredQuery
 from haystack.contracts.runlog import IterationLog, RunLog
 from haystack.report.answer import best_grounding, best_iteration, ceiling
+from haystack.report.design import matching
+from haystack.report.libraries import set_url
 from haystack.report.predictions import expected_genes
 from haystack.report.words import NULLS, REASONS, component, listed, spoken, strategy
 
@@ -88,7 +90,7 @@ def scale_marks(log: RunLog) -> list[dict[str, Any]]:
             marks.append({"kind": "null", "label": NULLS.get(name, spoken(name)), "value": value})
     if top is not None:
         marks.append({"kind": "ceiling", "label": "the measured truth (ceiling)", "value": top})
-    marks.append({"kind": "threshold", "label": "threshold to stop", "value": float(log.settings["score_threshold"])})
+    marks.append({"kind": "threshold", "label": "threshold", "value": float(log.settings["score_threshold"])})
     return [mark | {"at": _position(mark["value"])} for mark in marks]
 
 
@@ -128,8 +130,8 @@ def iteration_rows(log: RunLog) -> list[dict[str, Any]]:
                 "width": _position(item.grounding.composite_value),
                 "ticks": _ticks(item, ceiling(log)),
                 "is_best": item.iteration == log.answer.best_iteration,
-                "did": refinement.sentence if refinement else "First try, as the question was understood.",
-                "end": f"Stopped: {REASONS[decision.reason.value]}." if decision.reason else "Went on.",
+                "did": refinement.sentence if refinement else "First iteration, without refinement.",
+                "end": f"Stopped: {REASONS[decision.reason.value]}." if decision.reason else "Continued.",
             }
         )
     return rows
@@ -148,7 +150,7 @@ def _ticks(item: IterationLog, top: float | None) -> list[tuple[str, float]]:
 
 
 def not_evaluated(log: RunLog, de: pd.DataFrame, methods: set[str]) -> list[str]:
-    """What nobody checked, and why, in plain words."""
+    """What was not evaluated, and why."""
     grounding = best_grounding(log)
     said = []
     for row in component_rows(grounding):
@@ -157,14 +159,12 @@ def not_evaluated(log: RunLog, de: pd.DataFrame, methods: set[str]) -> list[str]
             said.append(f"{row['title']}: {part.reason}.".replace("..", "."))
     outside = genes_outside_model(log, de)
     if outside:
-        said.append(
-            f"Expected genes that the model does not hold, so that nothing can be said about them: {listed(outside)}."
-        )
+        said.append(f"Expected genes that are not in the model, so nothing is predicted for them: {listed(outside)}.")
     if log.answer.best_prompt_id is not None:
         if "ulm" not in methods:
             said.append(f"Transcription factor activities: {no_factors(log)}.")
         if grounding is not None and log.validation is None:
-            said.append("Distance to the truth: no measured cells are named as the truth, so the score has no ceiling.")
+            said.append("Comparison with the truth: the config names no held-out cells, so the score has no ceiling.")
     return said
 
 
@@ -242,6 +242,7 @@ def prompt_cards(log: RunLog) -> list[dict[str, Any]]:
                 "groups": cell_groups(prompt.cell_sets, prompt.cells_per_set),
                 "control_dots": math.ceil(prompt.n_control_cells / DOT_CELLS),
                 "why": [strategy(name) for name in prompt.strategies],
+                "matching": matching(prompt),
             }
         )
     return sorted(cards, key=lambda card: not card["is_best"])
@@ -284,14 +285,16 @@ def agreement(de: pd.DataFrame, best_prompt_id: str | None) -> list[dict[str, An
 
 
 def gene_data(log: RunLog, de: pd.DataFrame) -> dict[str, Any]:
-    """Columns of the best prompt's genes for table and volcano; numbers with four significant digits."""
+    """Columns of the best prompt's genes for table and plot, called genes first; four significant digits."""
     rows = de[de["prompt_id"] == log.answer.best_prompt_id]
     targets = expected_genes(log.query)
     return {
         "gene": rows["gene"].astype(str).tolist(),
         "log2fc": _short(rows["log2fc"]),
+        "low": _short(rows["low"]),
+        "high": _short(rows["high"]),
+        "lfsr": _short(rows["lfsr"]),
         "padj": _short(rows["padj"]),
-        "pval": _short(rows["pval"]),
         "perturbed": _short(rows["mean_perturbed"]),
         "control": _short(rows["mean_control"]),
         # 1: changed, 2: expected by knowledge, 4: not in the model
@@ -299,7 +302,7 @@ def gene_data(log: RunLog, de: pd.DataFrame) -> dict[str, Any]:
             int(bool(is_de)) + 2 * (gene in targets) + 4 * (not in_model)
             for gene, is_de, in_model in zip(rows["gene"], rows["is_de"], rows["in_model"], strict=True)
         ],
-        "limits": {"log2fc": log.settings["de"]["log2fc"], "padj": log.settings["de"]["padj"]},
+        "limits": {key: log.settings["de"].get(key) for key in ("log2fc", "lfsr")},
     }
 
 
@@ -309,10 +312,12 @@ def _short(values: Any) -> list[float | None]:
 
 def term_data(log: RunLog, enrichment: pd.DataFrame) -> list[dict[str, Any]]:
     """Over-represented gene sets of the best prompt by padj: significant ones, and at most `OTHERS_SHOWN` others."""
+    sources = {term: source for library in log.gene_sets for term, source in library.sources.items()}
     rows = _of_best(log, enrichment, "ora").sort_values(["padj", "pval", "term", "direction"])
     passed = int((rows["padj"] <= log.settings["enrichment"]["padj"]).sum())
     rows = rows.head(min(passed + OTHERS_SHOWN, TERMS_SHOWN))
-    return [_term(row) for row in rows.itertuples(index=False)]
+    terms = [_term(row) for row in rows.itertuples(index=False)]
+    return [term | {"url": set_url(term["term"], sources.get(term["term"]))} for term in terms]
 
 
 def factor_data(log: RunLog, enrichment: pd.DataFrame) -> list[dict[str, Any]]:

@@ -25,25 +25,27 @@ def add_run_actions(actions: argparse._SubParsersAction) -> None:
     """Add submit, list, status, result and cancel to `haystack runs`."""
     submit = _action(actions, "submit", "ask a question", run_submit)
     submit.add_argument("query", help="the question")
-    submit.add_argument("--control-strategy", choices=("synthetic_control", "query_as_control"))
+    submit.add_argument(
+        "--control-strategy", choices=("synthetic_control", "query_as_control"), help="what cells are compared with"
+    )
     submit.add_argument("--max-iterations", type=int, help="1 to 10")
     submit.add_argument("--score-threshold", type=float, help="1 to 10")
     submit.add_argument("--prompts-per-iteration", type=int, help="1 to 20")
-    submit.add_argument("--seed", type=int)
+    submit.add_argument("--seed", type=int, help="of every random choice")
     submit.add_argument("--llm", action="store_true", help="a language model may help to understand the question")
     submit.add_argument("--literature", action="store_true", help="search papers")
     submit.add_argument("--no-enrichment", action="store_true", help="no gene sets, no TF activity")
     submit.add_argument("--wait", action="store_true", help="until it has ended; starts it if no service does")
     listed = _action(actions, "list", "your runs, newest first", run_list)
-    listed.add_argument("--status", choices=STATUSES)
-    listed.add_argument("--page", type=int, default=1)
-    listed.add_argument("--page-size", type=int, default=20)
+    listed.add_argument("--status", choices=STATUSES, help="only runs with this status")
+    listed.add_argument("--page", type=int, default=1, help="default 1")
+    listed.add_argument("--page-size", type=int, default=20, help="runs per page, default 20")
     for name, help_text, run in (
         ("status", "how a run is doing", run_status),
         ("result", "what a completed run found", run_result),
         ("cancel", "stop a run", run_cancel),
     ):
-        _action(actions, name, help_text, run).add_argument("run_id")
+        _action(actions, name, help_text, run).add_argument("run_id", help="as printed by submit and list")
 
 
 def _action(actions: argparse._SubParsersAction, name: str, help_text: str, run: Any) -> argparse.ArgumentParser:

@@ -43,6 +43,13 @@ from haystack.contracts import (
 
 INTERFERON = ["ISG15", "IFI6", "IFIT1", "IFIT3", "MX1", "OAS1", "ISG20", "LY6E", "STAT1", "IRF7"]
 CL_IDS = {"B cell": "CL:0000236", "naive B cell": "CL:0000788", "natural killer cell": "CL:0000623"}
+WEIGHTS = {
+    "pathway_coherence": 0.25,
+    "target_activation": 0.3,
+    "literature_support": 0.25,
+    "network_coherence": 0.2,
+    "measured_support": 0.5,
+}
 QUESTION = "How would B cells respond to IFN-beta?"
 
 
@@ -137,7 +144,7 @@ def make_query(options: RunOptions) -> StructuredQuery:
 
 def settings_of(options: RunOptions) -> Settings:
     """Effective settings of the run."""
-    return Settings(seed=options.seed)
+    return Settings.model_validate({"seed": options.seed, "grounding": {"weights": WEIGHTS}})
 
 
 def atlases_of(options: RunOptions) -> dict[str, AtlasEntry]:
@@ -311,7 +318,7 @@ def _write_tables(folder: Path, options: RunOptions, prompt_ids: list[str], rng:
                 "gene": options.genes,
                 "log2fc": log2fc,
                 "se": 0.2,
-                "lfsr": np.where(np.arange(n) < options.n_de, 0.001, 0.3),
+                "lfsr": np.where(np.arange(n) < options.n_de, 10.0 ** -(2 + np.arange(n) % 7), 0.3),
                 "low": log2fc - 0.3,
                 "high": log2fc + 0.3,
                 "pval": pval,
@@ -374,7 +381,7 @@ def _component(name: str, options: RunOptions, value: float) -> Component:
 
 def _grounding(iteration: int, options: RunOptions, prompt_ids: list[str], refinement: Refinement) -> Grounding:
     composite = options.scores[iteration - 1]
-    weights = Settings().grounding.weights_of("perturbation")
+    weights = settings_of(options).grounding.weights_of("perturbation")
     weights.pop("measured_support")  # no prompt cells show the asked perturbation
     used = {name: weight for name, weight in weights.items() if name not in options.unevaluated}
     total = sum(used.values())

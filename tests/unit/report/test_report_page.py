@@ -7,6 +7,7 @@ import re
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import anndata as ad
 import numpy as np
@@ -16,13 +17,18 @@ from report_run import RunOptions, cell_set
 import haystack
 from haystack.config import ModelSettings
 from haystack.contracts import ControlStrategy, Grounding, read_json, write_json
+from haystack.contracts.accuracy import ExpectedAccuracy, Independence
+from haystack.contracts.design import Finding, Verdict
 from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import LibraryLog, RunLog
 from haystack.contracts.validation import Validation
 from haystack.errors import ContractError
 from haystack.report import render_report, report_failures
 from haystack.report.collect import model_log
+from haystack.report.design import matching
 from haystack.report.embedding import embed, read_map
+from haystack.report.genes import expected_rows
+from haystack.report.libraries import set_url
 from haystack.report.methods import write_methods
 from haystack.report.view import cell_groups, iteration_rows, scale_marks
 from haystack.specs import MODELS
@@ -74,17 +80,134 @@ def test_report_answers_in_plain_words(finish):
     text = page(finish()).text
     assert "How would B cells respond to IFN-beta?" in text
     assert (
-        "For B cells treated with interferon beta, the model predicts 11 genes to go up and 3 genes to go down" in text
+        "For B cells treated with interferon beta, the model predicts 11 upregulated genes and 3 downregulated genes"
+        in text
     )
-    assert "Of 3 genes known to respond, 2 could be tested: 2 of them clearly move as expected." in text
+    assert "Of 3 genes known to respond, 2 could be tested: 2 of them change in the expected direction." in text
     assert "Simulation." in text
     assert "High" in text
-    assert "P-values describe the model’s sampling" in text
+    assert "p-values of generated cells describe only the model’s sampling, so they call no gene" in text
     assert "Literature: the run is offline and no answers are cached." in text
-    assert "nothing can be said about them: TP53" in text
+    assert "nothing is predicted for them: TP53" in text
     assert "Non-Commercial License" in text
     assert "Baseline." not in text
     assert "doi:10.64898/2026.01.09.698608" in text
+
+
+def test_first_screen_shows_accuracy_class_and_limits(fresh):
+    run = fresh()
+    for number in (1, 2):
+        path = run.folder / f"iter_{number}" / "grounding.json"
+        found = read_json(path, Grounding)
+        capping = Finding(name="donors", value=1, sentence="Donors: one donor per arm.", cap="medium")
+        distance = Finding(name="distance", value=0.8, sentence="Distance: 0.8 from B cells.", cap="high")
+        judged = {
+            "confidence": "medium",
+            "confidence_reasons": ["expected r 0.55"],
+            "findings": [capping, distance],
+            "capped_by": "donors",
+            "expected_r": 0.55,
+            "verdict": Verdict.SUPPORTED,
+            "verdict_sentence": "The known response supports the prediction.",
+        }
+        accuracy = ExpectedAccuracy(
+            r=0.617,
+            low=0.45,
+            high=0.74,
+            n_contexts=7,
+            n_donors=4,
+            independence=Independence.DONORS,
+            half_of_real_cells=0.69,
+            asked_is_measured=True,
+            perturbations=["IFN-beta"],
+            methods={"no_change": 0.0, "additive": 0.632, "transfer": 0.685},
+        )
+        prompts = [prompt.model_copy(update=judged) for prompt in found.prompts]
+        write_json(path, found.model_copy(update={"prompts": prompts, "accuracy": accuracy}))
+    run.collect()
+    run.render()
+    text = page(run).text
+    first = text[text.index("The answer") : text.index("Strongest changes")]
+    order = [
+        "Expected accuracy",
+        "r 0.62 (0.45 to 0.74)",
+        "Confidence",
+        "Medium",
+        "Capped by: Donors: one donor per arm.",
+    ]
+    order += ["Limitations", "Treat it as a hypothesis", "Design"]
+    order += ["24 cells, 1 context, 1 donor: 24 CD14+ monocytes with interferon beta"]
+    order += ["Compared with 24 cells, 1 context, 1 donor: 24 CD14+ monocytes"]
+    order += [
+        "Matched for atlas, cell type, donor and tissue.",
+        "Distance 0.8 from B cells.",
+        "supports the prediction",
+    ]
+    squeezed = " ".join(first.split())
+    position = 0
+    for part in order:
+        position = squeezed.index(part, position)
+    models = " ".join(text[text.index("Models side by side") : text.index("How the question")].split())
+    rows = ["No change predicts that nothing happens 0.00", "Additive adds the mean measured shift 0.63"]
+    rows += ["Transfer combines the measured responses of all contexts 0.69"]
+    rows += ["This prediction (stack) this run best prompt of the run 0.55", "Half of the real cells"]
+    assert all(row in models for row in rows)
+    assert run.log.answer.expected_r == 0.55
+    assert "High: expected r of at least 0.5" in text
+
+
+def test_every_expected_gene_is_listed_with_links(finish):
+    import pandas as pd
+
+    run = finish()
+    names = {f"GENE{number}": 1 for number in range(40)} | {"ISG15": 1, "MX1": -1, "TP53": -1}
+    main = run.log.query.asked.perturbation.model_copy(update={"expected_targets": names})
+    asked = run.log.query.asked.model_copy(update={"perturbations": [main]})
+    log = run.log.model_copy(update={"query": run.log.query.model_copy(update={"asked": asked})})
+    de = pd.read_csv(run.file("de.csv"))
+    rise, fall = expected_rows(log, de[de["is_best_prompt"]])
+    assert (rise["title"], len(rise["genes"])) == ("Expected to rise", 41)
+    assert [(item["gene"], item["in_model"]) for item in fall["genes"]] == [("MX1", True), ("TP53", False)]
+    assert rise["genes"][40]["log2fc"] == pytest.approx(de.set_index(["is_best_prompt", "gene"]).log2fc[True, "ISG15"])
+    found = page(run)
+    words = " ".join(found.text.split())
+    assert "Expected to rise: 3 genes" in words
+    assert "TP53 not in the model" in words
+    links = [attrs["href"] for tag, attrs in found.tags if tag == "a"]
+    assert "https://www.ensembl.org/Human/Search/Results?q=ISG15;facet_feature_type=Gene" in links
+    pages = dict(found.data()["links"]["pages"])
+    assert list(pages) == ["Ensembl", "GeneCards", "UniProt", "PubMed"]
+    assert unquote(pages["PubMed"]).endswith('term={gene} AND ("interferon beta" OR "IFN-beta")')
+
+
+def test_built_in_gene_sets_say_who_wrote_them(finish):
+    run = finish()
+    (library,) = run.log.gene_sets
+    assert (library.name, library.origin, library.n_sets) == ("haystack", "written for this project", 68)
+    assert page(run).text.count("written for this project, 68 sets") >= 3
+    assert set_url("x", "Reactome R-HSA-909733") == "https://reactome.org/content/detail/R-HSA-909733"
+    assert set_url("HALLMARK_APOPTOSIS").endswith("/HALLMARK_APOPTOSIS.html")
+    assert set_url("Apoptosis", "after Smith 2001") is None
+    assert set_url("Apoptosis", "javascript:alert(1)") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Matched for atlas, cell type, donor and tissue."),
+        ({"donor_id": None}, "Matched for atlas, cell type and tissue. Donor not recorded."),
+        ({"cell_type_name": None, "donor_id": None}, "Matched for atlas and tissue. Cell type and donor not recorded."),
+    ],
+)
+def test_only_what_is_recorded_is_matched(finish, changes, said):
+    prompt = finish().log.iterations[-1].prompts[0]
+    sets = [item.model_copy(update=changes) for item in prompt.cell_sets]
+    assert matching(prompt.model_copy(update={"cell_sets": sets})) == said
+
+
+def test_what_was_given_up_is_not_matched(finish):
+    prompt = finish().log.iterations[-1].prompts[1]
+    assert matching(prompt) == "Matched for atlas, cell type and tissue; not for donor."
 
 
 def test_a_real_atlas_is_not_called_a_simulation(finish):
@@ -157,7 +280,7 @@ def test_table_data_equals_the_csv(finish):
 
 def test_no_de_genes(finish):
     text = page(finish(n_de=0)).text
-    assert "predicts no gene to change clearly" in text
+    assert "predicts no clear change of any gene" in text
     assert "No gene passes the thresholds" in text
 
 
@@ -202,8 +325,8 @@ def test_a_prediction_no_better_than_no_change_is_not_trusted(fresh):
     run.render()
     text = page(run).text
     assert run.log.answer.confidence == "low"
-    assert "the evidence scores 7.8 for this prediction, and 7.7 for a prediction that changes nothing." in text
-    assert "0.1 points above the best of its nulls; medium confidence needs 0.5." in text
+    assert "Interpret with caution. The evidence scores 7.8 for this prediction, and 7.7 for a prediction that" in text
+    assert "0.1 points above the best null; medium confidence needs 0.5." in text
 
 
 def test_prompt_cells_are_grouped_by_kind():
@@ -221,7 +344,7 @@ def test_prompt_cells_are_grouped_by_kind():
 def test_low_confidence_says_why(finish):
     text = page(finish(scores=(3.2,), percentile=60.0)).text
     assert "Low" in text
-    assert "Composite score 3; medium confidence needs 5." in text
+    assert "Composite score 3.2; medium confidence needs 5." in text
 
 
 def test_same_input_gives_same_bytes(fresh):

@@ -7,7 +7,7 @@ from report_run import RunOptions, cell_set
 
 from haystack.contracts import CellSet, Perturbation, TaskType
 from haystack.contracts.runlog import PathwayHit, RunLog
-from haystack.report.answer import answer_sentences
+from haystack.report.answer import answer_sentences, cautions, support_sentences
 from haystack.report.shown import carried_sentences, measured_sentences, not_shown
 from haystack.report.view import component_rows, term_data
 from haystack.report.words import TASKS
@@ -48,11 +48,12 @@ def log(finish) -> RunLog:
 
 @pytest.fixture
 def sentences(finish):
-    """The answer's sentences for a log."""
+    """The answer, what supports it and what limits it, for a log."""
     import pandas as pd
 
     genes = pd.read_csv(finish().file("de.csv"))
-    return lambda log: answer_sentences(log, genes[genes["is_best_prompt"]])
+    own = genes[genes["is_best_prompt"]]
+    return lambda log: [*answer_sentences(log, own), *support_sentences(log, own), *cautions(log)]
 
 
 def test_no_task_claims_that_nothing_was_measured():
@@ -64,14 +65,14 @@ def test_asked_cells_under_the_asked_perturbation_are_pointed_at(log, sentences)
     known = shows(log, [make("a", "B cell"), make("b", "naive B cell", donor="D2"), make("c", "CD14+ monocyte")])
     assert measured_sentences(known) == [
         "B cells and naive B cells under interferon beta are measured in atlas demo_pbmc "
-        "(40 cells of 2 donors shown to the model). Look at them directly."
+        "(40 cells of 2 donors shown to the model). See the measurements."
     ]
     assert measured_sentences(known)[0] in sentences(known)
     assert carried_sentences(known) == [
-        "The response is carried over in part from CD14+ monocytes under interferon beta."
+        "The response is partly extrapolated from CD14+ monocytes under interferon beta."
     ]
     timed = shows(known, [make("a", "B cell")], time="6 h")
-    assert measured_sentences(timed)[0].endswith("Whether dose and time are the asked ones (6 h) is not checked here.")
+    assert measured_sentences(timed)[0].endswith("Whether their dose and time match (6 h) was not checked.")
     assert carried_sentences(timed) == []
 
 
@@ -99,11 +100,11 @@ def test_one_of_two_asked_perturbations_is_not_the_asked_combination(log):
 
 
 def test_cells_of_another_type_are_said_to_be_carried_over(log, sentences):
-    assert "The response is carried over from CD14+ monocytes under interferon beta." in sentences(log)
+    assert "The response is extrapolated from CD14+ monocytes under interferon beta." in sentences(log)
     sets = [make(f"s{n}", f"kind {n} cell", "interferon gamma") for n in range(6)]
     (sentence,) = carried_sentences(shows(log, sets))
     assert sentence == (
-        "The response is carried over from kind 0 cells, kind 1 cells, kind 2 cells and 3 other cell types "
+        "The response is extrapolated from kind 0 cells, kind 1 cells, kind 2 cells and 3 other cell types "
         "under interferon gamma, in place of interferon beta."
     )
 
@@ -117,7 +118,7 @@ def test_a_donor_a_tissue_and_a_disease_that_no_shown_cell_has_are_named(log):
         "disease_mondo_id": "MONDO:0007915",
         "disease_name": "systemic lupus erythematosus",
     }
-    start = "None of the cells that the model was shown is known to come from "
+    start = "None of the prompt and query cells is known to come from "
     known = shows(log, [make("a", "B cell")], sample=sample)
     assert not_shown(known) == [
         f"{start}donor D7; the prediction is not specific to that donor.",
@@ -138,7 +139,7 @@ def test_what_is_not_shown_stands_in_the_report(fresh):
     query.write_text(text.replace('"target_donor_id": null', '"target_donor_id": "D7"'))
     run.collect()
     run.render()
-    told = run.html[run.html.index("What this does not tell") :]
+    told = run.html[run.html.index("<h2>Limitations</h2>") :]
     assert "known to come from donor D7; the prediction is not specific" in told[: told.index("</section>")]
 
 
@@ -174,27 +175,25 @@ def test_gene_sets_are_told_by_direction(log, sentences):
         return log.model_copy(update={"answer": log.answer.model_copy(update={"pathways": pathways})})
 
     assert sentences(hits(("A", "up"), ("B", "down"), ("C", "up")))[1] == (
-        "Rising genes belong above all to “A” and “C”, falling genes to “B”."
+        "Upregulated genes are enriched for “A” and “C”, downregulated genes for “B”."
     )
-    assert sentences(hits(("B", "down")))[1] == "Falling genes belong above all to “B”."
-    assert sentences(hits())[1] == "No gene set stands out among them."
+    assert sentences(hits(("B", "down")))[1] == "Downregulated genes are enriched for “B”."
+    assert sentences(hits())[1] == "No gene set is enriched among them."
 
 
 @pytest.mark.parametrize(
-    ("padj", "log2fc", "said"),
+    ("lfsr", "log2fc", "said"),
     [
-        (0.2, 0.5, "(adjusted p up to 0.2)"),
-        (0.05, 0.0, "(changes from 0 log2 units)"),
-        (0.3, 0.1, "(adjusted p up to 0.3 and changes from 0.1 log2 units)"),
+        (0.2, 0.5, "(local false sign rate up to 0.2)"),
+        (0.05, 0.0, "(log2 fold changes from 0)"),
+        (0.3, 0.1, "(local false sign rate up to 0.3 and log2 fold changes from 0.1)"),
         (0.1, 0.25, None),
     ],
 )
-def test_loose_thresholds_are_warned_of(log, sentences, padj, log2fc, said):
-    settings = log.settings | {"de": log.settings["de"] | {"padj": padj, "log2fc": log2fc}}
+def test_loose_thresholds_are_warned_of(log, sentences, lfsr, log2fc, said):
+    settings = log.settings | {"de": log.settings["de"] | {"lfsr": lfsr, "log2fc": log2fc}}
     warned = [text for text in sentences(log.model_copy(update={"settings": settings})) if "loose" in text]
-    assert warned == (
-        [] if said is None else [f"The thresholds are loose {said}: that a gene “changes” means little here."]
-    )
+    assert warned == ([] if said is None else [f"The thresholds are loose {said}: a called gene may hardly change."])
 
 
 def test_the_agreement_of_a_component_says_what_it_is(log):

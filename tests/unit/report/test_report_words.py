@@ -57,10 +57,10 @@ def test_confidence_rule(score, percentile, share, expected):
 
 def test_reasons_say_what_is_missing():
     assert classify(grounding(6, 99), 1)[1] == ["composite score 6.0; high confidence needs 7"]
-    assert classify(grounding(8, 60), 1)[1] == ["above 60 % of the null draws; medium confidence needs 80 %"]
+    assert classify(grounding(8, 60), 1)[1] == ["above 60 % of the random draws; medium confidence needs 80 %"]
     assert classify(grounding(8, 99, no_change=7.8), 1) == (
         "low",
-        ["0.2 points above the best of its nulls; medium confidence needs 0.5"],
+        ["0.2 points above the best null; medium confidence needs 0.5"],
     )
     assert classify(grounding(8, 99, no_change=7.4), 1)[0] == "medium"
     no_nulls = grounding(8, 99).model_copy(update={"nulls": {}})

@@ -22,12 +22,12 @@
 
   const narrow = () => window.innerWidth < 640;
   const axis = (title, extra) => ({
-    title: { text: title, font: { size: 13, color: MUTED } }, zeroline: false, gridcolor: "#eceae4", linecolor: LINE,
+    title: { text: title, font: { size: 13, color: MUTED } }, zeroline: false, gridcolor: LINE, linecolor: LINE,
     tickfont: { size: 12 }, automargin: true, fixedrange: narrow(), ...extra,
   });
   const layout = (extra) => ({
     font: { family: colour("--sans"), size: 13, color: INK }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 56, r: 16, t: 12, b: 48 }, hoverlabel: { bgcolor: "#fff", bordercolor: LINE, font: { color: INK } },
+    margin: { l: 56, r: 16, t: 12, b: 48 }, hoverlabel: { bgcolor: colour("--card"), bordercolor: LINE, font: { color: INK } },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 } }, dragmode: narrow() ? false : "zoom",
     modebar: { bgcolor: "rgba(0,0,0,0)", color: "#9aa3ab", activecolor: INK },
     ...extra,
@@ -46,16 +46,30 @@
     type: "line", x0, y0, x1, y1, line: { color: "#9aa3ab", width: 1, dash: "dot" }, layer: "below", ...refs,
   });
 
+  let found = null, place = null;
+  // Genes that the search names, drawn over the others.
+  function highlight(rows) {
+    const node = document.getElementById("volcano");
+    if (!found || !node || !node.data) return;
+    const points = rows.slice(0, 50).map(place).filter((p) => p.p !== null && p.x !== null);
+    Plotly.restyle(node, { x: [points.map((p) => p.x)], y: [points.map((p) => p.y)], text: [points.map((p) => `<b>${safe(p.name)}</b><br>log2 change ${fixed(p.x, 2)}`)] }, [node.data.length - 1]);
+  }
+
   function volcano() {
     const genes = data.genes, limits = genes.limits;
-    const finite = genes.padj.filter((p) => p !== null && p > 0);
-    const cap = Math.max(5, ...finite.map((p) => -Math.log10(p)).filter((y) => y > 4.9)) * 1.04;
+    // Without a local false sign rate (a single prompt, nothing measured) the adjusted p orders genes, and calls none.
+    const called = genes.lfsr.some((p) => p !== null);
+    const column = called ? genes.lfsr : genes.padj;
+    const CEILING = called ? 12 : 300;
+    const finite = column.filter((p) => p !== null && p > 0);
+    const height = (p) => Math.min(CEILING, -Math.log10(p));
+    const cap = finite.reduce((most, p) => Math.max(most, height(p)), 5) * 1.04;
     const sets = { up: [], down: [], rest: [] };
     const seen = new Set();
     genes.gene.forEach((name, index) => {
-      const p = genes.padj[index], x = genes.log2fc[index];
+      const p = column[index], x = genes.log2fc[index];
       if (p === null || x === null) return;
-      const point = { name, x, y: p > 0 ? -Math.log10(p) : cap, p, flag: genes.flag[index] };
+      const point = { name, x, y: p > 0 ? height(p) : cap, p, flag: genes.flag[index], low: genes.low[index], high: genes.high[index] };
       if (point.flag & CHANGED) { (x > 0 ? sets.up : sets.down).push(point); return; }
       // Unchanged genes lie on top of each other by the thousand: one per spot is drawn.
       const spot = `${Math.round(x * 40)}:${Math.round((point.y / cap) * 150)}`;
@@ -66,20 +80,25 @@
     const trace = (points, name, color, symbol, size, opacity) => ({
       type: "scatter", mode: "markers", name: `${name} (${points.length.toLocaleString("en")})`,
       x: points.map((p) => p.x), y: points.map((p) => p.y),
-      text: points.map((p) => `<b>${safe(p.name)}</b><br>log2 change ${fixed(p.x, 2)}<br>adjusted p ${pValue(p.p)}`),
+      text: points.map((p) => `<b>${safe(p.name)}</b><br>log2 change ${fixed(p.x, 2)} (90 % interval ${fixed(p.low, 2)} to ${fixed(p.high, 2)})<br>${called ? "lfsr" : "adjusted p"} ${pValue(p.p)}`),
       hoverinfo: "text", marker: { color, symbol, size, opacity, line: { width: symbol.endsWith("open") ? 1 : 0 } },
     });
-    const total = genes.flag.filter((f, i) => !(f & CHANGED) && genes.padj[i] !== null).length;
+    const total = genes.flag.filter((f, i) => !(f & CHANGED) && column[i] !== null).length;
     const size = sets.up.length + sets.down.length > 600 ? 5.5 : 8;
-    const rest = trace(sets.rest, "unchanged", "#9aa3ab", "circle-open", 5, 0.55);
-    rest.name = `unchanged (${total.toLocaleString("en")})`;
+    const rest = trace(sets.rest, "not called", "#9aa3ab", "circle-open", 5, 0.55);
+    rest.name = `not called (${total.toLocaleString("en")})`;
     const expected = [...sets.up, ...sets.down, ...sets.rest].filter((p) => p.flag & EXPECTED);
-    const traces = [rest, trace(sets.up, "up", UP, "triangle-up", size, 0.8), trace(sets.down, "down", DOWN, "triangle-down", size, 0.8)];
+    const traces = [rest, trace(sets.up, "upregulated", UP, "triangle-up", size, 0.8), trace(sets.down, "downregulated", DOWN, "triangle-down", size, 0.8)];
     if (expected.length) {
       const ring = trace(expected, "expected to respond", INK, "circle-open", 14, 0.9);
       ring.marker.line.width = 1.6;
       traces.push(ring);
     }
+    found = trace([], "found by the search", INK, "diamond", 11, 1);
+    found.showlegend = false;
+    traces.push(found);
+    place = (index) => ({ name: genes.gene[index], x: genes.log2fc[index], y: column[index] > 0 ? height(column[index]) : cap,
+      p: column[index], low: genes.low[index], high: genes.high[index] });
     const reach = Math.max(limits.log2fc * 2, ...[...sets.up, ...sets.down, ...sets.rest].map((p) => Math.abs(p.x))) * 1.12;
     const annotations = labels(sets, reach, cap).map((p) => ({
       x: p.x, y: p.y, text: safe(p.name.length > 16 ? `${p.name.slice(0, 15)}…` : p.name), showarrow: false,
@@ -87,9 +106,9 @@
     }));
     draw("volcano", traces, {
       xaxis: axis("log2 fold change (predicted / control)", { range: [-reach, reach], zeroline: true, zerolinecolor: LINE }),
-      yaxis: axis("−log10 adjusted p", { range: [-cap * 0.02, cap * 1.1] }), annotations,
+      yaxis: axis(called ? "−log10 local false sign rate" : "−log10 adjusted p", { range: [-cap * 0.02, cap * 1.1] }), annotations,
       shapes: [line(-limits.log2fc, 0, -limits.log2fc, 1, { yref: "paper" }), line(limits.log2fc, 0, limits.log2fc, 1, { yref: "paper" }),
-        line(0, -Math.log10(limits.padj), 1, -Math.log10(limits.padj), { xref: "paper" })],
+        ...(called && limits.lfsr ? [line(0, -Math.log10(limits.lfsr), 1, -Math.log10(limits.lfsr), { xref: "paper" })] : [])],
     });
   }
 
@@ -124,7 +143,7 @@
       const own = rows.map((row, y) => ({ ...row, y })).filter((row) => row.direction === direction);
       return {
         type: "scatter", mode: "markers", name, x: own.map((row) => row.neglog), y: own.map((row) => row.y), hoverinfo: "text",
-        text: own.map((row) => `<b>${wrap(row.term, 50, 4)}</b><br>${row.n_overlap} changed of ${row.n_set} genes<br>` +
+        text: own.map((row) => `<b>${wrap(row.term, 50, 4)}</b><br>${row.n_overlap} called of ${row.n_set} genes<br>` +
           `adjusted p ${pValue(row.padj)}<br>${safe(row.genes.slice(0, 8).join(", "))}`),
         marker: { color, symbol, size: own.map((row) => 8 + 16 * Math.sqrt(row.n_overlap / largest)), opacity: 0.9, line: { width: 2, color } },
       };
@@ -133,7 +152,7 @@
     const reach = Math.max(1.2 * limit, ...rows.map((row) => row.neglog));
     const node = document.getElementById("terms");
     node.style.height = `${Math.max(14, 5 + rows.length * (narrow() ? 3 : 1.9))}rem`;
-    draw("terms", [side("up", UP, "circle", "among genes going up"), side("down", DOWN, "circle-open", "among genes going down")].filter((t) => t.x.length), {
+    draw("terms", [side("up", UP, "circle", "upregulated genes"), side("down", DOWN, "circle-open", "downregulated genes")].filter((t) => t.x.length), {
       showlegend: true,
       xaxis: axis("−log10 adjusted p", { range: [-(narrow() ? 0.1 : 0.03) * reach, (narrow() ? 1.12 : 1.04) * reach], zeroline: true, zerolinecolor: LINE }),
       yaxis: axis("", { tickvals: rows.map((_, y) => y), ticktext: rows.map((row) => wrap(row.term, width, 2)), range: [-0.8, rows.length - 0.2],
@@ -187,12 +206,14 @@
     if (!body) return;
     const genes = data.genes, PAGE = 25, n = genes.gene.length;
     const field = (id) => document.getElementById(id);
-    const state = { key: "padj", ascending: true, page: 0, rows: [] };
+    const state = { key: "log2fc", ascending: false, size: true, page: 0, rows: [] };
 
     function compare(a, b) {
       const column = genes[state.key];
       const [x, y] = [column[a], column[b]];
       if (x === null || y === null) return x === y ? a - b : x === null ? 1 : -1;
+      // As delivered: called genes first, largest change first.
+      if (state.size) return a - b;
       const order = typeof x === "string" ? x.localeCompare(y, "en") : x - y;
       return (state.ascending ? order : -order) || a - b;
     }
@@ -209,12 +230,25 @@
         if (kind === "down" && !(flag & CHANGED && x < 0)) continue;
         if (kind === "expected" && !(flag & EXPECTED)) continue;
         if (change && !(x !== null && Math.abs(x) >= change)) continue;
-        if (limit !== null && !(genes.padj[i] !== null && genes.padj[i] <= limit)) continue;
+        if (limit !== null && !(genes.lfsr[i] !== null && genes.lfsr[i] <= limit)) continue;
         state.rows.push(i);
       }
       state.rows.sort(compare);
       state.page = 0;
       show();
+      highlight(words.length ? state.rows : []);
+    }
+    // Address patterns come from the page's own data; a symbol that could mean anything else in an address gets no link.
+    function link(name, address) {
+      const node = document.createElement("a");
+      node.href = address;
+      node.rel = "noopener noreferrer";
+      node.textContent = name;
+      return node;
+    }
+    function genePages(gene) {
+      if (!new RegExp(data.links.symbol).test(gene)) return [];
+      return data.links.pages.map(([name, address]) => link(name, address.replace("{gene}", gene)));
     }
     function notes(flag) {
       if (flag & OUTSIDE) return flag & EXPECTED ? "expected; not in the model" : "not in the model";
@@ -235,13 +269,15 @@
         name.scope = "row";
         name.textContent = genes.gene[i];
         row.append(name);
+        const links = genePages(genes.gene[i]);
         const arrow = x === null || !(genes.flag[i] & CHANGED) ? "" : x > 0 ? "▲ " : "▼ ";
         cell(row, arrow + fixed(x, 2), `num ${arrow ? (x > 0 ? "up" : "down") : ""}`);
-        cell(row, pValue(genes.padj[i]), "num");
-        cell(row, pValue(genes.pval[i]), "num wide");
+        cell(row, `${fixed(genes.low[i], 2)} to ${fixed(genes.high[i], 2)}`, "num wide");
+        cell(row, pValue(genes.lfsr[i]), "num");
         cell(row, fixed(genes.perturbed[i], 1), "num wide");
         cell(row, fixed(genes.control[i], 1), "num wide");
-        cell(row, notes(genes.flag[i]));
+        const last = cell(row, notes(genes.flag[i]), "links");
+        for (const item of links) last.append(last.childNodes.length ? " · " : "", item);
       }
       if (!state.rows.length) cell(body.insertRow(), "No gene fits these filters.").colSpan = 7;
       field("shown").textContent = `${state.rows.length.toLocaleString("en")} of ${n.toLocaleString("en")} genes; page ${state.page + 1} of ${pages.toLocaleString("en")}`;
@@ -250,20 +286,21 @@
     }
     function download() {
       const quote = (value) => (value === null ? "" : /[",\n\r]/.test(value) ? `"${String(value).replace(/"/g, '""')}"` : String(value));
-      const keys = ["gene", "log2fc", "padj", "pval", "perturbed", "control"];
-      const head = ["gene", "log2fc", "padj", "pval", "mean_perturbed", "mean_control", "is_de", "expected", "in_model"];
+      const keys = ["gene", "log2fc", "low", "high", "lfsr", "padj", "perturbed", "control"];
+      const head = ["gene", "log2fc", "low", "high", "lfsr", "padj", "mean_perturbed", "mean_control", "is_de", "expected", "in_model"];
       const lines = state.rows.map((i) => [...keys.map((key) => quote(genes[key][i])), Boolean(genes.flag[i] & CHANGED),
         Boolean(genes.flag[i] & EXPECTED), !(genes.flag[i] & OUTSIDE)].join(","));
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([[head.join(","), ...lines].join("\n") + "\n"], { type: "text/csv" }));
-      link.download = `${data.run_id}_genes.csv`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+      const saved = document.createElement("a");
+      saved.href = URL.createObjectURL(new Blob([[head.join(","), ...lines].join("\n") + "\n"], { type: "text/csv" }));
+      saved.download = `${data.run_id}_genes.csv`;
+      saved.click();
+      setTimeout(() => URL.revokeObjectURL(saved.href), 1000);
     }
     for (const button of document.querySelectorAll("#genes th button")) {
       button.addEventListener("click", () => {
         const key = button.dataset.key;
-        state.ascending = state.key === key ? !state.ascending : key === "gene" || key === "padj" || key === "pval";
+        state.ascending = state.key === key && !state.size ? !state.ascending : key === "gene" || key === "lfsr";
+        state.size = false;
         state.key = key;
         for (const other of document.querySelectorAll("#genes th[aria-sort]")) other.setAttribute("aria-sort", "none");
         button.closest("th").setAttribute("aria-sort", state.ascending ? "ascending" : "descending");

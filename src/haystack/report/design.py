@@ -1,0 +1,161 @@
+"""The design behind the answer: who was measured, against what, how near; and the models side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from haystack.contracts import CellSet, ControlStrategy
+from haystack.contracts.accuracy import ExpectedAccuracy
+from haystack.contracts.runlog import PromptLog, RunLog
+from haystack.report.answer import best_iteration
+from haystack.report.words import count, listed, number, plural
+
+KINDS_SHOWN = 4
+METHODS = {
+    "no_change": ("No change", "predicts that nothing happens"),
+    "additive": ("Additive", "adds the mean measured shift"),
+    "prompt_mean": ("Prompt mean", "takes the mean of the prompt cells"),
+    "transfer": ("Transfer", "combines the measured responses of all contexts"),
+}
+"""method of the expected accuracy -> name, and what it does"""
+
+
+def run_accuracy(log: RunLog) -> ExpectedAccuracy | None:
+    """Expected accuracy of the run; None in logs of runs that did not estimate it."""
+    item = best_iteration(log) or (log.iterations[-1] if log.iterations else None)
+    return item.grounding.accuracy if item else None
+
+
+def design_rows(log: RunLog) -> list[tuple[str, str]]:
+    """Label and text of the design box; empty where nothing was predicted."""
+    item = best_iteration(log)
+    prompt = next((one for one in item.prompts if one.prompt_id == log.answer.best_prompt_id), None) if item else None
+    if item is None or prompt is None:
+        return []
+    rows = [
+        ("Condition", _arm(prompt.cell_sets, prompt.cells_per_set)),
+        ("Compared with", _controls(log, prompt)),
+        ("Matching", matching(prompt)),
+        ("Predicted for", _arm(item.query_cell_sets, item.query_cells_per_set)),
+        ("Atlases", _atlases(log)),
+    ]
+    near = [one.sentence.removeprefix("Distance: ") for one in log.answer.findings if one.name == "distance"]
+    return [*rows, *(("Distance", text) for text in near)]
+
+
+def matching(prompt: PromptLog) -> str:
+    """In what control cells match the prompt cells: only what the atlas records can be matched."""
+    if prompt.control_strategy is ControlStrategy.QUERY_AS_CONTROL or not prompt.n_control_cells:
+        return (
+            "Not matched: no control cells were found, so generated cells are compared with the query cells, which "
+            "adds the model’s reconstruction error."
+        )
+    fields = {
+        "cell type": "cell_type_name",
+        "donor": "donor_id",
+        "tissue": "tissue_uberon_id",
+        "disease": "disease_mondo_id",
+        "sample": "sample_condition",
+    }
+    recorded = [
+        name for name, key in fields.items() if all(getattr(item, key) is not None for item in prompt.cell_sets)
+    ]
+    given_up = [step.replace("_", " ") for step in prompt.pairing_steps]
+    matched = [name for name in recorded if not any(name in step for step in given_up)]
+    unknown = [name for name in ("cell type", "donor") if name not in recorded]
+    text = f"Matched for {listed(['atlas', *matched])}"
+    text += f"; not for {listed(given_up)}" if given_up else ""
+    return text + (f". {listed(unknown).capitalize()} not recorded." if unknown else ".")
+
+
+def model_rows(log: RunLog) -> list[dict[str, Any]]:
+    """The models side by side: mean r over left-out contexts, and the r that is expected of this prediction."""
+    accuracy = run_accuracy(log)
+    rows = []
+    for name, r in sorted(accuracy.methods.items(), key=lambda pair: pair[1]) if accuracy else []:
+        title, what = METHODS.get(name, (name, ""))
+        rows.append({"name": title, "what": what, "r": r, "how": _left_out(accuracy), "own": name == log.model.kind})
+    if log.answer.expected_r is not None:
+        rows.append(
+            {
+                "name": f"This prediction ({log.model.kind})",
+                "what": "best prompt of the run",
+                "r": log.answer.expected_r,
+                "how": "against measured contexts that are not in its prompt",
+                "own": True,
+            }
+        )
+    if rows and accuracy is not None and accuracy.half_of_real_cells is not None:
+        rows.append(
+            {
+                "name": "Half of the real cells",
+                "what": "agreement of one half with the other: what a perfect model could reach",
+                "r": accuracy.half_of_real_cells,
+                "how": _left_out(accuracy),
+                "own": False,
+            }
+        )
+    return rows
+
+
+def limitations(log: RunLog, not_shown: Sequence[str]) -> list[str]:
+    """What a reader must know before using the answer, without what `cautions` and `not_evaluated` say."""
+    said = ["This is a model’s prediction, not a measurement. Treat it as a hypothesis to test."]
+    said += [item.sentence for item in log.answer.findings if item.cap == "medium"]
+    said += not_shown
+    accuracy = run_accuracy(log)
+    if accuracy is not None and accuracy.r is not None and not accuracy.asked_is_measured:
+        said.append(
+            f"The asked perturbation was not measured; accuracy is estimated for {listed(accuracy.perturbations)}."
+        )
+    if accuracy is not None:
+        said += accuracy.notes
+    return list(dict.fromkeys(said))
+
+
+def _left_out(accuracy: ExpectedAccuracy | None) -> str:
+    return f"mean over {count(accuracy.n_contexts, 'left-out context')}" if accuracy else ""
+
+
+def _arm(cell_sets: Sequence[CellSet], cells: Mapping[str, int]) -> str:
+    """`120 cells, 3 contexts, 3 donors: T cells + IFN-beta (69), ...`."""
+    sets = [item for item in cell_sets if cells.get(item.cell_set_id, 0)]
+    donors = {item.donor_id for item in sets if item.donor_id}
+    known = count(len(donors), "donor") if donors else "donors not recorded"
+    parts: dict[str, int] = {}
+    for item in sets:
+        name = plural(item.cell_type_name) if item.cell_type_name else "cells of unknown type"
+        name += f" with {item.perturbation_name}" if item.perturbation_name else ""
+        name += f" ({item.sample_condition})" if item.sample_condition else ""
+        parts[name] = parts.get(name, 0) + cells[item.cell_set_id]
+    ranked = sorted(parts, key=lambda name: (-parts[name], name))
+    kinds = [f"{parts[name]} {name}" for name in ranked[:KINDS_SHOWN]]
+    more = f" and {len(ranked) - KINDS_SHOWN} more" if len(ranked) > KINDS_SHOWN else ""
+    total = count(sum(parts.values()), "cell")
+    return f"{total}, {count(len(sets), 'context')}, {known}: {', '.join(kinds)}{more}"
+
+
+def _controls(log: RunLog, prompt: PromptLog) -> str:
+    if prompt.control_strategy is ControlStrategy.QUERY_AS_CONTROL or not prompt.n_control_cells:
+        return "the query cells themselves"
+    if not prompt.control_sets:
+        return count(prompt.n_control_cells, "control cell")
+    return _arm(prompt.control_sets, prompt.control_cells_per_set)
+
+
+def _atlases(log: RunLog) -> str:
+    used = [item for item in log.atlases if item.used]
+    return "; ".join(
+        item.name + (" (simulated)" if item.simulated else "") + (f": {item.description}" if item.description else "")
+        for item in used
+    )
+
+
+def accuracy_text(accuracy: ExpectedAccuracy | None) -> tuple[str, str]:
+    """The headline of the expected accuracy, and the sentence under it."""
+    if accuracy is None:
+        return "not estimated", "This run did not estimate its accuracy."
+    if accuracy.r is None:
+        return "cannot be estimated", f"{accuracy.sentence}"
+    return f"r {number(accuracy.r)} ({number(accuracy.low)} to {number(accuracy.high)})", accuracy.sentence

@@ -1,7 +1,7 @@
 """Cell lines of Cellosaurus: what cells they are, of which tissue and disease, and the donor's sex.
 
-The tracked table has the lines in wide use (names and accessions: Cellosaurus 55, CC BY 4.0, as
-cellxgene-ontology-guide ships it; origin: the line's Cellosaurus entry). All other lines are known by name only.
+The tracked table has the lines in wide use. Names and accessions are from Cellosaurus 55 (CC BY 4.0), as
+cellxgene-ontology-guide ships it; that package has no origins, so type, tissue, disease and sex were written by hand.
 """
 
 from __future__ import annotations
@@ -57,12 +57,3 @@ def cell_line(text: str) -> CellLine | None:
     """
     name = re.sub(r"\s+(?:cells?|(?:cell\s+)?lines?)$", "", text.strip(), flags=re.IGNORECASE)
     return cell_lines().get(compact(name)) if re.search(r"[A-Z0-9]", name) else None
-
-
-@cache
-def other_lines() -> dict[str, tuple[str, str]]:
-    """Compact name -> (accession, name) of every line of Cellosaurus; read from the package, which takes 0.6 s."""
-    from cellxgene_ontology_guide.ontology_parser import OntologyParser
-
-    terms = OntologyParser().cxg_schema.ontology("CVCL")
-    return {compact(term["label"]): (term_id, term["label"]) for term_id, term in sorted(terms.items(), reverse=True)}

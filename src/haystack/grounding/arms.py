@@ -191,7 +191,7 @@ def prompt_findings(
         raw counts; obs: `cell_type` (Cell Ontology id or label; a missing one is a type of its own) and, where known,
         `batch`.
     """
-    types = {name: cells.obs["cell_type"].astype(object).fillna("") for name, cells in
+    types = {name: cells.obs["cell_type"].astype(object).where(cells.obs["cell_type"].notna(), "") for name, cells in
              (("treated", treated), ("control", control))}  # fmt: skip
     found: dict[str, Finding] = {}
     responds = False

@@ -77,7 +77,7 @@ def measurements(contexts: ad.AnnData | None, query: StructuredQuery) -> Measure
         return None
     names = contexts.obs["perturbation_name"].astype(object)
     asked = {name: _is_asked(name, query) for name in names.dropna().unique()}
-    kept = contexts[(names.map(asked).fillna(False)).to_numpy(bool)]
+    kept = contexts[np.array([asked.get(name, False) for name in names], dtype=bool)]
     if not kept.n_obs:
         return None
     types = [str(name) for name in kept.obs["cell_type"].dropna().unique()]

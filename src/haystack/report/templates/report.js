@@ -317,9 +317,11 @@
   }
 
   // Paper is narrower than most windows and wider than a phone: plots take its width while printing.
+  // It is white, too, where the window is dark.
+  const inks = (ink, muted) => ({ "font.color": ink, "xaxis.title.font.color": muted, "yaxis.title.font.color": muted });
   const plots = () => [...document.querySelectorAll(".plot[data-drawn]")];
-  window.addEventListener("beforeprint", () => { for (const node of plots()) Plotly.relayout(node, { width: 660 }); });
-  window.addEventListener("afterprint", () => { for (const node of plots()) Plotly.relayout(node, { width: null, autosize: true }); });
+  window.addEventListener("beforeprint", () => { for (const node of plots()) Plotly.relayout(node, { width: 660, ...inks("#1c2530", "#55616e") }); });
+  window.addEventListener("afterprint", () => { for (const node of plots()) Plotly.relayout(node, { width: null, autosize: true, ...inks(INK, MUTED) }); });
 
   for (const node of document.querySelectorAll("[data-needs-script]")) node.hidden = false;
   table();

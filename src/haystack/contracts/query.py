@@ -99,7 +99,7 @@ class AskedCells(Contract):
     @property
     def label(self) -> str | None:
         """What to call the cells in a sentence."""
-        return self.name or self.query or self.cl_id
+        return self.line or self.name or self.query or self.cl_id
 
 
 class AskedContext(Contract):

@@ -82,7 +82,9 @@ def measurements(contexts: ad.AnnData | None, query: StructuredQuery) -> Measure
         return None
     types = [str(name) for name in kept.obs["cell_type"].dropna().unique()]
     asked_type = query.asked.cells.cl_id
-    closeness = {name: relation.closeness for name, relation in relate(asked_type, types).items()}
+    closeness = {
+        name: relation.closeness for name, relation in relate(asked_type, types, query.asked.cells.line).items()
+    }
     return measurements_of(kept, closeness if asked_type else None)
 
 

@@ -14,6 +14,9 @@ from haystack.ontology.index import resources
 from haystack.ontology.normalise import plain
 
 FILE = "cell_lines.tsv"
+_BEHIND = re.compile(r"\s+(?:cells?|(?:cell\s+)?lines?)\s*$", re.IGNORECASE)
+SHORT = 3
+"""signs of a label that is never read as a cell line: H1, BJ and 293 mean too much else"""
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,16 @@ def cell_lines() -> dict[str, CellLine]:
     return found
 
 
+def line_of_label(label: str) -> CellLine | None:
+    """The line that a label of an atlas or of the index names, in any case; labels of up to three signs never do."""
+    return cell_lines().get(compact(_BEHIND.sub("", label))) if len(label.strip()) > SHORT else None
+
+
 def cell_line(text: str) -> CellLine | None:
     """The tracked line that `text` names exactly, with or without `cells` or `cell line` behind it.
 
     >>> cell_line("K562 cells").cell_type
     'erythroid lineage cell'
     """
-    name = re.sub(r"\s+(?:cells?|(?:cell\s+)?lines?)$", "", text.strip(), flags=re.IGNORECASE)
+    name = _BEHIND.sub("", text.strip())
     return cell_lines().get(compact(name)) if re.search(r"[A-Z0-9]", name) else None

@@ -14,6 +14,7 @@ from haystack.files import write_text
 from haystack.ontology.affixes import column_affixes
 from haystack.ontology.celllabels import is_known
 from haystack.ontology.graph import term
+from haystack.ontology.lines import line_of_label
 from haystack.ontology.match import Match
 from haystack.ontology.resolver import resolve
 
@@ -84,8 +85,16 @@ def map_labels(
     found: dict[str, Match | None] = {}
     rows: list[Row] = []
     prefix = column_affixes(labels)[0]
-    claims = {label: _claims(kind, label, prefix, tissues.get(label)) for label in labels if label not in by_hand}
-    unsure = {label: claim for label, claim in claims.items() if not claim or claim[0].score < UNSURE}
+    # A cell line keeps its own name: it is no cell of the body, and two lines of one origin are not the same cells.
+    lines = {label for label in labels if kind == "cell-type" and label not in by_hand and line_of_label(label)}
+    claims = {
+        label: [] if label in lines else _claims(kind, label, prefix, tissues.get(label))
+        for label in labels
+        if label not in by_hand
+    }
+    unsure = {
+        label: claim for label, claim in claims.items() if label not in lines and (not claim or claim[0].score < UNSURE)
+    }
     decided = decide(unsure) if decide is not None and unsure else {}
     for label in sorted(labels, key=lambda name: (-labels[name], name)):
         match = by_hand[label] if label in by_hand else decided.get(label) or next(iter(claims[label]), None)
@@ -103,7 +112,7 @@ def map_labels(
             )
         )
     _write(out_mapping, [row for row in _read(out_mapping) if row.kind != kind] + rows)
-    unmapped = [f"{row.label} ({row.n_cells} cells)" for row in rows if not row.id]
+    unmapped = [f"{row.label} ({row.n_cells} cells)" for row in rows if not row.id and row.label not in lines]
     if unmapped:
         logger.warning(
             "%s: no %s term for %s; correct the id column to name one", out_mapping, kind, ", ".join(unmapped)

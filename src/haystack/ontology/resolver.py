@@ -8,7 +8,6 @@ from haystack.ontology.index import kind_ontology
 from haystack.ontology.match import Match
 
 MAX_LENGTH = 300
-SHORT = 3  # letters of a label that names a line (not H1, RD)
 LINE = 0.9  # a cell line is of the type, but no healthy cell of it
 _ID = re.compile(r"(CL|UBERON|MONDO|CHEBI|PATO)[:_](\d+)", re.IGNORECASE)
 
@@ -35,9 +34,9 @@ def resolve(kind: str, text: str, top: int = 5, tissue: str | None = None) -> li
     """
     if kind == "cell-type" and not _ID.fullmatch(text.strip()):
         from haystack.ontology.celllabels import resolve_cell_label
-        from haystack.ontology.lines import cell_line
+        from haystack.ontology.lines import line_of_label
 
-        if len(text.strip()) > SHORT and (line := cell_line(text[:MAX_LENGTH])):
+        if line := line_of_label(text[:MAX_LENGTH]):
             return [Match(line.cell_type_cl_id, line.cell_type, LINE, "cell line")]
         return resolve_cell_label(text, top, tissue) if len(text) <= MAX_LENGTH else []
     if kind == "disease" and 0 < len(text) <= MAX_LENGTH and not _ID.fullmatch(text.strip()):

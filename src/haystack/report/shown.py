@@ -7,6 +7,7 @@ from functools import cache
 
 from haystack.contracts import CellSet, StructuredQuery
 from haystack.contracts.runlog import PromptLog, RunLog
+from haystack.ontology.lines import line_of_label
 from haystack.report.words import count, listed, plural
 
 KINDS_SHOWN = 3
@@ -140,7 +141,10 @@ def _sample(query: StructuredQuery) -> str:
 
 
 def _asked_type(query: StructuredQuery, item: CellSet) -> bool:
-    """True for the asked cell type and its subtypes; what has no Cell Ontology id is never it."""
+    """True for the asked cell line, or the asked cell type and its subtypes."""
+    if query.asked.cells.line is not None:
+        line = line_of_label(item.cell_type_name or "")
+        return line is not None and line.name == query.asked.cells.line
     asked = query.asked.cells.cl_id
     return asked is not None and item.cell_type_cl_id in related(asked)
 

@@ -10,11 +10,14 @@ from typing import Literal
 
 from haystack import ontology
 from haystack.errors import OntologyError
+from haystack.ontology.lines import line_of_label
 
 ROOT = "CL:0000000"
 LEAST_LINEAGE = 0.25
-Kind = Literal["same", "ancestor", "descendant", "relative"]
-KIND_ORDER: dict[Kind, int] = {"same": 0, "ancestor": 0, "descendant": 1, "relative": 2}
+Kind = Literal["same", "ancestor", "descendant", "relative", "line"]
+KIND_ORDER: dict[Kind, int] = {"same": 0, "ancestor": 0, "descendant": 1, "relative": 2, "line": 2}
+LINE_HOPS = 2
+"""steps between a cell line and the cell type that it comes from: as far as a sibling"""
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,41 @@ class Relation:
             return f"{name} is a broader type of {asked} ({steps} up in the Cell Ontology)"
         if self.kind == "descendant":
             return f"{name} is a subtype of {asked} ({steps} down in the Cell Ontology)"
+        if self.kind == "line":
+            return f"{name} is not {asked} but comes from the same or a related cell type (one of them is a cell line)"
         near = "a sibling" if self.hops == 2 else "a relative"
         return f"{name} is {near} of {asked} ({steps} through a common ancestor in the Cell Ontology)"
 
 
-def relate(asked: str | None, others: Iterable[str]) -> dict[str, Relation]:
-    """How each of `others` (CL ids; other texts are skipped) relates to `asked`; unrelated ones are left out.
+def relate(asked: str | None, others: Iterable[str], line: str | None = None) -> dict[str, Relation]:
+    """How each of `others` relates to the asked cells; unrelated ones are left out.
+
+    Parameters
+    ----------
+    asked
+        CL id of the asked cells, of the type that it comes from where they are a cell line.
+    others
+        CL ids, or labels of cells without one; of these only cell lines can be related.
+    line
+        name of the asked cell line. A line and the type that it comes from are never the same cells: see LINE_HOPS.
+    """
+    others = list(others)
+    lines = {name: own for name in others if not name.startswith("CL:") and (own := line_of_label(name))}
+    origins = {name: own.cell_type_cl_id for name, own in lines.items()}
+    types = _relate_types(asked, [*others, *origins.values()])
+    found: dict[str, Relation] = {}
+    for other in others:
+        relation = types.get(origins.get(other, other))
+        if line is not None and other in lines and lines[other].name == line:
+            found[other] = Relation("same", 0)
+        elif relation is not None:
+            apart = line is not None or other in lines
+            found[other] = Relation("line", relation.hops + LINE_HOPS) if apart else relation
+    return found
+
+
+def _relate_types(asked: str | None, others: Iterable[str]) -> dict[str, Relation]:
+    """How CL ids relate to `asked`.
 
     Hops through an ancestor such as `cell` or `motile cell` join neurons with leukocytes: relatives count only where
     they share at least LEAST_LINEAGE of their lineage.

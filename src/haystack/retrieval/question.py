@@ -113,7 +113,7 @@ class Question:
     @cached_property
     def relations(self) -> dict[str, Relation]:
         """Cell type of the index -> its relation to the asked one; unrelated ones are absent."""
-        return relate(self.asked_type, self.index.cell_type.values)
+        return relate(self.asked_type, self.index.cell_type.values, self.asked.cells.line)
 
     @cached_property
     def closeness(self) -> np.ndarray:

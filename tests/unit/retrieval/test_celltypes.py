@@ -75,3 +75,14 @@ def test_relations_read_as_sentences() -> None:
         "lymphocyte is a broader type of B cell (1 step up in the Cell Ontology)"
     )
     assert "sibling" in Relation("relative", 2).words("T cell", "B cell")
+
+
+def test_a_cell_line_is_neither_its_type_nor_another_line_of_that_type():
+    """A-375 and SK-MEL-28 are melanoma lines: both come from melanocytes (CL:0000148), and are not the same cells."""
+    line = relate("CL:0000148", ["a375", "sk-mel-28", "CL:0000148", "b cell"], line="A-375")
+    assert (line["a375"].kind, line["a375"].closeness) == ("same", 1)
+    assert line["sk-mel-28"].kind == line["CL:0000148"].kind == "line"
+    assert 0 < line["sk-mel-28"].closeness < 1
+    assert "b cell" not in line
+    primary = relate("CL:0000148", ["a375", "CL:0000148"])
+    assert (primary["a375"].kind, primary["CL:0000148"].kind) == ("line", "same")

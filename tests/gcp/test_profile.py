@@ -159,7 +159,7 @@ def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch, tmp_path, resources,
     monkeypatch.setattr(inference, "run_inference", lambda **options: calls.append(options["settings"].device))
     snakemake = SimpleNamespace(
         params=SimpleNamespace(settings={"model": {"device": asked}}),
-        input=SimpleNamespace(model=[], cells="cells.h5ad"),
+        input=SimpleNamespace(model=[], cells="cells.h5ad", files=[]),
         output=SimpleNamespace(predictions="predictions.h5ad"),
         log=[str(tmp_path / "x.log")],
         wildcards=SimpleNamespace(),

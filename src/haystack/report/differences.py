@@ -62,7 +62,9 @@ def _metadata(one: ad.AnnData, two: ad.AnnData) -> str:
 
 
 def _parsed(value: Any) -> Any:
-    """Texts of JSON as what they hold."""
+    """Texts of JSON as what they hold, tables as their rows."""
+    if hasattr(value, "to_json"):
+        return json.loads(value.to_json(orient="split"))
     if isinstance(value, dict):
         return {str(name): _parsed(item) for name, item in value.items()}
     if isinstance(value, str) and value[:1] in {"{", "["}:

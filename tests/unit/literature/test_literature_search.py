@@ -221,7 +221,14 @@ def test_off_by_default(library, services, files):
 
 def test_questions_without_a_perturbation_are_not_evaluated(library, services, files):
     write_json(
-        files / "query.json", question(task_type="cell_type_imputation", perturbation_resolved=None, perturbations=[])
+        files / "query.json",
+        question(
+            task_type="cell_type_imputation",
+            perturbation_resolved=None,
+            perturbations=[],
+            expected_targets=[],
+            expected_target_directions={},
+        ),
     )
     assert "names no perturbation" in run(files, services).reason
     assert library.requests == []

@@ -41,7 +41,7 @@ def test_a_file_gives_one_entry_per_line_errors_included(tmp_path: Path, capsys:
 
 def test_plain_output_names_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("parse", QUESTION) == 0
-    assert "cell_type_cl_id: CL:0002553" in capsys.readouterr().out
+    assert "cells           fibroblast of lung  CL:0002553" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("argv", [("parse",), ("parse", "x", "--file", "y")])

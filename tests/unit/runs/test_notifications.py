@@ -132,7 +132,7 @@ def test_each_end_is_told_once(tmp_path, mailbox, open_store):
     assert {store.get(run_id).notification for run_id in (done, failed, cancelled)} == {Notification.SENT}
     assert store.get(going).notification is Notification.NONE
     text = told[f"HAYSTACK run {done}: completed"].get_body(("plain",)).get_content()
-    assert "grounding score 8 of 10" in text
+    assert "grounding score 8.0 of 10" in text
     assert f"https://haystack.example.org/#/runs/{done}" in text
     assert "no <such> model" in told[f"HAYSTACK run {failed}: failed"].get_body(("plain",)).get_content()
 

@@ -28,8 +28,8 @@ def test_second_folder_takes_the_index_over(make_pipeline, tmp_path):
     index = "results/index/cell_sets.parquet"
     run(first, cache, index)
     stored = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
-    # Three atlases with cells and mapping each, and the cell sets.
-    assert len(stored) == 7
+    # Three atlases with cells, mapping and both forms of the intake report each, and the cell sets.
+    assert len(stored) == 13
     run(second, cache, index)
     assert {path.name: path.stat().st_mtime_ns for path in cache.iterdir()} == stored
     for name in (index, "results/index/tabula_demo/cells.parquet"):

@@ -71,7 +71,8 @@ def _arguments() -> Any:
     """What this Snakemake was started with, on the command line or by a profile; None for a program that calls it."""
     from snakemake.cli import parse_args
 
-    if Path(sys.argv[0]).stem not in {"snakemake", "__main__"}:
+    program = Path(sys.argv[0])
+    if "snakemake" not in {program.stem, program.parent.name}:  # the command, or snakemake/__main__.py of `python -m`
         return None
     _, args = parse_args(sys.argv[1:])
     return args

@@ -18,6 +18,19 @@ hypothesis.settings.load_profile("haystack")
 
 REPOSITORY = Path(__file__).parents[1]
 
+
+def pytest_collection_modifyitems(items):
+    """Modules marked `in_order` tell one story (a coordinator is killed, then continued): not shuffled within."""
+    modules: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        if item.get_closest_marker("in_order"):
+            modules.setdefault(str(item.path), []).append(place)
+    for places in modules.values():
+        told = sorted((items[place] for place in places), key=lambda item: item.function.__code__.co_firstlineno)
+        for place, item in zip(places, told, strict=True):
+            items[place] = item
+
+
 QUESTIONS = {
     "monocytes_ifng": "Predict the effect of IFN-gamma on CD14+ monocytes",
     "nk_ibrutinib": "What genes would be differentially expressed if I treated NK cells with ibrutinib?",

@@ -19,7 +19,7 @@ from cloud import IMAGE, SECRETS, Coordinator, whole_cloud
 from dockerfiles import REPOSITORY
 from google.cloud import batch_v1
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.in_order]
 
 QUESTIONS = {
     "good": "Predict the effect of IFN-gamma on CD14+ monocytes",

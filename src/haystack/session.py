@@ -277,7 +277,14 @@ class _Stages:
         best = self._at(read_json(self._at(last) / "decision.json", Decision).best_iteration or 1)
         files = {
             name: self.run / f"{self.run_id}_{name}"
-            for name in ("predictions.h5ad", "log.json", "de.csv", "enrichment.csv", "report.html")
+            for name in (
+                "predictions.h5ad",
+                "other_prompts.h5ad",
+                "log.json",
+                "de.csv",
+                "enrichment.csv",
+                "report.html",
+            )
         }
         self._say("collect_outputs")
         collect_outputs(
@@ -289,6 +296,7 @@ class _Stages:
             inputs=self.checksummed | {"cell sets": self.cell_sets},
             benchmarks=self.folder / "benchmarks",
             out_predictions=files["predictions.h5ad"],
+            out_others=files["other_prompts.h5ad"],
             out_log=files["log.json"],
             out_de=files["de.csv"],
             out_enrichment=files["enrichment.csv"],

@@ -40,6 +40,7 @@ rule collect_outputs:
         genesets=plan.library_provenance,
     output:
         predictions="results/runs/{run_id}/{run_id}_predictions.h5ad",
+        others="results/runs/{run_id}/{run_id}_other_prompts.h5ad",
         log="results/runs/{run_id}/{run_id}_log.json",
         de="results/runs/{run_id}/{run_id}_de.csv",
         enrichment="results/runs/{run_id}/{run_id}_enrichment.csv",

@@ -18,6 +18,7 @@ if "snakemake" in globals():
             addresses={name: address(path) for name, path in snakemake.params.checksums.items()},
             benchmarks=benchmarks(snakemake),
             out_predictions=Path(snakemake.output.predictions),
+            out_others=Path(snakemake.output.others),
             out_log=Path(snakemake.output.log),
             out_de=Path(snakemake.output.de),
             out_enrichment=Path(snakemake.output.enrichment),

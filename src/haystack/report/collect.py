@@ -11,7 +11,6 @@ from haystack.contracts import (
     DE,
     ENRICHMENT,
     CellSet,
-    ControlStrategy,
     Decision,
     RowSelection,
     StructuredQuery,
@@ -33,7 +32,6 @@ from haystack.contracts.validation import Validation
 from haystack.files import sha256, whole_file
 from haystack.knowledge.libraries import library_file
 from haystack.report.confidence import best_null, classify, weight_share
-from haystack.report.embedding import CellMap, keep_map, map_cells
 from haystack.report.libraries import gene_set_logs
 from haystack.report.predictions import build_predictions, inference_facts
 from haystack.report.provenance import checksum, licences, package_versions, read_timing
@@ -59,6 +57,7 @@ def collect_outputs(
     inputs: Mapping[str, str | Path],
     benchmarks: Path,
     out_predictions: Path,
+    out_others: Path,
     out_log: Path,
     out_de: Path,
     out_enrichment: Path,
@@ -86,6 +85,8 @@ def collect_outputs(
         `validation.json`, where the config names the measured truth.
     libraries
         provenance of the gene set libraries that were fetched by name.
+    out_predictions, out_others
+        cells of the best prompt, and generated cells of the other prompts of its iteration.
     addresses
         name -> how the log names an input, where the file read is a copy of one in a bucket.
 
@@ -106,13 +107,11 @@ def collect_outputs(
 
     known = _control_sets(iterations)
     history = [_iteration_log(iteration, known) for iteration in iterations]
-    predictions = build_predictions(run_id, query, settings, best, de, enrichment, history)
+    predictions, others = build_predictions(run_id, query, settings, best, de, enrichment, history)
     facts = inference_facts(predictions)
-    found = _map(best, settings.seed)
-    if found:
-        keep_map(predictions, found)
-    with whole_file(out_predictions) as temporary:
-        predictions.write_h5ad(temporary, compression="gzip", compression_opts=1)
+    for path, cells in ((out_predictions, predictions), (out_others, others)):
+        with whole_file(path) as temporary:
+            cells.write_h5ad(temporary, compression="gzip", compression_opts=1)
 
     model = MODELS.get(settings.model.kind)
     fetched = [read_json(path, LibraryLog) for path in libraries]
@@ -133,21 +132,13 @@ def collect_outputs(
             name: checksum(path).model_copy(update={"path": (addresses or {}).get(name, str(path))})
             for name, path in inputs.items()
         },
-        outputs=_output_checksums(run_dir, iterations, {out_de, out_enrichment, out_predictions}),
+        outputs=_output_checksums(run_dir, iterations, {out_de, out_enrichment, out_predictions, out_others}),
         gene_sets=gene_set_logs(_library_files(settings, inputs), set(enrichment["term"].astype(str)), fetched),
         libraries=fetched,
         licences=[*licences(model), *dict.fromkeys(library.licence for library in fetched)],
         timing=read_timing(Path(benchmarks), run_id),
     )
     write_json(out_log, log)
-
-
-def _map(best: Best, seed: int) -> CellMap | None:
-    if best.prompt is None or not best.iteration.file("cells.h5ad").exists():
-        return None
-    measured_control = best.prompt.control_strategy is ControlStrategy.QUERY_AS_CONTROL
-    files = best.iteration.file("predictions.h5ad"), best.iteration.file("cells.h5ad")
-    return map_cells(*files, best.prompt.prompt_id, with_query=not measured_control, seed=seed)
 
 
 def model_log(spec: ModelSpec, settings: ModelSettings) -> ModelLog:

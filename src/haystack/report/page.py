@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from haystack.contracts import DE, ENRICHMENT, ControlStrategy, StructuredQuery, read_json
+from markupsafe import Markup
+
+from haystack.contracts import DE, ENRICHMENT, StructuredQuery, read_json
 from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import RunLog
 from haystack.contracts.tables import check_table
@@ -25,6 +27,7 @@ from haystack.report.answer import (
 )
 from haystack.report.confidence import rule_of
 from haystack.report.design import accuracy_text, design_rows, limitations, model_rows, run_accuracy
+from haystack.report.figures import figure_data
 from haystack.report.genes import SYMBOL, expected_rows, gene_links, link_patterns, perturbation_text
 from haystack.report.libraries import libraries_text
 from haystack.report.methods import write_methods
@@ -33,6 +36,8 @@ from haystack.report.template import asset, plotly_script, render
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SCRIPTS = ("plots.js", "report.js", "figures.js")
 
 
 def render_report(
@@ -60,7 +65,7 @@ def render_report(
         raise ContractError(f"{log}: belongs to run '{story.run_id}', expected '{run_id}'")
     genes = _read_csv(de, DE)
     terms = _read_csv(enrichment, ENRICHMENT)
-    write_text(out, _page(story, genes, terms, _map(story, predictions)))
+    write_text(out, _page(story, genes, terms, figure_data(story, predictions, genes)))
 
 
 def report_failures(runs: Sequence[tuple[str, str]], results_dir: Path) -> list[Path]:
@@ -93,7 +98,7 @@ def report_failures(runs: Sequence[tuple[str, str]], results_dir: Path) -> list[
     return written
 
 
-def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dict[str, Any] | None) -> str:
+def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, figures: dict[str, Any] | None) -> str:
     answer = log.answer
     grounding = best_grounding(log)
     own = de[de["prompt_id"] == answer.best_prompt_id]
@@ -102,6 +107,7 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
     terms, factors = view.term_data(log, enrichment), view.factor_data(log, enrichment)
     n_tested = int(own["pval"].notna().sum())
     accuracy = run_accuracy(log)
+    script = Markup().join(map(asset, SCRIPTS))
     papers_of = perturbation_text(log.query)
     best = best_iteration(log)
     return render(
@@ -109,7 +115,7 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
         log=log,
         answer=answer,
         query=log.query,
-        scripts=[plotly_script(), asset("report.js")],
+        scripts=[plotly_script(), script],
         grounding=grounding,
         best=best,
         sentences=answer_sentences(log, own),
@@ -136,6 +142,8 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
         query_groups=view.cell_groups(best.query_cell_sets, best.query_cells_per_set) if best else [],
         cards=view.prompt_cards(log),
         agreement=view.agreement(de, answer.best_prompt_id),
+        script=script,
+        files=_files(log),
         dot_cells=view.DOT_CELLS,
         terms=terms,
         others_shown=view.OTHERS_SHOWN,
@@ -154,22 +162,22 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, cell_map: dic
             "genes": view.gene_data(log, de),
             "terms": terms,
             "factors": factors,
-            "map": cell_map,
+            "figures": figures,
             "links": {"symbol": f"^{SYMBOL}$", "pages": link_patterns(papers_of)},
         },
     )
 
 
-def _map(log: RunLog, predictions: Path) -> dict[str, Any] | None:
-    if log.answer.best_prompt_id is None:
-        return None
-    from haystack.report.embedding import read_map
-
-    best = best_iteration(log)
-    prompts = {prompt.prompt_id: prompt for prompt in best.prompts} if best else {}
-    same = prompts[log.answer.best_prompt_id].control_strategy is ControlStrategy.QUERY_AS_CONTROL
-    found = view.map_data(read_map(predictions))
-    return found | {"measured_control": same} if found else None
+def _files(log: RunLog) -> list[tuple[str, str]]:
+    """Name and content of the files beside the report."""
+    own = (
+        ("predictions.h5ad", "generated and measured cells of the best prompt, with effects, PCA and UMAP"),
+        ("other_prompts.h5ad", "generated cells of the other prompts of the iteration"),
+        ("de.csv", "all genes of all prompts of the iteration"),
+        ("enrichment.csv", "gene sets and transcription factors of all prompts"),
+        ("log.json", "settings, seeds, versions, checksums and every decision"),
+    )
+    return [(f"{log.run_id}_{name}", what) for name, what in own]
 
 
 def _read_csv(path: Path, table: Any) -> pd.DataFrame:

@@ -1,4 +1,8 @@
-"""`{run_id}_predictions.h5ad`: the best iteration's generated cells, by the output contract of the design."""
+"""`{run_id}_predictions.h5ad`: generated and measured cells of the best prompt; other prompts in a second file.
+
+Cells x genes of the model; X counts (sampled for generated cells, measured for the others). A gene that no atlas of the
+run measures is zero in measured cells and false in `var["in_atlas"]`.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from haystack.config import Settings
-from haystack.contracts import StructuredQuery, read_predictions
+from haystack.contracts import StructuredQuery, read_cells, read_predictions
 from haystack.contracts.runlog import IterationLog
+from haystack.report.embedding import embed
 from haystack.report.read import Best
 
 if TYPE_CHECKING:
@@ -28,16 +33,17 @@ OBS = (
     "iteration",
     "grounding_score",
 )
+LABELS = ("atlas", "cell_type_name", "cell_type_cl_id", "donor_id", "perturbation_name", "sample_condition")
+"""labels of a measured cell; a generated cell has those of the query cell that it started from, without perturbation"""
+EFFECTS = ("log2fc", "se", "lfsr", "pval", "padj")
 VAR = (
     "gene_symbol",
-    "predicted_log2fc",
-    "predicted_se",
-    "predicted_lfsr",
-    "predicted_pval",
-    "predicted_padj",
+    "ensembl_id",
+    *(f"predicted_{name}" for name in EFFECTS),
     "is_de",
     "target_gene",
     "in_model",
+    "in_atlas",
 )
 
 
@@ -49,38 +55,98 @@ def build_predictions(
     de: pd.DataFrame,
     enrichment: pd.DataFrame,
     history: list[IterationLog],
-) -> ad.AnnData:
-    """Cells x genes of the best iteration, all prompts; X sampled counts (CSR), layers["mean"] their expectation.
+) -> tuple[ad.AnnData, ad.AnnData]:
+    """Cells of the best prompt with effects, tables, PCA and UMAP; and the generated cells of the other prompts.
 
-    A run that could predict nothing gives 0 cells, so that whatever reads the file need not know.
+    obs `role` is `perturbed` and `control` (generated), `query`, `prompt` and `control_prompt` (measured).
+    layers["mean"] holds the model's expected counts, NaN for measured cells. A run that could predict nothing gives 0
+    cells, so that whatever reads the files need not know.
     """
     import anndata as ad
+
+    prompt_id = best.prompt.prompt_id if best.prompt else ""
+    if best.prompt is None:
+        generated = measured = _no_cells()
+    else:
+        generated = read_predictions(best.iteration.file("predictions.h5ad"))
+        measured = read_cells(best.iteration.file("cells.h5ad"))
+    genes = [str(name) for name in generated.var_names]
+    own = generated.obs["prompt_id"].astype(object) == prompt_id
+    facts = _facts(run_id, query, settings, prompt_id)
+    if "inference" in generated.uns:
+        facts["inference"] = generated.uns["inference"]
+    measured_own = measured[measured.obs["prompt_id"].isna() | (measured.obs["prompt_id"] == prompt_id)]
+    aligned = _align(measured_own, genes)
+    main = ad.concat([generated[own], aligned], merge="first") if len(genes) else _no_cells()
+    main.obs = _obs(generated[own].obs, aligned.obs, measured.obs, query, best)
+    main.var = _var(genes, query, de[de["prompt_id"] == prompt_id], set(measured.var_names))
+    main.uns = facts | {
+        "iterations": _iterations(history),
+        "enrichment_results": enrichment[enrichment["prompt_id"] == prompt_id].reset_index(drop=True),
+    }
+    embed(main, settings.seed)
+    others = ad.AnnData(generated[~own].X, layers={"mean": generated[~own].layers["mean"]})
+    others.obs = _obs(generated[~own].obs, aligned.obs.head(0), measured.obs, query, best)
+    others.var = _var(genes, query, de.head(0), set(measured.var_names)).drop(columns=list(VAR[2:8]))
+    others.uns = facts
+    return main, others
+
+
+def _no_cells() -> ad.AnnData:
+    import anndata as ad
     import numpy as np
+    import pandas as pd
     from scipy import sparse
 
-    source = None
-    if best.prompt is not None:
-        source = read_predictions(best.iteration.file("predictions.h5ad"))
-    genes = [str(name) for name in source.var_names] if source is not None else []
-    obs = _obs(source, query, best)
-    if source is None:
-        matrix, mean = sparse.csr_matrix((0, 0), dtype=np.float32), np.zeros((0, 0), dtype=np.float32)
-    else:
-        matrix, mean = sparse.csr_matrix(source.X), source.layers["mean"]
-    adata = ad.AnnData(X=matrix, obs=obs, var=_var(genes, query, best, de), layers={"mean": mean})
-    prompt_id = best.prompt.prompt_id if best.prompt else ""
-    adata.uns = {
+    obs = pd.DataFrame({name: pd.Series(dtype=object) for name in ("role", "prompt_id", "query_cell_id", *LABELS)})
+    empty = np.zeros((0, 0), dtype=np.float32)
+    return ad.AnnData(sparse.csr_matrix(empty), obs=obs.assign(gen_logit=0.0), layers={"mean": empty})
+
+
+def _align(measured: ad.AnnData, genes: list[str]) -> ad.AnnData:
+    """Measured counts in the order of `genes`, zero where a gene was not measured."""
+    import anndata as ad
+    import numpy as np
+    import pandas as pd
+    from scipy import sparse
+
+    places = measured.var_names.get_indexer(genes)
+    X = sparse.csc_matrix(measured.X)[:, np.maximum(places, 0)] @ sparse.diags_array((places >= 0).astype(np.float32))
+    mean = np.full(X.shape, np.nan, dtype=np.float32)
+    return ad.AnnData(sparse.csr_matrix(X), obs=measured.obs, var=pd.DataFrame(index=genes), layers={"mean": mean})
+
+
+def _facts(run_id: str, query: StructuredQuery, settings: Settings, prompt_id: str) -> dict[str, Any]:
+    """Nested settings stay JSON: an h5ad file keeps neither lists of records nor missing values in mappings."""
+    return {
         "run_id": run_id,
         "query": json.dumps(query.model_dump(mode="json"), ensure_ascii=False),
         "config": json.dumps(settings.model_dump(mode="json"), ensure_ascii=False),
-        "iterations": json.dumps([item.model_dump(mode="json", by_alias=True) for item in history], ensure_ascii=False),
-        "enrichment_results": _records(enrichment[enrichment["prompt_id"] == prompt_id]),
         "best_prompt_id": prompt_id,
         "p_values": "describe the model's sampling of generated cells, not donors",
     }
-    if source is not None and "inference" in source.uns:
-        adata.uns["inference"] = source.uns["inference"]
-    return adata
+
+
+def _iterations(history: list[IterationLog]) -> pd.DataFrame:
+    """One row per prompt of every iteration; everything else about them is in the run's log."""
+    import pandas as pd
+
+    rows = [
+        {
+            "iteration": item.iteration,
+            "prompt_id": prompt.prompt_id,
+            "strategies": "+".join(prompt.strategies),
+            "n_prompt_cells": prompt.n_prompt_cells,
+            "n_control_cells": prompt.n_control_cells,
+            "composite_value": next(
+                (one.composite_value for one in item.grounding.prompts if one.prompt_id == prompt.prompt_id), None
+            ),
+            "ended": item.decision.reason.value if item.decision.reason else "",
+        }
+        for item in history
+        for prompt in item.prompts
+    ]
+    return pd.DataFrame(rows).astype({"composite_value": "float64"}) if rows else pd.DataFrame({"iteration": [0][:0]})
 
 
 def inference_facts(predictions: ad.AnnData) -> dict[str, Any]:
@@ -91,47 +157,70 @@ def inference_facts(predictions: ad.AnnData) -> dict[str, Any]:
     return dict(facts) if facts else {}
 
 
-def _obs(source: ad.AnnData | None, query: StructuredQuery, best: Best) -> pd.DataFrame:
+def _obs(
+    generated: pd.DataFrame, measured: pd.DataFrame, starts: pd.DataFrame, query: StructuredQuery, best: Best
+) -> pd.DataFrame:
+    """Generated cells, then measured ones.
+
+    Parameters
+    ----------
+    starts
+        obs of `cells.h5ad`: holds the query cells that generated cells name as `query_cell_id`.
+    """
     import pandas as pd
 
-    prompts = best.iteration.prompts.prompts
-    scores = best.iteration.grounding.prompts
-    strategy = {prompt.prompt_id: "+".join(prompt.strategies) for prompt in prompts}
-    score = {item.prompt_id: item.composite_value for item in scores}
-    columns = ["role", "prompt_id", "query_cell_id", "gen_logit"]
-    given = pd.DataFrame(columns=columns) if source is None else source.obs
-    prompt_id = given["prompt_id"].astype(object)
+    labels = starts.reindex(columns=list(LABELS)).astype(object)
+    started = labels.reindex(generated["query_cell_id"].astype(object)).set_axis(generated.index)
+    measured_labels = measured.reindex(columns=list(LABELS)).astype(object)
+    given = pd.concat(
+        [
+            generated[["role", "prompt_id", "query_cell_id", "gen_logit"]]
+            .astype({"role": object, "prompt_id": object, "query_cell_id": object})
+            .join(started.assign(perturbation_name=None)),
+            measured[["role", "prompt_id"]].astype(object).join(measured_labels),
+        ]
+    )
     names = [str(name) for name in given.index]
     if len(set(names)) < len(names):
         names = [f"{name}-{position}" for position, name in enumerate(names)]
+    strategy = {prompt.prompt_id: "+".join(prompt.strategies) for prompt in best.iteration.prompts.prompts}
+    score = {item.prompt_id: item.composite_value for item in best.iteration.grounding.prompts}
+    prompt_id = given["prompt_id"].tolist()
     obs = pd.DataFrame({"cell_id": names}, index=pd.Index(names, dtype=object))
-    obs["role"] = _category(given["role"].astype(object).tolist())
-    obs["prompt_id"] = _category(prompt_id.tolist())
+    obs["role"] = _category(given["role"].tolist())
+    obs["prompt_id"] = _category(prompt_id)
     obs["task_type"] = _category([query.task_type.value] * len(names))
     for column in ("cell_type_query", "perturbation_query", "target_donor_id", "target_tissue", "target_disease_state"):
         obs[column] = _category([getattr(query, column)] * len(names))
     obs["prompt_strategy"] = _category([strategy.get(item) for item in prompt_id])
     obs["iteration"] = pd.array([best.iteration.number] * len(names), dtype="int64")
-    obs["grounding_score"] = pd.array([score.get(item) for item in prompt_id], dtype="Float64").to_numpy(
-        dtype="float64", na_value=float("nan")
-    )
-    obs["query_cell_id"] = _category(given["query_cell_id"].astype(object).tolist())
+    obs["grounding_score"] = pd.Series([score.get(item) for item in prompt_id], dtype="float64").to_numpy()
+    obs["query_cell_id"] = _category(given["query_cell_id"].tolist())
     obs["gen_logit"] = given["gen_logit"].to_numpy(dtype="float64")
+    for column in LABELS:
+        obs[column] = _category(given[column].tolist())
     return obs
 
 
-def _var(genes: list[str], query: StructuredQuery, best: Best, de: pd.DataFrame) -> pd.DataFrame:
+def _var(genes: list[str], query: StructuredQuery, rows: pd.DataFrame, measured: set[str]) -> pd.DataFrame:
+    """One row per gene; `rows` are those of the best prompt in `de.parquet`."""
     import pandas as pd
 
-    rows = de[de["prompt_id"] == (best.prompt.prompt_id if best.prompt else "")]
+    from haystack.knowledge.genetic import ensembl_symbols
+
+    known: dict[str, str] = {}
+    for identifier, symbol in ensembl_symbols().items():
+        known.setdefault(symbol, identifier)  # the first of genes that share a symbol
     rows = rows.drop_duplicates("gene").set_index("gene").reindex(genes)
     var = pd.DataFrame({"gene_symbol": genes}, index=pd.Index(genes, dtype=object))
-    for column in ("log2fc", "se", "lfsr", "pval", "padj"):
+    var["ensembl_id"] = _category([known.get(gene) for gene in genes])
+    for column in EFFECTS:
         var[f"predicted_{column}"] = rows[column].to_numpy(dtype="float64")
     var["is_de"] = rows["is_de"].eq(True).to_numpy(dtype=bool)
     targets = expected_genes(query)
     var["target_gene"] = [gene in targets for gene in genes]
     var["in_model"] = ~rows["in_model"].eq(False).to_numpy(dtype=bool)
+    var["in_atlas"] = [gene in measured for gene in genes]
     return var
 
 
@@ -149,8 +238,3 @@ def _category(values: list[Any]) -> Any:
     missing = [value is None or value != value for value in values]
     texts = [None if gone else str(value) for value, gone in zip(values, missing, strict=True)]
     return pd.Categorical(texts, categories=sorted({text for text in texts if text is not None}))
-
-
-def _records(frame: pd.DataFrame) -> str:
-    """Rows as a JSON text; missing and infinite numbers are null."""
-    return str(frame.to_json(orient="records", double_precision=15))

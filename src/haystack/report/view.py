@@ -17,8 +17,6 @@ from haystack.report.words import NULLS, REASONS, component, listed, spoken, str
 if TYPE_CHECKING:
     import pandas as pd
 
-    from haystack.report.embedding import CellMap
-
 TERMS_SHOWN = 16
 OTHERS_SHOWN = 3
 """gene sets shown that are not significant: what came nearest"""
@@ -348,25 +346,6 @@ def _term(row: Any) -> dict[str, Any]:
 
 def _number(value: Any) -> float | None:
     return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None
-
-
-def map_data(cell_map: CellMap | None) -> dict[str, Any] | None:
-    """Coordinates with three decimals."""
-    if cell_map is None:
-        return None
-
-    def points(groups: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: {"x": [round(float(x), 3) for x in at[:, 0]], "y": [round(float(y), 3) for y in at[:, 1]]}
-            for name, at in groups.items()
-        }
-
-    return {
-        "umap": points(cell_map.umap),
-        "pca": points(cell_map.pca),
-        "explained": [round(value, 4) for value in cell_map.explained],
-        "n_genes": cell_map.n_genes,
-    }
 
 
 def sentences(grounding: PromptGrounding | None) -> list[dict[str, str]]:

@@ -53,6 +53,7 @@ class Finished:
             inputs={"query": self.folder / "query.json", "remote": "gs://bucket/model", "gone": root / "gone.h5ad"},
             benchmarks=root / "results" / "benchmarks",
             out_predictions=self.file("predictions.h5ad"),
+            out_others=self.file("other_prompts.h5ad"),
             out_log=self.file("log.json"),
             out_de=self.file("de.csv"),
             out_enrichment=self.file("enrichment.csv"),

@@ -279,6 +279,20 @@ def _write_cells(folder: Path, options: RunOptions, prompt_ids: list[str], rng: 
         {
             "role": pd.Categorical([role for role, _, _ in blocks for _ in range(n)]),
             "prompt_id": pd.Categorical([prompt_id for _, prompt_id, _ in blocks for _ in range(n)]),
+            "atlas": options.atlas,
+            "cell_type_name": [
+                "CD14+ monocyte" if prompt_id else options.cell_type or "unmapped"
+                for _, prompt_id, _ in blocks
+                for _ in range(n)
+            ],
+            "cell_type_cl_id": pd.Categorical(
+                [
+                    CL_IDS["B cell"] if options.cell_type and not prompt_id else None
+                    for _, prompt_id, _ in blocks
+                    for _ in range(n)
+                ]
+            ),
+            "donor_id": [f"{options.atlas}:D{number % 3 + 1}" for _ in blocks for number in range(n)],
         },
         index=[f"cell{number}" for number in range(n * len(blocks))],
     )

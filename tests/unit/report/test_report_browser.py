@@ -84,6 +84,23 @@ def set_field(browser, name, value):
     )
 
 
+def test_figures_follow_their_controls(browser, finish):
+    browser.open(finish().file("report.html"))
+    browser.wait(DRAWN)
+    set_field(browser, "expression-kind", "matrix")
+    browser.wait("!!document.querySelector('#expression .hm')")
+    set_field(browser, "violin-gene", "MX1")
+    browser.wait("document.querySelector('#violin .ytitle').textContent.startsWith('MX1')")
+    for colour, traces in (("type", 2), ("donor", 3), ("gene", 1)):
+        set_field(browser, "map-colour", colour)
+        browser.wait(f"document.querySelectorAll('#map .scatterlayer .trace').length === {traces}")
+    assert not browser.run("document.getElementById('map-gene').disabled")
+    set_field(browser, "map-kind", "pca")
+    browser.wait("document.querySelector('#map .xtitle').textContent.startsWith('PC1')")
+    assert browser.run("document.querySelectorAll('#map .annotation-arrow-g').length") == 2
+    assert browser.errors == []
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_errors_no_requests_all_plots(browser, finish, width):
     path = finish().file("report.html")
@@ -95,7 +112,9 @@ def test_no_errors_no_requests_all_plots(browser, finish, width):
     assert browser.run("document.querySelectorAll('#volcano .points path').length") > 20
     assert browser.run("document.querySelectorAll('#terms .points path').length") == 8
     assert browser.run("document.querySelectorAll('#factors .points path').length") == 5
-    assert browser.run("document.querySelectorAll('#umap .scatterlayer .trace').length") == 5
+    assert browser.run("document.querySelectorAll('#map .scatterlayer .trace').length") == 5
+    assert browser.run("document.querySelectorAll('#violin .violinlayer .trace').length") == 5
+    assert browser.run("document.querySelectorAll('.saving button').length") == 14
     assert browser.run("document.documentElement.scrollWidth") <= width
 
 

@@ -35,15 +35,45 @@ def test_predictions_hold_the_output_contract(finish):
     assert adata.uns["run_id"] == "run_demo"
     assert json.loads(adata.uns["query"])["raw_query"] == run.options.question
     assert json.loads(adata.uns["config"])["score_threshold"] == 7
-    assert [item["iteration"] for item in json.loads(adata.uns["iterations"])] == [1, 2]
-    assert {row["prompt_id"] for row in json.loads(adata.uns["enrichment_results"])} == {"i2_p1"}
+    assert list(adata.uns["iterations"]["prompt_id"]) == ["i1_p1", "i1_p2", "i2_p1", "i2_p2"]
+    assert set(adata.uns["enrichment_results"]["prompt_id"]) == {"i2_p1"}
     assert set(adata.obs["iteration"]) == {2}
-    assert set(adata.obs["role"]) == {"perturbed", "control"}
-    assert set(adata.obs["prompt_id"]) == {"i2_p1", "i2_p2"}
-    assert dict(adata.obs.groupby("prompt_id", observed=True)["grounding_score"].first()) == {
-        "i2_p1": 7.8,
-        "i2_p2": 7.0,
-    }
+    assert set(adata.obs["role"]) == {"perturbed", "control", "query", "prompt", "control_prompt"}
+    assert set(adata.obs["prompt_id"].dropna()) == {"i2_p1"}
+    assert set(adata.obs["grounding_score"].dropna()) == {7.8}
+    others = ad.read_h5ad(run.file("other_prompts.h5ad"))
+    assert set(others.obs["prompt_id"]) == {"i2_p2"}
+    assert set(others.obs["grounding_score"]) == {7.0}
+    assert set(others.obs["role"]) == {"perturbed", "control"}
+
+
+def test_cells_keep_their_counts_and_labels(finish):
+    run = finish()
+    adata = ad.read_h5ad(run.file("predictions.h5ad"))
+    cells = ad.read_h5ad(run.folder / "iter_2" / "cells.h5ad")
+    prompt = cells[(cells.obs["role"] == "prompt") & (cells.obs["prompt_id"] == "i2_p1")]
+    kept = adata[adata.obs["role"] == "prompt"]
+    np.testing.assert_array_equal(kept.X.toarray(), prompt[:, adata.var_names].X.toarray())
+    assert np.isnan(kept.layers["mean"]).all()
+    assert set(kept.obs["cell_type_name"]) == {"CD14+ monocyte"}
+    assert set(adata[adata.obs["role"] == "perturbed"].obs["cell_type_cl_id"]) == {"CL:0000236"}
+    assert adata.var.loc["ISG15", "ensembl_id"] == "ENSG00000187608"
+    assert adata.var["ensembl_id"].isna()["GENE1"]
+    assert np.isfinite(adata.obsm["X_umap"]).all()
+
+
+def test_genes_that_no_atlas_measures_are_marked(fresh):
+    run = fresh()
+    path = run.folder / "iter_2" / "cells.h5ad"
+    cells = ad.read_h5ad(path)
+    cells[:, cells.var_names[::-1].drop("ISG15")].copy().write_h5ad(path)
+    run.collect()
+    adata = ad.read_h5ad(run.file("predictions.h5ad"))
+    assert list(adata.var_names[~adata.var["in_atlas"]]) == ["ISG15"]
+    measured = adata[adata.obs["role"] == "query"]
+    assert measured[:, "ISG15"].X.sum() == 0
+    expected = cells[cells.obs["role"] == "query", "MX1"].X.toarray()
+    np.testing.assert_array_equal(measured[:, "MX1"].X.toarray(), expected)
 
 
 def test_missing_values_are_missing(finish):
@@ -75,8 +105,9 @@ def test_predictions_pass_the_round_trip_and_open_in_scanpy(finish, tmp_path):
     again = ad.read_h5ad(tmp_path / "again.h5ad")
     pd.testing.assert_frame_equal(first.obs, again.obs)
     pd.testing.assert_frame_equal(first.var, again.var)
-    pd.testing.assert_frame_equal(first.uns["cell_map"].pop("measured"), again.uns["cell_map"].pop("measured"))
-    np.testing.assert_array_equal(first.uns["cell_map"].pop("explained"), again.uns["cell_map"].pop("explained"))
+    for name in ("iterations", "enrichment_results"):
+        pd.testing.assert_frame_equal(first.uns.pop(name), again.uns.pop(name))
+    np.testing.assert_array_equal(*(one.uns["pca"].pop("variance_ratio") for one in (first, again)))
     np.testing.assert_array_equal(first.obsm["X_umap"], again.obsm["X_umap"])
     assert first.uns == again.uns
     assert (first.X != again.X).nnz == 0
@@ -84,12 +115,15 @@ def test_predictions_pass_the_round_trip_and_open_in_scanpy(finish, tmp_path):
     sc.pp.normalize_total(opened)
     sc.pp.log1p(opened)
     assert np.isfinite(opened.X.data).all()
+    sc.pl.umap(opened, color=["role", "cell_type_name", "ISG15"], show=False)
+    sc.pl.dotplot(opened, ["ISG15", "MX1"], groupby="role", show=False)
+    sc.pl.violin(opened, "ISG15", groupby="role", show=False)
 
 
 def test_same_run_gives_same_bytes(fresh):
     run = fresh()
     run.collect()
-    names = ("predictions.h5ad", "de.csv", "enrichment.csv")
+    names = ("predictions.h5ad", "other_prompts.h5ad", "de.csv", "enrichment.csv")
     before = {name: sha256(run.file(name)) for name in names}
     log = run.log
     run.collect()

@@ -13,6 +13,7 @@ import anndata as ad
 import numpy as np
 import pytest
 from report_run import RunOptions, cell_set
+from scipy import sparse
 
 import haystack
 from haystack.config import ModelSettings
@@ -26,7 +27,7 @@ from haystack.errors import ContractError
 from haystack.report import render_report, report_failures
 from haystack.report.collect import model_log
 from haystack.report.design import matching
-from haystack.report.embedding import embed, read_map
+from haystack.report.embedding import embed
 from haystack.report.genes import expected_rows
 from haystack.report.libraries import set_url
 from haystack.report.methods import write_methods
@@ -222,7 +223,7 @@ def test_report_is_one_file_that_asks_nobody(finish):
     assert not [name for _, attrs in tags for name in attrs if name.startswith("on")]
     assert not re.search(r"url\(|@import", html)
     links = [attrs["href"] for tag, attrs in tags if tag == "a" and "href" in attrs]
-    assert all(link.startswith(("#", "http://purl.obolibrary.org/", "https://")) for link in links)
+    assert all(link.startswith(("#", "http://purl.obolibrary.org/", "https://", "run_demo_")) for link in links)
     assert "http://purl.obolibrary.org/obo/CL_0000236" in links
     policy = next(attrs["content"] for _, attrs in tags if attrs.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'")
@@ -235,7 +236,7 @@ def test_report_is_accessible(finish):
     assert "main" in found.names()
     assert next(attrs for tag, attrs in found.tags if tag == "html")["lang"] == "en"
     plots = [attrs for _, attrs in found.tags if attrs.get("class") == "plot"]
-    assert {attrs["id"] for attrs in plots} == {"volcano", "terms", "factors", "umap", "pca"}
+    assert {attrs["id"] for attrs in plots} == {"volcano", "terms", "factors", "effects", "expression", "map"}
     assert all(attrs["role"] == "img" and len(attrs["aria-label"]) > 20 for attrs in plots)
     tables = found.names().count("table")
     assert found.names().count("caption") == tables
@@ -311,8 +312,8 @@ def test_a_long_question_and_an_unmapped_cell_type(finish):
 def test_query_as_control_says_what_it_adds(finish):
     found = page(finish(control_strategy=ControlStrategy.QUERY_AS_CONTROL))
     assert "adds the model’s reconstruction error" in found.text
-    assert found.data()["map"]["measured_control"]
-    assert "query" not in found.data()["map"]["umap"]
+    assert found.data()["figures"]["query_is_control"]
+    assert "query" not in found.data()["figures"]["cells"]["role"]["names"]
 
 
 def test_a_prediction_no_better_than_no_change_is_not_trusted(fresh):
@@ -467,26 +468,43 @@ def test_principal_components_are_those_of_sklearn():
 
     rng = np.random.default_rng(3)
     counts = rng.poisson(np.linspace(1, 30, 12), size=(40, 12)).astype(np.float32)
-    found = embed(counts, seed=0)
+    found = ad.AnnData(sparse.csr_matrix(counts))
+    embed(found, seed=0)
     scaled = np.log1p(1e4 * counts.astype(float) / counts.sum(axis=1, keepdims=True))
     reference = PCA(2).fit(scaled)
     np.testing.assert_allclose(found.uns["pca"]["variance_ratio"][:2], reference.explained_variance_ratio_, rtol=1e-3)
     np.testing.assert_allclose(np.abs(found.obsm["X_pca"][:, :2]), np.abs(reference.transform(scaled)), atol=1e-3)
 
 
-def test_the_map_shows_all_groups_and_is_kept_in_the_predictions(finish):
+def test_figures_show_prompts_donors_groups_and_cells(finish):
     run = finish()
-    found = read_map(run.file("predictions.h5ad"))
-    assert set(found.umap) == set(found.pca) == {"query", "prompt", "prompt_control", "control", "predicted"}
+    shown = page(run).data()["figures"]
+    roles = {"query", "control", "perturbed", "control_prompt", "prompt"}
+    assert [row["name"] for row in shown["effects"]["prompts"]] == ["i2_p1", "i2_p2"]
+    assert {row["name"] for row in shown["effects"]["donors"]} == {f"D{i}, CD14+ monocyte" for i in (1, 2, 3)}
+    assert {group["role"] for group in shown["groups"]} == set(shown["cells"]["role"]["names"]) == roles
+    assert {"ISG15", "MX1"} <= set(shown["genes"])
     kept = ad.read_h5ad(run.file("predictions.h5ad"))
-    best = (kept.obs["prompt_id"] == run.log.answer.best_prompt_id).to_numpy()
-    for role, group in (("perturbed", "predicted"), ("control", "control")):
-        own = best & (kept.obs["role"] == role).to_numpy()
-        np.testing.assert_array_equal(kept.obsm["X_umap"][own], found.umap[group])
-        assert np.isfinite(found.umap[group]).all()
-    assert np.isnan(kept.obsm["X_umap"][~best]).all()
-    data = page(run).data()["map"]
-    assert data["umap"].keys() == data["pca"].keys() == found.umap.keys()
+    counts = kept[:, "ISG15"].X.toarray().ravel() / kept.X.sum(axis=1).A1 * 1e4
+    at = shown["genes"].index("ISG15")
+    predicted = (kept.obs["role"] == "perturbed").to_numpy()
+    group = next(group for group in shown["groups"] if group["role"] == "perturbed")
+    assert group["mean"][at] == pytest.approx(np.log1p(counts[predicted]).mean(), abs=0.006)
+    assert group["share"][at] == pytest.approx((counts[predicted] > 0).mean(), abs=0.006)
+    donor = next(row for row in shown["effects"]["donors"] if row["name"].startswith("D1"))
+    mine = kept.obs["donor_id"].str.endswith(":D1") & (kept.obs["cell_type_name"] == "CD14+ monocyte")
+    arms = [counts[(mine & (kept.obs["role"] == role)).to_numpy()] for role in ("prompt", "control_prompt")]
+    assert donor["x"][at] == pytest.approx(np.log2((arms[0].mean() + 1) / (arms[1].mean() + 1)), abs=0.006)
+    assert donor["low"][at] < donor["x"][at] < donor["high"][at]
+
+
+def test_the_page_links_every_file_and_stays_small(finish):
+    run = finish()
+    tags = page(run).tags
+    for ending in ("predictions.h5ad", "other_prompts.h5ad", "de.csv", "enrichment.csv", "log.json"):
+        assert ("a", {"href": f"run_demo_{ending}"}) in tags
+        assert run.file(ending).exists()
+    assert run.file("report.html").stat().st_size < 3e6
 
 
 def test_failed_runs_get_a_page_and_lose_it_when_mended(fresh):

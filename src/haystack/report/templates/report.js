@@ -1,51 +1,5 @@
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("report-data").textContent);
-  const css = getComputedStyle(document.documentElement);
-  const colour = (name) => css.getPropertyValue(name).trim();
-  const UP = colour("--up"), DOWN = colour("--down"), INK = colour("--ink"), MUTED = colour("--muted"), LINE = colour("--line");
-  const CHANGED = 1, EXPECTED = 2, OUTSIDE = 4;
-  // Plotly reads a little HTML in its texts, so names of genes and gene sets are escaped for it.
-  const safe = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-  const minus = (text) => text.replace("-", "−");
-  const fixed = (value, digits) => (value === null ? "–" : minus(value.toFixed(digits)));
-  const SUPERSCRIPT = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
-  const pValue = (value) => {
-    if (value === null) return "–";
-    if (value === 0) return "below 10⁻³⁰⁰";
-    if (value >= 0.001) return String(Number(value.toPrecision(2)));
-    const [mantissa, exponent] = value.toExponential(1).split("e");
-    return `${mantissa} × 10${[...String(Number(exponent))].map((c) => SUPERSCRIPT[c]).join("")}`;
-  };
-
-  // -- plots ----------------------------------------------------------------------------------------------------------
-
-  const narrow = () => window.innerWidth < 640;
-  const axis = (title, extra) => ({
-    title: { text: title, font: { size: 13, color: MUTED } }, zeroline: false, gridcolor: LINE, linecolor: LINE,
-    tickfont: { size: 12 }, automargin: true, fixedrange: narrow(), ...extra,
-  });
-  const layout = (extra) => ({
-    font: { family: colour("--sans"), size: 13, color: INK }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 56, r: 16, t: 12, b: 48 }, hoverlabel: { bgcolor: colour("--card"), bordercolor: LINE, font: { color: INK } },
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 } }, dragmode: narrow() ? false : "zoom",
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: "#9aa3ab", activecolor: INK },
-    ...extra,
-  });
-  const draw = (id, traces, shape) => {
-    const node = document.getElementById(id);
-    if (!node) return;
-    const config = {
-      responsive: true, displaylogo: false, displayModeBar: !narrow(), showSendToCloud: false,
-      modeBarButtons: [["toImage", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
-      toImageButtonOptions: { format: "svg", filename: `${data.run_id}_${id}` },
-    };
-    Plotly.newPlot(node, traces, layout(shape), config).then(() => { node.dataset.drawn = "yes"; });
-  };
-  const line = (x0, y0, x1, y1, refs) => ({
-    type: "line", x0, y0, x1, y1, line: { color: "#9aa3ab", width: 1, dash: "dot" }, layer: "below", ...refs,
-  });
-
   let found = null, place = null;
   // Genes that the search names, drawn over the others.
   function highlight(rows) {
@@ -181,24 +135,6 @@
     });
   }
 
-  function cells() {
-    if (!data.map) return;
-    const look = {
-      query: ["query cells (measured)", "#8b959e", "circle-open", 7], prompt: ["prompt cells (measured)", "#8a6d1d", "x-thin", 8],
-      prompt_control: ["prompt control cells (measured)", "#8a6d1d", "cross-thin", 8],
-      control: ["control (generated)", DOWN, "square-open", 7], predicted: ["predicted (generated)", UP, "triangle-up", 8],
-    };
-    if (data.map.measured_control) { look.control = ["control (the query cells, measured)", DOWN, "square-open", 7]; }
-    const traces = (groups) => Object.keys(look).filter((name) => groups[name]).map((name) => {
-      const [title, color, symbol, size] = look[name], group = groups[name];
-      return { type: "scatter", mode: "markers", name: title, x: group.x, y: group.y, hoverinfo: "name",
-        marker: { color, symbol, size, opacity: 0.75, line: { width: 1.4, color } } };
-    });
-    const share = (i) => `PC${i + 1} (${(data.map.explained[i] * 100).toFixed(0)} % of the variance)`;
-    draw("umap", traces(data.map.umap), { xaxis: axis("UMAP 1"), yaxis: axis("UMAP 2") });
-    draw("pca", traces(data.map.pca), { xaxis: axis(share(0)), yaxis: axis(share(1)) });
-  }
-
   // -- table ----------------------------------------------------------------------------------------------------------
 
   function table() {
@@ -328,5 +264,4 @@
   if (document.getElementById("volcano")) volcano();
   terms();
   factors();
-  cells();
 })();

@@ -34,7 +34,11 @@ def catalogue() -> dict[str, Perturbation]:
 
 @cache
 def classes() -> dict[str, Perturbation]:
-    """Classes of compounds (`JAK inhibitor`): mechanism -> a perturbation with the targets that most members share."""
+    """Classes of compounds: those of mechanisms with the targets that most members share, and `class` rows without.
+
+    >>> classes()["JAK inhibitor"].targets, classes()["bisphosphonate"].targets
+    (['JAK1', 'JAK2'], [])
+    """
     members: dict[str, list[Perturbation]] = {}
     for name, perturbation in catalogue().items():
         members.setdefault(mechanism_of(name), []).append(perturbation)
@@ -52,6 +56,11 @@ def classes() -> dict[str, Perturbation]:
             targets=[gene for gene, n in counts.items() if 2 * n >= len(drugs)],
             **_response(row),
         )
+    for row in read_rows(resource("knowledge/compounds.tsv"), COMPOUND_COLUMNS):
+        if row["type"] == "class":
+            found[row["name"]] = Perturbation(
+                query=row["name"], name=row["name"], type="drug", synonyms=items(row["synonyms"])
+            )
     return found
 
 
@@ -64,7 +73,8 @@ def known(name: str) -> Perturbation:
 def index() -> dict[str, str]:
     """Key of every name and synonym -> canonical name.
 
-    A canonical name wins over another row's synonym, and a single perturbation over a class.
+    A canonical name wins over another row's synonym, and a single perturbation over a class. Of a class also the
+    plural.
     """
     found: dict[str, str] = {}
     for name in (*catalogue(), *classes()):
@@ -121,6 +131,8 @@ def _compounds() -> list[Perturbation]:
     mechanisms = _mechanisms()
     found = []
     for row in read_rows(resource("knowledge/compounds.tsv"), COMPOUND_COLUMNS):
+        if row["type"] == "class":
+            continue
         if row["mechanism"] and row["mechanism"] not in mechanisms:
             raise KnowledgeError(
                 f"resources/knowledge/compounds.tsv: {row['name']}: '{row['mechanism']}' is not in mechanisms.tsv"

@@ -63,6 +63,8 @@ SALTS = (
 SALT = re.compile(rf"[\s,]+(?:\(?(?:mono|di|tri|hemi)?(?:{SALTS})\)?)$", re.IGNORECASE)
 
 
+ACTIONS = {"inhibition": "inhibitor", "antagonism": "antagonist", "agonism": "agonist", "activation": "activator"}
+_ACTION = re.compile(rf"\b({'|'.join(ACTIONS)})$", re.IGNORECASE)
 BRACKETS = re.compile(r"\s*[(\[]([^()\[\]]{3,})[)\]]\s*")
 
 
@@ -88,6 +90,11 @@ def key(text: str) -> str:
     if match:
         compact = match[1] + LETTER[match[2]] + match[3]
     return compact
+
+
+def agent(text: str) -> str:
+    """The class of compounds that does what the text says: HDAC inhibition -> HDAC inhibitor."""
+    return _ACTION.sub(lambda match: ACTIONS[match[1].lower()], text)
 
 
 def bare(text: str) -> str:

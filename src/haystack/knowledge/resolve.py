@@ -10,7 +10,7 @@ from haystack.knowledge.catalogue import catalogue, classes, index, known
 from haystack.knowledge.chebi import chebi_drug
 from haystack.knowledge.genetic import find_genetic, gene_symbol, genetic
 from haystack.knowledge.ligands import named_protein
-from haystack.knowledge.names import bare, key, unbracketed
+from haystack.knowledge.names import agent, bare, key, unbracketed
 from haystack.knowledge.unii import unii_drug
 
 MAX_LENGTH = 200
@@ -134,7 +134,7 @@ def _forms(text: str) -> list[str]:
     forms = [text]
     for start in dict.fromkeys((text, undosed)):
         for form in (start, TREATMENT.sub("", start)):
-            forms += [form, bare(form), re.sub(r"^α(?=[A-Z])", "anti-", form)]
+            forms += [form, bare(form), re.sub(r"^α(?=[A-Z])", "anti-", form), agent(form)]
     forms += unbracketed(text)
     return list(dict.fromkeys(forms))
 

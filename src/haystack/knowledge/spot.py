@@ -9,13 +9,16 @@ from haystack.contracts.query import Perturbation
 from haystack.knowledge.catalogue import catalogue, index, known
 from haystack.knowledge.chebi import chebi_drug, chebi_names
 from haystack.knowledge.genetic import find_genetic
-from haystack.knowledge.names import bare, key
+from haystack.knowledge.ligands import ligands, named_protein
+from haystack.knowledge.names import agent, bare, key
 from haystack.knowledge.resolve import blockade, resolve_perturbation
 
 TOKEN = re.compile(r"[A-Za-z0-9α-ωΑ-Ωß']+")
 MAX_TOKENS = 9
 CONTEXT = 60
 """characters before and behind a name that are looked at"""
+SHORT_PROTEIN = 4
+"""signs of a protein's name that is found only where nothing else explains it"""
 PLURAL = re.compile(r"(?<=[A-Za-z0-9])s$")
 DOSE_AHEAD = re.compile(r"\s*[(,]?\s*\d+(?:[.,]\d+)?\s*(?:[pnuµμm]M|[pnuµμm]?g/m[lL]|mg/kg)\b")
 GREEK_WORD = re.compile(r"(?:^|\s)(?:alpha|alfa|beta|gamma|delta|kappa|lambda|omega)\b", re.IGNORECASE)
@@ -41,8 +44,8 @@ CASED = {
 }
 # The molecule is part of the name of something else.
 NOT_BEFORE = re.compile(
-    r"^(?:[\s-]*(?:receptors?\b|producing\b|secret(?:ing|ory)\b|neurons?\b|type\s+cells?\b|expressing\b|producers?\b|positive\b|negative\b|deficient\b|"
-    r"resistan(?:t|ce)\b|sensitiv(?:e|ity)\b|dependen(?:t|ce)\b|deficiency\b|(?:in)?toxi(?:city|cation)\b|related\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b|antibod)|\s?R\b|[+⁺]|-?/-|hi\b|lo\b)",
+    r"^(?:[\s_-]*(?:receptors?\b|producing\b|secret(?:ing|ory)\b|neurons?\b|\w*cytes?\b|type\s+cells?\b|expressing\b|producers?\b|positive\b|negative\b|deficient\b|"
+    r"resistan(?:t|ce)\b|sensitiv(?:e|ity)\b|allerg(?:y|ies|ic)\b|intoleran(?:ce|t)\b|dependen(?:t|ce)\b|deficiency\b|(?:in)?toxi(?:city|cation)\b|related\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b|antibod)|\s?R\b|[+⁺]|-?/-|hi\b|lo\b)",
     re.IGNORECASE,
 )
 NOT_BEHIND = re.compile(
@@ -53,6 +56,15 @@ ANTI = re.compile(
 )
 BLOCKED = re.compile(
     r"^[\s-]+(?:blockade|neutrali[sz]ation|inhibition|blocking(?:\s+antibod(?:y|ies))?|inhibitors?|antagonists?|blockers?)\b",
+    re.IGNORECASE,
+)
+_BLOCKING = re.compile(r"inhibit|block|antagoni", re.IGNORECASE)
+INHIBIT = re.compile(
+    r"\b(?:inhibit(?:s|ing|ion\s+of|ors?\s+of)?|block(?:s|ing|ade\s+of)?|antagoni[sz](?:es?|ing|ts?\s+of))\s+(?:the\s+)?$",
+    re.IGNORECASE,
+)
+INHIBITED = re.compile(
+    r"^(?:\s+signall?ing)?\s+(?:(?:is|are|was|were|gets?|has\s+been|being|be)\s+)(?:\w+ly\s+)?(?:inhibited|blocked|antagoni[sz]ed)\b",
     re.IGNORECASE,
 )
 # Words after which a name is a treatment, so that any substance of ChEBI may be meant.
@@ -93,6 +105,7 @@ def find_perturbations(text: str) -> list[tuple[int, int, Perturbation]]:
 def find_substances(text: str, taken: list[tuple[int, int]]) -> list[tuple[int, int, Perturbation]]:
     """The same without genes: cytokines, drugs and other stimuli outside the `taken` stretches."""
     tokens = [match.span() for match in TOKEN.finditer(text)]
+    blocking = _BLOCKING.search(text) is not None
     found = []
     at = 0
     while at < len(tokens):
@@ -102,7 +115,7 @@ def find_substances(text: str, taken: list[tuple[int, int]]) -> list[tuple[int, 
             end = _closing(text, start, end)
             if any(start < other_end and end > other_start for other_start, other_end in taken):
                 continue
-            perturbation = _at(text, start, end)
+            perturbation = _at(text, start, end, blocking)
             if perturbation:
                 hit = (*_widened(text, start, end, perturbation), last)
                 break
@@ -120,30 +133,45 @@ def _closing(text: str, start: int, end: int) -> int:
     return end + 1 if text[start:end].count("(") > text[start:end].count(")") and text[end : end + 1] == ")" else end
 
 
-def _at(text: str, start: int, end: int) -> Perturbation | None:
+def _at(text: str, start: int, end: int, blocking: bool) -> Perturbation | None:
+    """What the words name; `blocking`: somewhere the text says that something is inhibited or blocked."""
     words = text[start:end]
     if re.search(r"[,;.?!:]\s", words) or "\n" in words:
         return None
     if re.search(r"\s(?:and|or|vs|versus|plus)\s", words) and key(words) not in _joined_names():
         return None
+    if blocking and (acted := _acted_on(text, start, end, key(words))):
+        return acted
     if not _may_begin(words):
         return None
+    words = agent(words)
     compact = key(words)
     name = index().get(compact) or index().get(key(bare(words))) or index().get(key(PLURAL.sub("", words)))
     if name is not None and index().get(compact) is None:
         words = PLURAL.sub("", bare(words) if key(bare(words)) in index() else words)
         compact = key(words)
-    if name is None and chebi_drug(words) is None and chebi_drug(bare(words)) is None:
+    protein = named_protein(words) if name is None and len(compact) > SHORT_PROTEIN else None
+    if protein is None and name is None and chebi_drug(words) is None and chebi_drug(bare(words)) is None:
         return None
     if len(compact) < 2 or NOT_BEFORE.match(_after(text, end)) or NOT_BEHIND.search(_before(text, start)):
         return None
     if name:
         written = (name, *known(name).synonyms)
         return known(name) if _as_written(words, compact, name) and blanks_fit(bare(words), written) else None
+    if protein:
+        return protein if blanks_fit(words, tuple(protein.synonyms)) else None
     found = chebi_drug(words) or chebi_drug(bare(words))
     if found and not blanks_fit(bare(words), (found[1],)):
         return None
     return _substance(text, start, end)
+
+
+def _acted_on(text: str, start: int, end: int, compact: str) -> Perturbation | None:
+    """The class of inhibitors of what is inhibited: JAK is inhibited, inhibition of HDAC."""
+    if compact in index() or not (INHIBIT.search(_before(text, start)) or INHIBITED.match(_after(text, end))):
+        return None
+    name = index().get(f"{compact}inhibitor")
+    return known(name) if name else None
 
 
 _SLOW = re.compile(
@@ -155,13 +183,14 @@ _SLOW = re.compile(
 @cache
 def _joined_names() -> frozenset[str]:
     """Keys of the names that are lists themselves (PMA and ionomycin)."""
-    return frozenset(key(name) for name in catalogue() if re.search(r"\s(?:and|or|plus)\s", name))
+    names = (name for item in catalogue().values() for name in (item.name, *item.synonyms))
+    return frozenset(key(name) for name in names if re.search(r"\s(?:and|or|plus)\s", name))
 
 
 @cache
 def _beginnings() -> tuple[frozenset[str], frozenset[str]]:
     """Keys of up to four signs, and the first five of the longer ones."""
-    keys = (*index(), *chebi_names())
+    keys = (*index(), *chebi_names(), *(key(name) for names in ligands().values() for name in names))
     return frozenset(k for k in keys if len(k) < 5), frozenset(k[:5] for k in keys if len(k) > 4)
 
 

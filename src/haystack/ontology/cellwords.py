@@ -37,6 +37,8 @@ STOP = frozenset(
 )
 KEPT_HYPHENS = {"gamma-delta", "alpha-beta", "thymus-derived"}
 
+HUMAN = re.compile(r"\bh(?=[A-Z]{2,}s?\b)")
+"""a lower-case h for human before an abbreviation (hMSC)"""
 _MARKER = re.compile(
     r"(?<![a-z0-9])"
     r"(cd\d+[a-z]?|hla-?dr|ig[adegm]|mhc-?ii|[a-z][a-z0-9]{0,9}\d[a-z0-9]*|[a-z]{2,9})"
@@ -122,6 +124,7 @@ def abbreviation(text: str) -> Abbreviation | None:
 def _split(text: str) -> list[str]:
     """Lower-case singular words, markers joined with their sign."""
     text = re.sub(r"(?<=[a-z]{3})(?=[A-Z][a-z]{3})", " ", text.replace("_", " "))  # ChoroidPlexus; pDC stays whole
+    text = HUMAN.sub("", text)
     text = american(plain(text)).replace("'s ", "s ").replace("γδ", "gamma-delta")
     text = re.sub(r"\b(gamma|alpha) ?[-/]? ?(delta|beta)\b", r"\1-\2", text)
     text = re.sub(r"\bcd8[- ](alpha|a)(?![a-z])(?! ?-?beta)", "cd8a", text)

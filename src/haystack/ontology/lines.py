@@ -57,6 +57,15 @@ def line_of_label(label: str) -> CellLine | None:
     return cell_lines().get(compact(_BEHIND.sub("", label))) if len(label.strip()) > SHORT else None
 
 
+def in_cellosaurus(label: str) -> str | None:
+    """Accession of the line of this name among all 167,000 of Cellosaurus, read from the package: only for an error."""
+    from cellxgene_ontology_guide.ontology_parser import OntologyParser
+
+    terms = OntologyParser().cxg_schema.ontology("CVCL")
+    wanted = compact(_BEHIND.sub("", label))
+    return next((accession for accession, term in terms.items() if compact(term["label"]) == wanted), None)
+
+
 def cell_line(text: str) -> CellLine | None:
     """The tracked line that `text` names exactly, with or without `cells` or `cell line` behind it.
 

@@ -20,9 +20,9 @@ _WORDS = (
     r"(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fourteen|sixteen|eighteen|twenty|thirty|forty|"
     r"twenty-four|thirty-six|forty-eight|seventy-two|several|a\s+few|a\s+couple\s+of|half\s+an?|one\s+and\s+a\s+half)"
 )
-_UNIT = r"(?:seconds?|secs?|minutes?|mins?|hours?|hrs?|h|days?|d|weeks?|wks?|months?)"
+_UNIT = r"(?:seconds?|secs?|minutes?|mins?|hours?|hrs?|h|days?|(?-i:d)|weeks?|wks?|months?)"
 _TIME = re.compile(
-    rf"(?<![\w.])(?P<what>(?:{_NUMBER}[\s-]?{_UNIT}|{_WORDS}[\s-]{_UNIT}|overnight|"
+    rf"(?<![\w.-])(?P<what>(?:{_NUMBER}[\s-]?{_UNIT}|{_WORDS}[\s-]{_UNIT}|overnight|"
     rf"(?:day|hour|week|month)s?\s\d+(?:\s?[-–]\s?\d+)?))(?![\w])",
     re.IGNORECASE,
 )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from haystack.contracts.query import Ambiguity, AskedCells, FieldEvidence, StructuredQuery
+from haystack.ontology.diseaselabels import QUALIFIERS
 from haystack.ontology.everyday import everyday_words
 from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from haystack.query.treatments import Group, Treatment
 
 DOUBT = 0.8  # a score below this is worth a warning
+_PATIENT_WITH = re.compile(r"\b(?:patients?|donors?|people|individuals?|subjects?)\s+with\s+(?:an?\s+|the\s+)?$", re.I)
 _PROTEIN = re.compile(r"\bprotein\s+(?:levels?|abundance|expression)\b", re.IGNORECASE)
 _CELL_WORDS = word_set("cell tissue type id human subset population marker level way pathway")
 # Before the name of cells these say nothing that a field could hold.
@@ -310,19 +312,26 @@ def _leftovers(query: StructuredQuery, found: Findings) -> None:
         if any(where.overlaps(other) for other in spans):
             continue
         parts = [part for part in re.split(r"[-/'’]", word.lower) if len(part) > 1]
-        if not all(_is_plain(part) for part in parts) or _describes_cells(found, where):
+        if not all(_is_plain(part) for part in parts) or _describes(found, where) or _has(found.text, where):
             rest.append(word.text)
     query.not_understood = list(dict.fromkeys(rest))
     if len(rest) >= 4 and len(rest) > len(found.tokens) / 3:
         query.warnings.append("much of the question was not understood; is it one plain question in English?")
 
 
-def _describes_cells(found: Findings, where: Span) -> bool:
-    """Whether a word stands right before the name of the cells, so that leaving it out may ask for other cells."""
+def _describes(found: Findings, where: Span) -> bool:
+    """Whether a word stands right before the name of the cells or disease: without it others may be asked for."""
     word = where.text.lower()
     if word in QUESTION_WORDS or word in INSIDE or word in _SAY_NOTHING or word.isdigit():
         return False
-    return any(re.fullmatch(r"\s+", found.text[where.end : cell.span.start]) for cell in found.cells[:1])
+    named = [*found.cells[:1], *(d for d in found.diseases if word not in QUALIFIERS)]
+    return any(re.fullmatch(r"\s+", found.text[where.end : item.span.start]) for item in named)
+
+
+def _has(text: str, where: Span) -> bool:
+    """Whether a word stands where a disease is named: patients with X."""
+    said = where.text.lower() in QUESTION_WORDS or where.text.lower() in INSIDE or where.text.lower() in QUALIFIERS
+    return not said and _PATIENT_WITH.search(text[: where.start]) is not None
 
 
 def _is_plain(word: str) -> bool:

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from haystack.ontology.cellwords import abbreviations
+from haystack.ontology.cellwords import HUMAN, abbreviations
 from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
 from haystack.ontology.normalise import key, plain
 from haystack.ontology.resolver import resolve_name
+from haystack.ontology.shortforms import meanings
 from haystack.query.lexicon import INSIDE, ORGANS, QUESTION_WORDS
 from haystack.query.names import Name, longest_first
-from haystack.query.text import Span, Word, span
+from haystack.query.text import CODE, Span, Word, span
 
 LONGEST = 7  # words of a phrase that is no exact name
 PER_WORD = 0.15  # a reading that explains one word more may score so much less
@@ -218,15 +219,19 @@ def _could_be_cell(piece: list[Word], text: str) -> bool:
     ]
     if any(word in INSIDE and not any(heads[:n]) for n, word in enumerate(lowered) if word != "the"):
         return False
+    if "".join(re.findall(r"[a-z0-9]+", " ".join(lowered))) in abbreviations():
+        return True
     return any(heads) and not any(any(heads[:at]) and any(heads[at:]) for at in joints)
 
 
 def is_head(word: Word) -> bool:
     """Whether this word names a cell (macrophage, cells, Treg, PBMCs), rather than describes one."""
+    if CODE.fullmatch(word.text):
+        return False
     parts = key(word.text).split(" ")
     if any(_SUFFIX.search(part) or part in _heads() for part in parts if part):
         return True
-    short = "".join(re.findall(r"[a-z0-9]+", plain(word.text)))
+    short = "".join(re.findall(r"[a-z0-9]+", plain(HUMAN.sub("", word.text))))
     listed = short in abbreviations() or short.removesuffix("s") in abbreviations()
     row = abbreviations().get(short) or abbreviations().get(short.removesuffix("s"))
     return listed and (not word.text.islower() or (len(short) > 3 and row is not None and row.scope == "word"))
@@ -240,7 +245,16 @@ def _heads() -> frozenset[str]:
 
 def find_diseases(names: list[Name], taken: list[Span]) -> list[Entity]:
     """Diseases, and `healthy`, outside the `taken` stretches."""
-    return [Entity(name.span, name.matches) for name in longest_first(_free(names, "disease", taken), [])]
+    return [Entity(name.span, _here(name, names)) for name in longest_first(_free(names, "disease", taken), [])]
+
+
+def _here(name: Name, names: list[Name]) -> list[Match]:
+    """Meanings of a short form (AD): the one of the tissue that the question names, else all of them."""
+    if name.matches[0].method != "ambiguous":
+        return name.matches
+    places = [place.matches[0].id for place in names if place.kind == "tissue"]
+    decided = (meanings("disease", name.span.text, place) for place in places)
+    return next((found for found in decided if found[0].method == "tissue"), name.matches)
 
 
 def find_tissues(text: str, names: list[Name], taken: list[Span], cells: list[Span]) -> list[Entity]:

@@ -307,6 +307,7 @@ def is_cue(word: str) -> bool:
 
 def _mention(text: str, gene: _Gene, cue: _Cue | None) -> GeneMention:
     from haystack.knowledge.genetic import genetic
+    from haystack.knowledge.spot import INHIBIT, INHIBITED
 
     behind = text[gene.span.end : gene.span.end + 40]
     before = text[max(0, gene.span.start - 40) : gene.span.start]
@@ -316,6 +317,8 @@ def _mention(text: str, gene: _Gene, cue: _Cue | None) -> GeneMention:
         return GeneMention(
             gene.span, genetic(gene.symbol, gene.action, _DIRECTION[gene.action], gene.span.text), gene.span
         )
+    if INHIBITED.match(behind) or INHIBIT.search(before):
+        return GeneMention(gene.span, _acting(gene.symbol, "inhibitor", gene.span.text, -1), gene.span)
     for pattern, word, sign in ((_INHIBITED, "inhibitor", -1), (_AGONISED, "agonist", 1)):
         if match := pattern.match(behind):
             where = span(text, gene.span.start, gene.span.end + match.end())

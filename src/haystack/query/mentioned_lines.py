@@ -12,8 +12,11 @@ _CELLS_BEHIND = re.compile(r"^\s+(?:\w+\s+)?(?:cells?|lines?|cultures?|spheroids
 LONGEST = 3  # words of a line's name
 
 
-def find_lines(text: str, taken: list[Span]) -> list[tuple[Span, CellLine]]:
-    """Tracked lines in order of appearance; names of up to three signs (H1, BJ, 293) only before `cells` or `line`."""
+def find_lines(text: str, taken: list[Span], *, short: bool = False) -> list[tuple[Span, CellLine]]:
+    """Tracked lines in order of appearance; names of up to three signs (H1, BJ, 293) only before `cells` or `line`.
+
+    `short`: those with a letter and a number count anywhere, because no other cells are named.
+    """
     tokens = list(_TOKEN.finditer(text))
     found: list[tuple[Span, CellLine]] = []
     for first in range(len(tokens)):
@@ -22,8 +25,9 @@ def find_lines(text: str, taken: list[Span]) -> list[tuple[Span, CellLine]]:
             line = cell_line(where.text)
             if line is None or any(where.overlaps(other) for other in [*taken, *(place for place, _ in found)]):
                 continue
-            short = len(re.sub(r"\W", "", where.text)) <= 3 or where.text.isdigit()
-            if short and not _CELLS_BEHIND.match(text[where.end :]):
+            plain = len(re.sub(r"\W", "", where.text)) <= 3 or where.text.isdigit()
+            alone = short and re.search(r"[A-Z].*\d", where.text)
+            if plain and not alone and not _CELLS_BEHIND.match(text[where.end :]):
                 continue
             found.append((where, line))
             break

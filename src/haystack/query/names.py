@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from haystack.ontology.everyday import everyday_words
 from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
 from haystack.ontology.normalise import key, word_set
+from haystack.ontology.shortforms import ambiguous, meanings
 from haystack.ontology.terms import common_names, exact
 from haystack.query.lexicon import ANATOMICAL, DISEASE_NOT, QUESTION_WORDS, TISSUE_NOT
 from haystack.query.text import Span, span
@@ -23,6 +24,13 @@ _EDGES = word_set("""
     when then than but not no so how's would will can could
 """)
 _PLACE = re.compile(r"\b(?:of|in|from|within)\s+(?:(?:the|a|an|human|adult|healthy|diseased)\s+)*$", re.IGNORECASE)
+_MINUS = re.compile(r"\w[-−⁻](?=[\s,/)]|$)")
+# Where a short form is a disease: patients with ALL, in MM, AD brains are no such place.
+_SICK = re.compile(r"\b(?:with|in|of|from|for|having|has)\s+(?:[a-z-]+\s+){0,2}$", re.IGNORECASE)
+_SICK_BEHIND = re.compile(
+    r"^\s+(?:patients?|donors?|cases?|samples?|subjects?|individuals?|biops(?:y|ies)|brains?|hearts?|lungs?|tissues?)\b",
+    re.I,
+)
 _LIKE = re.compile(r"^[\s-]*(?:like|model|mimetic|free)\b", re.IGNORECASE)
 # MONDO's terms for how a disease is (acquired, undifferentiated, severe) are no diseases.
 _CHARACTERISTIC = "MONDO:0021125"
@@ -35,6 +43,14 @@ _ADJECTIVE = (
     ("ic", "is"),
     ("ic", "ia"),
     ("ese", "esity"),
+    ("tic", ""),
+    ("atic", "asis"),
+    ("tic", "sis"),
+    ("istic", "ism"),
+    ("tic", "sy"),
+    ("ic", "y"),
+    ("ve", "on"),
+    ("tous", ""),
 )
 
 
@@ -65,12 +81,12 @@ def exact_names(text: str) -> list[Name]:
                 continue
             where = span(text, atoms[first].start(), atoms[last].end())
             names = list(_forms(keys[first : last + 1], atoms[last][0]))
-            if not names:
+            if not names or (last > first and atoms[first][0] in _EDGES):
                 continue
-            placed = bool(_PLACE.search(text[: where.start]))
-            found += list(
-                _lookup(where, names, {atoms[first][0].lower(), atoms[last][0].lower()}, placed, text[where.end :])
-            )
+            if last == first and re.match(r"-?\d{2,}", text[where.end :]):
+                continue  # NSC-23766 is a compound's code
+            edges = {atoms[first][0].lower(), atoms[last][0].lower()}
+            found += list(_lookup(where, names, edges, text[max(0, where.start - 60) : where.start], text[where.end :]))
     return found
 
 
@@ -84,30 +100,43 @@ def _forms(keys: list[str], last: str) -> Iterator[str]:
             yield f"{head} {tail}".strip()
 
 
-def _lookup(where: Span, names: list[str], edges: set[str], placed: bool, behind: str) -> Iterator[Name]:
+def _lookup(where: Span, names: list[str], edges: set[str], before: str, behind: str) -> Iterator[Name]:
     size = names[0].count(" ") + 1
     if size == 2 and edges & _EDGES:
         return
     for kind, home in (("cell-type", "CL"), ("disease", "MONDO"), ("tissue", "UBERON")):
+        if kind == "disease" and where.text in ambiguous(kind) and (_SICK.search(before) or _SICK_BEHIND.match(behind)):
+            yield Name(kind, where, [replace(match, score=0.9) for match in meanings(kind, where.text, None)], size)
+            continue
         by_key, common = ontology(home).by_key, common_names(kind)
         name = next((name for name in names if name in by_key or name in common), None)
         if name is None and kind == "disease":
-            name = _of_adjective(names[0])
+            name = next(filter(None, map(disease_of_adjective, names)), None)
         healthy = kind == "disease" and names[0] in {"healthy", "normal"}
         name = names[0] if healthy else name
-        if name is None or not (healthy or _counts(kind, where, name, size, placed)):
+        if name is None or not (healthy or _counts(kind, where, name, size, bool(_PLACE.search(before)))):
             continue
         if kind == "disease" and _LIKE.match(behind):
             continue
-        matches = _cell(name) if kind == "cell-type" else _terms(kind, name, where.text)
+        matches = _cell(name, where.text) if kind == "cell-type" else _terms(kind, name, where.text)
         if matches:
             yield Name(kind, where, matches, size)
 
 
-def _cell(name: str) -> list[Match]:
+def _cell(name: str, written: str) -> list[Match]:
+    """Cell types of the name; keys drop a marker's minus, so a name with one (CD16- monocyte) needs it in the text."""
     cl = ontology("CL")
     hits = [(term_id, method) for term_id, method in cl.by_key.get(name, []) if term_id != ANY_CELL]
+    hits = [hit for hit in hits if _MINUS.search(written) or name not in _with_minus(hit[0])]
+    hits = [(i, method) for i, method in hits if method == "label" or "(Mmus)" not in cl.terms[i].label]
     return [Match(i, cl.terms[i].label, 1.0 if method == "label" else 0.97, method) for i, method in hits]
+
+
+@lru_cache(maxsize=5_000)
+def _with_minus(term_id: str) -> frozenset[str]:
+    term = ontology("CL").terms[term_id]
+    names = [name for name in (term.label, *term.synonyms) if _MINUS.search(name)]
+    return frozenset(key(name) for name in names)
 
 
 def _terms(kind: str, name: str, written: str) -> list[Match]:
@@ -118,7 +147,7 @@ def _terms(kind: str, name: str, written: str) -> list[Match]:
 
 
 @lru_cache(maxsize=20_000)
-def _of_adjective(name: str) -> str | None:
+def disease_of_adjective(name: str) -> str | None:
     """`type 2 diabetic` -> `type 2 diabetes`."""
     known = ontology("MONDO").by_key
     for ending, noun in _ADJECTIVE:

@@ -49,7 +49,7 @@ _HARMLESS = re.compile(
     r"^\s*(?:only|just|merely|simply|least|necessarily|yet\s+known|sure|known|clear|so\b|longer)\b", re.IGNORECASE
 )
 _BOTH = re.compile(
-    r"\b(?:with\s*(?:,|/|\(|and|or|vs\.?|versus)?\s*(?:and|or)?\s*|whether\s+or\s+|or\s+|/\s*)$", re.IGNORECASE
+    r"\b(?:with\s*(?:,|/|\(|and|or|vs\.?|versus)\s*(?:and|or)?\s*|whether\s+or\s+|or\s+|/\s*)$", re.IGNORECASE
 )
 _BEHIND = re.compile(
     r"^(?:\s+(?:was|were|is|are|being|been|had|has|have|be))*(?:\s+(?:not|never)\s+(?:been\s+|being\s+)?(?:added|given|used|"

@@ -43,6 +43,16 @@ _CONTEXT_BEFORE = re.compile(
 )
 
 
+_HAVING = re.compile(
+    r"\b(?:patients?|people|persons?|individuals?|donors?|subjects?|wom[ae]n|m[ae]n|child(?:ren)?|cases?|someone|adults?)\s+"
+    r"(?:\w+\s+){0,2}?(?:with|having|infected\s+with)\s+(?:[\w-]+\s+){0,2}$",
+    re.IGNORECASE,
+)
+_PATIENTS = re.compile(
+    r"^[\s-]+(?:positive|infected)?\s*(?:patients?|donors?|individuals?|people|subjects?|cases?)\b", re.IGNORECASE
+)
+
+
 def parse_by_rules(question: str) -> StructuredQuery:
     """The deterministic parser. `question` has passed `check_question`."""
     return finish(read(question))
@@ -90,14 +100,20 @@ def read(question: str) -> Findings:
     found.lines = find_lines(text, taken)
     taken = [*taken, *(where for where, _ in found.lines)]
     names = [name for name in exact_names(text) if not any(name.span.overlaps(other) for other in taken)]
-    substances, settled = _settle(find_known(text, taken), names)
+    substances, settled = _settle(_not_sick(text, find_known(text, taken), names), names)
     held = [*taken, *(item.span for item in substances)]
-    found.diseases = find_diseases(settled, held)
+    found.diseases = find_diseases([*settled, *(name for name in names if name.kind == "tissue")], held)
     found.cells = tumour_cells(text, found.diseases)
     held += [*(d.span for d in found.diseases), *(c.span for c in found.cells)]
     cell_names = [name for name in settled if name.kind == "cell-type"]
+    cell_names = [name for name in cell_names if not _is_protein(name)] or cell_names
     cell_names += longest_first([name for name in names if name.kind == "tissue"], [cell.span for cell in cell_names])
     found.cells += share_head(text, tokens, find_cell_types(text, tokens, held, cell_names), held)
+    if not found.cells and not found.lines:
+        found.lines = find_lines(text, taken, short=True)
+    if not found.cells and not found.lines:  # a short form of cells and of a compound (MDP) is what is missing
+        found.cells = [Entity(name.span, name.matches) for name in names if name.kind == "cell-type"][:1]
+        substances = [item for item in substances if not any(item.span.overlaps(cell.span) for cell in found.cells)]
     _genes(found, taken, substances)
     _absences(found, negations)
     found.cells = _in_order(text, found.cells)
@@ -125,6 +141,26 @@ def _settle(substances: list[Treatment], names: list[Name]) -> tuple[list[Treatm
     settled = longest_first(longer, [item.span for item in substances])
     kept = [item for item in substances if not any(item.span.overlaps(name.span) for name in settled)]
     return kept, settled
+
+
+def _not_sick(text: str, substances: list[Treatment], names: list[Name]) -> list[Treatment]:
+    """Without the pathogens that only say what patients have: people with influenza, HIV patients."""
+    sick = [name.span for name in names if name.kind == "disease"]
+    return [
+        item
+        for item in substances
+        if not any(item.span.overlaps(where) for where in sick)
+        or not (_HAVING.search(text[: item.span.start]) or _PATIENTS.match(text[item.span.end :]))
+    ]
+
+
+def _is_protein(name: Name) -> bool:
+    """Whether the one word of a cell type's name is a ligand's or compound's too (VIP): other cells count then."""
+    from haystack.knowledge.ligands import named_protein
+    from haystack.knowledge.resolve import lookup
+
+    text = name.span.text
+    return name.words == 1 and (lookup(text) is not None or named_protein(text) is not None)
 
 
 def _inside(name: Name, others: list[Name]) -> bool:
@@ -155,6 +191,8 @@ def _stays(mention: GeneMention, item: Treatment) -> bool:
 
 def _absences(found: Findings, negations: list[Negation]) -> None:
     """Take out what negators govern; a gene that is lacking stays, as its loss."""
+    names = [item.span for item in [*found.diseases, *found.cells]]
+    negations = [item for item in negations if not any(name.holds(item.cue) for name in names)]  # absence of tibia
     kept = []
     for item in found.treatments:
         governed = negated(item.span, found.text, negations)

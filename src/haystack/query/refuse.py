@@ -23,6 +23,13 @@ def no_cell_type(text: str, tokens: list[Word], taken: list[Span]) -> QueryParsi
             nearest=[],
         )
     phrase = _short(phrase)
+    if untracked := _untracked_line(phrase):
+        return QueryParsingError(
+            f"'{untracked[0]}' is a cell line (Cellosaurus {untracked[1]}) whose type, tissue and species are "
+            "not tracked. If it is human, name its cells instead, for example: epithelial cells of the lung",
+            question=text,
+            nearest=[],
+        )
     near = nearest_cell_types(phrase)
     offer = f" Nearest: {', '.join(near)}." if near else ""
     return QueryParsingError(
@@ -31,6 +38,16 @@ def no_cell_type(text: str, tokens: list[Word], taken: list[Span]) -> QueryParsi
         question=text,
         nearest=near,
     )
+
+
+def _untracked_line(phrase: str) -> tuple[str, str] | None:
+    """The word of a phrase that is a line of Cellosaurus, with its accession."""
+    from haystack.ontology.lines import in_cellosaurus
+
+    for word in phrase.split():
+        if re.search(r"[A-Z].*\d|\d.*[A-Z]|^[A-Z]{3,}$", word) and (accession := in_cellosaurus(word)):
+            return word, accession
+    return None
 
 
 def not_human(text: str, species: Species) -> QueryParsingError:

@@ -9,17 +9,21 @@ import re
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
+from haystack.knowledge.names import GREEK
 from haystack.ontology.cellwords import table_rows
-from haystack.ontology.everyday import everyday_words
+from haystack.ontology.everyday import english_words, everyday_words
 from haystack.ontology.index import ontology
 from haystack.ontology.lines import cell_lines
 from haystack.ontology.normalise import american, plain, singular
+from haystack.query.amounts import find_doses, find_times
 from haystack.query.genetics import is_cue
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
+from haystack.query.names import disease_of_adjective
 
 SHORTEST = 4  # letters of a word that is repaired
 TWO_EDITS = 9  # letters from which a second wrong letter is forgiven
 _WORD = re.compile(r"[^\W\d_]+")
+_STEM = re.compile(r"\b(?:TGF|TNF|IFN|IL-?1|interferon)[- ]$", re.IGNORECASE)
 _STARTS = re.compile(r"(?:^|[.?!:;]\s*|\n\s*|[(\"'])$")
 
 
@@ -45,16 +49,22 @@ class Repaired:
 def repair(text: str) -> Repaired:
     """Correct the misspelt words of a question; words in capitals (genes, acronyms) stay unless all are capitals."""
     shouted = text.isupper()
+    amounts = [*find_doses(text), *find_times(text)]
     out, at, length = [], 0, 0
     repairs: list[tuple[int, str, str]] = []
     for match in _WORD.finditer(text):
         word = match[0]
         joined = text[match.start() - 1 : match.start()] == "-" or text[match.end() : match.end() + 1] == "-"
+        if any(where.start <= match.start() < where.end for where in amounts):
+            continue
+        greek = _after_stem(text, match) if not shouted else None
         touches = re.search(r"[\d_]", text[max(0, match.start() - 1) : match.end() + 1])
-        if touches or (joined and len(word) < TWO_EDITS) or (word[1:].lower() != word[1:] and not shouted):
+        if greek is None and (
+            touches or (joined and len(word) < TWO_EDITS) or (word[1:].lower() != word[1:] and not shouted)
+        ):
             continue
         named = word[0].isupper() and not shouted and not _STARTS.search(text[: match.start()])
-        better = correct(word.lower(), named)
+        better = greek or correct(word.lower(), named)
         if better is None:
             continue
         out.append(text[at : match.start()])
@@ -66,6 +76,16 @@ def repair(text: str) -> Repaired:
     return Repaired("".join([*out, text[at:]]), repairs)
 
 
+def _after_stem(text: str, match: re.Match[str]) -> str | None:
+    """The Greek letter that a word behind a cytokine's stem was meant to be (TGF-bta1), if it is misspelt."""
+    from rapidfuzz.distance import OSA
+
+    if not _STEM.search(text[: match.start()]) or match[0] in GREEK.values() or len(match[0]) < 3:
+        return None
+    near = {letter for letter in GREEK.values() if OSA.distance(match[0], letter) == 1}
+    return near.pop() if len(near) == 1 else None
+
+
 @lru_cache(maxsize=50_000)
 def correct(word: str, named: bool = False) -> str | None:
     """What a lower-case word was meant to be; None when it is known, too short, or near nothing or two things alike.
@@ -74,6 +94,9 @@ def correct(word: str, named: bool = False) -> str | None:
     """
     if len(word) < SHORTEST or not word.isascii() or is_known(word):
         return None
+    head = word.removesuffix("s").removesuffix("cell")
+    if head != word.removesuffix("s") and head in _cell_words():
+        return f"{head} {word[len(head) :]}"  # plasmacells
     from rapidfuzz import process
     from rapidfuzz.distance import OSA
 
@@ -122,7 +145,9 @@ def is_known(word: str) -> bool:
     }
     if forms & _cell_words() or forms & _drug_words() or {word, single} & abbreviations().keys():
         return True
-    if gene_symbol(word) is not None or key(word) in _table_keys() or forms & _term_words():
+    if gene_symbol(word) is not None or key(word) in _table_keys() or forms & _term_words() or word in english_words():
+        return True
+    if disease_of_adjective(word.removesuffix("s")):
         return True
     return len(word) > SHORTEST and any(look(word) or look(single) for look in (chebi_drug, unii_drug))
 
@@ -165,8 +190,10 @@ def _words_of(name: str) -> frozenset[str]:
 @cache
 def _drug_words() -> frozenset[str]:
     from haystack.knowledge.catalogue import catalogue
+    from haystack.knowledge.ligands import ligands
 
     names = [name for p in catalogue().values() for name in (p.name, *p.synonyms)]
+    names += [word for proteins in ligands().values() for name in proteins for word in name.split()]
     return frozenset(name.lower() for name in names if name.isalpha() and len(name) >= 6)
 
 

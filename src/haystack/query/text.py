@@ -43,6 +43,10 @@ class Span:
         return self.start <= other.start and other.end <= self.end
 
 
+CODE = re.compile(r"[A-Z]{1,5}-?\d{3,}[A-Za-z]?|[A-Z]{2,5}-\d{2,}")
+"""a compound's code as companies and vendors write it: PD0325901, NSC-23766, SB431542"""
+
+
 def check_question(text: str) -> str:
     """The question without surrounding blanks.
 

@@ -10,7 +10,7 @@ from haystack.contracts.query import Perturbation, PerturbationType
 from haystack.ontology.everyday import everyday_words
 from haystack.query.genetics import GeneMention
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
-from haystack.query.text import Span, Word, span
+from haystack.query.text import CODE, Span, Word, span
 
 # Controls and media: what the treated cells are compared with.
 CONTROLS = re.compile(
@@ -91,14 +91,19 @@ _MEMBER = re.compile(
     r"(?:such\s+as|like|e\.?g\.?,?|namely|i\.?e\.?,?|called|named|including|for\s+example)?[\s,(:]*$",
     re.IGNORECASE,
 )
-_CLASS_BEHIND = re.compile(r"^[\s,(]*(?:(?:which|that)\s+is\s+)?(?:an?|the)\s+(?:[\w-]+\s+)?$", re.IGNORECASE)
+_EXAMPLE = re.compile(
+    r"\b(?:such\s+as|e\.?g\.?,?|namely|for\s+example,?|including|for\s+instance,?)\s*$", re.IGNORECASE
+)
+_CLASS_BEHIND = re.compile(
+    r"^(?:\s+(?:degrader|inhibitor|antibody|drug))?[\s,(]*(?:(?:which|that)\s+is\s+)?(?:an?|the)\s+(?:[\w-]+\s+)?$",
+    re.IGNORECASE,
+)
 _JOIN = re.compile(r"^\s*(?:,|/|\+|&|,?\s*(?:and|or|plus|versus|vs\.?)|and/or|then|followed\s+by)\s*$", re.IGNORECASE)
 _SLOT_BEFORE = re.compile(
     r"(?:\b(?:after|under|with|plus|on|given|giving|and|or|by|of|to|receiving|taking|using|via)|[+/;:,(]|^)\s*"
     r"(?:(?:a|an|the|some|recombinant|human|soluble|low|high|dose|addition|adding)\s+)*$",
     re.IGNORECASE,
 )
-_CODE = re.compile(r"[A-Z]{1,5}-?\d{3,}[A-Za-z]?|[A-Z]{2,5}-\d{2,}")
 LONGEST = 4  # words of a name that only the large lists know
 
 
@@ -198,6 +203,8 @@ def _says_nothing(text: str) -> bool:
 
 def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Treatment]:
     """Names that nothing else explained and that the large lists of substances know, longest first at each place."""
+    from haystack.knowledge.spot import NOT_BEFORE
+
     free = [word for word in tokens if not any(Span(word.start, word.end, "").overlaps(other) for other in taken)]
     found: list[Treatment] = []
     at = 0
@@ -208,7 +215,7 @@ def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Trea
             if any(re.search(r"[^\s-]", text[a.end : b.start]) for a, b in pairwise(piece)) or not _may_name(piece):
                 continue
             where = span(text, piece[0].start, piece[-1].end)
-            known = _resolve(where.text, None)
+            known = None if NOT_BEFORE.match(text[where.end :]) else _resolve(where.text, None)
             if known:
                 short = len(re.sub(r"\W", "", where.text)) <= 4
                 doubt = f"'{where.text}' was taken for {known.name}" if short else None
@@ -226,7 +233,8 @@ def _may_name(piece: list[Word]) -> bool:
         return False
     if len(piece) == 1:
         text = piece[0].text
-        return words[0] not in everyday_words() and (len(text) > 4 or (len(text) > 1 and text.upper() == text))
+        capitals = sum(letter.isupper() for letter in text)
+        return words[0] not in everyday_words() and (len(text) > 4 or text.upper() == text != text[:1] or capitals > 1)
     return not all(word in everyday_words() for word in words)
 
 
@@ -253,7 +261,7 @@ def is_druglike(word: str) -> bool:
     from haystack.knowledge.spot import DRUG_SUFFIX
 
     ends = DRUG_SUFFIX.search(word) and len(word) > 6 and word.lower() not in everyday_words()
-    return bool(ends) or _CODE.fullmatch(word) is not None
+    return bool(ends) or CODE.fullmatch(word) is not None
 
 
 def complete_list(text: str, tokens: list[Word], found: list[Treatment], taken: list[Span]) -> list[Treatment]:
@@ -316,7 +324,8 @@ def _is_class(item: Treatment) -> bool:
 
 def _apposed(text: str, one: Span, member: Span) -> bool:
     if one.end <= member.start:
-        return bool(_MEMBER.match(text[one.end : member.start]))
+        between = text[one.end : member.start]
+        return bool(_MEMBER.match(between) or _EXAMPLE.search(between))
     return bool(_CLASS_BEHIND.match(text[member.end : one.start]))
 
 
@@ -338,10 +347,7 @@ def _trim(text: str, start: int, end: int) -> Span | None:
 def _resolve(text: str, kind: PerturbationType | None) -> Perturbation | None:
     from haystack.knowledge import resolve_perturbation
 
-    found = resolve_perturbation(text, kind)
-    if found is None and re.search(r"\binhibition$", text):
-        found = resolve_perturbation(re.sub(r"inhibition$", "inhibitor", text), kind)
-    return found
+    return resolve_perturbation(text, kind)
 
 
 def find_group(text: str, datasets: list[tuple[Span, str]]) -> Group | None:

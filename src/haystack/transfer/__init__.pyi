@@ -7,7 +7,6 @@ from .estimate import Estimate as Estimate
 from .estimate import estimate as estimate
 from .measure import measure_cells as measure_cells
 from .measure import measure_contexts as measure_contexts
-from .measure import perturbations_of as perturbations_of
 from .neighbours import additive as additive
 from .panel import Bulk as Bulk
 from .panel import Panel as Panel
@@ -17,3 +16,6 @@ from .pseudobulk import pseudobulk as pseudobulk
 from .run import answer as answer
 from .run import estimate_response as estimate_response
 from .run import lineage_matrix as lineage_matrix
+from .study import Study as Study
+from .study import open_study as open_study
+from .study import perturbations_of as perturbations_of

@@ -10,31 +10,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from haystack.contracts import CELL_SETS, StructuredQuery, TaskType, read_json, read_table
 from haystack.contracts.contexts import QUERY_CONTEXT, Arm, ControlMatch, write_contexts
 from haystack.errors import AtlasError
-from haystack.prompting.query_cells import draw_query_cells
-from haystack.prompting.rows import RowBook, SetRows
-from haystack.prompting.sampling import generator, sample
-from haystack.retrieval.holdout import apply_holdouts
-from haystack.retrieval.index import CellSetIndex, without
-from haystack.retrieval.perturbations import MATCH_QUALITY
-from haystack.retrieval.query_cells import choose_query_sets, plan_query_cells, shares
+from haystack.prompting.rows import RowBook
 from haystack.retrieval.question import Question
-from haystack.retrieval.strategies.mechanistic import shared_mechanisms
-from haystack.transfer.contexts import Context, find_contexts
+from haystack.transfer.contexts import Context
 from haystack.transfer.pseudobulk import Pseudobulk, pseudobulk
+from haystack.transfer.study import draw_arms, open_study, split_halves
 
 if TYPE_CHECKING:
     import anndata as ad
 
-    from haystack.config import AtlasEntry, RetrievalSettings, Settings
+    from haystack.config import AtlasEntry, Settings
     from haystack.contracts import QueryCells
 
 log = logging.getLogger(__name__)
 
-NEAREST = 5
-"""perturbations that stand for one that is not measured, at most"""
 CELLS_PER_READ = 4000
 """cells read at once: bounds memory"""
 
@@ -77,60 +68,25 @@ def measure_contexts(
     AtlasError
         when cells cannot be read.
     """
-    asked = read_json(query, StructuredQuery)
-    exclude = settings.retrieval.exclude
-    frame = without(read_table(cell_sets, CELL_SETS), exclude)
-    frame = apply_holdouts(frame, cells, exclude) if exclude else frame
-    question = question_of(asked, CellSetIndex(frame), settings.retrieval)
-    book = RowBook(frame, cells, exclude)
-    plan = plan_query_cells(question, choose_query_sets(question), settings)
-    query_cells = draw_query_cells(plan, book, settings.seed)
-    contexts: list[Context] = []
-    measured = False
-    if question.wants_perturbed:
-        names, measured = perturbations_of(question)
-        contexts = find_contexts(question, names, settings.retrieval.min_cells)
+    study = open_study(query, cell_sets, cells, settings)
+    if study.question.wants_perturbed:
         log.info(
             "%d contexts measure %s%s",
-            len(contexts),
-            ", ".join(names) or "no related perturbation",
-            "" if measured else f" ({question.asked_perturbations[0]} itself is not measured)",
+            len(study.contexts),
+            ", ".join(sorted({context.perturbation for context in study.contexts})) or "a related perturbation",
+            "" if study.asked_is_measured else f" ({study.question.asked_perturbations[0]} itself is not measured)",
         )
-    found = measure_cells(question, contexts, query_cells, book, atlases, settings.transfer.max_cells, settings.seed)
-    found.uns["asked_is_measured"] = measured
+    found = measure_cells(
+        study.question,
+        study.contexts,
+        study.query_cells,
+        study.book,
+        atlases,
+        settings.transfer.max_cells,
+        settings.seed,
+    )
+    found.uns["asked_is_measured"] = study.asked_is_measured
     write_contexts(out, found)
-
-
-def question_of(query: StructuredQuery, index: CellSetIndex, settings: RetrievalSettings) -> Question:
-    """The question as retrieval asks it: a hybrid one draws no contexts from the atlas of its query cells."""
-    question = Question(query, index, settings)
-    if query.task_type is not TaskType.CROSS_DATASET_GENERATION:
-        return question
-    choice = choose_query_sets(question)
-    return Question(query, index, settings, None, index.label("atlas", choice.tiers[0][0]), choice.prompt_atlases)
-
-
-def perturbations_of(question: Question) -> tuple[list[str], bool]:
-    """Names of the index under which the asked perturbation, or else the nearest ones, were measured.
-
-    Returns
-    -------
-    names, asked_is_measured
-        the names that mean the main perturbation itself; where there are none, those that match it in part or share
-        its mechanism, nearest first, at most NEAREST.
-    """
-    main = question.asked_perturbations[:1]
-    index = question.index
-    present = {index.label("perturbation_name", row) for row in np.flatnonzero(index.perturbed).tolist()}
-    matches = {name: m for name, m in question.perturbation_matches.items() if name in present and m.asked in main}
-    same = sorted(name for name, match in matches.items() if match.quality >= MATCH_QUALITY["synonym"])
-    if same:
-        return same, True
-    near = {name: match.quality for name, match in matches.items()}
-    for name, (score, _) in shared_mechanisms(question).items():
-        if name in present:
-            near[name] = max(near.get(name, 0.0), score)
-    return sorted(near, key=lambda name: (-near[name], name))[:NEAREST], False
 
 
 def measure_cells(
@@ -149,18 +105,10 @@ def measure_cells(
     index = question.index
     wanted = [row for context in contexts for row in (*context.perturbed, *context.control)]
     book.load(str(index.ids[row]) for row in wanted)
-    taken = {selection.cell_set_id: np.asarray(selection.rows) for selection in query_cells.rows}
     parts: list[_Part] = []
     for context in contexts:
         atlas = index.label("atlas", context.perturbed[0]) or ""
-        for arm, rows in ((Arm.PERTURBED, context.perturbed), (Arm.CONTROL, context.control)):
-            sets = {str(index.ids[row]): book[str(index.ids[row])] for row in rows}
-            if arm is Arm.CONTROL:
-                free = {
-                    name: cells.without(taken.get(name, np.empty(0, dtype=np.int64))) for name, cells in sets.items()
-                }
-                sets = free if sum(map(len, free.values())) >= 2 else sets
-            drawn = _draw(sets, max_cells, seed)
+        for arm, drawn in draw_arms(question, context, book, query_cells, max_cells, seed).items():
             parts += _halves(context.context_id, context, arm, atlas, drawn, seed)
     for selection in query_cells.rows[:1]:
         own = np.concatenate([np.asarray(s.rows) for s in query_cells.rows if s.atlas == selection.atlas])
@@ -168,24 +116,9 @@ def measure_cells(
     return _assemble(question, parts, _read(parts, atlases))
 
 
-def _draw(sets: Mapping[str, SetRows], n: int, seed: int) -> np.ndarray:
-    """Positions of up to `n` cells, in proportion to the sizes of the sets."""
-    sizes = np.array([len(cells) for cells in sets.values()])
-    counts = shares(sizes, min(n, int(sizes.sum())))
-    drawn = [
-        sample(cells, count, generator(seed, "context", name)).rows
-        for (name, cells), count in zip(sets.items(), counts.tolist(), strict=True)
-    ]
-    return np.concatenate(drawn) if drawn else np.empty(0, dtype=np.int64)
-
-
 def _halves(name: str, context: Context | None, arm: Arm, atlas: str, rows: np.ndarray, seed: int) -> list[_Part]:
-    mixed = generator(seed, "half", name, arm.value).permutation(np.sort(rows))
-    middle = (len(mixed) + 1) // 2
-    return [
-        _Part(name, context, arm, half, atlas, np.sort(part))
-        for half, part in enumerate((mixed[:middle], mixed[middle:]))
-    ]
+    halves = enumerate(split_halves(name, arm, rows, seed))
+    return [_Part(name, context, arm, half, atlas, part) for half, part in halves]
 
 
 def _read(parts: Sequence[_Part], atlases: Mapping[str, AtlasEntry]) -> tuple[Pseudobulk, list[str]]:

@@ -59,10 +59,9 @@ class Bulk:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """K contexts over G genes. Labels are per context; empty text where the atlas does not say."""
+class Labels:
+    """Who K contexts are, and which are independent of each other. Empty text where the atlas does not say."""
 
-    genes: list[str]
     context_id: list[str]
     atlas: list[str]
     cell_type: list[str]
@@ -71,14 +70,63 @@ class Panel:
     perturbation: list[str]
     control_match: list[ControlMatch]
     control_donors: list[frozenset[str]]
+
+    def __len__(self) -> int:
+        return len(self.context_id)
+
+    @cached_property
+    def donors(self) -> list[frozenset[str]]:
+        """Donors on either arm; empty where not recorded."""
+        both = zip(self.donor, self.control_donors, strict=True)
+        return [frozenset({donor} - {""}) | others for donor, others in both]
+
+    @cached_property
+    def independent(self) -> NDArray[np.bool_]:
+        """Whether two contexts share no donor (where a donor is unknown: no atlas), (K, K)."""
+        n = len(self)
+        apart = np.zeros((n, n), dtype=bool)
+        for i in range(n):
+            for j in range(i):
+                known = self.donors[i] and self.donors[j]
+                shared = self.donors[i] & self.donors[j] if known else self.atlas[i] == self.atlas[j]
+                apart[i, j] = apart[j, i] = not shared
+        return apart
+
+    @cached_property
+    def independence(self) -> Independence | None:
+        """On what ground contexts can be left out; None: all share a donor."""
+        if self.independent.any():
+            return Independence.DONORS if any(self.donors) else Independence.ATLASES
+        if len(self) > 1 and not any(self.donors):
+            return Independence.WITHIN_EXPERIMENT
+        return None
+
+    def groups(self, contexts: list[int]) -> int:
+        """Donors (atlases where none are recorded) among `contexts`, those that share controls as one."""
+        parent = {i: i for i in contexts}
+
+        def root(i: int) -> int:
+            while parent[i] != i:
+                i = parent[i]
+            return i
+
+        for i in contexts:
+            for j in contexts:
+                if not self.independent[i, j]:
+                    parent[root(j)] = root(i)
+        return len({root(i) for i in contexts})
+
+
+@dataclass(frozen=True)
+class Panel(Labels):
+    """K contexts over G genes."""
+
+    genes: list[str]
     perturbed: Bulk
     """(K, 2 halves, G)"""
     control: Bulk
     """(K, 2 halves, G)"""
     pseudocount: float
-
-    def __len__(self) -> int:
-        return len(self.context_id)
 
     @cached_property
     def whole(self) -> tuple[Bulk, Bulk]:
@@ -125,48 +173,6 @@ class Panel:
         c = self.pseudocount
         half = self.perturbed[k, 0].log2(c) - self.control[k, 0].log2(c)
         return correlation(half, self.against(k, 1)[0])
-
-    @cached_property
-    def donors(self) -> list[frozenset[str]]:
-        """Donors on either arm; empty where not recorded."""
-        both = zip(self.donor, self.control_donors, strict=True)
-        return [frozenset({donor} - {""}) | others for donor, others in both]
-
-    @cached_property
-    def independent(self) -> NDArray[np.bool_]:
-        """Whether two contexts share no donor (where a donor is unknown: no atlas), (K, K)."""
-        n = len(self)
-        apart = np.zeros((n, n), dtype=bool)
-        for i in range(n):
-            for j in range(i):
-                known = self.donors[i] and self.donors[j]
-                shared = self.donors[i] & self.donors[j] if known else self.atlas[i] == self.atlas[j]
-                apart[i, j] = apart[j, i] = not shared
-        return apart
-
-    @cached_property
-    def independence(self) -> Independence | None:
-        """On what ground contexts can be left out; None: all share a donor."""
-        if self.independent.any():
-            return Independence.DONORS if any(self.donors) else Independence.ATLASES
-        if len(self) > 1 and not any(self.donors):
-            return Independence.WITHIN_EXPERIMENT
-        return None
-
-    def groups(self, contexts: list[int]) -> int:
-        """Donors (atlases where none are recorded) among `contexts`, those that share controls as one."""
-        parent = {i: i for i in contexts}
-
-        def root(i: int) -> int:
-            while parent[i] != i:
-                i = parent[i]
-            return i
-
-        for i in contexts:
-            for j in contexts:
-                if not self.independent[i, j]:
-                    parent[root(j)] = root(i)
-        return len({root(i) for i in contexts})
 
     @classmethod
     def read(cls, contexts: ad.AnnData, pseudocount: float) -> tuple[Panel, Bulk | None]:

@@ -213,6 +213,14 @@ class TransferSettings(Section):
     """cells read per context and arm, at most; more make the estimate steadier and reading slower"""
 
 
+class ExamSettings(Section):
+    """Questions to the model whose answer was measured."""
+
+    contexts: int = Field(default=1, ge=0, le=5)
+    """measured contexts of the perturbation that the model is asked for beside the question, in the first iteration's
+    inference job, with their cells kept out of the prompt; each costs as much as one more prompt; 0: none"""
+
+
 class TrainSettings(Section):
     """How a small STACK is trained on harmonised atlases (`haystack model train`, rule train_model)."""
 
@@ -273,8 +281,8 @@ class ModelSettings(Section):
     """Which model predicts, and how it is run."""
 
     kind: str = "stack"
-    """stack, transfer (measured responses combined; needs no weights), a baseline behind the same interface (no_change,
-    prompt_mean, additive), or a model of a plug-in"""
+    """stack, transfer (measured responses combined; needs no weights), best (transfer, unless STACK's exam shows STACK to
+    be better), a baseline behind the same interface (no_change, prompt_mean, additive), or a model of a plug-in"""
     name: str = "demo_tiny"
     """folder under results/model for a model that is trained or fetched, and the name in reports"""
     path: str | None = "resources/demo/model"
@@ -470,6 +478,7 @@ class Settings(Section):
     retrieval: RetrievalSettings = RetrievalSettings()
     prompting: PromptingSettings = PromptingSettings()
     transfer: TransferSettings = TransferSettings()
+    exam: ExamSettings = ExamSettings()
     model: ModelSettings = Field(default_factory=ModelSettings)
     de: DESettings = DESettings()
     enrichment: EnrichmentSettings = EnrichmentSettings()

@@ -16,6 +16,7 @@ from haystack.results import Run
 from haystack.run_table import run_identifier
 
 if TYPE_CHECKING:
+    from haystack.prompting import Chosen
     from haystack.workflow.plan import Plan
 
 
@@ -205,7 +206,14 @@ class _Stages:
             out_prompts=at / "prompts.json",
             out_cells=at / "cells.h5ad",
             settings=self.settings,
+            exam=self._exam(i),
         )
+
+    def _exam(self, i: int) -> list[Chosen]:
+        from haystack.transfer import choose_exam
+
+        n = self.plan.exam_contexts(SimpleNamespace(run_id=self.run_id, iteration=str(i)))
+        return choose_exam(query=self.query, cell_sets=self.cell_sets, cells=self.cells, settings=self.settings, n=n)
 
     def _predict(self, i: int) -> None:
         from haystack.inference import run_inference
@@ -250,6 +258,7 @@ class _Stages:
             accuracy=self.accuracy,
             contexts=self.contexts,
             estimates=self.run / "transfer.parquet",
+            examined=self._at(1) / "predictions.h5ad",
             out=at / "grounding.json",
             settings=settings,
             run_id=self.run_id,

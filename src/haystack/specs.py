@@ -54,6 +54,10 @@ class ModelSpec:
     """true: needs a model folder (model.path, model.train or model.download)"""
     gpu: bool = False
     """true: runs on the device of `model.device`; false: on processors, whatever the settings say"""
+    exam: bool = True
+    """false: sits no exam, because what it would reach on measured contexts is known without"""
+    exam_always: bool = False
+    """true: in every iteration, because the exam decides how it predicts; false: in the first"""
     needs: tuple[str, ...] = ()
     """further files of the run that it reads, as `results/runs/{run_id}/NAME`: inputs of the inference job"""
     package: str | None = None

@@ -36,9 +36,10 @@ rule generate_prompts:
     conda:
         "../envs/haystack.yaml"
     params:
-        settings=plan.get("retrieval", "prompting", "prompts_per_iteration", "control_strategy", "seed"),
+        settings=plan.get("retrieval", "prompting", "prompts_per_iteration", "control_strategy", "transfer", "seed"),
+        exam=plan.exam_contexts,
         entries=plan.atlas_entries(),
-        code=plan.code("prompting.write_prompts"),
+        code=plan.code("prompting.write_prompts", "transfer.choose_exam"),
     message:
         "Run {wildcards.run_id}, iteration {wildcards.iteration}: choosing prompt, control and query cells"
     script:
@@ -129,6 +130,7 @@ rule ground_predictions:
         accuracy="results/runs/{run_id}/accuracy.json",
         contexts="results/runs/{run_id}/contexts.h5ad",
         estimates="results/runs/{run_id}/transfer.parquet",
+        examined="results/runs/{run_id}/iter_1/predictions.h5ad",
     output:
         grounding="results/runs/{run_id}/iter_{iteration}/grounding.json",
     log:

@@ -18,6 +18,7 @@ if "snakemake" in globals():
             accuracy=snakemake.input.accuracy,
             contexts=snakemake.input.contexts,
             estimates=snakemake.input.estimates,
+            examined=snakemake.input.examined,
             out=snakemake.output.grounding,
             settings=placed(Settings.model_validate(snakemake.params.settings), snakemake.input.libraries),
             run_id=snakemake.wildcards.run_id,

@@ -41,6 +41,52 @@ class LeftOut(Contract):
     half_of_real_cells: float | None = Field(default=None, description="r of one half of its cells with the other")
 
 
+class ExamContext(Contract):
+    """A measured context that the model was asked for in the same job; its cells were kept out of the prompt."""
+
+    context_id: str
+    atlas: str
+    cell_type_name: str | None
+    donor_id: str | None
+    perturbation_name: str
+    n_cells: int = Field(ge=0, description="perturbed and control cells together")
+    n_genes: int = Field(ge=0, description="genes that the model and all contexts have, the same for all methods")
+    r: dict[str, float] = Field(description="model, transfer, additive, no_change -> Pearson r of log2 fold changes")
+    half_of_real_cells: float | None = None
+    trained_on: bool = Field(description="the model was trained on cells of this atlas under this perturbation")
+
+
+class Exam(Contract):
+    """How the model did on measured contexts of the perturbation, beside the other methods on the same genes."""
+
+    model: str
+    contexts: list[ExamContext] = Field(min_length=1)
+    difference: float | None = Field(
+        description="mean of Fisher's z of the model less that of transfer; null: it was trained on all contexts"
+    )
+    noise: float | None = Field(description="what the difference must exceed to count (one-sided 95 %)")
+
+    @property
+    def model_is_better(self) -> bool:
+        """Whether the model beats transfer by more than the noise."""
+        return self.difference is not None and self.noise is not None and self.difference > self.noise
+
+    @property
+    def sentence(self) -> str:
+        """For people: `On this perturbation, in monocytes of donor 2, stack reached r 0.71, transfer 0.74, ...`."""
+        said = []
+        for one in self.contexts:
+            donor = f" of {one.donor_id}" if one.donor_id else ""
+            others = ", ".join(
+                f"{name} {one.r[name]:.2f}" for name in ("transfer", "additive", "no_change") if name in one.r
+            ).replace("no_change", "no change")
+            seen = " (the model was trained on cells of this experiment)" if one.trained_on else ""
+            said.append(
+                f"in {one.cell_type_name or 'cells'}{donor} {self.model} reached r {one.r['model']:.2f}{seen}, {others}"
+            )
+        return f"On this perturbation, {'; '.join(said)}."
+
+
 class Neighbour(Contract):
     """A method beside the others, on the same question and genes."""
 
@@ -48,6 +94,7 @@ class Neighbour(Contract):
     r_left_out: float | None = Field(
         default=None, description="mean r on left-out contexts; null: not run there (the model), or nothing left out"
     )
+    r_exam: float | None = Field(default=None, description="mean r on the contexts of the exam; null: no exam")
     r_with_transfer: float | None = Field(default=None, description="r of its log2 fold changes with those of transfer")
     slope: float | None = Field(default=None, description="its change per change that transfer estimates; 1: as strong")
     n_called: int | None = Field(default=None, description="genes called at the limits of the config; null: unknown")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from haystack.errors import ContractError
 from haystack.files import whole_file
@@ -14,11 +14,18 @@ if TYPE_CHECKING:
 
 
 class CellRole(StrEnum):
-    """`obs.role` of `cells.h5ad`. Query cells have a missing prompt_id when all prompts share them."""
+    """`obs.role` of `cells.h5ad`. Query cells have a missing prompt_id when all prompts share them.
+
+    Cells of the exam (a question whose answer was measured, asked in the same job) have roles of their own, so that
+    nothing that reads prompt or query cells meets them; their prompt_id is the context that is asked for.
+    """
 
     PROMPT = "prompt"
     CONTROL_PROMPT = "control_prompt"
     QUERY = "query"
+    EXAM_PROMPT = "exam_prompt"
+    EXAM_CONTROL = "exam_control"
+    EXAM_QUERY = "exam_query"
 
 
 class PredictionRole(StrEnum):
@@ -53,7 +60,11 @@ def read_cells(path: str | Path) -> ad.AnnData:
 
 
 def write_predictions(path: str | Path, predictions: ad.AnnData) -> None:
-    """Write `predictions.h5ad`: X sampled integer counts (CSR), layers["mean"] negative-binomial means (float32)."""
+    """Write `predictions.h5ad`: X sampled integer counts (CSR), layers["mean"] negative-binomial means (float32).
+
+    uns["exam"], where the model sat one: context_id -> `model`, its kind; `perturbed` and `control`, mean CP10k of the
+    predicted cells, (genes,); and the atlases and perturbations that the model was trained on, where that is known.
+    """
     _check_predictions(predictions, path)
     write_h5ad(path, predictions)
 
@@ -63,6 +74,17 @@ def read_predictions(path: str | Path, *, means: bool = True) -> ad.AnnData:
     predictions = read_h5ad(path) if means else _read_counts_only(path)
     _check_predictions(predictions, path, means=means)
     return predictions
+
+
+def read_exam(path: str | Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Genes and `uns["exam"]` of `predictions.h5ad`; empty where the model sat none."""
+    import anndata as ad
+    import h5py
+
+    with h5py.File(path) as file:
+        exam = ad.io.read_elem(file["uns/exam"]) if "exam" in file.get("uns", {}) else {}
+        genes = ad.io.read_elem(file["var"]).index if exam else []
+    return [str(gene) for gene in genes], exam
 
 
 def _check_predictions(predictions: ad.AnnData, path: str | Path, means: bool = True) -> None:

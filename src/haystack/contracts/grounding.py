@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import AliasChoices, Field, model_validator
 
-from haystack.contracts.accuracy import ExpectedAccuracy, Neighbour
+from haystack.contracts.accuracy import Exam, ExpectedAccuracy, Neighbour
 from haystack.contracts.base import Contract
 from haystack.contracts.design import Confidence, Finding, Verdict
 from haystack.contracts.query import ControlStrategy
@@ -80,6 +80,7 @@ class Grounding(Contract):
     neighbours: list[Neighbour] = Field(
         default=[], description="no_change, additive, transfer and the model's best prompt, side by side"
     )
+    exam: Exam | None = Field(default=None, description="how the model did on measured contexts; null: it sat none")
     refinement: Refinement
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from haystack.contracts import ExpectedAccuracy
-from haystack.contracts.accuracy import Neighbour
+from haystack.contracts.accuracy import Exam, Neighbour
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def compare_methods(
-    accuracy: ExpectedAccuracy, estimates: pd.DataFrame, prediction: pd.DataFrame | None, settings: DESettings
+    accuracy: ExpectedAccuracy,
+    exam: Exam | None,
+    estimates: pd.DataFrame,
+    prediction: pd.DataFrame | None,
+    settings: DESettings,
 ) -> list[Neighbour]:
     """One row per method, in the order no_change, additive, transfer, model.
 
@@ -24,6 +28,8 @@ def compare_methods(
     ----------
     accuracy
         of the run: what each method reached on left-out contexts.
+    exam
+        what each method reached on the contexts that the model was asked for; None: it sat none.
     estimates
         `transfer.parquet`: what each method says of the query cells; no rows where nothing is measured.
     prediction
@@ -31,24 +37,29 @@ def compare_methods(
     settings
         limits of a call, the same for all methods.
     """
-    rows = [_row("no_change", accuracy, np.zeros(len(estimates)), estimates, settings)]
+    rows = [_row("no_change", accuracy, exam, np.zeros(len(estimates)), estimates, settings)]
     for name, column in (("additive", "additive"), ("transfer", "log2fc")):
-        rows.append(_row(name, accuracy, estimates[column].to_numpy(float), estimates, settings))
+        rows.append(_row(name, accuracy, exam, estimates[column].to_numpy(float), estimates, settings))
     if prediction is not None:
         made = prediction.drop_duplicates("gene").set_index("gene")["log2fc"].reindex(estimates["gene"])
-        row = _row("model", accuracy, made.to_numpy(float), estimates, settings)
+        row = _row("model", accuracy, exam, made.to_numpy(float), estimates, settings)
         # Also genes that no context measures may be called, by the agreement of prompts.
         rows.append(row.model_copy(update={"n_called": int(prediction["is_de"].sum())}))
     return rows
 
 
 def _row(
-    name: str, accuracy: ExpectedAccuracy, made: np.ndarray, estimates: pd.DataFrame, settings: DESettings
+    name: str,
+    accuracy: ExpectedAccuracy,
+    exam: Exam | None,
+    made: np.ndarray,
+    estimates: pd.DataFrame,
+    settings: DESettings,
 ) -> Neighbour:
     from scipy.special import ndtr
 
     if not len(estimates):
-        return Neighbour(method=name)
+        return Neighbour(method=name, r_exam=_in_exam(exam, name))
     known = np.isfinite(made)
     measured, se = (estimates[column].to_numpy(float)[known] for column in ("log2fc", "se"))
     made = made[known]
@@ -56,10 +67,15 @@ def _row(
     return Neighbour(
         method=name,
         r_left_out=accuracy.methods.get(name),
+        r_exam=_in_exam(exam, name),
         r_with_transfer=_correlation(made, measured),
         slope=_slope(made, measured),
         n_called=int(((np.abs(made) >= settings.log2fc) & (lfsr <= settings.lfsr)).sum()),
     )
+
+
+def _in_exam(exam: Exam | None, method: str) -> float | None:
+    return round(float(np.mean([one.r[method] for one in exam.contexts])), 4) if exam else None
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float | None:

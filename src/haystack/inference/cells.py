@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+ASKED = (CellRole.PROMPT, CellRole.CONTROL_PROMPT, CellRole.QUERY)
+EXAM = (CellRole.EXAM_PROMPT, CellRole.EXAM_CONTROL, CellRole.EXAM_QUERY)
+
+
 @dataclass
 class PromptCells:
     """What one prompt needs: counts (cells x model genes, CSR float32); `control` is empty without control prompts."""
@@ -31,6 +35,8 @@ class PromptCells:
     control: sparse.csr_matrix
     query: sparse.csr_matrix
     query_cell_ids: np.ndarray
+    exam: bool = False
+    """asks for a measured context, so that the model's accuracy is known; not part of the answer"""
 
 
 def align(cells: ad.AnnData, genes: Sequence[str]) -> tuple[sparse.csr_matrix, np.ndarray]:
@@ -97,7 +103,8 @@ def split_prompts(cells: ad.AnnData, counts: sparse.csr_matrix) -> list[PromptCe
     roles = cells.obs["role"].astype(str).to_numpy()
     ids = cells.obs["prompt_id"].astype(object).to_numpy()
     missing = cells.obs["prompt_id"].isna().to_numpy() | (ids == "")
-    is_query = roles == CellRole.QUERY
+    is_query = np.isin(roles, (CellRole.QUERY, CellRole.EXAM_QUERY))
+    is_exam = np.isin(roles, EXAM)
     unnamed = np.flatnonzero(missing & ~is_query)
     if len(unnamed):
         raise ModelError(f"cells: obs.prompt_id of {cells.obs_names[unnamed[0]]} (role {roles[unnamed[0]]}) is missing")
@@ -107,17 +114,18 @@ def split_prompts(cells: ad.AnnData, counts: sparse.csr_matrix) -> list[PromptCe
     split = []
     for prompt_id in prompts:
         own = ~missing & (ids == prompt_id)
-        rows = {role: np.flatnonzero(own & (roles == role)) for role in (CellRole.PROMPT, CellRole.CONTROL_PROMPT)}
-        query = np.flatnonzero(is_query & (own | missing))
-        if not len(rows[CellRole.PROMPT]):
+        exam = bool(is_exam[own].any())
+        prompt_rows, control_rows = (np.flatnonzero(own & (roles == role)) for role in (EXAM if exam else ASKED)[:2])
+        query = np.flatnonzero(is_query & (own | (missing & (not exam))))
+        if not len(prompt_rows):
             raise ModelError(f"cells: prompt {prompt_id} has no cells with role=prompt")
         if not len(query):
             raise ModelError(f"cells: prompt {prompt_id} has no query cells")
-        prompt, control = counts[rows[CellRole.PROMPT]], counts[rows[CellRole.CONTROL_PROMPT]]
+        prompt, control = counts[prompt_rows], counts[control_rows]
         _check_not_empty(prompt, f"prompt {prompt_id}: role=prompt")
         _check_not_empty(counts[query], f"prompt {prompt_id}: role=query")
         names = cells.obs_names.to_numpy()[query]
-        split.append(PromptCells(prompt_id, prompt, control, counts[query], names))
+        split.append(PromptCells(prompt_id, prompt, control, counts[query], names, exam))
     return split
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from haystack.contracts import PredictionRole, read_cells, write_predictions
 from haystack.inference.cells import PromptCells, align, combine_files, split_prompts
+from haystack.inference.exam import exam_answers
 from haystack.inference.prediction import Predicted, Prediction, Request, unchanged
 from haystack.inference.store import model_genes
 from haystack.specs import MODELS
@@ -112,12 +113,17 @@ def _run(
     prompts = split_prompts(data, counts)
     folder = Path(model_dir) if model_dir is not None else None
     prediction = spec.predict(Request(prompts, genes, settings, seed, folder, files))
-    predictions = assemble(prompts, prediction.prompts, genes, measured)
+    pairs = list(zip(prompts, prediction.prompts, strict=True))
+    asked = [pair for pair in pairs if not pair[0].exam]
+    predictions = assemble([prompt for prompt, _ in asked], [made for _, made in asked], genes, measured)
+    if len(asked) < len(pairs):
+        predictions.uns["exam"] = exam_answers(pairs, prediction.facts.get("examined", settings.kind), folder)
     clock.lap("generate", prediction.load_seconds)
     facts = {"kind": settings.kind, "device": "cpu", "precision": "fp32", **prediction.facts}
     predictions.uns["inference"] = json.dumps(facts)
     write_predictions(out, predictions)
     clock.lap("write")
+    _log_exam_cost(prompts, clock.seconds["generate"])
     return _report(facts, prediction, predictions.n_obs, clock.seconds)
 
 
@@ -156,6 +162,14 @@ def assemble(
     mean = np.concatenate([part.predicted.mean for part in parts])
     var = pd.DataFrame({"measured": measured}, index=pd.Index(genes))
     return ad.AnnData(X=matrix, obs=obs, var=var, layers={"mean": mean})
+
+
+def _log_exam_cost(prompts: Sequence[PromptCells], seconds: float) -> None:
+    cells = np.array([prompt.query.shape[0] for prompt in prompts], dtype=float)
+    share = cells[[prompt.exam for prompt in prompts]].sum() / cells.sum()
+    if share:
+        n = sum(prompt.exam for prompt in prompts)
+        log.info("exam: %d of %d prompts, about %.0f %% of %.1f s of generation", n, len(prompts), 100 * share, seconds)
 
 
 class _Clock:

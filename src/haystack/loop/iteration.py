@@ -19,12 +19,14 @@ from haystack.contracts import (
     read_table,
     write_json,
 )
-from haystack.contracts.accuracy import Neighbour
+from haystack.contracts.accuracy import Exam, Neighbour
+from haystack.contracts.cells import read_exam
 from haystack.grounding.ground import ground_prompts
 from haystack.grounding.measured import measurements
 from haystack.grounding.neighbours import compare_methods
 from haystack.loop.choice import best_prompt
 from haystack.loop.refinement import refine
+from haystack.transfer import mark_exam
 
 
 def ground_predictions(
@@ -43,6 +45,7 @@ def ground_predictions(
     contexts: Path | None = None,
     accuracy: Path | None = None,
     estimates: Path | None = None,
+    examined: Path | None = None,
 ) -> None:
     """Write `grounding.json`: the evidence for every prompt, the best of them, and the next iteration's refinement.
 
@@ -58,6 +61,8 @@ def ground_predictions(
         cells is not evaluated.
     estimates
         `transfer.parquet`: with `accuracy`, the prediction is compared with its neighbours.
+    examined
+        `predictions.h5ad` of the first iteration, in which the model sat its exam; read with `contexts`.
     """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     expected = read_json(accuracy, ExpectedAccuracy) if accuracy is not None else None
@@ -65,6 +70,9 @@ def ground_predictions(
         question, chosen, predictions, de, enrichment, settings, cells, literature, contexts, expected
     )
     best = best_prompt(found, chosen)
+    exam = None
+    if examined is not None and contexts is not None:
+        exam = mark_exam(contexts, *read_exam(examined), settings.de.pseudocount)
     measured = measurements(read_contexts(contexts), question) if contexts is not None else None
     write_json(
         out,
@@ -75,7 +83,8 @@ def ground_predictions(
             best_prompt_id=best.prompt_id if best else None,
             composite_value=best.composite_value if best else None,
             accuracy=expected,
-            neighbours=_neighbours(de, best, expected, estimates, settings),
+            neighbours=_neighbours(de, best, expected, exam, estimates, settings),
+            exam=exam,
             refinement=refine(question, chosen, read_json(candidates, Candidates), found, settings, measured),
         ),
     )
@@ -85,6 +94,7 @@ def _neighbours(
     de: Path,
     best: PromptGrounding | None,
     accuracy: ExpectedAccuracy | None,
+    exam: Exam | None,
     estimates: Path | None,
     settings: Settings,
 ) -> list[Neighbour]:
@@ -92,4 +102,4 @@ def _neighbours(
         return []
     table = read_table(de, DE)
     own = table[table["prompt_id"] == best.prompt_id] if best else None
-    return compare_methods(accuracy, read_table(estimates, TRANSFER), own, settings.de)
+    return compare_methods(accuracy, exam, read_table(estimates, TRANSFER), own, settings.de)

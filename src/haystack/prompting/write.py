@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from haystack.config import AtlasEntry, Settings
 from haystack.contracts import (
@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
 
+EXAM_ROLES = (CellRole.EXAM_PROMPT.value, CellRole.EXAM_CONTROL.value, CellRole.EXAM_QUERY.value)
 LABELS = ("cell_type_cl_id", "cell_type_name", "donor_id", "perturbation_name", "sample_condition")
+
+
+class Chosen(NamedTuple):
+    """Cells of one set, and what they are for; prompt_id None: for all prompts."""
+
+    selection: RowSelection
+    role: CellRole
+    prompt_id: str | None
 
 
 def write_prompts(
@@ -41,6 +50,7 @@ def write_prompts(
     out_prompts: str | Path,
     out_cells: str | Path,
     settings: Settings,
+    exam: Sequence[Chosen] = (),
 ) -> None:
     """Choose prompts and query cells, read their counts, write both files.
 
@@ -54,6 +64,8 @@ def write_prompts(
         `prompts.json` and `cells.h5ad`.
     settings
         retrieval, prompting, prompts_per_iteration, control_strategy, seed are read.
+    exam
+        further cells of `cells.h5ad`: the exam's (transfer.choose_exam).
 
     Raises
     ------
@@ -68,27 +80,30 @@ def write_prompts(
     frame = without(read_table(cell_sets, CELL_SETS), exclude)
     frame = apply_holdouts(frame, cells, exclude) if exclude else frame
     prompts = choose_prompts(asked, found, frame, RowBook(frame, cells, exclude), settings)
-    write_cells(out_cells, gather_cells(prompts, frame, atlases))
+    write_cells(out_cells, gather_cells([*chosen_cells(prompts), *exam], frame, atlases))
     write_json(out_prompts, prompts)
 
 
-def gather_cells(prompts: Prompts, cell_sets: pd.DataFrame, atlases: Mapping[str, AtlasEntry]) -> ad.AnnData:
+def gather_cells(chosen: Sequence[Chosen], cell_sets: pd.DataFrame, atlases: Mapping[str, AtlasEntry]) -> ad.AnnData:
     """Read all chosen cells, each atlas once.
 
     Returns
     -------
     AnnData, (n chosen, n genes)
-        X raw counts (CSR float32); var_names the sorted union of the atlases' gene symbols, 0 where an atlas lacks a
-        gene; obs role, prompt_id (missing for query cells), atlas, row, cell_set_id, and LABELS of the cell set.
-        obs_names are `atlas:name` for query cells, `prompt_id/role/atlas:name` for the others.
+        X raw counts (CSR float32); var_names the sorted union of the gene symbols of the atlases of prompt and query
+        cells (an exam changes no gene of a prediction), 0 where an atlas lacks a gene; obs role, prompt_id (missing for
+        query cells), atlas, row, cell_set_id, and LABELS of the cell set. obs_names are `atlas:name` for query cells,
+        `prompt_id/role/atlas:name` for the others.
     """
     import anndata as ad
     import pandas as pd
 
     from haystack.atlas import read_rows
 
-    plan = _plan(prompts)
-    pieces, symbols = {}, set()
+    plan = _plan(chosen)
+    asked = set(plan.loc[~plan["role"].isin(EXAM_ROLES), "atlas"])
+    pieces: dict[str, ad.AnnData] = {}
+    symbols: set[str] = set()
     for atlas, part in plan.groupby("atlas", sort=True):
         if atlas not in atlases:
             raise AtlasError(f"atlas '{atlas}' is in the index but not among the atlases in use; build the index again")
@@ -96,7 +111,7 @@ def gather_cells(prompts: Prompts, cell_sets: pd.DataFrame, atlases: Mapping[str
         read = read_rows(atlases[str(atlas)], rows)
         read.obs["row"] = rows
         pieces[atlas] = read
-        symbols.update(read.var_names)
+        symbols.update(read.var_names if atlas in asked else [])
     genes = pd.Index(sorted(symbols))
     order, blocks, names = [], [], []
     for atlas, part in plan.groupby("atlas", sort=True):
@@ -124,33 +139,36 @@ def gather_cells(prompts: Prompts, cell_sets: pd.DataFrame, atlases: Mapping[str
     return ad.AnnData(X=X, obs=obs, var=pd.DataFrame(index=genes))
 
 
-def _plan(prompts: Prompts) -> pd.DataFrame:
+def chosen_cells(prompts: Prompts) -> list[Chosen]:
+    """All cells of `prompts.json`, in the order of `cells.h5ad`."""
+    found = []
+    for prompt in prompts.prompts:
+        found += [Chosen(selection, CellRole.PROMPT, prompt.prompt_id) for selection in prompt.prompt_rows]
+        found += [Chosen(selection, CellRole.CONTROL_PROMPT, prompt.prompt_id) for selection in prompt.control_rows]
+    return [*found, *(Chosen(selection, CellRole.QUERY, None) for selection in prompts.query_cells.rows)]
+
+
+def _plan(chosen: Sequence[Chosen]) -> pd.DataFrame:
     """One line per chosen cell: role, prompt_id, atlas, row, cell_set_id, in the order of the file (`at`)."""
     import pandas as pd
 
     lines: list[dict[str, object]] = []
-
-    def add(selections: list[RowSelection], role: CellRole, prompt_id: str | None) -> None:
-        for selection in selections:
-            fixed = {"role": role.value, "prompt_id": prompt_id, "atlas": selection.atlas}
-            lines.extend({**fixed, "row": row, "cell_set_id": selection.cell_set_id} for row in selection.rows)
-
-    for prompt in prompts.prompts:
-        add(prompt.prompt_rows, CellRole.PROMPT, prompt.prompt_id)
-        add(prompt.control_rows, CellRole.CONTROL_PROMPT, prompt.prompt_id)
-    add(prompts.query_cells.rows, CellRole.QUERY, None)
+    for selection, role, prompt_id in chosen:
+        fixed = {"role": role.value, "prompt_id": prompt_id, "atlas": selection.atlas}
+        lines.extend({**fixed, "row": row, "cell_set_id": selection.cell_set_id} for row in selection.rows)
     plan = pd.DataFrame(lines)
     plan["at"] = range(len(plan))
     return plan
 
 
 def _spread(read: ad.AnnData, at: object, genes: pd.Index) -> object:
-    """Rows `at` of an atlas over the union of genes."""
+    """Rows `at` of an atlas over `genes`."""
     import numpy as np
     from scipy import sparse
 
-    taken = sparse.csr_matrix(read.X)[at]
     columns = genes.get_indexer(read.var_names)
+    taken = sparse.csr_matrix(read.X)[at][:, columns >= 0]
+    columns = columns[columns >= 0]
     out = sparse.csr_matrix((taken.data, columns[taken.indices], taken.indptr), shape=(taken.shape[0], len(genes)))
     out.sort_indices()
     return out.astype(np.float32)

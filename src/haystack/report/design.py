@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from haystack.contracts import CellSet, ControlStrategy
-from haystack.contracts.accuracy import ExpectedAccuracy
+from haystack.contracts.accuracy import Exam, ExpectedAccuracy
 from haystack.contracts.runlog import PromptLog, RunLog
 from haystack.report.answer import best_iteration
 from haystack.report.words import count, listed, number, plural
@@ -25,6 +25,12 @@ def run_accuracy(log: RunLog) -> ExpectedAccuracy | None:
     """Expected accuracy of the run; None in logs of runs that did not estimate it."""
     item = best_iteration(log) or (log.iterations[-1] if log.iterations else None)
     return item.grounding.accuracy if item else None
+
+
+def run_exam(log: RunLog) -> Exam | None:
+    """How the model did on measured contexts; None where it sat no exam."""
+    item = best_iteration(log) or (log.iterations[-1] if log.iterations else None)
+    return item.grounding.exam if item else None
 
 
 def design_rows(log: RunLog) -> list[tuple[str, str]]:
@@ -76,11 +82,28 @@ def model_rows(log: RunLog) -> list[dict[str, Any]]:
     for name, r in sorted(accuracy.methods.items(), key=lambda pair: pair[1]) if accuracy else []:
         title, what = METHODS.get(name, (name, ""))
         rows.append({"name": title, "what": what, "r": r, "how": _left_out(accuracy), "own": name == log.model.kind})
-    if log.answer.expected_r is not None:
+    exam = run_exam(log)
+    for one in exam.contexts if exam else []:
+        others = ", ".join(f"{name} {number(one.r[name])}" for name in ("transfer", "additive"))
+        cells = plural(one.cell_type_name) if one.cell_type_name else "cells"
+        cells += f" of {one.donor_id}" if one.donor_id else ""
         rows.append(
             {
-                "name": f"This prediction ({log.model.kind})",
-                "what": "best prompt of the run",
+                "name": f"Exam of {exam.model}",
+                "what": f"asked for {cells} under {one.perturbation_name}, "
+                "which were measured and kept out of its prompt",
+                "r": one.r["model"],
+                "how": f"on {one.n_genes} genes; {others} there"
+                + ("; the model was trained on cells of this experiment" if one.trained_on else ""),
+                "own": False,
+            }
+        )
+    if log.answer.expected_r is not None:
+        answered = log.inference.get("answered_by")
+        rows.append(
+            {
+                "name": f"This prediction ({log.model.kind}{f': {answered}' if answered else ''})",
+                "what": f"best prompt of the run. {log.inference.get('because', '')}".strip(),
                 "r": log.answer.expected_r,
                 "how": "against measured contexts that are not in its prompt",
                 "own": True,

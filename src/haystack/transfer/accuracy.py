@@ -19,7 +19,7 @@ from haystack.contracts.accuracy import CANNOT, ExpectedAccuracy, Independence, 
 from haystack.transfer.combine import Target, distances
 from haystack.transfer.estimate import Estimate, Rule, estimate
 from haystack.transfer.neighbours import additive
-from haystack.transfer.panel import Bulk, Panel, correlation
+from haystack.transfer.panel import Bulk, Labels, Panel, correlation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class _Score:
     """of its control profile to the nearest context that it was predicted from"""
 
 
-def design_of(panel: Panel, lineage: Floats, asked_type: str | None, asked_is_measured: bool) -> Design:
+def design_of(panel: Labels, lineage: Floats, asked_type: str | None, asked_is_measured: bool) -> Design:
     """How contexts are left out for a question.
 
     A context is predicted from contexts that share no donor with it on either arm; as the question demands, also from
@@ -101,7 +101,7 @@ def expected_accuracy(panel: Panel, query: Bulk | None, answer: Estimate | None,
     answer
         the estimate for the query; None where there is none.
     """
-    scores = [score for h in range(len(panel)) if (score := _leave_out(panel, h, design.rule)) is not None]
+    scores = [score for h in range(len(panel)) if (score := _score(panel, h, design.rule)) is not None]
     if design.reason or not scores or answer is None or query is None:
         reason = design.reason or f"{CANNOT}, because no context can be predicted from independent ones"
         return ExpectedAccuracy(r=None, reason=reason, **_about(panel, design))
@@ -109,9 +109,9 @@ def expected_accuracy(panel: Panel, query: Bulk | None, answer: Estimate | None,
     cells = query.pooled()
     n_perturbed, n_control = _measurement(panel, contexts, float(cells.n))
     centre, margin = _interval(scores, panel)
-    shift = SHARE * _fisher(_detectable(answer.log2fc, cells, n_perturbed, n_control, panel))
+    shift = SHARE * fisher(_detectable(answer.log2fc, cells, n_perturbed, n_control, panel))
     # Where contexts show nothing (r about 0), a weaker prediction than theirs is not worse than nothing.
-    z = max(centre + shift, min(float(np.mean([_fisher(s.left_out.r["transfer"]) for s in scores])), 0.0))
+    z = max(centre + shift, min(float(np.mean([fisher(s.left_out.r["transfer"]) for s in scores])), 0.0))
     far = _farness(panel, scores, cells)
     low, r, high = np.tanh([z - far * margin, z, z + margin]).round(4).tolist()
     real = [s.left_out.half_of_real_cells for s in scores if s.left_out.half_of_real_cells is not None]
@@ -158,14 +158,32 @@ def _about(panel: Panel, design: Design, more: Sequence[str] = ()) -> dict[str, 
     }
 
 
-def _leave_out(panel: Panel, h: int, rule: Rule) -> _Score | None:
+@dataclass(frozen=True)
+class Predictions:
+    """What each method says of a context that it has not seen, and its measured log2 fold changes, (G,) each."""
+
+    predicted: dict[str, Floats]
+    """transfer, additive"""
+    truth: Floats
+    target: Target
+    references: list[int]
+
+
+def leave_out(panel: Panel, h: int, rule: Rule) -> Predictions | None:
+    """Predict context h from those that may help; truth and prediction use different halves of its control cells."""
     refs = rule.references(h, range(len(panel)))
     if not refs:
         return None
     target = Target(panel.control[h, 0], rule.lineage[h])
-    found = estimate(panel, refs, target, rule)
-    truth = panel.against(h, 1)[0]
-    r = correlation(found.log2fc, truth) or 0.0
+    made = {"transfer": estimate(panel, refs, target, rule).log2fc, "additive": additive(panel, refs, target)}
+    return Predictions(made, panel.against(h, 1)[0], target, refs)
+
+
+def _score(panel: Panel, h: int, rule: Rule) -> _Score | None:
+    found = leave_out(panel, h, rule)
+    if found is None:
+        return None
+    r = {name: correlation(made, found.truth) or 0.0 for name, made in found.predicted.items()}
     report = LeftOut(
         context_id=panel.context_id[h],
         atlas=panel.atlas[h],
@@ -173,17 +191,14 @@ def _leave_out(panel: Panel, h: int, rule: Rule) -> _Score | None:
         donor_id=panel.donor[h] or None,
         perturbation_name=panel.perturbation[h],
         n_cells=int(panel.whole[0].n[h] + panel.whole[1].n[h]),
-        n_references=len(refs),
-        r={
-            "transfer": round(r, 4),
-            "additive": round(correlation(additive(panel, refs, target), truth) or 0.0, 4),
-            "no_change": 0.0,
-        },
+        n_references=len(found.references),
+        r={**{name: round(value, 4) for name, value in r.items()}, "no_change": 0.0},
         half_of_real_cells=_rounded(panel.reliability(h)),
     )
     cells = float(panel.whole[0].n[h]), float(panel.control.n[h, 1])
-    z = _fisher(r) - SHARE * _fisher(_detectable(found.log2fc, target.control, *cells, panel))
-    return _Score(report, h, z, float(distances(panel, refs, target.control).min()))
+    detectable = _detectable(found.predicted["transfer"], found.target.control, *cells, panel)
+    z = fisher(r["transfer"]) - SHARE * fisher(detectable)
+    return _Score(report, h, z, float(distances(panel, found.references, found.target.control).min()))
 
 
 def _detectable(log2fc: Floats, control: Bulk, n_perturbed: float, n_control: float, panel: Panel) -> float:
@@ -215,7 +230,8 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _fisher(r: float) -> float:
+def fisher(r: float) -> float:
+    """Fisher's z of a correlation, |r| at most MOST."""
     return float(np.arctanh(np.clip(r, -MOST, MOST)))
 
 
@@ -224,7 +240,7 @@ def _differ(labels: Sequence[str]) -> NDArray[np.bool_]:
     return np.asarray(values[:, None] != values[None, :])
 
 
-def _reason(panel: Panel, allowed: NDArray[np.bool_], asked_is_measured: bool) -> str | None:
+def _reason(panel: Labels, allowed: NDArray[np.bool_], asked_is_measured: bool) -> str | None:
     """Why nothing can be left out; None where something can."""
     if allowed.any():
         return None

@@ -256,6 +256,13 @@ class Plan:
         spec = MODELS.get(self.runs[wildcards.run_id].settings.model.kind)
         return [f"results/runs/{wildcards.run_id}/{name}" for name in spec.needs]
 
+    def exam_contexts(self, wildcards: Wildcards) -> int:
+        """Measured contexts that the model is asked for in the iteration's job, at most."""
+        settings = self.runs[wildcards.run_id].settings
+        spec = MODELS.get(settings.model.kind)
+        sits = spec.exam and (spec.exam_always or wildcards.iteration == "1")
+        return settings.exam.contexts if sits else 0
+
     def training_tables(self, wildcards: Any = None) -> list[str]:
         """Harmonised cells of the atlases that the model is trained on."""
         return [f"results/index/{name}/cells.parquet" for name in self.training_atlases()]

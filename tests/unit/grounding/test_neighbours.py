@@ -19,7 +19,7 @@ def test_all_methods_stand_in_one_table() -> None:
     genes = ["A", "B", "C", "D"]
     estimates = pd.DataFrame({"gene": genes, "log2fc": measured, "se": [0.1, 0.1, 2.0, 0.1], "additive": -measured})
     prediction = pd.DataFrame({"gene": ["C", "A", "E"], "log2fc": [0.4, 1.0, 3.0], "is_de": [False, True, True]})
-    rows = {row.method: row for row in compare_methods(ACCURACY, estimates, prediction, DESettings())}
+    rows = {row.method: row for row in compare_methods(ACCURACY, None, estimates, prediction, DESettings())}
     assert list(rows) == ["no_change", "additive", "transfer", "model"]
     assert (rows["no_change"].r_left_out, rows["no_change"].r_with_transfer, rows["no_change"].n_called) == (0, None, 0)
     assert rows["additive"].r_with_transfer == -1
@@ -31,5 +31,5 @@ def test_all_methods_stand_in_one_table() -> None:
 def test_nothing_measured_leaves_the_table_empty_but_for_names() -> None:
     unknown = ExpectedAccuracy(r=None, reason="cannot be estimated, because ...", asked_is_measured=False)
     empty = pd.DataFrame({"gene": [], "log2fc": [], "se": [], "additive": []})
-    rows = compare_methods(unknown, empty, None, DESettings())
+    rows = compare_methods(unknown, None, empty, None, DESettings())
     assert [(row.method, row.r_left_out, row.n_called) for row in rows][2] == ("transfer", None, None)

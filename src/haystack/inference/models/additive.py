@@ -26,5 +26,6 @@ SPEC = ModelSpec(
     predict=predict,
     licences=licences("additive"),
     baseline=True,
+    exam=False,
     order=40,
 )

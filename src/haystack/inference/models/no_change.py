@@ -26,5 +26,6 @@ SPEC = ModelSpec(
     predict=predict,
     licences=licences("no_change"),
     baseline=True,
+    exam=False,
     order=20,
 )

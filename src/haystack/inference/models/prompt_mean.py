@@ -26,5 +26,6 @@ SPEC = ModelSpec(
     predict=predict,
     licences=licences("prompt_mean"),
     baseline=True,
+    exam=False,
     order=30,
 )

@@ -47,6 +47,7 @@ SPEC = ModelSpec(
     description="random-effects mean of the measured responses and a ridge on gene features, given to the query cells",
     predict=predict,
     licences=licences("transfer"),
+    exam=False,
     needs=(NAME,),
     order=15,
 )

@@ -1,0 +1,226 @@
+"""The exam of a model: it is asked for a measured context near the asked one; its cells are kept out of the prompt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from haystack.contracts import CellRole, ControlStrategy, RowSelection, read_contexts
+from haystack.contracts.accuracy import Exam, ExamContext
+from haystack.contracts.contexts import QUERY_CONTEXT, Arm, ControlMatch
+from haystack.prompting import Chosen
+from haystack.prompting.rows import SetRows
+from haystack.prompting.sampling import generator, sample, sample_alike
+from haystack.retrieval.celltypes import lineage_likeness
+from haystack.transfer.accuracy import PRIOR_CONTEXTS, PRIOR_SPREAD, design_of, fisher, leave_out
+from haystack.transfer.contexts import Context
+from haystack.transfer.panel import Labels, Panel, correlation
+from haystack.transfer.run import lineage_matrix
+from haystack.transfer.study import Study, draw_arms, open_study, split_halves
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from haystack.config import Settings
+
+    Floats = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+LEVEL = 0.95
+"""one-sided: how sure it must be that the model beats transfer"""
+
+
+def choose_exam(
+    query: str | Path, cell_sets: str | Path, cells: Mapping[str, str | Path], settings: Settings, n: int
+) -> list[Chosen]:
+    """Cells of the exam: up to `n` measured contexts, prompt and query cells of each.
+
+    A context is asked for as `expected_accuracy` leaves it out: from contexts that share no donor with it, of other
+    cell types where the asked type is not measured. The nearest to the asked cells by lineage come first, one of each
+    cell type before a second one. Its prompt is the nearest such context with its controls, joined by other donors of
+    the same type up to `prompting.prompt_cells`. Its query cells are from the half of its control cells that the truth
+    does not use.
+
+    Parameters
+    ----------
+    query, cell_sets, cells
+        as of `measure_contexts`.
+    settings
+        retrieval (with all hold-outs in `exclude`), prompting, control_strategy, transfer, seed are read.
+
+    Returns
+    -------
+    list of Chosen
+        empty where nothing measured is independent of something else.
+    """
+    study = open_study(query, cell_sets, cells, settings) if n else None
+    if study is None or not study.contexts:
+        return []
+    labels, asked = _labels(study), study.question.asked_type
+    rule = design_of(labels, lineage_matrix(labels.cell_type), asked, study.asked_is_measured).rule
+    references = {h: refs for h in range(len(labels)) if (refs := rule.references(h, range(len(labels))))}
+    near = lineage_likeness(asked, labels.cell_type)
+    size = study.question.index.n_cells
+    able = sorted(
+        references,
+        key=lambda h: (-near.get(labels.cell_type[h], 0.0), -size[list(study.contexts[h].perturbed)].sum(), h),
+    )
+    firsts = {labels.cell_type[h]: h for h in reversed(able)}.values()
+    able.sort(key=lambda h: h not in firsts)
+    chosen: list[Chosen] = []
+    for h in able[:n]:
+        matched = [match is not ControlMatch.OTHER_DONORS for match in labels.control_match]
+        ranked = sorted(references[h], key=lambda k: (-rule.lineage[h, k], not matched[k], k))
+        prompt = [k for k in ranked if labels.cell_type[k] == labels.cell_type[ranked[0]]]
+        chosen += _cells_of(study, study.contexts[h], [study.contexts[k] for k in prompt], settings)
+        log.info(
+            "exam: %s of %s from %s",
+            labels.cell_type_name[h] or "cells",
+            labels.donor[h] or labels.atlas[h],
+            labels.cell_type_name[ranked[0]] or "other cells",
+        )
+    if not chosen:
+        log.info("exam: none, because no measured context is independent of another")
+    return chosen
+
+
+def _labels(study: Study) -> Labels:
+    index = study.question.index
+    rows = [context.perturbed[0] for context in study.contexts]
+    return Labels(
+        context_id=[context.context_id for context in study.contexts],
+        atlas=[index.label("atlas", row) or "" for row in rows],
+        cell_type=[index.cell_type.at(row) or "" for row in rows],
+        cell_type_name=[index.label("cell_type_name", row) or "" for row in rows],
+        donor=[index.label("donor_id", row) or "" for row in rows],
+        perturbation=[context.perturbation for context in study.contexts],
+        control_match=[context.control_match for context in study.contexts],
+        control_donors=[frozenset(context.control_donors) for context in study.contexts],
+    )
+
+
+def _cells_of(study: Study, context: Context, prompt: Sequence[Context], settings: Settings) -> list[Chosen]:
+    name, seed, limits = context.context_id, settings.seed, settings.prompting
+    own = draw_arms(study.question, context, study.book, study.query_cells, settings.transfer.max_cells, seed)
+    half, _ = split_halves(name, Arm.CONTROL, own[Arm.CONTROL], seed)
+    query = sample(_set_rows(study, context.control, half), limits.query_cells, generator(seed, "exam", name))
+    found = _chosen(study, context.control, query, CellRole.EXAM_QUERY, name)
+    paired = (study.query.control_strategy or settings.control_strategy) is ControlStrategy.SYNTHETIC_CONTROL
+    left = limits.prompt_cells
+    for other in prompt:
+        if left <= 0:
+            break
+        arms = draw_arms(study.question, other, study.book, study.query_cells, settings.transfer.max_cells, seed)
+        perturbed = _set_rows(study, other.perturbed, arms[Arm.PERTURBED])
+        shown = sample(perturbed, min(left, len(perturbed)), generator(seed, "exam", name, other.context_id))
+        found += _chosen(study, other.perturbed, shown, CellRole.EXAM_PROMPT, name)
+        left -= len(shown)
+        if paired:
+            # Contexts of one experiment may share control cells: those of the asked context stay out.
+            free = np.setdiff1d(arms[Arm.CONTROL], own[Arm.CONTROL]) if _same_atlas(study, context, other) else None
+            control = _set_rows(study, other.control, arms[Arm.CONTROL] if free is None else free)
+            control = sample_alike(control, shown, len(shown), generator(seed, "exam control", name, other.context_id))
+            found += _chosen(study, other.control, control, CellRole.EXAM_CONTROL, name)
+    return found
+
+
+def _same_atlas(study: Study, first: Context, second: Context) -> bool:
+    atlas = study.question.index.label
+    return atlas("atlas", first.perturbed[0]) == atlas("atlas", second.perturbed[0])
+
+
+def _set_rows(study: Study, rows: Sequence[int], wanted: NDArray[np.int64]) -> SetRows:
+    """The wanted cells of some rows of the index, with their depth."""
+    sets = [study.book[str(study.question.index.ids[row])] for row in rows]
+    cells = SetRows(np.concatenate([s.rows for s in sets]), np.concatenate([s.depth for s in sets]))
+    return cells.without(np.setdiff1d(cells.rows, wanted))
+
+
+def _chosen(study: Study, rows: Sequence[int], cells: SetRows, role: CellRole, name: str) -> list[Chosen]:
+    found = []
+    for row in rows:
+        cell_set_id = str(study.question.index.ids[row])
+        own = np.intersect1d(study.book[cell_set_id].rows, cells.rows)
+        if len(own):
+            atlas = study.question.index.label("atlas", row) or ""
+            selection = RowSelection(cell_set_id=cell_set_id, atlas=atlas, rows=own.tolist())
+            found.append(Chosen(selection, role, name))
+    return found
+
+
+def mark_exam(
+    contexts: str | Path, genes: Sequence[str], answers: Mapping[str, Mapping[str, Any]], pseudocount: float
+) -> Exam | None:
+    """Compare what a model answered in the exam with what was measured, beside transfer, additive and no_change.
+
+    Parameters
+    ----------
+    contexts
+        `contexts.h5ad`, which holds the truth and what the other methods are given: the same contexts as the prompt's.
+    genes, answers
+        of the predictions, as `read_exam` returns them.
+    pseudocount
+        c of log2((CP10k + c) / (CP10k + c)).
+
+    Returns
+    -------
+    Exam or None
+        None where no answer belongs to a context.
+    """
+    if not answers:
+        return None
+    data = read_contexts(contexts)
+    panel, _ = Panel.read(data, pseudocount)
+    own = data.obs.loc[data.obs["context_id"] == QUERY_CONTEXT, "cell_type"].dropna()
+    asked_type = str(own.iloc[0]) if len(own) else None
+    rule = design_of(panel, lineage_matrix(panel.cell_type), asked_type, bool(data.uns["asked_is_measured"])).rule
+    column = {gene.upper(): i for i, gene in enumerate(genes)}
+    at = np.array([column.get(gene.upper(), -1) for gene in panel.genes])
+    shared = at >= 0
+    marked = []
+    for h, name in enumerate(panel.context_id):
+        left_out = leave_out(panel, h, rule) if name in answers and shared.sum() > 1 else None
+        if left_out is None:
+            continue
+        answer = answers[name]
+        arms = [
+            np.log2(np.asarray(answer[arm], dtype=float)[at[shared]] + pseudocount) for arm in ("perturbed", "control")
+        ]
+        made = {"model": arms[0] - arms[1], **{key: values[shared] for key, values in left_out.predicted.items()}}
+        r = {key: round(correlation(values, left_out.truth[shared]) or 0.0, 4) for key, values in made.items()}
+        real = panel.reliability(h)
+        marked.append(
+            ExamContext(
+                context_id=name,
+                atlas=panel.atlas[h],
+                cell_type_name=panel.cell_type_name[h] or None,
+                donor_id=panel.donor[h] or None,
+                perturbation_name=panel.perturbation[h],
+                n_cells=int(panel.whole[0].n[h] + panel.whole[1].n[h]),
+                n_genes=int(shared.sum()),
+                r={**r, "no_change": 0.0},
+                half_of_real_cells=None if real is None else round(real, 4),
+                trained_on=panel.atlas[h] in map(str, answer["atlases_trained_on"])
+                and panel.perturbation[h] in map(str, answer["perturbations_trained_on"]),
+            )
+        )
+    model = str(answers[marked[0].context_id]["model"]) if marked else ""
+    return Exam(model=model, contexts=marked, **_difference(marked)) if marked else None
+
+
+def _difference(marked: Sequence[ExamContext]) -> dict[str, float | None]:
+    """Mean difference of Fisher's z of model and transfer, and what it must exceed (prior as of the accuracy)."""
+    from scipy.stats import t
+
+    z = np.array([fisher(one.r["model"]) - fisher(one.r["transfer"]) for one in marked if not one.trained_on])
+    if not len(z):
+        return {"difference": None, "noise": None}
+    freedom = PRIOR_CONTEXTS + len(z) - 1
+    variance = (PRIOR_CONTEXTS * PRIOR_SPREAD**2 + float(((z - z.mean()) ** 2).sum())) / freedom
+    noise = float(t.ppf(LEVEL, freedom) * np.sqrt(variance / len(z)))
+    return {"difference": round(float(z.mean()), 4), "noise": round(noise, 4)}

@@ -281,8 +281,8 @@ class ModelSettings(Section):
     """Which model predicts, and how it is run."""
 
     kind: str = "stack"
-    """stack, transfer (measured responses combined; needs no weights), best (transfer, unless STACK's exam shows STACK to
-    be better), a baseline behind the same interface (no_change, prompt_mean, additive), or a model of a plug-in"""
+    """stack, transfer (measured responses combined; needs no weights), best (transfer, unless its exam shows STACK
+    to be better), a baseline behind the same interface (no_change, prompt_mean, additive), or a model of a plug-in"""
     name: str = "demo_tiny"
     """folder under results/model for a model that is trained or fetched, and the name in reports"""
     path: str | None = "resources/demo/model"

@@ -42,6 +42,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         "--reference", type=Path, help="h5ad, perturbed cells of another cell type, for the baselines"
     )
     validate.add_argument("--reference-control", type=Path, help="h5ad, control cells of that cell type")
+    validate.add_argument(
+        "--other",
+        type=Path,
+        action="append",
+        default=[],
+        help="h5ad, the same cells under another perturbation; give two or more to score what is specific to this one",
+    )
     validate.add_argument("--config", type=Path, help="YAML with settings (default: the built-in ones)")
     validate.add_argument("--json", action="store_true", help="print everything as JSON")
     validate.set_defaults(run=run_validate)
@@ -78,8 +85,12 @@ def run_validate(args: argparse.Namespace) -> int:
         "reference": args.reference,
         "reference_control": args.reference_control,
     }
-    cells: dict[str, ad.AnnData] = align_all({name: read_counts(path) for name, path in given.items() if path})
-    report = validate_cells(**cells, de=settings.de, seed=settings.seed)
+    if len(args.other) == 1:
+        raise GroundingError("--other: one other perturbation shows nothing in common; give two or more, or none")
+    files = {name: path for name, path in given.items() if path} | {str(path): path for path in args.other}
+    cells: dict[str, ad.AnnData] = align_all({name: read_counts(path) for name, path in files.items()})
+    others = [cells.pop(str(path)) for path in args.other]
+    report = validate_cells(**cells, others=others, de=settings.de, seed=settings.seed)
     if args.json:
         print(json.dumps(report, indent=2, allow_nan=False))
     else:

@@ -77,7 +77,7 @@ def validate_cells(
     notes = _notes(predicted, observed, control, predicted_control, settings)
     own, kept = _halves(control, rng)
     truth = _change(observed, kept, settings)
-    context = _context(others, own, kept)
+    context = _context(others, own, kept, rng)
     first, second = _halves(observed, rng)
     shared = _compare(_change(first, own, settings), _change(second, kept, settings), settings, context)
     conventions = {}
@@ -87,7 +87,7 @@ def validate_cells(
         rows = {"prediction": _compare(_change(predicted, base, settings), truth, settings, context)}
         rows |= _baselines(truth, own, reference, reference_control, settings, context)
         rows["split-half ceiling"] = shared
-        rows |= _null(predicted, base, truth, settings, rng)
+        rows |= _null(predicted, base, truth, settings, context, rng)
         conventions[name] = rows
     return {
         "conventions": conventions,
@@ -115,17 +115,23 @@ def _change(first: ad.AnnData, second: ad.AnnData, settings: DESettings) -> Chan
 
 @dataclass(frozen=True)
 class _Context:
-    """Effects (log1p means, per gene) of other perturbations in the same cells, against either half of the control."""
+    """Effects (log1p means, per gene) of other perturbations in the same cells, against either half of the control.
+
+    The cells of each are split as the control cells are: one half on both sides would be shared noise again.
+    """
 
     own: np.ndarray
     kept: np.ndarray
 
 
-def _context(others: Sequence[ad.AnnData], own: ad.AnnData, kept: ad.AnnData) -> _Context | None:
+def _context(
+    others: Sequence[ad.AnnData], own: ad.AnnData, kept: ad.AnnData, rng: np.random.Generator
+) -> _Context | None:
     if len(others) < 2:
         return None
-    means = np.stack([log_mean(cells) for cells in others])
-    return _Context(means - log_mean(own), means - log_mean(kept))
+    halves = [_halves(cells, rng) for cells in others]
+    means = [np.stack([log_mean(pair[side]) for pair in halves]) for side in (0, 1)]
+    return _Context(means[0] - log_mean(own), means[1] - log_mean(kept))
 
 
 def _compare(
@@ -169,7 +175,12 @@ def _baselines(
 
 
 def _null(
-    first: ad.AnnData, second: ad.AnnData, truth: Change, settings: DESettings, rng: np.random.Generator
+    first: ad.AnnData,
+    second: ad.AnnData,
+    truth: Change,
+    settings: DESettings,
+    context: _Context | None,
+    rng: np.random.Generator,
 ) -> dict[str, dict[str, float | None]]:
     """Labels of the predicted cells and their control exchanged PERMUTATIONS times."""
     import anndata as ad
@@ -179,7 +190,7 @@ def _null(
     for _ in range(PERMUTATIONS):
         order = rng.permutation(both.n_obs)
         made = _change(both[order[: first.n_obs]], both[order[first.n_obs :]], settings)
-        draws.append(_compare(made, truth, settings))
+        draws.append(_compare(made, truth, settings, context))
     rows: dict[str, dict[str, float | None]] = {}
     for name, level in (("permuted labels", None), ("permuted labels, 5 %", 0.05), ("permuted labels, 95 %", 0.95)):
         rows[name] = {}

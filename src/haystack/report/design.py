@@ -83,27 +83,13 @@ def model_rows(log: RunLog) -> list[dict[str, Any]]:
         title, what = METHODS.get(name, (name, ""))
         rows.append({"name": title, "what": what, "r": r, "how": _left_out(accuracy), "own": name == log.model.kind})
     exam = run_exam(log)
-    for one in exam.contexts if exam else []:
-        others = ", ".join(f"{name} {number(one.r[name])}" for name in ("transfer", "additive"))
-        cells = plural(one.cell_type_name) if one.cell_type_name else "cells"
-        cells += f" of {one.donor_id}" if one.donor_id else ""
-        rows.append(
-            {
-                "name": f"Exam of {exam.model}",
-                "what": f"asked for {cells} under {one.perturbation_name}, "
-                "which were measured and kept out of its prompt",
-                "r": one.r["model"],
-                "how": f"on {one.n_genes} genes; {others} there"
-                + ("; the model was trained on cells of this experiment" if one.trained_on else ""),
-                "own": False,
-            }
-        )
+    rows += _exam_rows(exam) if exam else []
     if log.answer.expected_r is not None:
-        answered = log.inference.get("answered_by")
+        answered, because = log.inference.get("answered_by"), log.inference.get("because")
         rows.append(
             {
                 "name": f"This prediction ({log.model.kind}{f': {answered}' if answered else ''})",
-                "what": f"best prompt of the run. {log.inference.get('because', '')}".strip(),
+                "what": "best prompt of the run" + (f". {because}" if because else ""),
                 "r": log.answer.expected_r,
                 "how": "against measured contexts that are not in its prompt",
                 "own": True,
@@ -116,6 +102,26 @@ def model_rows(log: RunLog) -> list[dict[str, Any]]:
                 "what": "agreement of one half with the other: what a perfect model could reach",
                 "r": accuracy.half_of_real_cells,
                 "how": _left_out(accuracy),
+                "own": False,
+            }
+        )
+    return rows
+
+
+def _exam_rows(exam: Exam) -> list[dict[str, Any]]:
+    rows = []
+    for one in exam.contexts:
+        others = ", ".join(f"{name} {number(one.r[name])}" for name in ("transfer", "additive"))
+        cells = plural(one.cell_type_name) if one.cell_type_name else "cells"
+        cells += f" of {one.donor_id}" if one.donor_id else ""
+        trained = "; the model was trained on cells of this experiment" if one.trained_on else ""
+        rows.append(
+            {
+                "name": f"Exam of {exam.model}",
+                "what": f"asked for {cells} under {one.perturbation_name}, which were measured and kept out of its "
+                "prompt",
+                "r": one.r["model"],
+                "how": f"on {one.n_genes} genes; {others} there{trained}",
                 "own": False,
             }
         )

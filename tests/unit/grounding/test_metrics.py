@@ -134,9 +134,22 @@ def test_a_response_that_all_perturbations_share_is_not_specific(made: SimpleNam
     report = validate_cells(made.cells(60, 1, rise=3), made.cells(60, 2, rise=3), made.cells(80, 3), others=others)
     row = report["conventions"]["generated against real control"]["prediction"]
     assert row["pearson_delta"] > 0.6
-    assert abs(row["systema_pearson"]) < 0.4
+    assert abs(row["systema_pearson"]) < 0.2  # the others' sampling noise is not on both sides
     shared = report["conventions"]["generated against real control"]["mean of other perturbations"]
     assert shared["pearson_delta"] > 0.6
+
+
+def test_specific_metrics_stand_between_their_controls(made: SimpleNamespace) -> None:
+    others = [made.cells(60, seed) for seed in (11, 12, 13)]
+    rows = validate_cells(made.cells(60, 1, rise=3), made.cells(60, 2, rise=3), made.cells(80, 3), others=others)[
+        "conventions"
+    ]["generated against real control"]
+    for metric, null in (
+        ("systema_pearson", "permuted labels, 95 %"),
+        ("weighted_r2", "permuted labels, 95 %"),
+        ("rank", "permuted labels"),  # with three others chance reaches 1 at times
+    ):
+        assert rows[null][metric] < rows["prediction"][metric] <= rows["split-half ceiling"][metric] + 0.2
 
 
 def test_weighted_r2_and_rank() -> None:

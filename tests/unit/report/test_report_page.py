@@ -18,7 +18,7 @@ from scipy import sparse
 import haystack
 from haystack.config import ModelSettings
 from haystack.contracts import ControlStrategy, Grounding, read_json, write_json
-from haystack.contracts.accuracy import ExpectedAccuracy, Independence
+from haystack.contracts.accuracy import Exam, ExamContext, ExpectedAccuracy, Independence
 from haystack.contracts.design import Finding, Verdict
 from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import LibraryLog, RunLog
@@ -111,6 +111,17 @@ def test_first_screen_shows_accuracy_class_and_limits(fresh):
             "verdict": Verdict.SUPPORTED,
             "verdict_sentence": "The known response supports the prediction.",
         }
+        sat = ExamContext(
+            context_id="cs_1",
+            atlas="study",
+            cell_type_name="monocyte",
+            donor_id="d2",
+            perturbation_name="IFN-beta",
+            n_cells=80,
+            n_genes=300,
+            r={"model": 0.61, "transfer": 0.74, "additive": 0.7, "no_change": 0.0},
+            trained_on=False,
+        )
         accuracy = ExpectedAccuracy(
             r=0.617,
             low=0.45,
@@ -124,7 +135,8 @@ def test_first_screen_shows_accuracy_class_and_limits(fresh):
             methods={"no_change": 0.0, "additive": 0.632, "transfer": 0.685},
         )
         prompts = [prompt.model_copy(update=judged) for prompt in found.prompts]
-        write_json(path, found.model_copy(update={"prompts": prompts, "accuracy": accuracy}))
+        exam = Exam(model="stack", contexts=[sat], difference=-0.1, noise=0.3)
+        write_json(path, found.model_copy(update={"prompts": prompts, "accuracy": accuracy, "exam": exam}))
     run.collect()
     run.render()
     text = page(run).text

@@ -20,7 +20,11 @@ class Independence(StrEnum):
     DONORS = "donors"
     """predicted from other donors, on both arms"""
     ATLASES = "atlases"
-    """donors are not recorded; predicted from other atlases"""
+    """donors are not recorded, or atlases are what is asked for; predicted from other atlases"""
+    TISSUES = "tissues"
+    """of questions about cells as they are: predicted from other tissues"""
+    DISEASES = "diseases"
+    """of questions about cells as they are: predicted from other diseases and healthy cells"""
     WITHIN_EXPERIMENT = "within one experiment"
     """donors are not recorded and there is one atlas: other cell types of the same cells' experiment"""
 
@@ -32,7 +36,7 @@ class LeftOut(Contract):
     atlas: str
     cell_type_name: str | None
     donor_id: str | None
-    perturbation_name: str
+    perturbation_name: str = Field(description="empty for cells as they are")
     n_cells: int = Field(ge=0, description="perturbed and control cells together")
     n_references: int = Field(ge=1, description="contexts that it was predicted from")
     r: dict[str, float] = Field(
@@ -54,6 +58,10 @@ class ExamContext(Contract):
     r: dict[str, float] = Field(description="model, transfer, additive, no_change -> Pearson r of log2 fold changes")
     half_of_real_cells: float | None = None
     trained_on: bool = Field(description="the model was trained on cells of this atlas under this perturbation")
+
+
+def _plural(name: str) -> str:
+    return name if name.endswith("s") else f"{name}s"
 
 
 class Exam(Contract):
@@ -81,16 +89,18 @@ class Exam(Contract):
                 f"{name} {one.r[name]:.2f}" for name in ("transfer", "additive", "no_change") if name in one.r
             ).replace("no_change", "no change")
             seen = " (the model was trained on cells of this experiment)" if one.trained_on else ""
-            said.append(
-                f"in {one.cell_type_name or 'cells'}{donor} {self.model} reached r {one.r['model']:.2f}{seen}, {others}"
-            )
+            cells = _plural(one.cell_type_name or "cells")
+            said.append(f"in {cells}{donor} {self.model} reached r {one.r['model']:.2f}{seen}, {others}")
         return f"On this perturbation, {'; '.join(said)}."
 
 
 class Neighbour(Contract):
     """A method beside the others, on the same question and genes."""
 
-    method: str = Field(description="no_change, additive (nearest measured type), transfer, or model (the run's own)")
+    method: str = Field(
+        description="no_change, additive (nearest measured type), transfer, model (the run's own); for cells as they "
+        "are type_mean and nearest_group instead of additive"
+    )
     r_left_out: float | None = Field(
         default=None, description="mean r on left-out contexts; null: not run there (the model), or nothing left out"
     )
@@ -112,7 +122,7 @@ class ExpectedAccuracy(Contract):
     high: float | None = Field(default=None, ge=-1, le=1, description="upper end")
     n_contexts: int = Field(default=0, ge=0, description="contexts that were left out and predicted")
     n_donors: int = Field(
-        default=0, ge=0, description="independent donor groups (atlases where no donor is recorded) among them"
+        default=0, ge=0, description="independent groups among them: donors, else atlases; tissues, diseases"
     )
     independence: Independence | None = None
     no_change: float = Field(default=0.0, description="r of a prediction that changes nothing, by definition 0")
@@ -145,8 +155,7 @@ class ExpectedAccuracy(Contract):
         half = "" if self.half_of_real_cells is None else f", half of the real cells {self.half_of_real_cells:.2f}"
         groups = "within one experiment (donors are not recorded)"
         if self.independence is not Independence.WITHIN_EXPERIMENT:
-            word = "donors" if self.independence is Independence.DONORS else "atlases"
-            groups = f"of {self.n_donors} independent {word}"
+            groups = f"of {self.n_donors} independent {self.independence or 'donors'}"
         contexts = f"{self.n_contexts} measured context" + ("" if self.n_contexts == 1 else "s")
         return (
             f"Expected r {self.r:.2f}, 90 % interval {self.low:.2f} to {self.high:.2f}, from {contexts} "

@@ -24,6 +24,8 @@ def compare_methods(
 ) -> list[Neighbour]:
     """One row per method, in the order no_change, additive, transfer, model.
 
+    Of questions about cells as they are: no_change, type_mean, nearest_group, transfer, model.
+
     Parameters
     ----------
     accuracy
@@ -37,6 +39,12 @@ def compare_methods(
     settings
         limits of a call, the same for all methods.
     """
+    if not len(estimates):
+        names = [*reversed(accuracy.methods)] or ["no_change", "additive", "transfer"]
+        names += [] if prediction is None else ["model"]
+        return [
+            Neighbour(method=name, r_left_out=accuracy.methods.get(name), r_exam=_in_exam(exam, name)) for name in names
+        ]
     rows = [_row("no_change", accuracy, exam, np.zeros(len(estimates)), estimates, settings)]
     for name, column in (("additive", "additive"), ("transfer", "log2fc")):
         rows.append(_row(name, accuracy, exam, estimates[column].to_numpy(float), estimates, settings))
@@ -58,8 +66,6 @@ def _row(
 ) -> Neighbour:
     from scipy.special import ndtr
 
-    if not len(estimates):
-        return Neighbour(method=name, r_exam=_in_exam(exam, name))
     known = np.isfinite(made)
     measured, se = (estimates[column].to_numpy(float)[known] for column in ("log2fc", "se"))
     made = made[known]

@@ -17,6 +17,8 @@ METHODS = {
     "additive": ("Additive", "adds the mean measured shift"),
     "prompt_mean": ("Prompt mean", "takes the mean of the prompt cells"),
     "transfer": ("Transfer", "combines the measured responses of all contexts"),
+    "type_mean": ("Mean of the type", "takes the mean of the other donors, tissues or diseases"),
+    "nearest_group": ("Nearest", "takes the donor, tissue or disease whose other cell types are most alike"),
 }
 """method of the expected accuracy -> name, and what it does"""
 

@@ -75,6 +75,10 @@ class CellSetIndex:
         codes, values = pd.factorize(merged, sort=True)
         return Coded(np.asarray(codes), [str(value) for value in values])
 
+    def cell_type_names(self, rows: np.ndarray) -> list[str]:
+        """Distinct values of `cell_type` in rows of a mask, sorted."""
+        return sorted({self.cell_type.values[code] for code in self.cell_type.codes[rows] if code >= 0})
+
     @cached_property
     def perturbed(self) -> np.ndarray:
         """Rows to which something named was done."""

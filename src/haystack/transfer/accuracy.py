@@ -9,7 +9,7 @@ question, give the expected r and its prediction interval (Student's t).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +108,7 @@ def expected_accuracy(panel: Panel, query: Bulk | None, answer: Estimate | None,
     contexts = [score.context for score in scores]
     cells = query.pooled()
     n_perturbed, n_control = _measurement(panel, contexts, float(cells.n))
-    centre, margin = _interval(scores, panel)
+    centre, margin = interval(_by_type(scores, panel))
     shift = SHARE * fisher(_detectable(answer.log2fc, cells, n_perturbed, n_control, panel))
     # Where contexts show nothing (r about 0), a weaker prediction than theirs is not worse than nothing.
     z = max(centre + shift, min(float(np.mean([fisher(s.left_out.r["transfer"]) for s in scores])), 0.0))
@@ -209,17 +209,20 @@ def _detectable(log2fc: Floats, control: Bulk, n_perturbed: float, n_control: fl
     return float(np.sqrt(strength / (strength + noise))) if strength > 0 else 0.0
 
 
-def _interval(scores: Sequence[_Score], panel: Panel) -> tuple[float, float]:
-    """Mean of z over cell types (contexts of one type are alike) and half the width of its prediction interval."""
-    from scipy.stats import t
-
+def _by_type(scores: Sequence[_Score], panel: Panel) -> dict[str, list[float]]:
+    """Scores (z) by cell type, whose contexts are alike; by context where all are of one type."""
     by_type: dict[str, list[float]] = {}
     for score in scores:
         by_type.setdefault(panel.cell_type[score.context], []).append(score.z)
-    if len(by_type) == 1:
-        by_type = {str(i): [score.z] for i, score in enumerate(scores)}
-    means = np.array([np.mean(values) for values in by_type.values()])
-    every = np.array([score.z for score in scores])
+    return by_type if len(by_type) > 1 else {str(i): [score.z] for i, score in enumerate(scores)}
+
+
+def interval(by_group: Mapping[str, Sequence[float]]) -> tuple[float, float]:
+    """Mean of z over groups and half the width of its prediction interval (Student's t, prior as above)."""
+    from scipy.stats import t
+
+    means = np.array([np.mean(values) for values in by_group.values()])
+    every = np.concatenate([np.asarray(values, dtype=float) for values in by_group.values()])
     n, centre = len(means), float(means.mean())
     freedom = PRIOR_CONTEXTS + n - 1
     variance = (PRIOR_CONTEXTS * PRIOR_SPREAD**2 + n * float(((every - centre) ** 2).mean())) / freedom

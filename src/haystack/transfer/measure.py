@@ -15,6 +15,7 @@ from haystack.errors import AtlasError
 from haystack.prompting.rows import RowBook
 from haystack.retrieval.question import Question
 from haystack.transfer.contexts import Context
+from haystack.transfer.observed import CELLS, asked_kind
 from haystack.transfer.pseudobulk import Pseudobulk, pseudobulk
 from haystack.transfer.study import draw_arms, open_study, split_halves
 
@@ -76,9 +77,11 @@ def measure_contexts(
             ", ".join(sorted({context.perturbation for context in study.contexts})) or "a related perturbation",
             "" if study.asked_is_measured else f" ({study.question.asked_perturbations[0]} itself is not measured)",
         )
+    else:
+        log.info("%d samples of cells as they are tell how accurate the answer will be", len(study.samples))
     found = measure_cells(
         study.question,
-        study.contexts,
+        [*study.contexts, *study.samples],
         study.query_cells,
         study.book,
         atlases,
@@ -86,6 +89,9 @@ def measure_contexts(
         settings.seed,
     )
     found.uns["asked_is_measured"] = study.asked_is_measured
+    if not study.question.wants_perturbed:
+        found.uns["observed"] = str(asked_kind(study.question) or "")
+        found.uns["asked_types"] = study.question.index.cell_type_names(study.question.is_asked_type)
     write_contexts(out, found)
 
 
@@ -108,7 +114,8 @@ def measure_cells(
     parts: list[_Part] = []
     for context in contexts:
         atlas = index.label("atlas", context.perturbed[0]) or ""
-        for arm, drawn in draw_arms(question, context, book, query_cells, max_cells, seed).items():
+        limit = max_cells if context.control else min(max_cells, CELLS)
+        for arm, drawn in draw_arms(question, context, book, query_cells, limit, seed).items():
             parts += _halves(context.context_id, context, arm, atlas, drawn, seed)
     for selection in query_cells.rows[:1]:
         own = np.concatenate([np.asarray(s.rows) for s in query_cells.rows if s.atlas == selection.atlas])

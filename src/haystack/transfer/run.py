@@ -16,6 +16,7 @@ from haystack.transfer.accuracy import Design, design_of, expected_accuracy
 from haystack.transfer.combine import Target
 from haystack.transfer.estimate import Estimate, estimate
 from haystack.transfer.neighbours import additive
+from haystack.transfer.observed import observed_accuracy
 from haystack.transfer.panel import Bulk, Panel
 
 if TYPE_CHECKING:
@@ -45,6 +46,12 @@ def estimate_response(
         c of log2((CP10k + c) / (CP10k + c)).
     """
     data = read_contexts(contexts)
+    if "observed" in data.uns:
+        accuracy = observed_accuracy(data, pseudocount)
+        log.info("%s", accuracy.sentence)
+        write_table(out_estimates, _no_rows(), TRANSFER)
+        write_json(out_accuracy, accuracy)
+        return
     panel, query = Panel.read(data, pseudocount)
     own = data.obs.loc[data.obs["context_id"] == QUERY_CONTEXT, "cell_type"].dropna()
     asked_type = str(own.iloc[0]) if len(own) else None
@@ -64,7 +71,7 @@ def answer(
     from scipy.special import ndtr
 
     if query is None or not len(panel):
-        return None, pd.DataFrame({name: pd.Series(dtype=object) for name in TRANSFER.names})
+        return None, _no_rows()
     refs = list(range(len(panel)))
     likeness = lineage_likeness(asked_type, panel.cell_type)
     target = Target(query.pooled(), np.array([likeness.get(name, 0.0) for name in panel.cell_type]))
@@ -85,6 +92,12 @@ def answer(
         }
     )
     return found, table
+
+
+def _no_rows() -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({name: pd.Series(dtype=object) for name in TRANSFER.names})
 
 
 def lineage_matrix(types: Sequence[str]) -> Floats:

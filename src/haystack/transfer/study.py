@@ -21,6 +21,7 @@ from haystack.retrieval.query_cells import choose_query_sets, plan_query_cells, 
 from haystack.retrieval.question import Question
 from haystack.retrieval.strategies.mechanistic import shared_mechanisms
 from haystack.transfer.contexts import Context, find_contexts
+from haystack.transfer.observed import find_samples
 
 if TYPE_CHECKING:
     from haystack.config import RetrievalSettings, Settings
@@ -40,6 +41,8 @@ class Study:
     query_cells: QueryCells
     contexts: list[Context]
     asked_is_measured: bool
+    samples: list[Context]
+    """of questions about cells as they are (observed.find_samples)"""
 
 
 def open_study(query: str | Path, cell_sets: str | Path, cells: Mapping[str, str | Path], settings: Settings) -> Study:
@@ -63,7 +66,8 @@ def open_study(query: str | Path, cell_sets: str | Path, cells: Mapping[str, str
     if question.wants_perturbed:
         names, measured = perturbations_of(question)
         contexts = find_contexts(question, names, settings.retrieval.min_cells)
-    return Study(asked, question, book, query_cells, contexts, measured)
+    samples = [] if question.wants_perturbed else find_samples(question, settings.retrieval.min_cells)
+    return Study(asked, question, book, query_cells, contexts, measured, samples)
 
 
 def question_of(query: StructuredQuery, index: CellSetIndex, settings: RetrievalSettings) -> Question:
@@ -101,16 +105,17 @@ def perturbations_of(question: Question) -> tuple[list[str], bool]:
 def draw_arms(
     question: Question, context: Context, book: RowBook, query_cells: QueryCells, max_cells: int, seed: int
 ) -> dict[Arm, np.ndarray]:
-    """Positions in the atlas of up to `max_cells` cells of each arm of a context.
+    """Positions in the atlas of up to `max_cells` cells of each arm of a context; of a sample only arm `observed`.
 
-    Query cells never count as control cells, unless too few were left.
+    Query cells never count as control or observed cells, unless too few were left.
     """
     taken = {selection.cell_set_id: np.asarray(selection.rows) for selection in query_cells.rows}
     ids, none = question.index.ids, np.empty(0, dtype=np.int64)
     arms = {}
-    for arm, rows in ((Arm.PERTURBED, context.perturbed), (Arm.CONTROL, context.control)):
+    wanted = {Arm.PERTURBED: context.perturbed, Arm.CONTROL: context.control}
+    for arm, rows in (wanted if context.control else {Arm.OBSERVED: context.perturbed}).items():
         sets = {str(ids[row]): book[str(ids[row])] for row in rows}
-        if arm is Arm.CONTROL:
+        if arm is not Arm.PERTURBED:
             free = {name: cells.without(taken.get(name, none)) for name, cells in sets.items()}
             sets = free if sum(map(len, free.values())) >= 2 else sets
         arms[arm] = _draw(sets, max_cells, seed)

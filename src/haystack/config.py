@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from haystack.contracts.base import explain
+from haystack.contracts.base import explain, field_path
 from haystack.contracts.query import GENETIC_EFFECTS, ControlStrategy, PerturbationType
 from haystack.errors import ConfigError, suggest
 from haystack.presets import PRESETS, with_preset
@@ -554,8 +554,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: a folder, not a file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text. Save it as UTF-8") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}, line {mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or "it cannot be read"
+        raise ConfigError(
+            f"{place}: not valid YAML: {problem}. Indent with spaces; close brackets and quotes"
+        ) from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -570,10 +579,10 @@ def validate(model: type[SectionT], data: Any, where: str) -> SectionT:
     except ValidationError as error:
         for item in error.errors():
             if item["type"] == "extra_forbidden":
-                *parents, key = [str(part) for part in item["loc"]]
+                *parents, key = field_path(item["loc"])
                 prefix = "".join(f"{part}." for part in parents)
                 raise ConfigError(
-                    f"{where}: unknown key '{prefix}{key}'.{suggest(key, known_keys(model, parents))}"
+                    f"{where}: unknown key '{prefix}{key}'.{suggest(key, known_keys(model, list(parents)))}"
                 ) from None
         raise ConfigError(f"{where}: {explain(error)}") from None
     except ConfigError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from haystack.config import Section, Settings, known_keys, load_settings
-from haystack.errors import ConfigError, suggest
+from haystack.errors import ConfigError, nearest, suggest
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 SHARED = ("runs", "atlases", "use_atlases", "data_dir", "demo", "model")
@@ -55,70 +54,122 @@ def read_runs(config: dict[str, Any], settings: Settings) -> list[Run]:
     """
     given_text = settings.runs if "\n" in settings.runs else None
     path = Path("config: runs" if given_text else settings.runs)
-    runs = []
+    runs, lines = [], []
     for line, row in _rows(path, given_text):
-        where = f"{path}, line {line}"
-        query = (row.pop("query") or "").strip()
-        if not query:
-            raise ConfigError(
-                f"{where}: the query is empty. Write a question, such as: How would B cells respond to IL-4?"
-            )
-        given = (row.pop("run_id", "") or "").strip()
-        overrides = {key: _value(text) for key, text in row.items() if (text or "").strip()}
-        run_id = given or run_identifier(query, overrides)
-        if not RUN_ID.fullmatch(run_id):
-            raise ConfigError(
-                f"{where}: run_id '{run_id}' becomes a folder name: use letters, digits, '_', '-', at most 63, no path"
-            )
-        effective = load_settings(_overlay(config, overrides, where), where=where) if overrides else settings
-        runs.append(Run(run_id, query, effective))
+        runs.append(_run(row, f"{path}, line {line}", config, settings))
+        lines.append((line, bool(row.get("run_id", "").strip())))
     if not runs:
         raise ConfigError(f"{path}: no run is listed. Add a line with a query")
-    counts = Counter(run.run_id.lower() for run in runs)
-    for run in runs:
-        if counts[run.run_id.lower()] > 1:
-            raise ConfigError(f"{path}: two runs have the run_id '{run.run_id}'. Every run needs its own")
+    _refuse_twins(runs, lines, path)
     return runs
 
 
-def _rows(path: Path, given_text: str | None) -> list[tuple[int, dict[str, str]]]:
+def _run(row: dict[str, str], where: str, config: dict[str, Any], settings: Settings) -> Run:
+    query = row["query"].strip()
+    if not query:
+        raise ConfigError(f"{where}: the query is empty. Write a question, such as: How would B cells respond to IL-4?")
+    overrides = {key: _value(text) for key, text in row.items() if key not in {"run_id", "query"} and text.strip()}
+    run_id = row.get("run_id", "").strip() or run_identifier(query, overrides)
+    if not RUN_ID.fullmatch(run_id):
+        raise ConfigError(
+            f"{where}: run_id '{run_id}' becomes a folder name: use letters, digits, '_', '-', at most 63, no path"
+        )
+    effective = load_settings(_overlay(config, overrides, where), where=where) if overrides else settings
+    return Run(run_id, query, effective)
+
+
+def _refuse_twins(runs: list[Run], lines: list[tuple[int, bool]], path: Path) -> None:
+    """Two rows with one run_id; folders on some disks ignore case."""
+    first: dict[str, tuple[int, bool]] = {}
+    for run, (line, named) in zip(runs, lines, strict=True):
+        before, named_before = first.setdefault(run.run_id.lower(), (line, named))
+        if before == line:
+            continue
+        where = f"{path}, lines {before} and {line}"
+        if named or named_before:
+            raise ConfigError(f"{where}: two runs have the run_id '{run.run_id}'. Every run needs its own")
+        raise ConfigError(f"{where}: the same question and settings. Delete one line, or give each a run_id of its own")
+
+
+SAVE_AS = "Save it as UTF-8 text, tab separated"
+
+
+def _text(path: Path) -> str:
+    """UTF-8, or UTF-16 as Excel's "Unicode Text" has it."""
     try:
-        text = given_text or path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file (the table of runs, setting `runs`)") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: a folder, not a table of runs (setting `runs`)") from None
+    if content.startswith(b"PK\x03\x04") or content.startswith(b"\xd0\xcf\x11\xe0"):
+        raise ConfigError(f"{path}: a spreadsheet, not text. {SAVE_AS}")
+    coding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        text = content.decode(coding)
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text: {error}") from None
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}, line {line}: not UTF-8 text. {SAVE_AS}") from None
+    if "\0" in text:
+        raise ConfigError(f"{path}: not text (it holds zero bytes). {SAVE_AS}")
+    return text
+
+
+def _rows(path: Path, given_text: str | None) -> list[tuple[int, dict[str, str]]]:
+    text = given_text or _text(path)
+    numbered = enumerate(re.split(r"\r\n|\r|\n", text), 1)
+    lines = [(n, line) for n, line in numbered if line.strip() and not line.startswith("#")]
     if not lines:
         raise ConfigError(f"{path}: empty. The first line names the columns: run_id, query (tab between)")
-    numbers, kept = zip(*lines, strict=True)
-    # No quoting: a question may hold quotation marks, and a tab always separates.
-    table = list(csv.reader(kept, delimiter="\t", quoting=csv.QUOTE_NONE))
-    header = [name.strip() for name in table[0]]
-    _check_header(header, path)
+    table = [(n, [_cell(cell, f"{path}, line {n}") for cell in line.split("\t")]) for n, line in lines]
+    header = [name.strip() for name in table[0][1]]
+    while header and not header[-1]:  # spreadsheets pad lines with tabs
+        header.pop()
+    _check_header(header, f"{path}, line {lines[0][0]}")
     rows = []
-    for number, cells in zip(numbers[1:], table[1:], strict=True):
-        if len(cells) > len(header):
-            raise ConfigError(f"{path}, line {number}: {len(cells)} columns, the header has {len(header)}")
-        rows.append((number, dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True))))
+    for number, cells in table[1:]:
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise ConfigError(
+                f"{path}, line {number}: {len(cells)} columns, the header has {len(header)}. "
+                "A tab inside a question? Replace it by a space"
+            )
+        rows.append((number, dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=False))))
     return rows
 
 
-def _check_header(header: list[str], path: Path) -> None:
+def _cell(text: str, where: str) -> str:
+    """Without the quotation marks that spreadsheets put around a cell; a question's own ones stay."""
+    if re.fullmatch(r'"(?:[^"]|"")*"', text):
+        return text[1:-1].replace('""', '"')
+    if text.startswith('"') and text.count('"') % 2:
+        raise ConfigError(f"{where}: a quotation mark is not closed. A question is one line, without line breaks")
+    return text
+
+
+def _check_header(header: list[str], where: str) -> None:
     if "query" not in header:
-        raise ConfigError(f"{path}: no column 'query' (columns are separated by tabs; found: {', '.join(header)})")
+        if len(header) == 1 and (mark := next((mark for mark in ",;|" if mark in header[0]), None)):
+            raise ConfigError(f"{where}: columns are separated by '{mark}', expected tabs. {SAVE_AS}")
+        raise ConfigError(f"{where}: no column 'query' (found: {', '.join(header)}).{_near('query', header)}")
     for name, count in Counter(header).items():
         if count > 1:
-            raise ConfigError(f"{path}: column '{name}' stands twice")
+            raise ConfigError(f"{where}: column '{name}' stands twice. Remove one")
         if name in {"run_id", "query"}:
             continue
+        if not name:
+            raise ConfigError(f"{where}: column {header.index(name) + 1} has no name. Name it, or remove it")
         if name.split(".")[0] in SHARED:
-            raise ConfigError(f"{path}: '{name}' is shared by all runs; set it in the config file, not in a column")
+            raise ConfigError(f"{where}: '{name}' is shared by all runs; set it in the config file, not in a column")
         section: type[Section] = Settings
         *parents, key = name.split(".")
         if key not in known_keys(section, parents) or (parents and parents[0] not in Settings.model_fields):
             allowed = [field for field in Settings.model_fields if field not in SHARED]
-            raise ConfigError(f"{path}: unknown column '{name}'.{suggest(name, ['run_id', 'query', *allowed])}")
+            raise ConfigError(f"{where}: unknown column '{name}'.{suggest(name, ['run_id', 'query', *allowed])}")
+
+
+def _near(name: str, header: list[str]) -> str:
+    near = nearest(name, header, 1)
+    return f" Rename '{near[0]}' to '{name}'" if near else " The first line names the columns: run_id, query"
 
 
 def _value(text: str) -> Any:

@@ -60,7 +60,7 @@ def test_comments_blank_lines_quotes_and_byte_order_mark_are_read(tmp_path):
         ("run_id\tquery\na/b\tabc\n", "run_id 'a/b'"),
         ("run_id\tquery\n.\tabc\n", "run_id '.'"),
         ("run_id\tquery\na\tabc\nA\tdef\n", "two runs have the run_id"),
-        ("query\nabc\nabc\n", "two runs have the run_id"),
+        ("query\nabc\nabc\n", "lines 2 and 3: the same question"),
         ("run_id\tquery\tsed\na\tabc\t1\n", "unknown column 'sed'. Did you mean 'seed'"),
         ("run_id\tquery\tdata_dir\na\tabc\t1\n", "shared by all runs"),
         ("run_id\tquery\tmodel.steps\na\tabc\t1\n", "shared by all runs"),

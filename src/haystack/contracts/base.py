@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from haystack.errors import ContractError
+from haystack.errors import ContractError, suggest
 from haystack.files import write_text
 
 
@@ -55,13 +57,66 @@ def read_json(path: str | Path, model: type[ContractT]) -> ContractT:
 
 
 def explain(error: ValidationError, limit: int = 5) -> str:
-    """One line: field, what is wrong, the value found; at most `limit` of them."""
-    lines = []
-    for item in error.errors()[:limit]:
-        where = ".".join(str(part) for part in item["loc"]) or "(top level)"
-        lines.append(f"{where}: {item['msg']} (found {_short(item.get('input'))})")
-    more = error.error_count() - limit
-    return "; ".join(lines) + (f"; and {more} more" if more > 0 else "")
+    """One line: field, what is wrong, the value found; at most `limit` of them.
+
+    A field that may have one of several forms gives an error for each: the form that came furthest is the one meant.
+    """
+    items = [(field_path(item["loc"]), item) for item in error.errors()]
+    deepest = [(path, item) for path, item in items if not any(_below(other, path) for other, _ in items)]
+    lines: dict[tuple[str, str], list[str]] = {}
+    for path, item in deepest:
+        whole = isinstance(item.get("input"), dict) and item["type"] in {"missing", "value_error"}
+        value = "" if whole else f" (found {_short(item.get('input'))})"
+        lines.setdefault((".".join(path), value), []).append(_message(item))
+    texts = [
+        (f"{path}: " if path else "") + " or ".join(dict.fromkeys(messages)) + value
+        for (path, value), messages in lines.items()
+    ]
+    more = len(texts) - limit
+    return "; ".join(texts[:limit]) + (f"; and {more} more" if more > 0 else "")
+
+
+def field_path(loc: Sequence[int | str]) -> tuple[str, ...]:
+    """A place as the user writes it, without pydantic's names of types (`str`, `dict[str,AtlasEntry]`)."""
+    return tuple(str(part) for part in loc if not _TYPE_NAME.search(str(part)))
+
+
+_TYPE_NAME = re.compile(r"[\[(]|^(str|int|float|bool|list|dict)$")
+_BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("more than", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("less than", "lt"),
+}
+_FORMS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "list": "a list",
+    "dict": "a mapping (key: value)",
+    "model": "a mapping (key: value)",
+}
+
+
+def _below(other: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    return len(other) > len(path) and other[: len(path)] == path
+
+
+def _message(item: Any) -> str:
+    """What was expected, in words of the user."""
+    kind, context = item["type"], item.get("ctx", {})
+    if kind in {"enum", "literal_error"}:
+        return "unknown value." + suggest(str(item.get("input")), re.findall(r"'([^']*)'", context["expected"]))
+    if kind == "missing":
+        return "is missing"
+    if kind in _BOUNDS:
+        words, key = _BOUNDS[kind]
+        return f"expected {words} {context[key]:g}"
+    form = _FORMS.get(kind.split("_")[0])
+    if form and kind.endswith(("_type", "_parsing", "_from_float")):
+        return f"expected {form}"
+    return str(item["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 
 def _short(value: Any) -> str:

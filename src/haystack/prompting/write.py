@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXAM_ROLES = (CellRole.EXAM_PROMPT.value, CellRole.EXAM_CONTROL.value, CellRole.EXAM_QUERY.value)
-LABELS = ("cell_type_cl_id", "cell_type_name", "donor_id", "perturbation_name", "sample_condition")
+LABELS = (
+    "cell_type_cl_id",
+    "cell_type_name",
+    "donor_id",
+    "tissue_uberon_id",
+    "disease_mondo_id",
+    "perturbation_name",
+    "sample_condition",
+)
 
 
 class Chosen(NamedTuple):

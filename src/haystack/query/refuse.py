@@ -9,6 +9,8 @@ from haystack.ontology.species import Species
 from haystack.query.lexicon import QUESTION_WORDS
 from haystack.query.text import Span, Word
 
+NEAR = 0.7
+"""likeness of two names by difflib from which one may be a misspelling of the other"""
 _BEFORE_CELLS = re.compile(r"((?:[\w+-]+\s+){1,3}cells?)\b", re.IGNORECASE)
 
 
@@ -91,8 +93,12 @@ def nearest_cell_types(phrase: str, n: int = 3) -> list[str]:
     found = [match.id for match in nearest_terms(phrase, n)]
     if len(found) < n:
         names = [name for name in cl.by_key if len(name) <= 2 * len(phrase)]
-        for name in difflib.get_close_matches(key(phrase), names, n=2 * n, cutoff=0.5):
-            found.append(cl.by_key[name][0][0])
+        wanted = key(phrase)
+        for name in difflib.get_close_matches(wanted, names, n=2 * n, cutoff=NEAR):
+            # `qwerty cells` is like every `... cell`: what is left without that word must be alike, too.
+            own, other = (text.replace("cell", "").strip() for text in (wanted, name))
+            if difflib.SequenceMatcher(None, own, other).ratio() >= NEAR:
+                found.append(cl.by_key[name][0][0])
     return [f"{cl.terms[term_id].label} ({term_id})" for term_id in list(dict.fromkeys(found))[:n]]
 
 

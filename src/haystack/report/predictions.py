@@ -33,7 +33,16 @@ OBS = (
     "iteration",
     "grounding_score",
 )
-LABELS = ("atlas", "cell_type_name", "cell_type_cl_id", "donor_id", "perturbation_name", "sample_condition")
+LABELS = (
+    "atlas",
+    "cell_type_name",
+    "cell_type_cl_id",
+    "donor_id",
+    "tissue_uberon_id",
+    "disease_mondo_id",
+    "perturbation_name",
+    "sample_condition",
+)
 """labels of a measured cell; a generated cell has those of the query cell that it started from, without perturbation"""
 EFFECTS = ("log2fc", "se", "lfsr", "pval", "padj")
 VAR = (

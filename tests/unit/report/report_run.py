@@ -292,6 +292,8 @@ def _write_cells(folder: Path, options: RunOptions, prompt_ids: list[str], rng: 
                     for _ in range(n)
                 ]
             ),
+            "tissue_uberon_id": "UBERON:0000178",
+            "disease_mondo_id": "PATO:0000461",
             "donor_id": [f"{options.atlas}:D{number % 3 + 1}" for _ in blocks for number in range(n)],
         },
         index=[f"cell{number}" for number in range(n * len(blocks))],

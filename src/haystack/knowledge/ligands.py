@@ -31,10 +31,12 @@ def given_protein(symbol: str, query: str) -> Perturbation | None:
 
 
 def named_protein(text: str) -> Perturbation | None:
-    """The ligand that `text` names (TSH, angiotensin II), or None.
+    """The ligand that `text` names (TSH, angiotensin II, VEGF-C), or None.
 
     >>> named_protein("GLP-1").name
     'GCG'
     """
-    symbol = _by_name().get(key(text))
+    symbol = _by_name().get(key(text)) or (
+        key(text).upper() if "-" in text and key(text).upper() in ligands() else None
+    )
     return given_protein(symbol, text) if symbol else None

@@ -57,6 +57,7 @@ SALTS = (
     "hemifumarate|tosylate|ditosylate|citrate|phosphate|diphosphate|sulfate|sulphate|hemisulfate|sodium|disodium|potassium|"
     "calcium|acetate|tartrate|succinate|besylate|lactate|nitrate|bromide|chloride|hydrate|monohydrate|dihydrate|"
     "trihydrate|hemihydrate|free base|anhydrous|dimethyl sulfoxide|dmso|trifluoroacetate|tfa|salt|"
+    "bisulfate|fumaric acid|propanediol|magnesium|bitartrate|"
     "propionate|valerate|furoate|palmitate|enanthate|pivalate|meglumine|tromethamine|olamine|lysine|"
     "adipate|oxalate|esylate|camsylate|isethionate|gluconate|stearate|pamoate|embonate"
 )

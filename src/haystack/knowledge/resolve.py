@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from haystack.contracts.query import Perturbation, PerturbationType
+from haystack.contracts.query import Direction, Perturbation, PerturbationType
 from haystack.errors import nearest
 from haystack.knowledge.catalogue import catalogue, classes, index, known
 from haystack.knowledge.chebi import chebi_drug
@@ -22,6 +22,7 @@ BLOCKADE = re.compile(
     r"^(?:anti[\s-]?|α|a(?=[A-Z]{2}))(?=\S)|"
     r"[\s-]+(?:blockade|neutrali[sz]ation|blocking antibody|inhibitors?|antagonists?|blockers?)$"
 )
+_ANTI = re.compile(r"anti-|α(?=[A-Z])", re.IGNORECASE)
 DOSE = re.compile(
     r"[\s_,]*[\s_,(@]\s*\d+(?:[.,]\d+)?\s*(?:[pnuµμm]?M|[pnuµμm]?g/m[lL]|[km]?[IU]?U/m[lL]|units?/m[lL]|mg/kg|%|"
     r"h|hrs?|hours?|d|days?|min(?:utes?)?)\)?$"
@@ -143,9 +144,17 @@ def _blockade(text: str) -> Perturbation | None:
     """`anti-IL-6`, `TNF blockade`: what the cytokine raises is expected to fall."""
     rest = BLOCKADE.sub("", text)
     name = lookup(rest) if rest != text else None
-    if name is None or known(name).type != "cytokine":
-        return None
-    return blockade(known(name))
+    if name is not None and known(name).type == "cytokine":
+        return blockade(known(name))
+    symbol = gene_symbol(rest) or gene_symbol(rest.replace("-", "")) if _ANTI.match(text) else None
+    return acting_on(symbol, "blockade", text, -1) if symbol else None
+
+
+def acting_on(symbol: str, word: str, query: str, direction: Direction) -> Perturbation:
+    """A drug known only by the gene that it acts on (CSF1R inhibitor, anti-IL-6R)."""
+    ids = {"HGNC": symbol}
+    name = f"{symbol} {word}"
+    return Perturbation(query=query, name=name, type="drug", external_ids=ids, targets=[symbol], direction=direction)
 
 
 def blockade(cytokine: Perturbation) -> Perturbation:
@@ -206,6 +215,7 @@ def _unii(text: str) -> Perturbation | None:
         hit = None if form.lower() in CONTROLS else unii_drug(form)
         if hit:
             identifier, name = hit
+            name = bare(name) if unii_drug(bare(name)) or chebi_drug(bare(name)) else name  # warfarin sodium
             found = known(index()[key(name)]) if key(name) in index() else _chebi(name)
             return found or Perturbation(query=text, name=name, type="drug", external_ids={"UNII": identifier})
     return None

@@ -44,13 +44,15 @@ CASED = {
 }
 # The molecule is part of the name of something else.
 NOT_BEFORE = re.compile(
-    r"^(?:[\s_-]*(?:receptors?\b|producing\b|secret(?:ing|ory)\b|neurons?\b|\w*cytes?\b|type\s+cells?\b|expressing\b|producers?\b|positive\b|negative\b|deficient\b|"
-    r"resistan(?:t|ce)\b|sensitiv(?:e|ity)\b|allerg(?:y|ies|ic)\b|intoleran(?:ce|t)\b|dependen(?:t|ce)\b|deficiency\b|(?:in)?toxi(?:city|cation)\b|related\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b|antibod)|\s?R\b|[+⁺]|-?/-|hi\b|lo\b)",
+    r"^(?:[\s_-]*(?:receptors?\b|producing\b|secret(?:ing|ory)\b|neurons?\b|type\s+cells?\b|expressing\b|producers?\b|positive\b|negative\b|deficient\b|"
+    r"resistan(?:t|ce)\b|sensitiv(?:e|ity)\b|allerg(?:y|ies|ic)\b|intoleran(?:ce|t)\b|dependen(?:t|ce)\b|deficiency\b|(?:in)?toxi(?:city|cation)\b|related\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b|antibod)|\s?R\b|-[A-Z0-9]{1,2}(?![\w-])|[+⁺]|-?/-|hi\b|lo\b)",
     re.IGNORECASE,
 )
 NOT_BEHIND = re.compile(
     r"\b(?:secreting|producing|expressing|releasing|positive\s+for|malignant|make|produce|secrete)[\s-]+$", re.I
 )
+_PLUS = re.compile(r"[+⁺](\w[\w-]*+)(?![+⁺])")
+"""EGF+bFGF: what follows is a substance too, so the sign is no marker's"""
 ANTI = re.compile(
     r"(?:\banti[\s-]?|\bblocking\s+(?:of\s+)?|\bblockade\s+of\s+|\bneutrali[sz]ing\s+(?:anti-?)?)$", re.IGNORECASE
 )
@@ -153,11 +155,18 @@ def _at(text: str, start: int, end: int, blocking: bool) -> Perturbation | None:
     protein = named_protein(words) if name is None and len(compact) > SHORT_PROTEIN else None
     if protein is None and name is None and chebi_drug(words) is None and chebi_drug(bare(words)) is None:
         return None
-    if len(compact) < 2 or NOT_BEFORE.match(_after(text, end)) or NOT_BEHIND.search(_before(text, start)):
+    joined = (plus := _PLUS.match(_after(text, end))) and key(plus[1]) in index()
+    if (
+        len(compact) < 2
+        or (NOT_BEFORE.match(_after(text, end)) and not joined)
+        or NOT_BEHIND.search(_before(text, start))
+    ):
         return None
     if name:
         written = (name, *known(name).synonyms)
         return known(name) if _as_written(words, compact, name) and blanks_fit(bare(words), written) else None
+    if protein and re.match(r"[\s_-]+\w*cytes?\b", _after(text, end)):
+        return None  # nodal myocytes
     if protein:
         return protein if blanks_fit(words, tuple(protein.synonyms)) else None
     found = chebi_drug(words) or chebi_drug(bare(words))

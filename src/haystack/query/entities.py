@@ -151,6 +151,8 @@ def _reading(text: str, piece: list[Word], taken: list[Span], exact: list[Entity
     if len(inside) > 1 or not _could_be_cell(piece, text) or _MODIFIER.match(text[where.end :]):
         return None
     matches = resolve_name("cell-type", where.text, top=5)
+    if any(word.lower.endswith("-derived") for word in piece):  # hESC-derived neurons are neurons
+        matches = [match for match in matches if "derived" in match.name]
     if inside:
         matches = [match for match in matches if _refines(match.id, inside[0])]
     if not matches or not _starts_and_ends_well(piece, matches[0]):
@@ -201,7 +203,7 @@ def _explained(word: str, match: Match) -> bool:
         return True
     said = own_words(match.id) | inherited_words(match.id)
     bare = {other.partition("!")[0] for other in said}
-    return any(part in said or part.partition("!")[0] in bare for part in known_words(word))
+    return word.lower() in said or any(part in said or part.partition("!")[0] in bare for part in known_words(word))
 
 
 def _could_be_cell(piece: list[Word], text: str) -> bool:

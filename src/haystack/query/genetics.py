@@ -36,12 +36,12 @@ _CUES: tuple[tuple[str, int, str], ...] = (
         r"hypomorph(?:s|ic)?|defective|invalidat(?:ed|ion)|"
         r"ko'?d|w/o|minus|no|crispr(?:[\s/-]?cas9)?[\s-](?:ko|knock[\s-]?out|deletion)",
     ),
-    (KNOCK_OUT, 2, r"los(?:t|s|es?|ing)|edit(?:ed|ing|s)?|crispr(?:[\s/-]?cas9)?|cas9|rnps?"),
+    (KNOCK_OUT, 2, r"los(?:t|s|es?|ing)|(?:base[\s-]|prime[\s-])?edit(?:ed|ing|s)?|crispr(?:[\s/-]?cas9)?|cas9|rnps?"),
     (
         GAIN,
         3,
         r"over-?\s?express(?:e[sd]|ing|ion)?|oe|orfs?|crispr-?a|crispr[\s-]activation|ectopic(?:ally)?(?:\s+express\w*)?|"
-        r"gain[\s-]of[\s-]function|gof|amplif(?:y|ied|ication)|duplicat(?:ed|ion)|constitutively[\s-]active|"
+        r"gain[\s-]of[\s-]function|gof|amplif(?:y|ied|ication)|(?:du|tri)plicat(?:ed|ion)|constitutively[\s-]active|"
         r"hyperactiv(?:e|ated|ation|ating)|(?:forced|exogenous|enforced|transgenic|induced)\s+expression|"
         r"activating(?:\s+mutations?)?|transgene|gains?(?=\s+of\s+[A-Z])|up-?regulat(?:e[sd]?|ing|ion)",
     ),
@@ -307,6 +307,7 @@ def is_cue(word: str) -> bool:
 
 def _mention(text: str, gene: _Gene, cue: _Cue | None) -> GeneMention:
     from haystack.knowledge.genetic import genetic
+    from haystack.knowledge.resolve import acting_on
     from haystack.knowledge.spot import INHIBIT, INHIBITED
 
     behind = text[gene.span.end : gene.span.end + 40]
@@ -318,11 +319,11 @@ def _mention(text: str, gene: _Gene, cue: _Cue | None) -> GeneMention:
             gene.span, genetic(gene.symbol, gene.action, _DIRECTION[gene.action], gene.span.text), gene.span
         )
     if INHIBITED.match(behind) or INHIBIT.search(before):
-        return GeneMention(gene.span, _acting(gene.symbol, "inhibitor", gene.span.text, -1), gene.span)
+        return GeneMention(gene.span, acting_on(gene.symbol, "inhibitor", gene.span.text, -1), gene.span)
     for pattern, word, sign in ((_INHIBITED, "inhibitor", -1), (_AGONISED, "agonist", 1)):
         if match := pattern.match(behind):
             where = span(text, gene.span.start, gene.span.end + match.end())
-            return GeneMention(where, _acting(gene.symbol, word, where.text, 1 if sign > 0 else -1), where)
+            return GeneMention(where, acting_on(gene.symbol, word, where.text, 1 if sign > 0 else -1), where)
     marked = bool(_MARKED.match(behind)) or bool(_READ_BEHIND.match(behind)) or bool(_READ_BEFORE.search(before))
     if marked and (cue is None or _MARKED.match(behind)):
         return GeneMention(gene.span, genetic(gene.symbol, UNSAID, None, gene.span.text), None, read_out=True)
@@ -347,16 +348,3 @@ def _variant(gene: _Gene, cue: _Cue | None) -> Perturbation:
     elif re.search(r"\*|X$|fs|del$", variant) or (cue is not None and cue.action in {KNOCK_OUT, KNOCK_DOWN}):
         direction = -1
     return genetic(gene.symbol, variant, direction, gene.span.text)
-
-
-def _acting(symbol: str, word: str, query: str, direction: Direction) -> Perturbation:
-    """A drug known only by the gene that it acts on (CSF1R inhibitor)."""
-    return Perturbation(
-        query=query,
-        name=f"{symbol} {word}",
-        type="drug",
-        external_ids={"HGNC": symbol},
-        targets=[symbol],
-        expected_targets={},
-        direction=direction,
-    )

@@ -102,7 +102,7 @@ def correct(word: str, named: bool = False) -> str | None:
 
     ending = "s" if word.endswith("s") and not word.endswith("ss") else ""
     stem = word[: len(word) - len(ending)]
-    tiers = (_cell_words(), _drug_words())
+    tiers = (_cell_words(), _drug_words(), _rare_drug_words())
     for tier in tiers if named else (_plain_words(), *tiers, _term_words()):
         near: dict[str, int] = {}
         for form, tail in dict.fromkeys(((word, ""), (stem, ending))):
@@ -195,6 +195,15 @@ def _drug_words() -> frozenset[str]:
     names = [name for p in catalogue().values() for name in (p.name, *p.synonyms)]
     names += [word for proteins in ligands().values() for name in proteins for word in name.split()]
     return frozenset(name.lower() for name in names if name.isalpha() and len(name) >= 6)
+
+
+@cache
+def _rare_drug_words() -> frozenset[str]:
+    """Names beyond the tables that end as drugs' names do."""
+    from haystack.knowledge.spot import DRUG_SUFFIX
+    from haystack.knowledge.unii import drug_names
+
+    return frozenset(name for name in drug_names() if name.isalpha() and len(name) >= 8 and DRUG_SUFFIX.search(name))
 
 
 @cache

@@ -88,7 +88,7 @@ _KINDS: dict[str, PerturbationType | None] = {
 # What may stand between a class and its member: the JAK inhibitor filgotinib, an anti-TNF antibody (infliximab).
 _MEMBER = re.compile(
     r"^[\s,(:]*(?:antibod(?:y|ies)|agents?|drugs?|compounds?|mabs?|inhibitors?|blockers?)?[\s,(:]*"
-    r"(?:such\s+as|like|e\.?g\.?,?|namely|i\.?e\.?,?|called|named|including|for\s+example)?[\s,(:]*$",
+    r"(?:such\s+as|by|with|via|using|like|e\.?g\.?,?|namely|i\.?e\.?,?|called|named|including|for\s+example)?[\s,(:]*$",
     re.IGNORECASE,
 )
 _EXAMPLE = re.compile(

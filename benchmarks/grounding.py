@@ -1,6 +1,6 @@
 """Does the score tell truth from nonsense, does the loop gain accuracy, and how fast is it? See docs/grounding.md.
 
-Run: python benchmarks/grounding.py quality|weak|planted|worlds|calibrate|simulation|speed. Prints JSON.
+Run: python benchmarks/grounding.py quality|weak|planted|tumour|worlds|calibrate|loop|simulation|speed. Prints JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from haystack.grounding import ground_cells, load_evidence
 from haystack.query import parse_question
 from haystack.resources import resource
 
-WHAT = ("quality", "weak", "planted", "worlds", "calibrate", "simulation", "speed", "job")
+WHAT = ("quality", "weak", "planted", "tumour", "worlds", "calibrate", "loop", "simulation", "speed", "job")
 RIGHT = "IFN-beta"
 WRONG = ("TGF-beta", "IL-10", "dexamethasone")
 ASKED = {
@@ -279,7 +279,9 @@ def main() -> None:
     if args.what == "job":
         job(args.rest[0], Path(args.rest[1]))
     else:
+        import grounding_loop
         import grounding_planted
+        import grounding_tumour
         import grounding_weak
         import grounding_worlds
         from grounding_simulation import simulation
@@ -288,10 +290,14 @@ def main() -> None:
             "quality": lambda: quality(args.data, args.seeds),
             "weak": lambda: grounding_weak.weak(args.data, args.split),
             "planted": lambda: grounding_planted.planted(args.data, args.work / "planted", args.model),
+            "tumour": lambda: grounding_tumour.tumour(
+                args.data, args.work / "tumour", args.model, int(args.split == "report")
+            ),
             "worlds": lambda: grounding_worlds.report(grounding_worlds.simulate(args.split, args.seeds, args.work)),
             "calibrate": lambda: grounding_worlds.calibrate(
                 grounding_worlds.simulate("tune", args.seeds, args.work), resource("knowledge/calibration.tsv")
             ).tolist(),
+            "loop": lambda: grounding_loop.loop(args.data, args.work / "loop", args.model),
             "simulation": lambda: simulation(args.split, args.work),
             "speed": speed,
         }

@@ -16,6 +16,9 @@ import anndata as ad
 import numpy as np
 from scipy import sparse
 
+from grounding_pipeline import index_atlases, run_loop
+from haystack.config import AtlasEntry, Settings
+
 TYPES = {
     "CD14+ Monocytes": "CD14+ monocytes",
     "CD4 T cells": "CD4 T cells",
@@ -63,62 +66,11 @@ def cases(path: Path) -> Iterator[Case]:
 
 
 def run_case(case: Case, folder: Path, kind: str) -> dict[str, Any]:
-    """One question through the pipeline; what the score says of its best prompt."""
-    from haystack.atlas import harmonize_atlas, index_cell_sets
-    from haystack.config import AtlasEntry, Settings
-    from haystack.contracts import Grounding, StructuredQuery, read_json, write_json
-    from haystack.grounding import enrich_predictions
-    from haystack.inference import run_inference
-    from haystack.loop import ground_predictions
-    from haystack.prompting import write_prompts
-    from haystack.query import parse_question
-    from haystack.retrieval import retrieve_cells
-    from haystack.transfer import estimate_response, measure_contexts
-
-    folder.mkdir(parents=True, exist_ok=True)
-    case.cells.write_h5ad(folder / "atlas.h5ad")
-    settings = Settings.model_validate({"model": {"kind": kind}, "prompts_per_iteration": 2})
-    entry = AtlasEntry.model_validate(
-        {
-            "path": str(folder / "atlas.h5ad"),
-            "obs": {"cell_type": "cell", "perturbation": "stim", "donor": "ind"},
-            "control_labels": ["ctrl"],
-            "perturbation_names": {"stim": "IFN-beta"},
-            "perturbation_type": "cytokine",
-            "read_counts": True,
-        }
-    )
-    file = {name: folder / name for name in FILES}
-    harmonize_atlas("kang", entry, file["cells.parquet"], folder / "mapping.tsv")
-    index_cell_sets({"kang": file["cells.parquet"]}, file["cell_sets.parquet"])
-    query: StructuredQuery = parse_question(f"How would {TYPES[case.label]} respond to IFN-beta?")
-    write_json(file["query.json"], query)
-    tables, atlases = {"kang": file["cells.parquet"]}, {"kang": entry}
-    measure_contexts(file["query.json"], file["cell_sets.parquet"], tables, atlases, file["contexts.h5ad"], settings)
-    estimate_response(
-        contexts=file["contexts.h5ad"], out_estimates=file["transfer.parquet"], out_accuracy=file["accuracy.json"],
-        pseudocount=settings.de.pseudocount,
-    )  # fmt: skip
-    retrieve_cells(
-        query=file["query.json"], cell_sets=file["cell_sets.parquet"], cells=tables, previous_grounding=None,
-        previous_prompts=[], out=file["candidates.json"], settings=settings, run_id="planted", iteration=1,
-    )  # fmt: skip
-    write_prompts(
-        file["query.json"], file["candidates.json"], file["cell_sets.parquet"], tables, atlases, file["prompts.json"],
-        file["cells.h5ad"], settings,
-    )  # fmt: skip
-    files = {name: file[name] for name in ("contexts.h5ad", "transfer.parquet")}
-    run_inference(None, file["cells.h5ad"], file["predictions.h5ad"], settings.model, settings.seed, files=files)
-    enrich_predictions(
-        file["predictions.h5ad"], file["query.json"], file["de.parquet"], file["enrichment.parquet"], settings.de,
-        settings.enrichment, settings.seed,
-    )  # fmt: skip
-    ground_predictions(
-        file["query.json"], file["predictions.h5ad"], file["prompts.json"], file["candidates.json"], file["de.parquet"],
-        file["enrichment.parquet"], file["grounding.json"], settings, "planted", 1, cells=file["cells.h5ad"],
-        contexts=file["contexts.h5ad"], accuracy=file["accuracy.json"],
-    )  # fmt: skip
-    found = read_json(file["grounding.json"], Grounding)
+    """One question through the pipeline's first iteration; what the score says of its best prompt."""
+    entry = kang_atlas(case.cells, folder)
+    settings = Settings.model_validate({"model": {"kind": kind}, "prompts_per_iteration": 2, "max_iterations": 1})
+    text = f"How would {TYPES[case.label]} respond to IFN-beta?"
+    found = run_loop(text, index_atlases({"kang": entry}, folder), settings, folder)[0]
     best = next(item for item in found.prompts if item.prompt_id == found.best_prompt_id)
     return {
         "case": case.name,
@@ -133,6 +85,23 @@ def run_case(case: Case, folder: Path, kind: str) -> dict[str, Any]:
         "low": [item.name for item in best.findings if item.cap == "low"],
         "no_change": best.nulls.get("no_change"),
     }
+
+
+def kang_atlas(cells: ad.AnnData, folder: Path) -> AtlasEntry:
+    """Write cells of the Kang donors (obs: cell, stim, ind) to `folder` and describe them as an atlas."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cells.write_h5ad(folder / "atlas.h5ad")
+    columns = {"cell_type": "cell", "perturbation": "stim", "donor": "ind"}
+    return AtlasEntry.model_validate(
+        {
+            "path": str(folder / "atlas.h5ad"),
+            "obs": {key: name for key, name in columns.items() if name in cells.obs},
+            "control_labels": ["ctrl"],
+            "perturbation_names": {"stim": "IFN-beta"},
+            "perturbation_type": "cytokine",
+            "read_counts": True,
+        }
+    )
 
 
 def planted(data: Path, work: Path, kind: str) -> dict[str, Any]:
@@ -155,13 +124,6 @@ def planted(data: Path, work: Path, kind: str) -> dict[str, Any]:
         "highest_null": max(row["value"] for row in wrong),
         "rows": rows,
     }
-
-
-FILES = (
-    *("cells.parquet", "cell_sets.parquet", "query.json", "contexts.h5ad", "transfer.parquet", "accuracy.json"),
-    *("candidates.json", "prompts.json", "cells.h5ad", "predictions.h5ad", "de.parquet", "enrichment.parquet"),
-    "grounding.json",
-)
 
 
 def _as_treated(control: ad.AnnData, treated: Any) -> ad.AnnData:

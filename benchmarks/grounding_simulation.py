@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from haystack.config import AtlasEntry, CellFilter, DemoSettings, Settings, load_atlases
+from grounding_pipeline import Atlases, accuracies, answer, index_atlases, run_loop
+from haystack.config import CellFilter, DemoSettings, Settings, load_atlases
 from haystack.contracts import (
     CELL_SETS,
     CELLS,
-    DE,
     Candidate,
     Candidates,
     Grounding,
@@ -83,15 +83,6 @@ class Ask:
         return "".join(c if c.isalnum() else "_" for c in f"{self.label}_{self.perturbation}").lower()
 
 
-@dataclass(frozen=True)
-class World:
-    """Simulated atlases of one seed, harmonised and indexed."""
-
-    atlases: dict[str, AtlasEntry]
-    cells: dict[str, Path]
-    cell_sets: Path
-
-
 def questions(split: str, per_perturbation: int = 2) -> list[Ask]:
     """Every perturbation in up to two responding cell types; `tune` and `report` share no pair."""
     from haystack.demo import perturbations, true_response
@@ -105,23 +96,18 @@ def questions(split: str, per_perturbation: int = 2) -> list[Ask]:
     return found
 
 
-def build_world(folder: Path, seed: int) -> World:
+def build_world(folder: Path, seed: int) -> Atlases:
     """Simulate, harmonise and index; kept for the next run."""
-    from haystack.atlas import harmonize_atlas, index_cell_sets
     from haystack.demo import simulate_atlas
 
-    atlases, tables = {}, {}
+    atlases = {}
     for name, entry in load_atlases(Settings()).items():
-        path, table = folder / f"{name}.h5ad", folder / name / "cells.parquet"
-        atlases[name], tables[name] = entry.model_copy(update={"path": str(path)}), table
-        if not table.exists():
-            table.parent.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.h5ad"
+        atlases[name] = entry.model_copy(update={"path": str(path)})
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
             simulate_atlas(name, path, DemoSettings(seed=seed))
-            harmonize_atlas(name, atlases[name], table, table.with_name("mapping.tsv"))
-    sets = folder / "cell_sets.parquet"
-    if not sets.exists():
-        index_cell_sets(tables, sets)
-    return World(atlases, tables, sets)
+    return index_atlases(atlases, folder)
 
 
 def settings_for(ask: Ask, kind: str) -> Settings:
@@ -139,39 +125,7 @@ def settings_for(ask: Ask, kind: str) -> Settings:
     )
 
 
-def run_loop(ask: Ask, world: World, kind: str, folder: Path) -> list[Grounding]:
-    """The iterations of one question as the workflow makes them."""
-    from haystack.loop import decide
-    from haystack.query import parse_question
-    from haystack.retrieval import retrieve_cells
-
-    settings = settings_for(ask, kind)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "query.json", parse_question(ask.text, settings.query))
-    found: list[Grounding] = []
-    before: list[Path] = []
-    for iteration in range(1, ITERATIONS + 1):
-        own = folder / f"iter_{iteration}"
-        own.mkdir(exist_ok=True)
-        retrieve_cells(
-            folder / "query.json",
-            world.cell_sets,
-            before[-1] / "grounding.json" if before else None,
-            [one / "prompts.json" for one in before],
-            own / "candidates.json",
-            settings,
-            ask.name,
-            iteration,
-            world.cells,
-        )
-        before.append(own)
-        found.append(answer(folder, before, world, settings, ask.name, iteration))
-        if not decide(found, read_json(own / "prompts.json", Prompts).n_untried_after, settings).continue_:
-            break
-    return found
-
-
-def run_random(ask: Ask, world: World, kind: str, folder: Path) -> Grounding:
+def run_random(ask: Ask, world: Atlases, kind: str, folder: Path) -> Grounding:
     """As many prompts of the same size as an iteration's, of perturbed cells drawn at random."""
     from haystack.retrieval.holdout import apply_holdouts
     from haystack.retrieval.index import CellSetIndex
@@ -203,38 +157,10 @@ def run_random(ask: Ask, world: World, kind: str, folder: Path) -> Grounding:
         own / "candidates.json",
         Candidates(run_id=ask.name, iteration=99, candidates=candidates, n_untried=len(candidates)),
     )
-    return answer(folder, [own], world, settings, ask.name, 99)
+    return answer(folder, own, world, settings, 99)
 
 
-def answer(
-    folder: Path, iterations: list[Path], world: World, settings: Settings, name: str, iteration: int
-) -> Grounding:
-    """From candidates to grounding."""
-    from haystack.grounding import enrich_predictions
-    from haystack.inference import run_inference
-    from haystack.loop import ground_predictions
-    from haystack.prompting import write_prompts
-    from haystack.transfer import estimate_response, measure_contexts
-
-    own, query = iterations[-1], folder / "query.json"
-    prompts, cells, predictions = own / "prompts.json", own / "cells.h5ad", own / "predictions.h5ad"
-    contexts, accuracy = folder / "contexts.h5ad", folder / "accuracy.json"
-    if not accuracy.exists():
-        measure_contexts(query, world.cell_sets, world.cells, world.atlases, contexts, settings)
-        estimate_response(contexts, folder / "transfer.parquet", accuracy, settings.de.pseudocount)
-    write_prompts(query, own / "candidates.json", world.cell_sets, world.cells, world.atlases, prompts, cells, settings)
-    run_inference(Path(settings.model.path), cells, predictions, settings.model, settings.seed)
-    enrich_predictions(
-        predictions, query, own / "de.parquet", own / "enrichment.parquet", settings.de, settings.enrichment, 0
-    )
-    ground_predictions(
-        query, predictions, prompts, own / "candidates.json", own / "de.parquet", own / "enrichment.parquet",
-        own / "grounding.json", settings, name, iteration, cells=cells, contexts=contexts, accuracy=accuracy,
-    )  # fmt: skip
-    return read_json(own / "grounding.json", Grounding)
-
-
-def truth_of(ask: Ask, prompts: Prompts, world: World) -> pd.Series:
+def truth_of(ask: Ask, prompts: Prompts, world: Atlases) -> pd.Series:
     """True log2 fold changes of the query cells, mean over their sets weighted by cells."""
     from haystack.demo import true_response
 
@@ -249,19 +175,7 @@ def truth_of(ask: Ask, prompts: Prompts, world: World) -> pd.Series:
     return sum(w * part for w, part in zip(weights, parts, strict=True)) / sum(weights)
 
 
-def accuracies(own: Path, truth: pd.Series) -> dict[str, float]:
-    """Per prompt: Pearson correlation of predicted and true log2 fold changes."""
-    table = read_table(own / "de.parquet", DE, columns=["prompt_id", "gene", "log2fc"]).dropna()
-    found = {}
-    for prompt_id, part in table.groupby("prompt_id"):
-        made = part.set_index("gene")["log2fc"]
-        shared = made.index.intersection(truth.index)
-        first, second = made[shared].to_numpy(), truth[shared].to_numpy()
-        found[str(prompt_id)] = float(np.corrcoef(first, second)[0, 1]) if first.std() > 0 else 0.0
-    return found
-
-
-def rows_of(ask: Ask, kind: str, world: World, folder: Path) -> Iterator[dict[str, Any]]:
+def rows_of(ask: Ask, kind: str, world: Atlases, folder: Path) -> Iterator[dict[str, Any]]:
     """One row per prediction of a question, the random ones included."""
     for own in sorted(folder.glob("iter_*")):
         prompts = read_json(own / "prompts.json", Prompts)
@@ -313,7 +227,7 @@ def run_questions(split: str, kind: str, work: Path) -> None:
     for ask in questions(split)[:: EVERY[kind]]:
         folder = work / split / kind / ask.name
         shutil.rmtree(folder, ignore_errors=True)
-        run_loop(ask, world, kind, folder)
+        run_loop(ask.text, world, settings_for(ask, kind), folder)
         run_random(ask, world, kind, folder)
         rows += rows_of(ask, kind, world, folder)
         pd.DataFrame(rows).to_csv(work / f"{split}_{kind}.csv", index=False)
@@ -332,6 +246,7 @@ def report(table: pd.DataFrame) -> dict[str, Any]:
     first = groups.apply(
         lambda part: part.loc[part.loc[part["iteration"] == 1, "value"].idxmax(), "accuracy"], include_groups=False
     )
+    start = groups["accuracy"].first()
     chance = random.groupby("question")["accuracy"].mean().loc[final.index]
     honest = table[~table["perturbation"].isin(departing())]
 
@@ -348,12 +263,14 @@ def report(table: pd.DataFrame) -> dict[str, Any]:
         "spearman_of_the_loop": rho(loop),
         "spearman_without_departing": rho(honest),
         "spearman_of_finals": round(float(spearmanr(groups["value"].max(), final).statistic), 3),
+        "accuracy_first_prompt": round(float(start.mean()), 4),
         "accuracy_first": round(float(first.mean()), 4),
         "accuracy_final": round(float(final.mean()), 4),
         "accuracy_random": round(float(chance.mean()), 4),
         "accuracy_best_of_all": round(float(groups["accuracy"].max().mean()), 4),
         "changed": int((final != first).sum()),
         "better": int((final > first).sum()),
+        "final_not_worse_than_first_prompt": round(float((final >= start - 1e-9).mean()), 3),
         "p_final_beats_first": p_of(final, first),
         "p_final_beats_random": p_of(final, chance),
     }

@@ -154,7 +154,8 @@ def build(kind: str, seed: int) -> World:
 
 
 def contexts_of(world: World) -> ad.AnnData:
-    """`contexts.h5ad` of a world: pseudobulk of each type and treated donor, both arms in random halves."""
+    """`contexts.h5ad` of a world: each type and treated donor, both arms, and the query cells, in random halves."""
+    from haystack.contracts.contexts import QUERY_CONTEXT
     from haystack.transfer.pseudobulk import pseudobulk
 
     obs = world.cells.obs
@@ -170,13 +171,19 @@ def contexts_of(world: World) -> ad.AnnData:
                     match = "same donor" if world.fault.matched else "other donors"
                     rows.append((f"{kind}/{donor}", arm, half, TYPES[kind][0], donor, match, control, len(part)))
                     masks.append(part)
-    group = np.full(world.cells.n_obs, -1)
+    n_measured = len(rows)
+    for half, part in enumerate(np.array_split(rng.permutation(world.query.n_obs), 2)):
+        rows.append((QUERY_CONTEXT, "query", half, TYPES[world.asked][0], None, "donors not recorded", "", len(part)))
+        masks.append(part + world.cells.n_obs)
+    counts = sparse.vstack([world.cells.X, world.query.X], format="csr")
+    group = np.full(counts.shape[0], -1)
     for at, part in enumerate(masks):
         group[part] = at
-    bulk = pseudobulk(world.cells.X, group, len(rows))
+    bulk = pseudobulk(counts, group, len(rows))
     names = ("context_id", "arm", "half", "cell_type", "donor_id", "control_match", "control_donors", "n_cells")
     table = pd.DataFrame(rows, columns=names)
-    table["atlas"], table["perturbation_name"] = "world", world.perturbation
+    table["atlas"] = "world"
+    table["perturbation_name"] = np.where(np.arange(len(rows)) < n_measured, world.perturbation, None)
     table["cell_type_name"], table["mean_total_counts"] = table["cell_type"], bulk.depth
     table.index = table.index.astype(str)
     return ad.AnnData(
@@ -293,8 +300,9 @@ def answers(world: World, evidence: Evidence) -> list[dict[str, Any]]:
     from haystack.grounding import ground_cells
     from haystack.grounding.arms import prompt_findings
     from haystack.grounding.de import differential_expression
+    from haystack.grounding.design import context_findings
     from haystack.grounding.measured import Shown
-    from haystack.grounding.support import context_findings, measurements_of
+    from haystack.grounding.support import measurements_of
     from haystack.inference.baselines import additive
     from haystack.query import parse_question
     from haystack.retrieval.celltypes import relate
@@ -317,13 +325,15 @@ def answers(world: World, evidence: Evidence) -> list[dict[str, Any]]:
         if not world.fault.matched:
             people |= {donors[world.fault.treated + donors.index(donor)] for donor in people}
         own = prompt_findings(treated, control, other_donors=not world.fault.matched)
-        shown = Shown(measured, frozenset(people), (*findings, *own))
+        context_rows = tuple(measured.names.index(f"{kind}/{donor}") for kind, donor in prompt.contexts)
+        shown = Shown(measured, frozenset(people), (*findings, *own), contexts=context_rows)
         found = ground_cells(query, cells, world.query, evidence, de=table, shown=shown)
         change = table.set_index("gene")["log2fc"].reindex(world.truth.index).fillna(0.0)
         flat = world.truth.std() == 0 or change.std() == 0
         rows.append(
             {
                 "kind": world.kind,
+                "asked_measured": bool(world.asked in set(world.cells.obs["kind"])),
                 "seed": world.seed,
                 "prompt": prompt.name,
                 "accuracy": 0.0 if flat else float(np.corrcoef(change, world.truth)[0, 1]),

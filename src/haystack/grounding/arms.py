@@ -14,35 +14,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.contracts.design import Cap, Finding
-from haystack.grounding.genelists import cell_type_markers, gene_lists
+from haystack.grounding.genelists import gene_lists
+from haystack.grounding.lineages import LINEAGES, assign_lineages, lineage_of
 from haystack.grounding.symbols import current_names
 
 if TYPE_CHECKING:
     import anndata as ad
 
-LINEAGES = {
-    "T and NK cells": ("CL:0000084", "CL:0000623"),
-    "B cells": ("CL:0000236", "CL:0000786"),
-    "myeloid cells": ("CL:0000576", "CL:0000235", "CL:0000451", "CL:0000775"),
-    "red blood cells and platelets": ("CL:0000232", "CL:0000233"),
-    "endothelial cells": ("CL:0000115",),
-    "stromal cells": ("CL:0000057", "CL:0000192"),
-    "epithelial cells": ("CL:0000066", "CL:0000182"),
-    "neural cells": ("CL:0000540", "CL:0000127", "CL:0000128"),
-}
-"""coarse groups that a treatment does not turn into each other, and the marker lists (markers.tsv) that tell them"""
-MIN_MARKERS = 4
-"""measured markers that a lineage needs to be looked for"""
-CLEAR = 0.1
-"""detected share of the own markers, above that of any other lineage, from which a cell is assigned"""
-MIXED, DIFFERENT = 0.08, 0.15
-"""difference of the lineage shares of both arms that caps the class at medium, at low"""
+MIXED = 0.08
+"""difference of the lineage shares of both arms from which it is asked how much of the response it explains"""
+APART = 0.5
+"""difference from which the arms are other cells, whatever it explains"""
+LEAST_STRATUM = 5
+"""cells of a lineage in each arm, for it to be compared within itself"""
 MIXED_P = 0.001
 """p-value (Fisher, of the lineage that differs most) up to which a difference of lineage shares counts"""
 STRANGE = 0.5
 """share of the assigned cells of the labelled lineage, below which the label is not believed"""
 EXPLAINED, MOSTLY = 0.25, 0.5
-"""share of the response in a rival programme's genes that caps the class at medium, at low"""
+"""share of the response in a rival programme's genes, or in a shift of lineages, that caps at medium, at low"""
 EARLY = 0.25
 """share of the dissociation response in immediate early genes, below which it is heat shock, not handling"""
 DEPTH_RATIO = 1.5
@@ -110,9 +100,34 @@ class Comparison:
         return float((np.sum(self.log2fc**2) - null.mean()) / spread) if spread > 0 else 0.0
 
     @cached_property
-    def lineages(self) -> tuple[dict[str, int] | None, dict[str, int] | None]:
-        """Assigned cells of each lineage, treated and control."""
-        return lineage_counts(self.genes, self.treated), lineage_counts(self.genes, self.control)
+    def lineages(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Lineage of each cell (`assign_lineages`), treated and control."""
+        return assign_lineages(self.genes, self.treated), assign_lineages(self.genes, self.control)
+
+    @property
+    def explained_by_mix(self) -> float:
+        """Share of the response that is gone where lineages are mixed in the treated cells as in the control, 0 to 1.
+
+        1 where no lineage is in both arms; cells of no clear lineage are one more.
+        """
+        first, second = self.lineages
+        if first is None or second is None or self.signal <= 0:
+            return 0.0
+        both = [
+            name for name in np.unique(second) if min(np.sum(first == name), np.sum(second == name)) >= LEAST_STRATUM
+        ]
+        if not both:
+            return 1.0
+        sizes = np.array([[np.sum(arm == name) for name in both] for arm in (first, second)], dtype=float)
+        share = sizes[1] / sizes[1].sum()
+        means = [
+            share @ np.array([_mean(cells[arm == name]) for name in both])
+            for cells, arm in ((self.treated, first), (self.control, second))
+        ]
+        plain = 1 / len(first) + 1 / len(second)
+        noise = self.noise.sum() * float((share**2 / sizes).sum()) / plain
+        left = float(np.sum(_log2fc(*means) ** 2)) - noise
+        return min(max(1 - left / self.signal, 0.0), 1.0)
 
     @property
     def reliability(self) -> float:
@@ -181,7 +196,7 @@ def arm_findings(
 
 
 def prompt_findings(
-    treated: ad.AnnData, control: ad.AnnData, seed: int = 0, *, other_donors: bool = False
+    treated: ad.AnnData, control: ad.AnnData, seed: int = 0, *, other_donors: bool = False, own: bool = False
 ) -> list[Finding]:
     """Findings on the cells of a prompt, each cell type by itself: the worst of each name, of BEST the best.
 
@@ -190,6 +205,8 @@ def prompt_findings(
     treated, control
         raw counts; obs: `cell_type` (Cell Ontology id or label; a missing one is a type of its own) and, where known,
         `batch`.
+    other_donors, own
+        see `arm_findings` and `batch_finding`.
     """
     types = {name: cells.obs["cell_type"].astype(object).where(cells.obs["cell_type"].notna(), "") for name, cells in
              (("treated", treated), ("control", control))}  # fmt: skip
@@ -209,14 +226,20 @@ def prompt_findings(
         found.pop("no_response", None)
     if not found:
         found = {item.name: item for item in arm_findings(compare_arms(treated, control, seed), None)}
-    batch = batch_finding(*(_values(cells, "batch") for cells in (treated, control)))
+    batch = batch_finding(_batches(treated), _batches(control), own=own)
     return [*found.values(), *([batch] if batch else [])]
 
 
-def batch_finding(treated: Collection[str], control: Collection[str]) -> Finding | None:
+def batch_finding(treated: Collection[str], control: Collection[str], *, own: bool = False) -> Finding | None:
     """Whether treated and control cells come from different batches; None where either is unknown.
 
     Doses and times differ between the arms by design: values with a number and a unit, or a bare number, are no batch.
+
+    Parameters
+    ----------
+    own
+        no batch holds treated cells of two donors, and several donors were treated: what their responses share is then
+        no batch.
     """
     first, second = ({item for item in values if not DOSE.search(item)} for values in (treated, control))
     if not first or not second:
@@ -224,43 +247,25 @@ def batch_finding(treated: Collection[str], control: Collection[str]) -> Finding
     shared = len(first & second) / len(first)
     sentence = (
         f"Batch: {100 * shared:.0f} % of the treated cells' batches hold control cells too "
-        f"(treated: {', '.join(sorted(first)[:3])}; control: {', '.join(sorted(second)[:3])})."
+        f"(treated: {', '.join(sorted(first)[:3])}; control: {', '.join(sorted(second)[:3])})"
     )
-    return Finding(name="batch", value=round(shared, 3), sentence=sentence, cap="high" if shared else "medium")
+    if own and not shared:
+        sentence += ", but every treated donor has batches of its own"
+        return Finding(name="donor_batches", value=0.0, sentence=sentence + ".", cap="high")
+    return Finding(name="batch", value=round(shared, 3), sentence=sentence + ".", cap="high" if shared else "medium")
 
 
-def _values(cells: ad.AnnData, column: str) -> set[str]:
-    return set(cells.obs[column].dropna().astype(str)) if column in cells.obs else set()
+def own_batches(treated: ad.AnnData) -> bool:
+    """Whether several donors were treated, each in batches of its own (obs: donor_id, batch)."""
+    if not {"donor_id", "batch"} <= set(treated.obs):
+        return False
+    pairs = treated.obs[["donor_id", "batch"]].astype(str)[treated.obs[["donor_id", "batch"]].notna().all(axis=1)]
+    pairs = pairs.drop_duplicates()
+    return bool(pairs["donor_id"].nunique() > 1 and pairs["batch"].is_unique)
 
 
-def lineage_counts(genes: Sequence[str], cells: Any) -> dict[str, int] | None:
-    """Assigned cells of each lineage; None where the measured markers do not tell lineages apart.
-
-    A cell goes to the lineage of whose markers it expresses the largest share, if CLEAR above every other one's.
-    """
-    position = {gene: index for index, gene in enumerate(genes)}
-    lists = {name: [position[g] for g in own if g in position] for name, own in lineage_markers().items()}
-    lists = {name: rows for name, rows in lists.items() if len(rows) >= MIN_MARKERS}
-    if len(lists) < 2:
-        return None
-    share = np.stack([np.asarray((cells[:, rows] > 0).mean(axis=1)).ravel() for rows in lists.values()], axis=1)
-    ordered = np.sort(share, axis=1)
-    clear = ordered[:, -1] - ordered[:, -2] >= CLEAR
-    if clear.sum() < max(0.2 * len(clear), 10):
-        return None
-    winner = share.argmax(axis=1)[clear]
-    return {name: int(np.sum(winner == at)) for at, name in enumerate(lists)}
-
-
-@cache
-def lineage_markers() -> dict[str, list[str]]:
-    """Markers of each lineage that no other lineage has."""
-    table = cell_type_markers()
-    joined = {
-        name: list(dict.fromkeys(g for cl_id in ids for g in table.get(cl_id, ()))) for name, ids in LINEAGES.items()
-    }
-    owners = [gene for genes in joined.values() for gene in genes]
-    return {name: [gene for gene in genes if owners.count(gene) == 1] for name, genes in joined.items()}
+def _batches(cells: ad.AnnData) -> set[str]:
+    return set(cells.obs["batch"].dropna().astype(str)) if "batch" in cells.obs else set()
 
 
 @cache
@@ -269,43 +274,34 @@ def programmes() -> dict[str, frozenset[str]]:
     return {name: frozenset(genes) for name, genes in gene_lists("knowledge/programmes.tsv").items()}
 
 
-def lineage_of(cell_type: str | None) -> str | None:
-    """The lineage of LINEAGES that a Cell Ontology id belongs to."""
-    from haystack.ontology import ancestors
-
-    if cell_type is None or not cell_type.startswith("CL:"):
-        return None
-    above = {cell_type, *ancestors(cell_type)}
-    return next((name for name, ids in LINEAGES.items() if above & set(ids)), None)
-
-
 def _composition(arms: Comparison) -> Finding | None:
     from scipy.stats import fisher_exact
 
-    first, second = arms.lineages
+    first, second = (None if found is None else found[found >= 0] for found in arms.lineages)
     if first is None or second is None:
         return None
-    sizes = [sum(found.values()) for found in (first, second)]
-    shares = [{name: n / size for name, n in found.items()} for found, size in zip((first, second), sizes, strict=True)]
-    change = {name: shares[0][name] - shares[1][name] for name in first}
-    value = round(0.5 * sum(abs(part) for part in change.values()), 3)
-    name = max(change, key=lambda item: abs(change[item]))
-    table = [[found[name], size - found[name]] for found, size in zip((first, second), sizes, strict=True)]
-    p = float(fisher_exact(table).pvalue)
+    counts = np.array([np.bincount(found, minlength=len(LINEAGES)) for found in (first, second)])
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    value = round(0.5 * float(np.abs(shares[0] - shares[1]).sum()), 3)
+    at = int(np.abs(shares[0] - shares[1]).argmax())
+    table = np.column_stack([counts[:, at], counts.sum(axis=1) - counts[:, at]])
     sentence = (
-        f"Composition: {100 * value:.0f} % of the cells differ in lineage between the arms; {name} are "
-        f"{100 * shares[0][name]:.0f} % of the treated and {100 * shares[1][name]:.0f} % of the control cells."
+        f"Composition: {100 * value:.0f} % of the cells differ in lineage between the arms; {list(LINEAGES)[at]} are "
+        f"{100 * shares[0, at]:.0f} % of the treated and {100 * shares[1, at]:.0f} % of the control cells"
     )
-    cap: Cap = _cap(value, MIXED, DIFFERENT) if p <= MIXED_P else "high"
-    return Finding(name="composition", value=value, sentence=sentence, cap=cap)
+    if value < MIXED or float(fisher_exact(table).pvalue) > MIXED_P:
+        return Finding(name="composition", value=value, sentence=sentence + ".", cap="high")
+    explained = 1.0 if value >= APART else arms.explained_by_mix
+    sentence += f", which explains {100 * explained:.0f} % of the response."
+    return Finding(name="composition", value=value, sentence=sentence, cap=_cap(explained, EXPLAINED, MOSTLY))
 
 
 def _identity(arms: Comparison, cell_type: str | None) -> Finding | None:
     lineage = lineage_of(cell_type)
-    known = [found for found in arms.lineages if found is not None and lineage in found]
+    known = [found[found >= 0] for found in arms.lineages if found is not None]
     if lineage is None or not known:
         return None
-    value = round(min(found[lineage] / sum(found.values()) for found in known), 3)
+    value = round(min(float(np.mean(found == list(LINEAGES).index(lineage))) for found in known), 3)
     sentence = f"Identity: {100 * value:.0f} % of the cells of the worse arm look like {lineage}, as their label says."
     return Finding(name="identity", value=value, sentence=sentence, cap="low" if value < STRANGE else "high")
 

@@ -11,8 +11,9 @@ import numpy as np
 from haystack.contracts import CellRole, Prompt, StructuredQuery
 from haystack.contracts.contexts import QUERY_CONTEXT
 from haystack.contracts.design import Finding
-from haystack.grounding.arms import prompt_findings
-from haystack.grounding.support import Measurements, context_findings, measurements_of
+from haystack.grounding.arms import own_batches, prompt_findings
+from haystack.grounding.design import context_findings
+from haystack.grounding.support import Measurements, measurements_of
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -30,6 +31,8 @@ class Shown:
     """of the prompt and of its controls: they are no independent support"""
     findings: tuple[Finding, ...]
     accuracy: ExpectedAccuracy | None = None
+    contexts: tuple[int, ...] = ()
+    """rows of `measurements` that the prompt shows"""
 
 
 def prompts_shown(
@@ -52,6 +55,9 @@ def prompts_shown(
     measured = measurements(contexts, query)
     role, owner = (cells.obs[name].astype(str).to_numpy() for name in ("role", "prompt_id"))
     findings = context_findings(measured, _untreated(cells, contexts, measured))
+    shows_asked = {prompt.prompt_id for prompt in prompts if shows(prompt, query)}
+    all_treated = (role == CellRole.PROMPT.value) & np.isin(owner, sorted(shows_asked))
+    own_batch = own_batches(_labelled(cells[all_treated]))
     found = {}
     for prompt in prompts:
         mine = owner == prompt.prompt_id
@@ -59,14 +65,25 @@ def prompts_shown(
         donors = [frozenset(part.obs["donor_id"].dropna().astype(str)) if "donor_id" in part.obs else frozenset()
                   for part in (treated, control)]  # fmt: skip
         own: list[Finding] = []
-        if shows(prompt, query):
+        if prompt.prompt_id in shows_asked:
             if treated.n_obs and control.n_obs:
                 apart = bool(donors[0]) and bool(donors[1]) and not donors[0] & donors[1]
-                own = prompt_findings(_labelled(treated), _labelled(control), seed, other_donors=apart)
+                parts = _labelled(treated), _labelled(control)
+                own = prompt_findings(*parts, seed, other_donors=apart, own=own_batch)
         else:
             own = [_other_perturbation(prompt, query)]
-        found[prompt.prompt_id] = Shown(measured, donors[0] | donors[1], (*findings, *own), accuracy)
+        rows = contexts_shown(measured, prompt)
+        found[prompt.prompt_id] = Shown(measured, donors[0] | donors[1], (*findings, *own), accuracy, rows)
     return found
+
+
+def contexts_shown(measured: Measurements | None, prompt: Prompt) -> tuple[int, ...]:
+    """The measured contexts that a prompt shows: those of its cell types and donors."""
+    if measured is None:
+        return ()
+    keys = {(part.cell_type_cl_id or part.cell_type_name, part.donor_id) for part in prompt.cell_sets}
+    pairs = zip(measured.cell_types, measured.donors, strict=True)
+    return tuple(row for row, key in enumerate(pairs) if key in keys)
 
 
 def measurements(contexts: ad.AnnData | None, query: StructuredQuery) -> Measurements | None:
@@ -77,9 +94,10 @@ def measurements(contexts: ad.AnnData | None, query: StructuredQuery) -> Measure
         return None
     names = contexts.obs["perturbation_name"].astype(object)
     asked = {name: _is_asked(name, query) for name in names.dropna().unique()}
-    kept = contexts[np.array([asked.get(name, False) for name in names], dtype=bool)]
-    if not kept.n_obs:
+    if not any(asked.values()):
         return None
+    query_cells = (contexts.obs["context_id"].astype(str) == QUERY_CONTEXT).to_numpy()
+    kept = contexts[np.array([asked.get(name, False) for name in names], dtype=bool) | query_cells]
     types = [str(name) for name in kept.obs["cell_type"].dropna().unique()]
     asked_type = query.asked.cells.cl_id
     closeness = {

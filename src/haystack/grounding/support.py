@@ -17,8 +17,7 @@ import numpy as np
 
 from haystack.contracts import Component
 from haystack.contracts.contexts import QUERY_CONTEXT, Arm, ControlMatch
-from haystack.contracts.design import Cap, Finding
-from haystack.grounding.arms import EARLY, programmes
+from haystack.grounding.arms import programmes
 from haystack.grounding.curves import score
 from haystack.grounding.response import Response
 from haystack.grounding.symbols import current_names
@@ -30,13 +29,13 @@ AGREE, AGREE_UNMATCHED = 0.2, 0.25
 """correlation of independent responses, corrected for sampling of cells, from which they agree; where controls come
 from other donors"""
 OTHER_TYPE = 0.3
-"""weight of a context of another cell type beside one of the same"""
+"""weight of a pair of contexts of different cell types beside one of the same"""
+UNMATCHED = 0.25
+"""weight of a context whose controls come from other donors"""
+WIDTH = 0.8
+"""width of the kernel of control profiles, in units of the distance of the nearest context (as transfer.combine)"""
 LEAST_RELIABILITY = 0.05
 """reliability below which a context says nothing of its response"""
-SHAM = 1.5
-"""squared distance of treated cells from untreated donors, over that of untreated donors from each other"""
-NEAR = 0.45
-"""closeness of cell types (retrieval.celltypes) from which contexts are near the asked type"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,17 @@ class Measurements:
     matches: Sequence[ControlMatch]
     closeness: np.ndarray
     """(contexts,): of the context's cell type to the asked one, 0 to 1"""
+    distance: np.ndarray | None = None
+    """(contexts,): mean squared difference of control and query profile (log2), less sampling; None: no query cells"""
+
+    @cached_property
+    def nearness(self) -> np.ndarray:
+        """How much each context says of the asked cells, by its cell type and its control cells, (contexts,)."""
+        weight = 0.1 + self.closeness**2
+        if self.distance is not None:
+            nearest = max(float(self.distance.min()), 1e-9)
+            weight = weight * np.exp(-(self.distance / nearest - 1) / WIDTH**2)
+        return np.asarray(weight)
 
     @cached_property
     def position(self) -> dict[str, int]:
@@ -143,55 +153,62 @@ class Measurements:
 
     @cached_property
     def expected(self) -> float | None:
-        """Expected r of the mean of all contexts in the asked one; None where no two contexts are independent.
+        """Expected r of the mean of all contexts in the asked one; None where no two contexts are independent."""
+        return self.expected_of([i for i in range(len(self.names)) if self.trusted[i]])
 
-        Each context is predicted from the mean of those independent of it, its own cell type counting most.
-        Correlations are corrected for sampling of its cells and weighted by its closeness to the asked type.
+    def expected_of(self, rows: Sequence[int]) -> float | None:
+        """Expected r, in the asked cells, of the mean response of these contexts; None where none can be tested.
+
+        Every context is predicted from the mean of those of `rows` that are independent of it; correlations are
+        corrected for sampling of its cells and weighted by its nearness to the asked cells. Where that takes units
+        (donors) away from the mean, r is stepped up to all of them (Spearman and Brown, 1910).
         """
         values, weights = [], []
-        for i, reliability in enumerate(self.reliability):
-            others = [j for j in range(len(self.names)) if self.independent(i, j) and self._trusted[j]]
-            if not others or reliability < LEAST_RELIABILITY:
+        whole = len({self._unit(i) for i in rows})
+        for i in range(len(self.names)):
+            free = [j for j in rows if self.independent(i, j)]
+            if not free or not self.weight[i]:
                 continue
-            same = np.array([1.0 if self.cell_types[i] == self.cell_types[j] else OTHER_TYPE for j in others])
-            mean = same * np.maximum(self.reliability[others], 0.01) @ self.log2fc[others]
-            r = correlation(self.log2fc[i, self.plain], mean[self.plain]) / np.sqrt(reliability)
-            values.append(float(np.clip(r, -1, 1)))
-            weights.append(reliability * (0.1 + self.closeness[i] ** 2))
+            r = correlation(self.log2fc[i, self.plain], self.log2fc[free].mean(axis=0)[self.plain])
+            left = len({self._unit(j) for j in free})
+            values.append(np.clip(r / np.sqrt(self.reliability[i]) * self._step_up(rows, left, whole), -1, 1))
+            weights.append(self.weight[i])
         return float(np.average(values, weights=weights)) if values else None
 
+    def _step_up(self, rows: Sequence[int], left: int, whole: int) -> float:
+        """How much more accurate the mean of `whole` units is than that of `left`, at least 1."""
+        pairs = [
+            correlation(self.log2fc[i, self.plain], self.log2fc[j, self.plain])
+            for i, j in combinations(rows, 2)
+            if self.independent(i, j)
+        ]
+        alike = float(np.clip(np.mean(pairs), 0.05, 1)) if pairs else 1.0
+        return float(np.sqrt(whole * (1 + (left - 1) * alike) / (left * (1 + (whole - 1) * alike))))
+
     @cached_property
-    def _trusted(self) -> np.ndarray:
+    def weight(self) -> np.ndarray:
+        """How much a context counts as evidence of the asked response; 0 where noise or others contradict it."""
+        match = np.array([UNMATCHED if item is ControlMatch.OTHER_DONORS else 1.0 for item in self.matches])
+        able = self.trusted & (self.reliability >= LEAST_RELIABILITY)
+        return np.asarray(able * match * self.nearness * self.reliability)
+
+    @cached_property
+    def trusted(self) -> np.ndarray:
         """Contexts of units that do not dissent; all, where fewer than two agree, (contexts,)."""
         return np.array([self._unit(i) not in self.dissenting or self.n_agreeing < 2 for i in range(len(self.names))])
 
     def _unit(self, i: int) -> str:
         return self.donors[i] or f"atlas {self.atlases[i]}"
 
-    def reference(self, without: Collection[str] = ()) -> tuple[np.ndarray, np.ndarray] | None:
-        """Weighted mean response of the contexts with none of the donors `without`, and its columns' weights.
-
-        Donors whose response the others contradict are left out. Contexts near the asked type and reliable ones count
-        most; contexts with controls of other donors a quarter.
-        """
-        weights = self.weights(without)
-        return (weights @ self.log2fc / weights.sum(), weights) if weights.sum() > 0 else None
-
-    def weights(self, without: Collection[str] = ()) -> np.ndarray:
-        """Weight of each context in `reference`, (contexts,)."""
-        barred = set(without)
-        match = np.array([0.25 if item is ControlMatch.OTHER_DONORS else 1.0 for item in self.matches])
-        kept = np.array(
-            [
-                not barred or (donor is not None and donor not in barred and not donors & barred)
-                for donor, donors in zip(self.donors, self.control_donors, strict=True)
-            ]
-        )
-        return np.asarray(kept * self._trusted * match * (0.1 + self.closeness**2) * np.maximum(self.reliability, 0.01))
+    def outside(self, donors: Collection[str]) -> np.ndarray:
+        """Contexts of known donors, with none of these in either arm, (contexts,)."""
+        barred = set(donors)
+        pairs = zip(self.donors, self.control_donors, strict=True)
+        return np.array([one is not None and one not in barred and not controls & barred for one, controls in pairs])
 
 
 def measurements_of(contexts: ad.AnnData, closeness: Mapping[str, float] | None = None) -> Measurements | None:
-    """Read `contexts.h5ad` (contracts.contexts); None where it holds no context.
+    """Read `contexts.h5ad` (contracts.contexts; with or without query cells); None where it holds no context.
 
     Parameters
     ----------
@@ -206,20 +223,29 @@ def measurements_of(contexts: ad.AnnData, closeness: Mapping[str, float] | None 
         (str(c), str(a), int(h)): at
         for at, (c, a, h) in enumerate(zip(obs["context_id"], obs["arm"], obs["half"], strict=True))
     }
-    mean, variance = (
-        np.nan_to_num(np.asarray(contexts.X, float)),
-        np.nan_to_num(np.asarray(contexts.layers["variance"], float)),
-    )
+    mean, variance = np.asarray(contexts.X, float), np.asarray(contexts.layers["variance"], float)
+    everywhere = np.isfinite(mean).all(axis=0)
+    mean, variance = np.nan_to_num(mean), np.nan_to_num(variance)
     cells = obs["n_cells"].to_numpy(float)
+
+    def pooled(both: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log2 profiles of rows (n, halves) taken together, and the sampling variance of each gene."""
+        n = cells[both][:, :, None]
+        total = np.maximum(n.sum(axis=1), 1)
+        level = (mean[both] * n).sum(axis=1) / total
+        return np.log2(level + 1), (variance[both] * n).sum(axis=1) / total**2 / ((level + 1) * np.log(2)) ** 2
+
     levels, noise, halves = {}, {}, {}
     for arm in (Arm.PERTURBED.value, Arm.CONTROL.value):
         both = np.array([[rows[name, arm, half] for half in (0, 1)] for name in ids])
-        n = cells[both]
-        pooled = (mean[both] * n[:, :, None]).sum(axis=1) / np.maximum(n.sum(axis=1), 1)[:, None]
-        spread = (variance[both] * n[:, :, None]).sum(axis=1) / np.maximum(n.sum(axis=1), 1)[:, None] ** 2
-        levels[arm] = np.log2(pooled + 1)
+        levels[arm], noise[arm] = pooled(both)
         halves[arm] = np.log2(mean[both] + 1)
-        noise[arm] = (spread / ((pooled + 1) * np.log(2)) ** 2).sum(axis=1)
+    distance = None
+    query = [rows[key] for half in (0, 1) if (key := (QUERY_CONTEXT, Arm.QUERY.value, half)) in rows]
+    if query and everywhere.any():
+        level, spread = pooled(np.array([query]))
+        raw = ((levels["control"] - level) ** 2)[:, everywhere].mean(axis=1)
+        distance = np.maximum(raw - (noise["control"] + spread)[:, everywhere].mean(axis=1), 0.1 * raw)
     first = [rows[name, Arm.PERTURBED.value, 0] for name in ids]
     text = {
         name: [None if v is None or v != v else str(v) for v in obs[name].astype(object).iloc[first]]
@@ -233,7 +259,7 @@ def measurements_of(contexts: ad.AnnData, closeness: Mapping[str, float] | None 
         halves=np.swapaxes(halves["perturbed"] - halves["control"], 0, 1),
         treated=levels["perturbed"],
         control=levels["control"],
-        noise=np.stack([noise["perturbed"], noise["control"]]),
+        noise=np.stack([noise["perturbed"].sum(axis=1), noise["control"].sum(axis=1)]),
         names=ids,
         cell_types=types,
         atlases=[item or "" for item in text["atlas"]],
@@ -241,36 +267,27 @@ def measurements_of(contexts: ad.AnnData, closeness: Mapping[str, float] | None 
         control_donors=[frozenset(filter(None, (item or "").split(";"))) for item in text["control_donors"]],
         matches=[ControlMatch(item or ControlMatch.UNKNOWN.value) for item in text["control_match"]],
         closeness=near,
+        distance=distance,
     )
 
 
-def context_findings(found: Measurements | None, query: np.ndarray | None = None) -> list[Finding]:
-    """Findings on donors, their agreement, controls, sham contrasts and distance.
-
-    Parameters
-    ----------
-    query
-        log2(mean CP10k + 1) of untreated cells of another donor and the asked type, over `found.genes`; None where
-        there are none.
-    """
-    if found is None:
-        return []
-    items = [_donors(found), _controls(found), _sham(found, query), _noise(found), _rivals(found), _distance(found)]
-    return [item for item in items if item is not None]
-
-
-def measured_support(found: Measurements | None, response: Response | None, shown: Collection[str]) -> Component:
+def measured_support(
+    found: Measurements | None, response: Response | None, donors: Collection[str], rows: Sequence[int] = ()
+) -> Component:
     """Expected r of a prediction: its agreement with measured contexts that are not in its prompt.
 
     Parameters
     ----------
-    shown
-        donors of the prompt and of its controls: their contexts do not count. Empty where they are not recorded:
-        then no context is known to be absent from the prompt.
+    donors
+        of the prompt and of its controls: their contexts do not count. Empty where they are not recorded: then no
+        context is known to be absent from the prompt.
+    rows
+        the contexts that the prompt shows; empty: it may show any.
 
-    value = correlation of predicted and measured log2 fold changes over the tested genes, corrected for sampling of the
-    measured cells. Where every context shares a donor with the prompt: the correlation with their mean, times the
-    agreement of independent contexts with each other; not evaluated where no two are independent.
+    value = mean over the contexts left, the nearest to the asked cells counting most, of the correlation of predicted
+    and measured log2 fold changes, corrected for sampling of the measured cells. Where every context shares a donor
+    with the prompt: the correlation with the mean of what the prompt shows, times the expected r of that mean by
+    leaving contexts out; not evaluated where no two are independent.
     """
     if found is None:
         return Component(
@@ -278,22 +295,22 @@ def measured_support(found: Measurements | None, response: Response | None, show
         )
     if response is None or not response.genes.size:
         return Component(evaluated=False, reason="no gene could be tested")
-    left, factor, how = found.weights(shown), 1.0, "contexts of donors that are not in the prompt"
-    if not shown or not left.any():  # a prompt without donors may show any of the contexts
-        if found.expected is None:
-            return Component(evaluated=False, reason="no measured context is independent of the prompt")
-        left, factor, how = found.weights(), max(found.expected, 0.0), "all contexts, times their agreement"
     at = np.array([found.position.get(gene, -1) for gene in response.genes])
     kept = at >= 0
     if kept.sum() < 20:
         return Component(evaluated=False, reason="fewer than 20 tested genes were measured")
-    weights = left / left.sum()
-    truth = (weights @ found.log2fc)[at[kept]]
-    halves = [(weights @ half)[at[kept]] for half in found.halves]
-    r_halves = max(correlation(*halves), 0.0)
-    reliability = max(2 * r_halves / (1 + r_halves), LEAST_RELIABILITY)
-    value = float(np.clip(factor * correlation(response.log2fc[kept], truth) / np.sqrt(reliability), -1, 1))
-    donors = {found.donors[i] or found.atlases[i] for i in np.flatnonzero(left).tolist()}
+    predicted, measured = response.log2fc[kept], found.log2fc[:, at[kept]]
+    weight = found.weight * found.outside(donors) if donors else np.zeros(len(found.names))
+    if weight.any():
+        used, how = np.flatnonzero(weight).tolist(), "contexts of donors that are not in the prompt"
+        r = [correlation(predicted, measured[i]) / np.sqrt(found.reliability[i]) for i in used]
+        value = float(np.average(np.clip(r, -1, 1), weights=weight[used]))
+    else:
+        used, how = list(rows) or np.flatnonzero(found.trusted).tolist(), "its own contexts, times their expected r"
+        expected = found.expected_of(used)
+        if expected is None:
+            return Component(evaluated=False, reason="no measured context is independent of the prompt")
+        value = max(expected, 0.0) * correlation(predicted, measured[used].mean(axis=0))
     return Component(
         score=score(max(value, 0.0)),
         value=round(value, 6),
@@ -301,119 +318,11 @@ def measured_support(found: Measurements | None, response: Response | None, show
         evaluated=True,
         details={
             "compared_with": how,
-            "contexts": int((left > 0).sum()),
-            "donors": len(donors),
-            "reliability": round(reliability, 6),
+            "contexts": len(used),
+            "donors": len({found.donors[i] or found.atlases[i] for i in used}),
             "genes": int(kept.sum()),
         },
     )
-
-
-def _donors(found: Measurements) -> Finding:
-    """How many independent donors (or atlases) were measured, and how many of them agree."""
-    n, agreeing = len(found.unit_agreement), found.n_agreeing
-    if not n:
-        recorded = any(donor is not None for donor in found.donors)
-        why = (
-            f"{len(found.units)} treated {'donor' if len(found.units) == 1 else 'donors'}, none independent of another"
-            if recorded
-            else "donors are not recorded, so replicates cannot be told from cells"
-        )
-        return Finding(name="replicates", value=0.0, sentence=f"Replicates: {why}.", cap="medium")
-    low = [f"{unit} ({found.unit_agreement[unit]:.2f})" for unit in found.dissenting]
-    against = f"; not {', '.join(low)}" if low and agreeing else ""
-    sentence = (
-        f"Replicates: the responses of {agreeing} of {n} independent donors or atlases agree with the others' "
-        f"(median r {np.median(list(found.unit_agreement.values())):.2f}, corrected for sampling){against}."
-    )
-    cap: Cap = "low" if agreeing < 2 else "medium" if agreeing < n else "high"
-    return Finding(name="replicates", value=float(agreeing), sentence=sentence, cap=cap)
-
-
-def _controls(found: Measurements) -> Finding | None:
-    share = float(np.mean([match is ControlMatch.OTHER_DONORS for match in found.matches]))
-    if not share:
-        return None
-    cap: Cap = "low" if share > 0.5 and found.n_agreeing < 2 else "medium" if share > 0.25 else "high"
-    sentence = (
-        f"Controls from other donors: in {100 * share:.0f} % of the measured contexts the treated donor has no control "
-        "cells, so the difference between two people is part of the response."
-    )
-    return Finding(name="control_donors", value=round(share, 3), sentence=sentence, cap=cap)
-
-
-def sham_ratio(found: Measurements, query: np.ndarray | None = None) -> float | None:
-    """How far treated cells lie from untreated donors, over how far untreated donors lie from each other.
-
-    Mean over contexts with controls of other donors of the squared distance of log2 profiles (sampling of cells taken
-    off), within a cell type; about 1 where the "treated" cells are one more untreated donor. None without two
-    untreated donors of one type.
-    """
-    ratios = []
-    for i, match in enumerate(found.matches):
-        if match is not ControlMatch.OTHER_DONORS:
-            continue
-        same = [j for j in range(len(found.names)) if found.cell_types[j] == found.cell_types[i]]
-        untreated = {found.control_donors[j]: (found.control[j], found.noise[1, j]) for j in same}
-        people = list(untreated.values())
-        if query is not None and found.closeness[i] == 1:
-            people.append((query, 0.0))
-        between = [np.sum((a - b) ** 2) - va - vb for (a, va), (b, vb) in combinations(people, 2)]
-        if not between or np.mean(between) <= 0:
-            continue
-        away = [np.sum((found.treated[i] - a) ** 2) - found.noise[0, i] - va for a, va in people]
-        ratios.append(max(float(np.mean(away)), 0.0) / float(np.mean(between)))
-    return float(np.mean(ratios)) if ratios else None
-
-
-def _sham(found: Measurements, query: np.ndarray | None) -> Finding | None:
-    value = sham_ratio(found, query)
-    if value is None:
-        return None
-    sentence = (
-        f"Sham contrasts: treated cells lie {value:.1f} times as far (squared) from untreated donors as these lie from "
-        "each other; about 1 is what an untreated donor would show."
-    )
-    return Finding(name="sham", value=round(value, 3), sentence=sentence, cap="low" if value < SHAM else "medium")
-
-
-def _noise(found: Measurements) -> Finding | None:
-    value = float(np.max(found.reliability))
-    sentence = f"Power: random halves of the best measured context agree with r {value / (2 - value):.2f}."
-    return Finding(name="reliability", value=round(value, 3), sentence=sentence, cap="low" if value < 0.15 else "high")
-
-
-def _rivals(found: Measurements) -> Finding | None:
-    """Share of the mean response beyond sampling in genes of stress and of the cell cycle."""
-    product = np.mean(found.halves[0] * found.halves[1], axis=0)
-    total = float(product.sum())
-    if total <= 0:
-        return None
-    parts = {
-        name: float(product[[found.position[g] for g in genes if g in found.position]].sum()) / total
-        for name, genes in programmes().items()
-        if name != "donor"
-    }
-    early = parts.pop("immediate_early")
-    if early < EARLY * parts["dissociation"]:
-        parts["dissociation"] = 0.0
-    name = max(parts, key=lambda item: parts[item])
-    value = round(min(max(parts[name], 0.0), 1.0), 3)
-    cap: Cap = "low" if value >= 0.5 else "medium" if value >= 0.25 else "high"
-    words = {"dissociation": "dissociation and handling stress", "cell_cycle": "the cell cycle"}[name]
-    sentence = f"Rival explanation: genes of {words} make up {100 * value:.0f} % of the measured responses."
-    return Finding(name=f"measured_{name}", value=value, sentence=sentence, cap=cap)
-
-
-def _distance(found: Measurements) -> Finding:
-    value = float(found.closeness.max())
-    sentence = (
-        "Distance: the perturbation was measured in the asked cell type."
-        if value == 1
-        else f"Distance: the nearest measured cell type has closeness {value:.2f} to the asked one (1: the same)."
-    )
-    cap: Cap = "high" if value >= NEAR else "medium"
-    return Finding(name="distance", value=round(value, 3), sentence=sentence, cap=cap)
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

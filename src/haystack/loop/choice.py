@@ -4,28 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from haystack.contracts import Prompt, PromptGrounding, Prompts
-from haystack.grounding.support import LEAST_RELIABILITY, Measurements, correlation
+from haystack.grounding.confidence import lowest
+from haystack.grounding.measured import contexts_shown
+from haystack.grounding.support import Measurements
 
-GAIN = 0.02
-"""expected r that a pool must gain over its best member"""
+GAIN = 0.05
+"""expected r that a prompt must gain over the nearest one, and a pool over its best member"""
 
 
 def best_prompt(found: Sequence[PromptGrounding], prompts: Prompts) -> PromptGrounding | None:
     """The prompt that stands for an iteration; None where none was scored.
 
-    The highest composite_value. Where no accuracy can be expected of any prompt, its differences say nothing of
-    accuracy, and the prompt nearest to the question stands, the earliest of equals.
+    The prompt nearest to the question, the earliest of equals, unless another one is `better`. Without classes (the
+    specification, observations) the highest composite_value.
     """
     rated = [item for item in found if item.composite_value is not None]
     if not rated:
         return None
-    if estimated(rated):
+    if not any(item.confidence for item in rated):
         return max(rated, key=lambda item: (item.composite_value or 0, -found.index(item)))
     relevance = {prompt.prompt_id: prompt.relevance for prompt in prompts.prompts}
-    return max(rated, key=lambda item: (relevance[item.prompt_id], -found.index(item)))
+    nearest, *others = sorted(rated, key=lambda item: (-relevance[item.prompt_id], found.index(item)))
+    able = [item for item in others if better(item, nearest)]
+    return max(able, key=_order, default=nearest)
+
+
+def better(one: PromptGrounding, other: PromptGrounding) -> bool:
+    """Whether a prompt is to be preferred to a nearer or earlier one.
+
+    Its expected r is higher by GAIN, or a finding caps the other one at low and none this one. A strong response is not
+    a better prompt.
+    """
+    if _sound(one) != _sound(other):
+        return _sound(one)
+    if one.expected_r is None or other.expected_r is None:
+        return False
+    return one.expected_r >= other.expected_r + GAIN
+
+
+def _sound(item: PromptGrounding) -> bool:
+    worst = lowest(item.findings)
+    return worst is None or worst.cap != "low"
+
+
+def _order(item: PromptGrounding) -> tuple[bool, float]:
+    return _sound(item), -1.0 if item.expected_r is None else item.expected_r
 
 
 def estimated(found: Sequence[PromptGrounding]) -> bool:
@@ -40,27 +64,7 @@ def pool_is_better(measured: Measurements | None, members: Sequence[Prompt]) -> 
     """
     if measured is None or len(members) < 2:
         return False
-    own = [_contexts(measured, prompt) for prompt in members]
-    single = [value for rows in own if (value := _expected(measured, rows)) is not None]
-    together = _expected(measured, sorted({row for rows in own for row in rows}))
+    own = [contexts_shown(measured, prompt) for prompt in members]
+    single = [value for rows in own if (value := measured.expected_of(rows)) is not None]
+    together = measured.expected_of(sorted({row for rows in own for row in rows}))
     return bool(single) and together is not None and together >= max(single) + GAIN
-
-
-def _contexts(measured: Measurements, prompt: Prompt) -> list[int]:
-    keys = {(part.cell_type_cl_id or part.cell_type_name, part.donor_id) for part in prompt.cell_sets}
-    pairs = zip(measured.cell_types, measured.donors, strict=True)
-    return [row for row, key in enumerate(pairs) if key in keys]
-
-
-def _expected(measured: Measurements, rows: Sequence[int]) -> float | None:
-    """Expected r, in the asked type, of the mean response of these contexts."""
-    values, weights = [], []
-    for i, reliability in enumerate(measured.reliability):
-        from_ = [j for j in rows if j != i and measured.independent(i, j)]
-        if not from_ or reliability < LEAST_RELIABILITY:
-            continue
-        mean = measured.log2fc[from_].mean(axis=0)
-        r = correlation(measured.log2fc[i, measured.plain], mean[measured.plain]) / np.sqrt(reliability)
-        values.append(float(np.clip(r, -1, 1)))
-        weights.append(float(reliability * (0.1 + measured.closeness[i] ** 2)))
-    return float(np.average(values, weights=weights)) if values else None

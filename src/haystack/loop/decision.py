@@ -10,15 +10,16 @@ from haystack.contracts import (
     Decision,
     Grounding,
     IterationScore,
+    PromptGrounding,
     Prompts,
     TerminationReason,
     read_json,
     write_json,
 )
-from haystack.loop.choice import estimated
+from haystack.loop.choice import better, estimated
 
 GAIN = 0.1
-"""composite_value that a later iteration must gain over the first to take its place"""
+"""composite_value that a later iteration must gain over the first to take its place, where no accuracy is expected"""
 MARKER = "cancelled.json"
 """a file of this name in a run's folder says that the run was cancelled: no further iteration is begun"""
 
@@ -33,19 +34,20 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings, 
     n_untried
         cell sets that no prompt has used yet; without any, a new pool of tried ones is still worth an iteration.
     settings
-        `score_threshold` and `plateau_*` read composite_value: a plateau is when the best of the
-        last `plateau_window` iterations is less than `plateau_min_improvement` above the best before them, the
-        window's first iteration counted as before.
+        `score_threshold` reads the composite_value of the answer, `plateau_*` those of iterations: a plateau is when
+        the best of the last `plateau_window` iterations is less than `plateau_min_improvement` above the best before
+        them, the window's first iteration counted as before.
     cancelled
         the run was cancelled: it ends where it would go on.
 
     Returns
     -------
     Decision
-        best_iteration has the highest composite_value, if by more than GAIN above the first scored one's, else that
-        stands; null where nothing was evaluated. Reasons are looked at in the order threshold, maximum, plateau,
-        exhausted, no estimate (no accuracy can be expected of any prompt, so another one could not be told to be
-        better), cancelled.
+        best_iteration is the first scored one, unless the best prompt of a later one is `better` (loop.choice); null
+        where nothing was evaluated. Without classes (observations, the specification) it has the highest
+        composite_value, if by more than GAIN above the first scored one's. Reasons are looked at in the order
+        threshold, maximum, plateau, exhausted, no estimate (no accuracy can be expected of any prompt, so another one
+        could not be told to be better), cancelled.
     """
     last = groundings[-1]
     scores = [
@@ -56,9 +58,9 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings, 
         )
         for grounding in groundings
     ]
-    best = _best([score for score in scores if score.composite_value is not None])
+    best = _best(groundings, scores)
     reason = (
-        _reason(scores, n_untried + _pools_anew(groundings), settings)
+        _reason(scores, best, n_untried + _pools_anew(groundings), settings)
         or (None if _can_tell(last) else TerminationReason.NO_ESTIMATE)
         or (TerminationReason.CANCELLED if cancelled else None)
     )
@@ -75,11 +77,24 @@ def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings, 
     )
 
 
-def _best(scores: Sequence[IterationScore]) -> IterationScore | None:
-    if not scores:
+def _best(groundings: Sequence[Grounding], scores: Sequence[IterationScore]) -> IterationScore | None:
+    able = [(score, _answer(found)) for score, found in zip(scores, groundings, strict=True)
+            if score.composite_value is not None]  # fmt: skip
+    if not able:
         return None
-    best = max(scores, key=lambda score: (score.composite_value or 0, -score.iteration))
-    return best if (best.composite_value or 0) > (scores[0].composite_value or 0) + GAIN else scores[0]
+    standing, first = able[0]
+    if first is None or first.confidence is None:
+        best = max((score for score, _ in able), key=lambda score: (score.composite_value or 0, -score.iteration))
+        return best if (best.composite_value or 0) > (standing.composite_value or 0) + GAIN else standing
+    held = first
+    for score, found in able[1:]:
+        if found is not None and better(found, held):
+            standing, held = score, found
+    return standing
+
+
+def _answer(found: Grounding) -> PromptGrounding | None:
+    return next((item for item in found.prompts if item.prompt_id == found.best_prompt_id), None)
 
 
 def _can_tell(last: Grounding) -> bool:
@@ -93,8 +108,10 @@ def _pools_anew(groundings: Sequence[Grounding]) -> bool:
     return bool(pools[-1]) and pools[-1] not in pools[:-1]
 
 
-def _reason(scores: Sequence[IterationScore], n_untried: int, settings: Settings) -> TerminationReason | None:
-    if any(s.composite_value is not None and s.composite_value >= settings.score_threshold for s in scores):
+def _reason(
+    scores: Sequence[IterationScore], best: IterationScore | None, n_untried: int, settings: Settings
+) -> TerminationReason | None:
+    if best is not None and (best.composite_value or 0) >= settings.score_threshold:
         return TerminationReason.THRESHOLD_REACHED
     if len(scores) >= settings.max_iterations:
         return TerminationReason.MAX_ITERATIONS

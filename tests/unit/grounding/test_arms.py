@@ -10,12 +10,12 @@ from scipy import sparse
 
 from haystack.grounding.arms import (
     arm_findings,
+    batch_finding,
     compare_arms,
-    lineage_counts,
-    lineage_markers,
-    lineage_of,
+    own_batches,
     programmes,
 )
+from haystack.grounding.lineages import LINEAGES, assign_lineages, lineage_markers, lineage_of
 
 MARKERS = [gene for genes in lineage_markers().values() for gene in genes]
 GENES = sorted({*MARKERS, *programmes()["dissociation"], *programmes()["cell_cycle"], "XIST", "RPS4Y1"})
@@ -68,6 +68,30 @@ def test_mixed_and_exchanged_lineages() -> None:
     assert caps["composition"] == caps["identity"] == "low"
 
 
+def test_a_shift_of_lineages_counts_by_what_it_explains() -> None:
+    """All cells respond, and there are a few more myeloid cells: the response is there within each lineage."""
+    strong = dict.fromkeys(GENES[-300:-100], 6.0)
+    treated = ad.concat([cells(60, 1, raised=strong), cells(40, 2, "myeloid cells", raised=strong)])
+    control = ad.concat([cells(85, 3), cells(15, 4, "myeloid cells")])
+    assert found(treated, control)["composition"] == "high"
+    assert compare_arms(treated, control).explained_by_mix < 0.25
+    calm = ad.concat([cells(60, 1), cells(40, 2, "myeloid cells")])
+    assert compare_arms(calm, control).explained_by_mix > 0.8
+
+
+def test_batches_of_single_donors_are_no_rival() -> None:
+    assert batch_finding(["b1"], ["b0"]).cap == "medium"
+    assert batch_finding(["b1"], ["b0", "b1"]).cap == "high"
+    assert batch_finding(["10 uM"], ["DMSO 0 uM"]) is None
+    assert batch_finding(["b1"], ["b0"], own=True).name == "donor_batches"
+    treated = ad.concat([cells(5, 1), cells(5, 2)])
+    treated.obs = treated.obs.assign(donor_id=["A"] * 5 + ["B"] * 5, batch=["a1"] * 5 + ["b1"] * 5)
+    assert own_batches(treated)
+    assert not own_batches(treated[:5])
+    treated.obs["batch"] = "b1"
+    assert not own_batches(treated)
+
+
 def test_other_people_are_named_unless_known() -> None:
     woman, man = cells(60, 1, raised={"XIST": 2.0}), cells(60, 2, raised={"RPS4Y1": 2.0})
     assert found(woman, man)["other_people"] == "low"
@@ -87,9 +111,9 @@ def test_a_prediction_is_not_asked_for_the_numbers_of_its_model() -> None:
 
 
 def test_lineages() -> None:
-    counts = lineage_counts(GENES, cells(50, 1).X)
-    assert counts is not None
-    assert counts["T and NK cells"] == sum(counts.values()) == 50
-    assert lineage_counts(["G001", "G002"], cells(50, 1)[:, ["G001", "G002"]].X) is None
+    assigned = assign_lineages(GENES, cells(50, 1).X)
+    assert assigned is not None
+    assert (assigned == list(LINEAGES).index("T and NK cells")).all()
+    assert assign_lineages(["G001", "G002"], cells(50, 1)[:, ["G001", "G002"]].X) is None
     assert lineage_of("CL:0001054") == "myeloid cells"
     assert lineage_of(None) is None

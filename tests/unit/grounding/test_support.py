@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from haystack.grounding.support import Measurements, context_findings, measurements_of, sham_ratio
+from haystack.grounding.design import context_findings, sham_ratio
+from haystack.grounding.support import Measurements, measurements_of
 
 N = 400
 EFFECT = np.where(np.arange(N) < 60, 1.5, 0.0)
@@ -46,6 +47,14 @@ class Bench:
                         "mean_total_counts": 2000.0,
                     }
                 )  # fmt: skip
+
+    def ask(self, person: str) -> None:
+        for half in (0, 1):
+            self.levels.append(np.exp2(self.level(person) + self.rng.normal(0, 0.1, N)) - 1)
+            self.rows.append(
+                self.rows[0]
+                | {"context_id": "query", "arm": "query", "half": half, "donor_id": None, "control_donors": ""}
+            )
 
     def measured(self) -> Measurements:
         X = np.array(self.levels, dtype=np.float32)
@@ -132,15 +141,41 @@ def test_without_donors_only_other_atlases_are_independent() -> None:
     assert found.n_agreeing == 2
 
 
-def test_the_reference_leaves_donors_out() -> None:
+def test_contexts_outside_a_prompt_share_no_donor_with_it() -> None:
     bench = Bench()
     bench.add("A", "A", EFFECT)
-    bench.add("B", "B", -EFFECT)
+    bench.add("B", "C", EFFECT)
+    bench.add(None, None, EFFECT)
     found = bench.measured()
-    reference, weights = found.reference(without=["B"])
-    assert weights[1] == 0
-    assert np.corrcoef(reference, EFFECT)[0, 1] > 0.8
-    assert found.reference(without=["A", "B"]) is None
+    assert found.outside(["A"]).tolist() == [False, True, False]
+    assert found.outside(["C"]).tolist() == [True, False, False]
+
+
+def test_more_donors_are_expected_to_be_more_accurate() -> None:
+    bench = Bench(spread=0)
+    for name in "ABCD":
+        bench.add(name, name, EFFECT + bench.rng.normal(0, 0.8, N))
+    found = bench.measured()
+    assert found.expected_of([0]) < found.expected_of([0, 1]) < found.expected_of([0, 1, 2, 3])
+    unseen = [np.corrcoef(EFFECT + bench.rng.normal(0, 0.8, N), found.log2fc.mean(axis=0))[0, 1] for _ in range(20)]
+    assert found.expected_of([0, 1, 2, 3]) == pytest.approx(np.mean(unseen), abs=0.12)
+
+
+def test_the_nearest_contexts_count_most() -> None:
+    """Cells like those of T are asked for; B responds more strongly and otherwise."""
+    other = 2 * np.roll(EFFECT, 100)
+    bench = Bench(spread=0.1)
+    for name in "AB":
+        bench.add(name, name, EFFECT, "T")
+        bench.base = bench.base + np.where(np.arange(N) % 5 == 0, 2.0, 0.0)
+        bench.people.clear()
+        bench.add(name, name, other, "B")
+        bench.base = bench.base - np.where(np.arange(N) % 5 == 0, 2.0, 0.0)
+        bench.people.clear()
+    bench.ask("Q")
+    found = bench.measured()
+    assert found.nearness[0] > 3 * found.nearness[1]
+    assert found.expected_of([0]) > found.expected_of([1])
 
 
 def test_noise_has_low_reliability() -> None:

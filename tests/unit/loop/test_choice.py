@@ -7,6 +7,7 @@ import pytest
 
 from haystack.contracts import CellSet, Prompt, PromptGrounding, Prompts, QueryCells
 from haystack.contracts.contexts import ControlMatch
+from haystack.contracts.design import Finding
 from haystack.grounding.support import Measurements
 from haystack.loop.choice import best_prompt, pool_is_better
 
@@ -55,9 +56,20 @@ def measured(seed: int, *contexts: tuple[str, str, np.ndarray], noise: float = 0
     )  # fmt: skip
 
 
-def test_the_value_chooses_where_accuracy_can_be_expected() -> None:
-    found = [grounded("p1", 3.0, 0.2), grounded("p2", 6.0, 0.5)]
-    assert best_prompt(found, chosen(prompt("p1", 0.9), prompt("p2", 0.4))).prompt_id == "p2"
+def test_a_prompt_must_be_expected_to_be_more_accurate_than_the_nearest() -> None:
+    prompts = chosen(prompt("p1", 0.9), prompt("p2", 0.4), prompt("p3", 0.3))
+    found = [grounded("p1", 3.0, 0.2), grounded("p2", 6.0, 0.5), grounded("p3", 9.0, 0.4)]
+    assert best_prompt(found, prompts).prompt_id == "p2"
+    close = [grounded("p1", 3.0, 0.48), grounded("p2", 6.0, 0.5), grounded("p3", 9.0, None)]
+    assert best_prompt(close, prompts).prompt_id == "p1"
+
+
+def test_a_prompt_with_a_grave_finding_gives_way() -> None:
+    stress = Finding(name="stress", value=0.6, sentence="", cap="low")
+    prompts = chosen(prompt("p1", 0.9), prompt("p2", 0.4))
+    found = [grounded("p1", 3.0, 0.9).model_copy(update={"findings": [stress]}), grounded("p2", 6.0, 0.5)]
+    assert best_prompt(found, prompts).prompt_id == "p2"
+    assert best_prompt([found[0]], prompts).prompt_id == "p1"
 
 
 def test_the_nearest_prompt_stands_where_nothing_can_be_expected() -> None:
@@ -69,8 +81,8 @@ def test_the_nearest_prompt_stands_where_nothing_can_be_expected() -> None:
     assert best_prompt(by_score, prompts).prompt_id == "p2"
 
 
-def test_the_first_of_equally_good_prompts_is_the_best() -> None:
-    found = [grounded(f"p{i}", value, 0.5) for i, value in enumerate((None, 5.0, 6.0, 6.0))]
+def test_without_classes_the_first_of_the_highest_values_is_the_best() -> None:
+    found = [grounded(f"p{i}", value, None, None) for i, value in enumerate((None, 5.0, 6.0, 6.0))]
     prompts = chosen(*(prompt(item.prompt_id, 1) for item in found))
     assert best_prompt(found, prompts) is found[2]
     assert best_prompt(found[::-1], prompts) is found[3]

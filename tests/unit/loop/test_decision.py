@@ -60,6 +60,22 @@ def test_answer_is_the_best_iteration_not_the_last_and_the_first_of_equals():
     assert decision.refinement.sentence == "after 4"
 
 
+def test_a_later_iteration_must_be_expected_to_be_more_accurate():
+    def expecting(iteration, value, expected_r):
+        prompt = PromptGrounding(
+            prompt_id=f"p{iteration}", components={}, weights={}, composite_value=value, expected_r=expected_r,
+            confidence="medium", control_strategy="synthetic_control", n_de=1, n_up=1, n_down=0,
+        )  # fmt: skip
+        return grounding(iteration, value).model_copy(update={"prompts": [prompt]})
+
+    settings = Settings(max_iterations=2)
+    first = expecting(1, 6.5, 0.50)
+    stays = decide([first, expecting(2, 7.5, 0.53)], 5, settings)
+    assert (stays.best_iteration, stays.reason) == (1, "max_iterations")  # the answer has not reached the threshold
+    gains = decide([first, expecting(2, 7.5, 0.6)], 5, settings)
+    assert (gains.best_iteration, gains.reason) == (2, "threshold_reached")
+
+
 def test_threshold_reads_the_value_and_a_missing_value_never_reaches_it():
     settings = Settings(score_threshold=7)
     assert decide([grounding(1, 6.9)], 5, settings).reason is None

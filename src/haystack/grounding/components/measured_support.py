@@ -16,9 +16,9 @@ def evaluate(case: Case) -> Component:
     from haystack.grounding.support import measured_support
 
     shown = case.shown
-    return measured_support(
-        shown.measurements if shown else None, case.unrelated_response, shown.donors if shown else frozenset()
-    )
+    if shown is None:
+        return measured_support(None, case.unrelated_response, ())
+    return measured_support(shown.measurements, case.unrelated_response, shown.donors, shown.contexts)
 
 
 SPEC = ComponentSpec(

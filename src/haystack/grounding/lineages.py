@@ -1,0 +1,72 @@
+"""Coarse lineages of cells, told by marker genes that a treatment does not switch on or off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from haystack.grounding.genelists import cell_type_markers
+
+LINEAGES = {
+    "T and NK cells": ("CL:0000084", "CL:0000623"),
+    "B cells": ("CL:0000236", "CL:0000786"),
+    "myeloid cells": ("CL:0000576", "CL:0000235", "CL:0000451", "CL:0000775"),
+    "red blood cells and platelets": ("CL:0000232", "CL:0000233"),
+    "endothelial cells": ("CL:0000115",),
+    "stromal cells": ("CL:0000057", "CL:0000192"),
+    "epithelial cells": ("CL:0000066", "CL:0000182"),
+    "neural cells": ("CL:0000540", "CL:0000127", "CL:0000128"),
+}
+"""coarse groups that a treatment does not turn into each other, and the marker lists (markers.tsv) that tell them"""
+MIN_MARKERS = 4
+"""measured markers that a lineage needs to be looked for"""
+CLEAR = 0.1
+"""detected share of the own markers, above that of any other lineage, from which a cell is assigned"""
+
+
+def assign_lineages(genes: Sequence[str], cells: Any) -> np.ndarray | None:
+    """Index into `LINEAGES` of each cell, -1 where it is not clear, (cells,); None where the markers do not tell.
+
+    A cell goes to the lineage of whose measured markers it expresses the largest share, if CLEAR above every other
+    one's.
+
+    Parameters
+    ----------
+    cells
+        cells x genes, non-negative.
+    """
+    position = {gene: index for index, gene in enumerate(genes)}
+    lists = [[position[g] for g in own if g in position] for own in lineage_markers().values()]
+    kept = [index for index, rows in enumerate(lists) if len(rows) >= MIN_MARKERS]
+    if len(kept) < 2:
+        return None
+    share = np.stack([np.asarray((cells[:, lists[i]] > 0).mean(axis=1)).ravel() for i in kept], axis=1)
+    ordered = np.sort(share, axis=1)
+    clear = ordered[:, -1] - ordered[:, -2] >= CLEAR
+    if clear.sum() < max(0.2 * len(clear), 10):
+        return None
+    return np.where(clear, np.array(kept)[share.argmax(axis=1)], -1)
+
+
+@cache
+def lineage_markers() -> dict[str, list[str]]:
+    """Markers of each lineage that no other lineage has."""
+    table = cell_type_markers()
+    joined = {
+        name: list(dict.fromkeys(g for cl_id in ids for g in table.get(cl_id, ()))) for name, ids in LINEAGES.items()
+    }
+    owners = [gene for genes in joined.values() for gene in genes]
+    return {name: [gene for gene in genes if owners.count(gene) == 1] for name, genes in joined.items()}
+
+
+def lineage_of(cell_type: str | None) -> str | None:
+    """The lineage of LINEAGES that a Cell Ontology id belongs to."""
+    from haystack.ontology import ancestors
+
+    if cell_type is None or not cell_type.startswith("CL:"):
+        return None
+    above = {cell_type, *ancestors(cell_type)}
+    return next((name for name, ids in LINEAGES.items() if above & set(ids)), None)

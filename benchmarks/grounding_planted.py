@@ -36,7 +36,7 @@ class Case:
 
     name: str
     kind: str
-    """null, sham or real"""
+    """null, sham, real; null pair and real pair: one donor pair alone, asked for another donor"""
     label: str
     cells: ad.AnnData
 
@@ -57,12 +57,36 @@ def cases(path: Path) -> Iterator[Case]:
     for label in TYPES:
         held = ~((whole.obs["cell"] == label) & (whole.obs["stim"] == "stim"))
         yield Case(f"real {label}", "real", label, whole[held.to_numpy()].copy())
+    yield from pairs(whole)
     other = whole.copy()
     named = other.obs["ind"].astype(str) + np.where(other.obs["stim"] == "stim", "_treated", "")
     other.obs["ind"] = named
     for label in ("CD14+ Monocytes", "CD4 T cells"):
         held = ~((other.obs["cell"] == label) & (other.obs["stim"] == "stim"))
         yield Case(f"unmatched {label}", "real", label, other[held.to_numpy()].copy())
+
+
+def pairs(whole: ad.AnnData) -> Iterator[Case]:
+    """One donor pair at a time, asked for the asked type of a third donor (a random half of a donor's control cells).
+
+    Real: treated and control cells of one donor. Null: control cells of one donor, called treated, and of the other.
+    """
+    rng = np.random.default_rng(1)
+    calm = (whole.obs["stim"] == "ctrl").to_numpy()
+    donor = whole.obs["ind"].to_numpy()
+    for label in TYPES:
+        for first, second in (DONORS, DONORS[::-1]):
+            asked = calm & (donor == second) & (rng.random(whole.n_obs) < 0.5)
+            kept = {
+                "null pair": calm & ~asked,
+                "real pair": (donor == first) & ~((whole.obs["cell"] == label).to_numpy() & ~calm),
+            }
+            for kind, own in kept.items():
+                cells = whole[own | asked].copy()
+                cells.obs["ind"] = np.where(asked[own | asked], "asked", cells.obs["ind"].astype(str))
+                if kind == "null pair":
+                    cells = _as_treated(cells, cells.obs["ind"] == first)
+                yield Case(f"{kind} {label} {first}", kind, label, cells)
 
 
 def run_case(case: Case, folder: Path, kind: str) -> dict[str, Any]:
@@ -113,7 +137,8 @@ def planted(data: Path, work: Path, kind: str) -> dict[str, Any]:
             row = run_case(case, path.with_suffix(""), kind)
             path.write_text(json.dumps(row))
         rows.append(json.loads(path.read_text()))
-    wrong = [row for row in rows if row["kind"] != "real"]
+    pair = [row for row in rows if "pair" in row["kind"]]
+    wrong = [row for row in rows if row["kind"] in ("null", "sham", "null pair")]
     return {
         "nulls_and_shams": len(wrong),
         "at_7": [row["case"] for row in wrong if row["value"] >= 7],
@@ -122,8 +147,16 @@ def planted(data: Path, work: Path, kind: str) -> dict[str, Any]:
         "real_below_medium": [row["case"] for row in rows if row["kind"] == "real" and row["confidence"] == "low"],
         "lowest_real": min(row["value"] for row in rows if row["kind"] == "real"),
         "highest_null": max(row["value"] for row in wrong),
+        "auroc": _auroc([row for row in rows if row not in pair]),
+        "auroc_pair_by_pair": _auroc(pair),
         "rows": rows,
     }
+
+
+def _auroc(rows: list[dict[str, Any]]) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return round(float(roc_auc_score(["real" in row["kind"] for row in rows], [row["value"] for row in rows])), 3)
 
 
 def _as_treated(control: ad.AnnData, treated: Any) -> ad.AnnData:

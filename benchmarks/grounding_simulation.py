@@ -219,9 +219,9 @@ def simulation(split: str, work: Path) -> dict[str, Any]:
 
 def run_questions(split: str, kind: str, work: Path) -> None:
     """All questions of one model, and the table of their predictions."""
-    from haystack.grounding import nulls
+    from haystack.grounding import ground
 
-    nulls.PERMUTATIONS = nulls.EXPECTATIONS = 0  # they take half of the time and do not change the composite
+    ground.null_composites = lambda *_: ({}, [])  # nulls take most of the time and change no value
     world = build_world(work / f"seed_{SEEDS[split]}", SEEDS[split])
     rows: list[dict[str, Any]] = []
     for ask in questions(split)[:: EVERY[kind]]:

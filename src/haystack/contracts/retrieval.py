@@ -87,7 +87,10 @@ class Candidates(Contract):
     tried: list[str] = Field(default=[], description="cell sets that prompts of earlier iterations used")
     refinement: Refinement | None = Field(default=None, description="what was applied, from the last iteration")
     query: QueryPlan = Field(default=QueryPlan(sets=[], rationale=""), description="where query cells come from")
-    notes: list[str] = Field(default=[], description="cells that were left out, and why, in plain words")
+    notes: list[str] = Field(
+        default=[],
+        description="cells that were left out, and why, in plain words; also in grounding.json",
+    )
 
 
 class RowSelection(Contract):

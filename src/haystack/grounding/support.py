@@ -286,8 +286,8 @@ def measured_support(
 
     value = mean over the contexts left, the nearest to the asked cells counting most, of the correlation of predicted
     and measured log2 fold changes, corrected for sampling of the measured cells. Where every context shares a donor
-    with the prompt: the correlation with the mean of what the prompt shows, times the expected r of that mean by
-    leaving contexts out; not evaluated where no two are independent.
+    with the prompt: the expected r of the mean of what it shows, by leaving contexts out, times how much better the
+    prediction agrees with all contexts than that mean; not evaluated where no two are independent.
     """
     if found is None:
         return Component(
@@ -300,17 +300,23 @@ def measured_support(
     if kept.sum() < 20:
         return Component(evaluated=False, reason="fewer than 20 tested genes were measured")
     predicted, measured = response.log2fc[kept], found.log2fc[:, at[kept]]
+
+    def agreement(change: np.ndarray, weight: np.ndarray) -> float:
+        used = np.flatnonzero(weight)
+        r = [correlation(change, measured[i]) / np.sqrt(found.reliability[i]) for i in used]
+        return float(np.average(np.clip(r, -1, 1), weights=weight[used]))
+
     weight = found.weight * found.outside(donors) if donors else np.zeros(len(found.names))
     if weight.any():
-        used, how = np.flatnonzero(weight).tolist(), "contexts of donors that are not in the prompt"
-        r = [correlation(predicted, measured[i]) / np.sqrt(found.reliability[i]) for i in used]
-        value = float(np.average(np.clip(r, -1, 1), weights=weight[used]))
+        value, how = agreement(predicted, weight), "contexts of donors that are not in the prompt"
     else:
-        used, how = list(rows) or np.flatnonzero(found.trusted).tolist(), "its own contexts, times their expected r"
-        expected = found.expected_of(used)
+        shown = list(rows) or np.flatnonzero(found.trusted).tolist()
+        expected, how = found.expected_of(shown), "its own contexts, as far as these predict each other"
+        weight = found.weight
         if expected is None:
             return Component(evaluated=False, reason="no measured context is independent of the prompt")
-        value = max(expected, 0.0) * correlation(predicted, measured[used].mean(axis=0))
+        own = agreement(measured[shown].mean(axis=0), weight)
+        value = float(np.clip(expected * agreement(predicted, weight) / own, -1, 1)) if own > 0 else 0.0
     return Component(
         score=score(max(value, 0.0)),
         value=round(value, 6),
@@ -318,8 +324,8 @@ def measured_support(
         evaluated=True,
         details={
             "compared_with": how,
-            "contexts": len(used),
-            "donors": len({found.donors[i] or found.atlases[i] for i in used}),
+            "contexts": int(np.count_nonzero(weight)),
+            "donors": len({found.donors[i] or found.atlases[i] for i in np.flatnonzero(weight).tolist()}),
             "genes": int(kept.sum()),
         },
     )

@@ -151,10 +151,12 @@ def _rival(genes: _Genes, question: Expectation, others: Sequence[Expectation]) 
     response = genes.response
     for other in others:
         theirs = _judged(response, without(other.targets, question.targets))
-        ours = _judged(response, without(question.targets, other.targets))
-        if min(theirs[0].size, ours[0].size) < MIN_GENES:
+        if theirs[0].size < MIN_GENES:
             continue
         z = genes.effect(*theirs)[1]
-        if z >= RIVAL_Z and z > RIVAL_FACTOR * max(genes.effect(*ours)[1], 0) and (not best or z > best[0]):
+        if z < RIVAL_Z or (best and z <= best[0]):
+            continue
+        ours = _judged(response, without(question.targets, other.targets))
+        if ours[0].size >= MIN_GENES and z > RIVAL_FACTOR * max(genes.effect(*ours)[1], 0):
             best = z, other.name
     return best[1] if best else None

@@ -69,6 +69,9 @@ def ground_predictions(
     found = ground_prompts(
         question, chosen, predictions, de, enrichment, settings, cells, literature, contexts, expected
     )
+    proposed = read_json(candidates, Candidates)
+    for item in found:
+        item.notes.extend(proposed.notes)
     best = best_prompt(found, chosen)
     exam = None
     if examined is not None and contexts is not None:
@@ -85,7 +88,7 @@ def ground_predictions(
             accuracy=expected,
             neighbours=_neighbours(de, best, expected, exam, estimates, settings),
             exam=exam,
-            refinement=refine(question, chosen, read_json(candidates, Candidates), found, settings, measured),
+            refinement=refine(question, chosen, proposed, found, settings, measured),
         ),
     )
 

@@ -94,7 +94,9 @@ def run(tmp_path: Path, library: Path, made: SimpleNamespace) -> dict:
         ),
     )
     found = [Candidate(cell_set=part, strategy="direct", relevance_score=0.5, rationale="") for part in sets]
-    write_json(tmp_path / "candidates.json", Candidates(run_id="r", iteration=1, candidates=found, n_untried=3))
+    left_out = ["40 cells of IRF1 are left out"]
+    proposed = Candidates(run_id="r", iteration=1, candidates=found, n_untried=3, notes=left_out)
+    write_json(tmp_path / "candidates.json", proposed)
     settings = Settings.model_validate(
         {"enrichment": {"libraries": {"mine": str(library)}}, "grounding": {"profile": "specification"}, "seed": 3}
     )
@@ -151,6 +153,7 @@ def test_prompts_are_told_apart(run: dict, made: SimpleNamespace) -> None:
     assert not first.components["literature_support"].evaluated
     assert sum(first.weights.values()) == pytest.approx(1, abs=1e-5)
     assert any("control cells could be paired" in note for note in second.notes)
+    assert all("40 cells of IRF1 are left out" in prompt.notes for prompt in found.prompts)
 
 
 def test_learning_prefers_what_worked(run: dict) -> None:

@@ -5,13 +5,14 @@ Every step may be repeated and may stop anywhere: what has to be done is always 
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from haystack.errors import HaystackError
 from haystack.runs.backend import Backend, BackendError, Observation
@@ -80,12 +81,13 @@ class Dispatcher:
         if self.backend.node is None:
             yield True
             return
-        with (self.settings.work_dir / "dispatcher.lock").open("a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
+        lock = FileLock(self.settings.work_dir / "dispatcher.lock", blocking=False)
+        try:
+            held = lock.acquire()
+        except Timeout:
+            yield False
+            return
+        with held:
             yield True
 
     def look(self) -> None:

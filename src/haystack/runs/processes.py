@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-PROC = Path("/proc")
+import psutil
 
 
 @dataclass(frozen=True)
@@ -17,14 +16,18 @@ class Identity:
 
     pid: int
     start_time: str
-    """clock ticks since boot where the system tells them"""
+    """clock ticks since boot"""
     boot_id: str
 
     @classmethod
     def of(cls, pid: int) -> Identity | None:
         """The process that has this number now; None where there is none."""
-        start = _start_time(pid)
-        return None if start is None else cls(pid, start, _boot_id())
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return None
+            return cls(pid, str(_start_ticks(pid)), _boot_id())
+        except psutil.NoSuchProcess:
+            return None
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> Identity:
@@ -51,8 +54,9 @@ def end_session(leader: Identity, mark: str, *, kill: bool) -> int:
     members = session_members(leader, mark)
     for pid in members:
         try:
-            os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
-        except ProcessLookupError:
+            process = psutil.Process(pid)
+            process.kill() if kill else process.terminate()
+        except psutil.NoSuchProcess:
             continue
     return len(members)
 
@@ -62,51 +66,33 @@ def session_members(leader: Identity, mark: str) -> list[int]:
     now = Identity.of(leader.pid)
     if leader.boot_id != _boot_id() or now not in {leader, None}:
         return []
-    if not PROC.is_dir():
-        return [leader.pid] if now else []
-    found = []
-    for folder in PROC.iterdir():
-        fields = _stat(int(folder.name)) if folder.name.isdigit() else None
-        # session, state, start time: fields 6, 3 and 22 of proc(5), of which the first two are cut off
-        ours = fields and fields[3] == str(leader.pid) and fields[0] not in "ZX" and int(fields[19]) >= _floor(leader)
-        if ours and (now is not None or _carries(folder, mark)):
-            found.append(int(folder.name))
-    return found
+    return [process.pid for process in psutil.process_iter() if _belongs(process, leader, None if now else mark)]
 
 
-def _carries(folder: Path, mark: str) -> bool:
+def _belongs(process: psutil.Process, leader: Identity, mark: str | None) -> bool:
+    """Whether it is alive, of the leader's session, no older than the leader, and carries `mark` where one is given."""
     try:
-        return mark.encode() in (folder / "environ").read_bytes().split(b"\0")
-    except OSError:
+        return (
+            os.getsid(process.pid) == leader.pid
+            and process.status() != psutil.STATUS_ZOMBIE
+            and _start_ticks(process.pid) >= int(leader.start_time)
+            and (mark is None or process.environ().get(mark.partition("=")[0]) == mark.partition("=")[2])
+        )
+    except (psutil.Error, OSError):
         return False  # gone, or somebody else's
 
 
-def _floor(leader: Identity) -> int:
-    """No member is older than its leader."""
-    return int(leader.start_time) if leader.start_time.isdigit() else 0
-
-
-def _start_time(pid: int) -> str | None:
-    if not PROC.is_dir():
-        try:
-            os.kill(pid, 0)
-        except OSError:
-            return None
-        return "unknown"
-    fields = _stat(pid)
-    return fields[19] if fields and fields[0] not in "ZX" else None
-
-
-def _stat(pid: int) -> list[str] | None:
-    """Fields of /proc/pid/stat from the third on: the second, the program's name, may hold blanks and brackets."""
-    try:
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+def _start_ticks(pid: int) -> int:
+    """Clock ticks between boot and the start of a process. Unlike `create_time` they stay when the clock is set."""
+    while True:
+        booted = psutil.boot_time()
+        created = psutil.Process(pid).create_time()
+        if psutil.boot_time() == booted:
+            return round((created - booted) * os.sysconf("SC_CLK_TCK"))
 
 
 def _boot_id() -> str:
     try:
-        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except FileNotFoundError:
         return "unknown"

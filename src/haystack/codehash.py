@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 PACKAGE = Path(__file__).parent
-UNHASHED = ("haystack.config", "haystack.errors", "haystack.files")
-"""modules whose edits change no result: settings arrive as params, the others only carry words and bytes"""
+UNHASHED = ("haystack.config", "haystack.errors", "haystack.files", "haystack.internals")
+"""modules whose edits change no result: settings arrive as params, others carry words and bytes, or find libraries"""
 DATA_FILE = re.compile(r"[\w./*-]+\.\w{2,5}(\.gz)?")
 MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(:[A-Za-z_]\w*)?")
 

@@ -1,21 +1,72 @@
-"""Private names of Snakemake that we use, seen in 9.27.0.
+"""Private names of Snakemake 9.27.0, of its Google Batch executor 0.5.1 and of arc-stack 0.1.3 that we use.
 
 They may go with any release. `tests/unit/workflow/test_internals.py` fails with the name that is gone; the nightly run
-does so with the newest Snakemake. (Those of the Google Batch executor are in `haystack.gcp.executor`, those of
-arc-stack in `haystack.inference.architecture`.)
+does so with the newest Snakemake. The links lead to the code that each is read from.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import sys
 import threading
-from collections.abc import Iterable, Iterator
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, TextIO
 
 log = logging.getLogger(__name__)
+
+# -- files below .snakemake: https://github.com/snakemake/snakemake/blob/v9.27.0/src/snakemake/persistence/file.py ---
+
+LOCKS = "locks/*.lock"
+"""a running Snakemake's locks"""
+RECORDS = ("metadata", "incomplete")
+"""folders with a file per output: how it was made, or that it is being made"""
+LONGEST_NAME = 255
+"""characters of a file name on Linux"""
+
+
+def record_name(output: str) -> str:
+    """Name of the record of an output in one of RECORDS: its URL-safe base64, in parts where that is long."""
+    name, size = urlsafe_b64encode(output.encode()).decode(), LONGEST_NAME - 1
+    parts = [name[i : i + size] for i in range(0, len(name), size)]
+    return "/".join([*("@" + part for part in parts[:-1]), parts[-1]])
+
+
+def recorded_output(path: str) -> str:
+    """The output that a record (its path below `.snakemake`) is about; empty if it is no record."""
+    try:
+        return urlsafe_b64decode("".join(part.removeprefix("@") for part in path.split("/")[1:])).decode()
+    except ValueError:
+        return ""
+
+
+# -- words and handlers of the log: .../scheduling/job_scheduler.py and .../logging.py -------------------------------
+
+RESTARTS = "Trying to restart job "
+"""the record (then the job's number and a full stop) that follows a failed job which is tried again"""
+GOES_ON = ("Shutting down", "Select jobs")
+"""starts of records after which no failed job is tried again"""
+
+
+def plain_handler(settings: Any, stream: TextIO) -> logging.Handler:
+    """The handler that Snakemake would use by itself."""
+    from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
+
+    return ColorizingTextHandler(
+        nocolor=settings.nocolor,
+        stream=stream,
+        formatter=DefaultFormatter(settings.quiet, settings.show_failed_logs),
+        filter=DefaultFilter(
+            settings.quiet, settings.debug_dag, settings.verbose, settings.dryrun, settings.printshellcmds
+        ),
+    )
+
+
+# -- scheduler, workflow, jobs ---------------------------------------------------------------------------------------
 
 
 def calm_scheduler(workflow: Any) -> None:
@@ -24,7 +75,7 @@ def calm_scheduler(workflow: Any) -> None:
     With its limit on jobs per second (on by default), Snakemake 9.27 starts a timer in every scheduling round, and each
     timer starts a round: after n jobs the scheduler looks over all jobs about n times a second, and the time of a
     batch grows with the square of its runs. One timer at a time keeps what they are for. Private names:
-    `JobScheduler._schedule_reevalutation` and `_open_jobs` (snakemake/scheduling/job_scheduler.py).
+    `JobScheduler._schedule_reevalutation` and `_open_jobs`, since https://github.com/snakemake/snakemake/pull/3067.
     """
     scheduler: Any = getattr(workflow, "scheduler", None)
     if scheduler is None:  # a dry run
@@ -78,3 +129,62 @@ def rule_job(workflow: Any, rule: str, wildcards: dict[str, str], decided: Itera
     job = Job(found, workflow._dag, wildcards, wildcards)
     names = ("input", "output", "params", "wildcards", "threads", "resources", "log")
     return SimpleNamespace(rule=rule, config=workflow.config, **{name: getattr(job, name) for name in names})
+
+
+# -- https://github.com/snakemake/snakemake-executor-plugin-googlebatch/blob/v0.5.1/.../executor.py ------------------
+
+
+def wrap_batch_executor(client: Callable[[Any], Any], refused: Callable[[Any, Any, Exception], None]) -> None:
+    """Change the plugin's executor in this process; a second call changes nothing.
+
+    Its Batch client (`batch`, made in `__post_init__`) becomes `client` of it; an exception of Google's clients in
+    `run_job` goes to `refused(executor, job, error)`, where the plugin would let it end Snakemake.
+    """
+    from snakemake_executor_plugin_googlebatch.executor import GoogleBatchExecutor
+
+    connect, submit = GoogleBatchExecutor.__post_init__, GoogleBatchExecutor.run_job
+    if connect.__module__ == __name__:
+        return
+
+    def __post_init__(self: Any) -> None:  # noqa: N807
+        connect(self)
+        self.batch = client(self.batch)
+
+    def run_job(self: Any, job: Any) -> None:
+        try:
+            submit(self, job)
+        except Exception as error:
+            if not type(error).__module__.startswith(("google.", "grpc")):
+                raise
+            refused(self, job, error)
+
+    GoogleBatchExecutor.__post_init__ = __post_init__
+    GoogleBatchExecutor.run_job = run_job
+
+
+# -- https://github.com/ArcInstitute/stack ---------------------------------------------------------------------------
+
+STACK_BASE = "stack.models.core.base"
+
+
+def stack_base() -> ModuleType:
+    """`stack/models/core/base.py`, with the class `StateICLModelBase`, without the packages around it.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        where arc-stack is not installed.
+    FileNotFoundError
+        where it has no such file.
+    """
+    if STACK_BASE in sys.modules:
+        return sys.modules[STACK_BASE]
+    import stack.modules
+
+    path = Path(stack.modules.__file__).parent.parent / "models" / "core" / "base.py"
+    spec = importlib.util.spec_from_file_location(STACK_BASE, path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise FileNotFoundError(path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

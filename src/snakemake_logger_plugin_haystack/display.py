@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from logging import WARNING, Handler, LogRecord
+from logging import WARNING, LogRecord
 from typing import Any, TextIO
 
+from haystack.internals import plain_handler
 from snakemake_logger_plugin_haystack.events import Event, Tracker, doing
 
 OWN = {
@@ -53,7 +54,7 @@ class Display:
 
     def __init__(self, settings: Any, stream: TextIO) -> None:
         self.stream = stream
-        self.plain = _snakemakes_own(settings, stream)
+        self.plain = plain_handler(settings, stream)
         self.quiet = {str(item).split(".")[-1].lower() for item in settings.quiet or ()}
 
     def show(self, record: LogRecord, events: Sequence[Event], tracker: Tracker) -> None:
@@ -163,17 +164,3 @@ def _replaced(record: LogRecord) -> bool:
     if str(getattr(record, "event", None) or "") in OWN:
         return True
     return isinstance(record.msg, str) and record.msg.startswith(NOISE)
-
-
-def _snakemakes_own(settings: Any, stream: TextIO) -> Handler:
-    """The handler that Snakemake would use by itself."""
-    from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
-
-    return ColorizingTextHandler(
-        nocolor=settings.nocolor,
-        stream=stream,
-        formatter=DefaultFormatter(settings.quiet, settings.show_failed_logs),
-        filter=DefaultFilter(
-            settings.quiet, settings.debug_dag, settings.verbose, settings.dryrun, settings.printshellcmds
-        ),
-    )

@@ -12,6 +12,8 @@ from logging import ERROR, LogRecord
 from pathlib import Path
 from typing import Any
 
+from haystack.internals import GOES_ON, RESTARTS
+
 SUMMARY = "summary.html"
 """the page of all runs, an input of the target"""
 LAST_STAGE = "render_report"
@@ -248,10 +250,10 @@ class Tracker:
         if not self._failed:
             return []
         words = record.msg if isinstance(record.msg, str) else ""
-        if words.startswith("Trying to restart job "):
-            self._failed.pop(words.removeprefix("Trying to restart job ").rstrip("."), None)
+        if words.startswith(RESTARTS):
+            self._failed.pop(words.removeprefix(RESTARTS).rstrip("."), None)
             return []
-        if words.startswith(("Shutting down", "Select jobs")):
+        if words.startswith(GOES_ON):
             return self._confirm()
         return self._confirm(before=record.created - RESTART_WITHIN)
 

@@ -66,7 +66,7 @@ def until(condition, seconds=90):
     return value
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_kill_9_between_fifty_submissions_loses_none_that_was_answered(tmp_path):
     stub = load(STUB)
     pipeline = stub.make_pipeline(tmp_path / "pipeline")
@@ -110,10 +110,8 @@ def test_kill_9_between_fifty_submissions_loses_none_that_was_answered(tmp_path)
     assert sorted(started) == sorted(run["run_id"] for run in runs)
 
 
-@pytest.mark.parametrize(
-    "database",
-    [pytest.param("sqlite", marks=pytest.mark.slow), pytest.param("postgresql", marks=pytest.mark.nightly)],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_two_hundred_poll_at_once_without_an_error(database):
     """No error and nothing near a time-out; the figures are those of benchmarks/service.py on a quiet machine."""
     if database == "postgresql" and load(Path(__file__).with_name("postgres.py")).binaries() is None:

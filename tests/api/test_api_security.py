@@ -1,5 +1,6 @@
 """What a hostile or clumsy client may try, and what must never leave the service."""
 
+import functools
 import json
 import logging
 import socket
@@ -229,11 +230,12 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(live, monkeypatch):
 
 
 def test_links_are_signed_and_expire(live):
+    get = functools.partial(httpx.get, timeout=60)
     with live.client() as client:
         run_id, other = live.submit(client), live.submit(client)
         live.complete(run_id)
         link = client.get(f"/api/v1/runs/{run_id}/result").json()["report_url"]
-    assert httpx.get(link).status_code == 200
+    assert get(link).status_code == 200
     for changed in (
         link.replace(run_id, other),
         link.replace("/report?", "/log?"),
@@ -243,12 +245,12 @@ def test_links_are_signed_and_expire(live):
         link.partition("&signature")[0],
         link.partition("?")[0],
     ):
-        assert httpx.get(changed).status_code in {403, 422}, changed
+        assert get(changed).status_code in {403, 422}, changed
     expired = Links.of(live.settings)
     expired._now = lambda: time.time() - 7200
-    assert httpx.get(live.url + expired.path(run_id, "report")).status_code == 403
+    assert get(live.url + expired.path(run_id, "report")).status_code == 403
     unfinished = Links.of(live.settings).path(other, "report")
-    assert httpx.get(live.url + unfinished).status_code == 404
+    assert get(live.url + unfinished).status_code == 404
 
 
 def test_the_secret_of_links_is_kept_for_this_account_only(tmp_path):

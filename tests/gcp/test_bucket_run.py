@@ -8,7 +8,7 @@ import yaml
 
 from haystack.atlas.convert import write_zarr
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")

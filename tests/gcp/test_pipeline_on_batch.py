@@ -213,16 +213,14 @@ def planned(cloud, name, third, settings=(), environment=()):
     return {line.split()[0] for line in table.splitlines() if line and line.split()[-1].isdigit()}
 
 
-def test_when_all_is_done_nothing_is_left_to_do(cloud, third):
+def test_nothing_is_left_to_do_and_an_edited_parameter_reruns_what_depends_on_it_only(cloud, third):
     assert planned(cloud, "idle", third) == set()
-
-
-def test_an_edited_parameter_reruns_what_depends_on_it_only(cloud, third):
     rules = planned(cloud, "edited", third, {"score_threshold": 9})
     assert "decide" in rules
     assert not {"stack_inference", "harmonize_atlas", "generate_prompts", "ground_predictions"} & rules
 
 
+@pytest.mark.nightly
 def test_edited_code_reruns_what_runs_it(cloud, third, tmp_path):
     copied = tmp_path / "src"
     import haystack
@@ -238,6 +236,7 @@ def test_edited_code_reruns_what_runs_it(cloud, third, tmp_path):
     assert not {"stack_inference", "harmonize_atlas", "ground_predictions"} & rules
 
 
+@pytest.mark.nightly
 def test_by_name_after_profile_install(cloud, third):
     """`snakemake --profile gcp` is the same profile."""
     import subprocess
@@ -254,6 +253,7 @@ def test_by_name_after_profile_install(cloud, third):
     assert "Nothing to be done" in coordinator.run("--dry-run", profile="gcp")
 
 
+@pytest.mark.nightly
 def test_an_image_that_does_not_exist_is_said_before_anything_starts(cloud, third):
     before = len(cloud.batch.jobs)
     cloud.rest.images.clear()
@@ -269,6 +269,7 @@ def test_an_image_that_does_not_exist_is_said_before_anything_starts(cloud, thir
     assert len(cloud.batch.jobs) == before
 
 
+@pytest.mark.nightly
 def test_a_quota_that_is_used_up_is_one_message_and_fails_that_run(cloud, third):
     cloud.batch.refuse_next_job(grpc.StatusCode.RESOURCE_EXHAUSTED, "Quota NVIDIA_A100_GPUS exceeded")
     coordinator = Coordinator(cloud, "no_quota", fresh=QUESTIONS["good"])

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from haystack.gcp import records as module
+from haystack.gcp import records as records_module
 from haystack.gcp import storage
-from haystack.gcp.records import Records, output_of, take_up_records
+from haystack.gcp.records import Records, take_up_records
+from haystack.internals import record_name, recorded_output
 
 PREFIX = "gs://results/lab"
 LONG = f"{PREFIX}/results/runs/{'a' * 300}/query.json"
@@ -18,7 +19,7 @@ def bucket(storage_emulator):
 
 
 def write(folder, kind, output, **values):
-    path = folder / kind / module._file_of(output)
+    path = folder / kind / record_name(output)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values))
     return path
@@ -26,19 +27,6 @@ def write(folder, kind, output, **values):
 
 def saved():
     return storage.list_objects(f"{PREFIX}/.haystack/records/")
-
-
-def test_names_are_those_of_snakemake(tmp_path):
-    from snakemake.persistence.file import FilePersistence
-
-    class Plain(FilePersistence):
-        def __init__(self):
-            self._max_len = 255
-
-    for output in (f"{PREFIX}/results/summary.tsv", LONG):
-        name = module._file_of(output)
-        assert Plain()._record_path("metadata", output) == f"metadata/{name}"
-        assert output_of(f"metadata/{name}") == output
 
 
 def test_an_empty_disk_gets_what_was_saved(tmp_path):
@@ -105,7 +93,7 @@ def test_the_bucket_wins_over_an_older_disk(tmp_path):
 
 
 def test_many_objects_become_one_without_loss(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MANY", 3)
+    monkeypatch.setattr(records_module, "MANY", 3)
     records = Records(tmp_path / "first", PREFIX)
     for number in range(5):
         write(
@@ -140,7 +128,7 @@ def test_results_without_a_record_are_made_again(tmp_path):
     fresh = Records(tmp_path / "second", PREFIX)
     assert fresh.distrust_unrecorded(fresh.restore()) == [f"{PREFIX}/results/runs/r1/query.json"]
     (marked,) = (path for path in (fresh.folder / "incomplete").rglob("*") if path.is_file())
-    assert output_of(marked.relative_to(fresh.folder).as_posix()) == f"{PREFIX}/results/runs/r1/query.json"
+    assert recorded_output(marked.relative_to(fresh.folder).as_posix()) == f"{PREFIX}/results/runs/r1/query.json"
 
 
 def test_jobs_of_own_runs_that_were_left_behind_are_stopped(tmp_path, batch_service, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from cloud import IMAGE, SECRETS, SETTINGS, whole_cloud
 from dockerfiles import REPOSITORY, image_on_this_machine
 
-pytestmark = [pytest.mark.slow, pytest.mark.in_order]
+pytestmark = [pytest.mark.nightly, pytest.mark.in_order]
 
 ORCHESTRATOR = IMAGE.replace("inference", "orchestrator")
 # the demo's own model, staged into the bucket; this machine has no GPU, so the jobs are told not to want one

@@ -1,4 +1,4 @@
-"""Odd questions and odd cells through the whole pipeline: still a report, and an honest one."""
+"""Odd questions and odd cells through the whole pipeline: honest reports, and bad runs cost the others nothing."""
 
 import csv
 
@@ -47,22 +47,23 @@ def odd_atlas(path) -> dict:
 def test_odd_questions_and_odd_cells_still_give_reports(pipeline):
     # The long question says more than a table would accept (query.strict).
     pipeline.set(max_iterations=1, atlases={"odd": odd_atlas(pipeline.path("odd.h5ad"))}, query={"strict": False})
+    good = {
+        "monocytes": "Predict the effect of IFN-gamma on CD14+ monocytes",
+        "long": LONG,
+        "tags": f"Predict the effect of IFN-gamma on CD14+ monocytes {SCRIPT}",
+    }
     pipeline.ask(
-        monocytes="Predict the effect of IFN-gamma on CD14+ monocytes",
         nowhere="How would hepatocytes respond to dexamethasone?",
-        long=LONG,
-        tags=f"Predict the effect of IFN-gamma on CD14+ monocytes {SCRIPT}",
+        unicorns="How would unicorn cells respond to TGF-beta?",
+        **good,
     )
     output = pipeline.run("--keep-going", ok=False)
     with pipeline.path("results/summary.tsv").open() as handle:
         rows = {row["run_id"]: row for row in csv.DictReader(handle, delimiter="\t")}
     statuses = {run_id: row["status"] for run_id, row in rows.items()}
-    assert statuses == {
-        "monocytes": "completed",
-        "nowhere": "failed",
-        "long": "completed",
-        "tags": "completed",
-    }, output
+    assert statuses == {"nowhere": "failed", "unicorns": "failed", **dict.fromkeys(good, "completed")}, output
+    assert "unicorn" in rows["unicorns"]["failure"]
+    assert "unicorn" in pipeline.path("logs/runs/unicorns/parse_query.log").read_text()
     assert "no unperturbed cells of hepatocyte" in rows["nowhere"]["failure"]
     report = pipeline.path("results/runs/long/long_report.html").read_text()
     assert "We wonder about it a lot." in report
@@ -73,3 +74,7 @@ def test_odd_questions_and_odd_cells_still_give_reports(pipeline):
     with pipeline.path("results/runs/monocytes/monocytes_de.csv").open() as handle:
         genes = {row["gene"]: row for row in csv.DictReader(handle)}
     assert float(genes[SCRIPT.upper()]["log2fc"]) > 1
+    # Without the bad ones the table is summarised anew, and nothing that was done is done again.
+    pipeline.ask(**good)
+    assert "stack_inference" not in pipeline.run()
+    assert "unicorn" not in pipeline.path("results/summary.tsv").read_text()

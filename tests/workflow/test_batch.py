@@ -55,7 +55,9 @@ def reports(pipeline) -> list[str]:
     return sorted(path.parent.name for path in pipeline.path("results/runs").glob("*/*_report.html"))
 
 
-@pytest.mark.parametrize("batch", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "batch", [pytest.param(False, marks=pytest.mark.slow), pytest.param(True, marks=pytest.mark.nightly)]
+)
 def test_a_loop_that_may_go_on_after_all_goes_on(table, batch):
     """The reports of a shorter loop are there; nothing but the decision says that they are not the end."""
     names = stages.ask_many(table.folder, 2)

@@ -1,7 +1,8 @@
-"""The rule that fetches public atlases, from a server on this machine."""
+"""The rules that fetch atlases, models and gene set libraries, from a server on this machine."""
 
 import functools
 import hashlib
+import os
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -10,6 +11,17 @@ import numpy as np
 import pytest
 import yaml
 from scipy import sparse
+
+ATLAS, MODEL = "results/index/public/cells.parquet", "results/model/remote/provenance.json"
+LIBRARY = "results/genesets/msigdb.h.all.v2024.1.Hs.gmt"
+MODEL_FILES = ("model.safetensors", "config.json", "genes.txt", "provenance.json")
+MSIGDB_IS_HERE = """
+from dataclasses import replace
+from haystack.knowledge.libraries import SOURCES
+
+source = SOURCES["msigdb"]
+SOURCES["msigdb"] = replace(source, service=replace(source.service, base_url="{address}"))
+"""
 
 
 @pytest.fixture
@@ -24,12 +36,9 @@ def served(tmp_path):
         server.shutdown()
 
 
-@pytest.fixture
-def public(pipeline, served):
-    """A pipeline whose one atlas is to be fetched; the bytes that are served."""
+def test_what_is_absent_is_fetched_and_what_has_other_bytes_is_refused(pipeline, served, tmp_path, monkeypatch):
     folder, address = served
-    rng = np.random.default_rng(0)
-    data = ad.AnnData(sparse.csr_matrix(rng.poisson(2, size=(30, 4)).astype(np.float32)))
+    data = ad.AnnData(sparse.csr_matrix(np.random.default_rng(0).poisson(2, size=(30, 4)).astype(np.float32)))
     data.var_names = ["ISG15", "CD14", "LYZ", "STAT1"]
     data.obs["label"] = "CD14 monocyte"
     data.write_h5ad(folder / "public.h5ad")
@@ -40,53 +49,27 @@ def public(pipeline, served):
         "checksum": f"sha256:{hashlib.sha256(content).hexdigest()}",
         "obs": {"cell_type": "label"},
     }
-    pipeline.path("public.yaml").write_text(yaml.safe_dump({"public": entry}))
-    pipeline.set(atlases="public.yaml", offline=False)
-    return pipeline, content
-
-
-TARGET = "results/index/public/cells.parquet"
-
-
-def test_absent_atlas_is_fetched_and_harmonised(public):
-    pipeline, content = public
-    pipeline.run(TARGET)
-    assert pipeline.path("resources/atlases/public.h5ad").read_bytes() == content
-    assert pipeline.path(TARGET).exists()
-
-
-def test_wrong_bytes_are_refused_and_leave_no_atlas(public, served):
-    pipeline, content = public
-    (served[0] / "public.h5ad").write_bytes(content[:-1] + b"x")
-    output = pipeline.run(TARGET, ok=False)
-    assert "sha256" in output
-    assert not pipeline.path("resources/atlases/public.h5ad").exists()
-
-
-def test_offline_forbids_it_before_work_starts(public):
-    pipeline, _ = public
-    pipeline.set(offline=True)
-    output = pipeline.run(TARGET, ok=False)
-    assert "offline: true" in output
-    assert not pipeline.path("results").exists()
-
-
-MODEL_FILES = ("model.safetensors", "config.json", "genes.txt", "provenance.json")
-
-
-def test_model_at_an_address_is_copied(pipeline, served):
-    folder, address = served
+    wrong = entry | {"path": "resources/atlases/wrong.h5ad", "checksum": f"sha256:{'0' * 64}"}
+    pipeline.path("public.yaml").write_text(yaml.safe_dump({"public": entry, "wrong": wrong}))
     for name in MODEL_FILES:
         (folder / name).write_bytes(pipeline.path(f"resources/demo/model/{name}").read_bytes())
-    pipeline.set(model={"path": address, "name": "remote"})
-    pipeline.run("results/model/remote/provenance.json")
+    (folder / "2024.1.Hs").mkdir()
+    (folder / "2024.1.Hs/h.all.v2024.1.Hs.symbols.gmt").write_text("HALLMARK_X\thttp://x\tSTAT1\tIRF1\n")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(MSIGDB_IS_HERE.format(address=address))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]))
+    pipeline.set(
+        atlases="public.yaml",
+        offline=False,
+        model={"kind": "stack", "path": address, "name": "remote"},
+        enrichment={"libraries": {"hallmark": "msigdb:h.all"}},
+    )
+    output = pipeline.run(ATLAS, MODEL, LIBRARY, wrong["path"], "--keep-going", ok=False)
+    assert pipeline.path(entry["path"]).read_bytes() == content
+    assert pipeline.path(ATLAS).exists()
     for name in MODEL_FILES:
         assert pipeline.path(f"results/model/remote/{name}").read_bytes() == (folder / name).read_bytes()
-
-
-def test_model_of_the_hub_is_not_fetched_offline(pipeline):
-    pipeline.set(model={"path": None, "name": "large", "download": {"revision": "0" * 40}}, offline=True)
-    output = pipeline.run("all", ok=False)
-    assert "arcinstitute/Stack-Large-Aligned" in output
-    assert "offline: true" in output
-    assert not pipeline.path("results").exists()
+    assert pipeline.path(LIBRARY).read_text().startswith("HALLMARK_X\t")
+    assert "CC BY" in pipeline.path(LIBRARY).with_suffix(".json").read_text()
+    assert "sha256" in output
+    assert not pipeline.path(wrong["path"]).exists()

@@ -54,17 +54,15 @@ def snakemake(folder, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-def test_all_rules_of_the_pipeline_in_another_workflow(pipeline, tmp_path):
+@pytest.mark.parametrize(
+    "names",
+    [("as haystack_*", "haystack_"), pytest.param(("", ""), marks=pytest.mark.nightly)],
+    ids=["renamed", "as is"],
+)
+def test_all_rules_of_the_pipeline_in_another_workflow(pipeline, tmp_path, names):
     pipeline.set(max_iterations=1)
-    folder = other_workflow(pipeline, tmp_path, "", "")
+    folder = other_workflow(pipeline, tmp_path, *names)
     snakemake(folder)
     assert (folder / "mine.txt").read_text() == "run_id\tstatus\nmonocytes_ifng\tcompleted\n"
     assert (folder / "results/runs/monocytes_ifng/monocytes_ifng_report.html").exists()
     assert "Nothing to be done" in snakemake(folder)
-
-
-def test_rules_may_be_renamed(pipeline, tmp_path):
-    folder = other_workflow(pipeline, tmp_path, "as haystack_*", "haystack_")
-    output = snakemake(folder, "-n")
-    assert "haystack_decide" in output
-    assert "haystack_render_report" in output

@@ -21,6 +21,7 @@ def profile(pipeline) -> dict:
     return yaml.safe_load(pipeline.path("profiles/slurm/config.yaml").read_text())
 
 
+@pytest.mark.slow
 def test_a_dry_run_plans_every_stage(pipeline):
     command = [part if part != "profiles/local" else "profiles/slurm" for part in pipeline.command("-n")]
     assert "profiles/slurm" in command

@@ -11,6 +11,7 @@ import uuid
 from typing import Any
 
 from haystack.gcp.errors import explain
+from haystack.internals import wrap_batch_executor
 
 PATIENCE = 300.0
 """seconds for which a call is tried again while the service does not answer"""
@@ -18,36 +19,21 @@ PATIENCE = 300.0
 
 def outlast_the_cloud() -> None:
     """Change the plugin's executor in this process; a second call changes nothing."""
-    from snakemake_executor_plugin_googlebatch.executor import GoogleBatchExecutor
+    wrap_batch_executor(PatientClient, _fail)
+
+
+def _fail(executor: Any, job: Any, error: Exception) -> None:
     from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
-    if getattr(GoogleBatchExecutor, "_outlasts", False):
-        return
-    connect, submit = GoogleBatchExecutor.__post_init__, GoogleBatchExecutor.run_job
-
-    def connect_patiently(self: Any) -> None:
-        connect(self)
-        self.batch = PatientClient(self.batch)
-
-    def submit_or_fail(self: Any, job: Any) -> None:
-        try:
-            submit(self, job)
-        except Exception as error:
-            if not type(error).__module__.startswith(("google.", "grpc")):
-                raise
-            where = {
-                "project": self.get_param(job, "project"),
-                "region": self.get_param(job, "region"),
-                "image": self.get_param(job, "container"),
-                "account": self.get_param(job, "service_account"),
-            }
-            message = str(explain(error, f"Submitting {job.name}", **where))
-            self.logger.error(message)
-            self.report_job_error(SubmittedJobInfo(job), msg=message + " ")
-
-    GoogleBatchExecutor.__post_init__ = connect_patiently
-    GoogleBatchExecutor.run_job = submit_or_fail
-    GoogleBatchExecutor._outlasts = True
+    where = {
+        "project": executor.get_param(job, "project"),
+        "region": executor.get_param(job, "region"),
+        "image": executor.get_param(job, "container"),
+        "account": executor.get_param(job, "service_account"),
+    }
+    message = str(explain(error, f"Submitting {job.name}", **where))
+    executor.logger.error(message)
+    executor.report_job_error(SubmittedJobInfo(job), msg=message + " ")
 
 
 class PatientClient:

@@ -15,23 +15,19 @@ import os
 import threading
 import time
 import uuid
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from haystack.files import write_text
 from haystack.gcp import storage
+from haystack.internals import RECORDS, record_name, recorded_output
 
 log = logging.getLogger(__name__)
 
-FOLDERS = ("metadata", "incomplete")
-"""below .snakemake: a file per output, with how it was made; a file per output that is being made"""
 PLACE = ".haystack/records"
 """below the storage's prefix"""
 EVERY = 2.0
 """seconds between two looks for changed records"""
-LONGEST_NAME = 255
-"""characters of a file name on Linux"""
 MANY = 50
 """objects from which a start writes them as one"""
 
@@ -80,12 +76,12 @@ class Records:
         A coordinator that was killed between a job's end and the next `save` leaves such a file, and nobody knows with
         which parameters it was made. Without any record (results copied into the bucket by hand) nothing is marked.
         """
-        recorded = {output_of(path) for path in known}
+        recorded = {recorded_output(path) for path in known}
         if not recorded:
             return []
         found = [uri for uri in storage.list_objects(f"{self.prefix}/results/") if uri not in recorded]
         for uri in found:
-            write_text(self.folder / "incomplete" / _file_of(uri), json.dumps({"external_jobid": None}))
+            write_text(self.folder / "incomplete" / record_name(uri), json.dumps({"external_jobid": None}))
         return found
 
     def save(self) -> int:
@@ -131,7 +127,7 @@ class Records:
 
     def _stamps(self) -> dict[str, Stamp]:
         found = {}
-        for name in FOLDERS:
+        for name in RECORDS:
             for root, _, files in os.walk(self.folder / name):
                 for file in files:
                     path = Path(root) / file
@@ -140,7 +136,7 @@ class Records:
                     except FileNotFoundError:
                         continue
                     found[path.relative_to(self.folder).as_posix()] = (stat.st_mtime_ns, stat.st_size)
-        return {path: stamp for path, stamp in found.items() if output_of(path).startswith(f"{self.prefix}/")}
+        return {path: stamp for path, stamp in found.items() if recorded_output(path).startswith(f"{self.prefix}/")}
 
 
 def take_up_records(folder: Path, prefix: str, run_ids: Sequence[str]) -> None:
@@ -168,7 +164,9 @@ def _stop_left_behind(under_way: dict[str, str], mine: tuple[str, ...]) -> None:
     from google.cloud import batch_v1
 
     jobs = {
-        json.loads(text).get("external_jobid") for path, text in under_way.items() if output_of(path).startswith(mine)
+        json.loads(text).get("external_jobid")
+        for path, text in under_way.items()
+        if recorded_output(path).startswith(mine)
     }
     names = sorted(name for name in jobs if name and name.startswith("projects/"))
     if not names:
@@ -180,22 +178,6 @@ def _stop_left_behind(under_way: dict[str, str], mine: tuple[str, ...]) -> None:
             log.warning("Stopped %s, which an earlier coordinator of this run had started", name)
         except exceptions.NotFound:
             continue
-
-
-def output_of(path: str) -> str:
-    """The output that a record is about, empty if it is no record: its name is the URL-safe base64 of it, in parts."""
-    parts = path.split("/")[1:]
-    try:
-        return urlsafe_b64decode("".join(part.removeprefix("@") for part in parts)).decode()
-    except ValueError:
-        return ""
-
-
-def _file_of(output: str) -> str:
-    """Name of the record of an output, as Snakemake's FilePersistence makes it."""
-    name, size = urlsafe_b64encode(output.encode()).decode(), LONGEST_NAME - 1
-    parts = [name[i : i + size] for i in range(0, len(name), size)]
-    return "/".join([*("@" + part for part in parts[:-1]), parts[-1]])
 
 
 def _read_whole(path: Path) -> str | None:

@@ -6,24 +6,19 @@ the architecture needs none of them, so its module is loaded by itself.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from haystack.contracts import Contract
 from haystack.errors import MissingExtraError, ModelError
+from haystack.internals import stack_base
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from types import ModuleType
 
     import torch
-
-BASE_MODULE = "stack.models.core.base"
 
 
 class Architecture(Contract):
@@ -76,7 +71,14 @@ def without_initial_weights() -> AbstractContextManager[Any]:
 def _network_class() -> type[torch.nn.Module]:
     from torch import empty, nn
 
-    base = _base_module().StateICLModelBase
+    try:
+        base = stack_base().StateICLModelBase
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("stack", "Running STACK") from error
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{error}: not found; this arc-stack is not the pinned one. Install haystack[stack] again"
+        ) from error
 
     class StackNetwork(base):  # type: ignore[misc, valid-type]
         """arc-stack's base model plus the query embedding and the confidence classifier of its fine-tuned class.
@@ -91,20 +93,3 @@ def _network_class() -> type[torch.nn.Module]:
             self.cls = nn.Sequential(nn.Linear(2 * width, self.n_hidden), nn.GELU(), nn.Linear(self.n_hidden, 1))
 
     return StackNetwork
-
-
-def _base_module() -> ModuleType:
-    """`stack/models/core/base.py` without the packages around it."""
-    if BASE_MODULE in sys.modules:
-        return sys.modules[BASE_MODULE]
-    try:
-        import stack.modules
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("stack", "Running STACK") from error
-    path = Path(stack.modules.__file__).parent.parent / "models" / "core" / "base.py"
-    spec = importlib.util.spec_from_file_location(BASE_MODULE, path)
-    if spec is None or spec.loader is None or not path.exists():
-        raise ModelError(f"{path}: not found; this arc-stack is not the pinned one. Install haystack[stack] again")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

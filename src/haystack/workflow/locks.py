@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from haystack.internals import LOCKS
+
 _held: list[int] = []
 """descriptors kept open, and with them the lock, until this process ends"""
 
@@ -31,7 +33,7 @@ def clear_stale_locks(folder: Path) -> bool:
     except OSError:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         return False
-    stale = sorted((state / "locks").glob("*.lock"))
+    stale = sorted(state.glob(LOCKS))
     for path in stale:
         path.unlink(missing_ok=True)
     fcntl.flock(descriptor, fcntl.LOCK_SH)

@@ -232,7 +232,7 @@ REAL = Path(os.environ.get("HAYSTACK_DATA", Path(__file__).parents[4] / "shared"
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="no real data beside the repository")
-@pytest.mark.parametrize("name", ["kang_ifnb", "kang_donors"])
+@pytest.mark.parametrize("name", ["kang_donors", pytest.param("kang_ifnb", marks=pytest.mark.slow)])
 def test_real_cells(name: str):
     path = REAL / f"{name}.h5ad"
     data = ad.read_h5ad(path)

@@ -79,6 +79,7 @@ def test_duplicate_symbols_are_summed(tmp_path: Path, made: SimpleNamespace) -> 
     np.testing.assert_array_equal(read[:, "G000"].X.toarray().ravel(), cells.X.toarray()[:, :2].sum(axis=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["NK"])
 def test_truth_and_nonsense_on_real_cells(
     data: Path, tmp_path: Path, label: str, capsys: pytest.CaptureFixture

@@ -135,6 +135,7 @@ def test_out_of_memory_with_one_window_is_an_error(tiny, monkeypatch):
 def test_predictions_are_written_without_a_word_about_columns(tiny_dir, tmp_path, caplog, monkeypatch):
     write_cells(tmp_path / "cells.h5ad", helpers.cells_of(GENES, {"p1": (20, 20)}, 12))
     monkeypatch.setattr(logging.getLogger("anndata"), "handlers", [caplog.handler])  # it does not propagate
+    caplog.clear()
     with caplog.at_level(logging.INFO, logger="anndata"):
         run_inference(tiny_dir, tmp_path / "cells.h5ad", tmp_path / "out.h5ad", SETTINGS, 5)
     assert "as categorical" not in caplog.text
@@ -198,6 +199,7 @@ def test_prompt_results_do_not_depend_on_other_prompts(tiny):
     )
 
 
+@pytest.mark.slow
 def test_averaging_generations_has_less_noise(tiny):
     cells = helpers.cells_of(GENES, {"p1": (40, 0)}, 30)
 

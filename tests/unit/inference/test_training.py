@@ -242,6 +242,7 @@ def test_fine_tuning_keeps_genes_and_shape(atlas, tmp_path, monkeypatch):
     assert 0 < distance < 0.01
 
 
+@pytest.mark.slow
 def test_a_small_model_uses_its_prompt(atlas, tmp_path, monkeypatch):
     """A held-out cell type of known drugs: better than no change and the other drugs; off with control prompts."""
     monkeypatch.setattr(training, "HEAD_BATCHES", 20)

@@ -361,7 +361,7 @@ def test_board_shows_each_run_once_with_its_time_and_leaves_lines_only(session, 
     running.handler.tracker.runs["a"].since -= 3725
     lines = drawn(running.handler.tracker, 12)
     assert [line.split()[0] for line in lines] == ["all", "a", "b", "0"]
-    assert lines[1].endswith("1:02:05")
+    assert re.search(r"1:02:\d\d$", lines[1])  # a slow machine may take seconds to draw
     assert "doing decide" in lines[1]
     running.send(record(text="one warning", level=logging.WARNING), finished(2))
     assert terminal.getvalue().rindex("\x1b[?25h") > terminal.getvalue().rindex("\x1b[?25l")  # the cursor is shown

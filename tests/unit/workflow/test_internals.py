@@ -1,12 +1,22 @@
 """What we use of others' private parts: it is still there, and does what it is for."""
 
 import inspect
+import sys
 import threading
 from types import SimpleNamespace
 
 import pytest
 
-from haystack.internals import calm_scheduler
+from haystack.internals import (
+    GOES_ON,
+    LOCKS,
+    RECORDS,
+    RESTARTS,
+    calm_scheduler,
+    record_name,
+    recorded_output,
+    stack_base,
+)
 
 
 class Scheduler:
@@ -62,15 +72,48 @@ def test_the_private_names_of_snakemake_are_still_there():
     assert {"workflow", "rules"} <= set(inspect.signature(DAG.__init__).parameters)
 
 
+@pytest.mark.parametrize("output", ["gs://b/results/summary.tsv", f"gs://b/results/{'a' * 300}/query.json"])
+def test_records_are_named_as_snakemake_names_them(output):
+    from snakemake.persistence.file import FilePersistence
+
+    class Plain(FilePersistence):
+        def __init__(self):
+            self._max_len = 255
+
+    for folder in RECORDS:
+        assert Plain()._record_path(folder, output) == f"{folder}/{record_name(output)}"
+        assert recorded_output(f"{folder}/{record_name(output)}") == output
+
+
+def test_the_files_and_words_of_snakemake_are_still_those():
+    from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
+    from snakemake.persistence.file import FilePersistence
+    from snakemake.scheduling import job_scheduler
+
+    files = inspect.getsource(sys.modules[FilePersistence.__mro__[1].__module__]) + inspect.getsource(FilePersistence)
+    for word in (*RECORDS, LOCKS.split("/")[0], ".lock"):
+        assert word in files, word
+    words = inspect.getsource(job_scheduler)
+    for word in (RESTARTS, *GOES_ON):
+        assert f'"{word}' in words, word
+    assert {"nocolor", "stream", "formatter", "filter"} <= set(inspect.signature(ColorizingTextHandler).parameters)
+    assert list(inspect.signature(DefaultFormatter).parameters) == ["quiet", "show_failed_logs"]
+    assert list(inspect.signature(DefaultFilter).parameters)[:5] == [
+        "quiet",
+        "debug_dag",
+        "verbose",
+        "dryrun",
+        "printshellcmds",
+    ]
+
+
 def test_the_private_names_of_the_batch_executor_are_still_there():
     executor = pytest.importorskip("snakemake_executor_plugin_googlebatch.executor").GoogleBatchExecutor
     for name in ("__post_init__", "run_job", "get_param"):
-        assert name in vars(executor), name
-    assert "self.batch = " in inspect.getsource(executor.__post_init__)
+        assert hasattr(executor, name), name
+    assert "self.batch = " in inspect.getsource(inspect.getmodule(executor))
 
 
 def test_the_private_names_of_arc_stack_are_still_there():
     pytest.importorskip("stack.modules")
-    from haystack.inference.architecture import _base_module
-
-    assert hasattr(_base_module(), "StateICLModelBase")
+    assert hasattr(stack_base(), "StateICLModelBase")

@@ -102,6 +102,7 @@ class Answer(Contract):
     n_down: int = Field(default=0, ge=0)
     top_up: list[str] = Field(default=[], description="gene symbols, at most 20, largest log2fc first")
     top_down: list[str] = Field(default=[], description="gene symbols, at most 20, smallest log2fc first")
+    effects: dict[str, float] = Field(default={}, description="log2 fold change of the genes in top_up and top_down")
     pathways: list[PathwayHit] = Field(default=[], description="over-represented gene sets, at most 200, best first")
 
 

@@ -258,6 +258,7 @@ def _answer(best: Best, de: pd.DataFrame, enrichment: pd.DataFrame, settings: Se
     hits = hits.sort_values(["log2fc", "gene"], ascending=[False, True])
     up = hits.loc[hits["log2fc"] > 0, "gene"].astype(str).tolist()
     down = hits.loc[hits["log2fc"] < 0, "gene"].astype(str).tolist()[::-1]
+    log2fc = hits.drop_duplicates("gene").set_index("gene")["log2fc"]
     return Answer(
         best_iteration=best.iteration.number,
         best_prompt_id=best.prompt.prompt_id,
@@ -277,6 +278,7 @@ def _answer(best: Best, de: pd.DataFrame, enrichment: pd.DataFrame, settings: Se
         n_down=len(down),
         top_up=up[:TOP_GENES],
         top_down=down[:TOP_GENES],
+        effects={gene: float(log2fc[gene]) for gene in [*up[:TOP_GENES], *down[:TOP_GENES]]},
         pathways=_pathways(enrichment, best.prompt.prompt_id, settings.enrichment.padj),
     )
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from haystack.contracts import read_json
 from haystack.contracts.failure import Failure
@@ -17,7 +18,7 @@ from haystack.files import write_text
 from haystack.report.confidence import DESIGN_RULE, RULE
 from haystack.report.design import run_accuracy
 from haystack.report.template import asset, render
-from haystack.report.words import REASONS, STAGES, number, p_value
+from haystack.report.words import REASONS, STAGES, number
 
 COLUMNS = (
     "run_id",
@@ -48,10 +49,10 @@ COLUMNS = (
     "log",
 )
 TOP = 5
-HEAT_PATHWAYS = 25
-"""gene sets in the heat map: those with the smallest padj in the most runs"""
-HEAT_FULL = 10.0
-"""-log10 padj that fills a cell of the heat map"""
+HEAT_COLUMNS = 30
+"""genes and gene sets in the heat maps: those found in the most runs, then the strongest"""
+HEAT_FULL = {"sets": 10.0, "genes": 3.0}
+"""-log10 adjusted p and log2 fold change that fill a cell of the heat map"""
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,6 @@ class Run:
         return "completed" if self.log is not None else "pending"
 
 
-@dataclass(frozen=True)
-class HeatCell:
-    """A gene set in a run: -log10 padj, signed by direction; None where it is not significant."""
-
-    run_id: str
-    term: str
-    value: float | None
-    label: str
-
-
 def summarize_runs(runs: Sequence[tuple[str, str]], results_dir: Path, out_tsv: Path, out_html: Path) -> None:
     """Write one row per run, and the page with the heat map of runs x gene sets.
 
@@ -102,22 +93,20 @@ def summarize_runs(runs: Sequence[tuple[str, str]], results_dir: Path, out_tsv: 
     writer.writerows(rows)
     write_text(out_tsv, text.getvalue())
 
-    terms = _heat_terms(found)
-    heat = [(run, [_heat_cell(run, term) for term in terms]) for run in found if run.log is not None]
     counts = {status: sum(run.status == status for run in found) for status in ("completed", "failed", "pending")}
+    # By expected accuracy, the best first; then those without one, failed and pending runs, in the table's order.
+    shown = sorted(zip(found, rows, strict=True), key=lambda pair: _rank(*pair))
     page = render(
         "summary.html.j2",
         scripts=[asset("summary.js")],
-        runs=list(zip(found, rows, strict=True)),
+        runs=shown,
         counts=counts,
-        terms=terms,
-        heat=[pair for pair in heat if any(cell.value is not None for cell in pair[1])],
+        heat=heat_maps([run for run, _ in shown]),
         simulated=any(run.log is not None and run.log.simulated for run in found),
         rule=RULE if any(run.log and run.log.answer.verdict is None for run in found) else DESIGN_RULE,
         accuracy_of=run_accuracy,
         reasons=REASONS,
         stages=STAGES,
-        heat_full=HEAT_FULL,
         number=number,
     )
     write_text(out_html, page)
@@ -175,33 +164,46 @@ def _row(run: Run) -> dict[str, str]:
     return row
 
 
-def _heat_terms(runs: Sequence[Run]) -> list[str]:
-    """Gene sets of the heat map: by the number of runs that have them, then by smallest padj, then by name."""
-    found: dict[str, list[float]] = {}
+def _rank(run: Run, row: dict[str, str]) -> tuple[int, float]:
+    accuracy = row["expected_accuracy"]
+    return (0, -float(accuracy)) if accuracy else ({"completed": 1, "failed": 2, "pending": 3}[run.status], 0.0)
+
+
+def heat_maps(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """`genes` (log2 fold change) and `sets` (-log10 adjusted p, negative for downregulated genes) of every run.
+
+    Each: the columns, the value that fills a cell, and per run one value per column (None: neither called nor
+    significant).
+    """
+    tables: dict[str, dict[str, dict[str, float]]] = {"genes": {}, "sets": {}}
     for run in runs:
-        for term, hit in _strongest(run).items():
-            found.setdefault(term, []).append(hit.padj)
-    ranked = sorted(found, key=lambda term: (-len(found[term]), min(found[term]), term))
-    return ranked[:HEAT_PATHWAYS]
+        if run.log is not None and run.status == "completed":
+            tables["genes"][run.run_id] = run.log.answer.effects
+            tables["sets"][run.run_id] = _signed(run.log.answer.pathways)
+    maps = {}
+    for kind, table in tables.items():
+        strength: dict[str, list[float]] = {}
+        for values in table.values():
+            for name, value in values.items():
+                strength.setdefault(name, []).append(abs(value))
+        columns = sorted(strength, key=lambda name: (-len(strength[name]), -max(strength[name]), name))[:HEAT_COLUMNS]
+        rows = {
+            run_id: [round(values[name], 2) if name in values else None for name in columns]
+            for run_id, values in table.items()
+            if columns
+        }
+        maps[kind] = {"columns": columns, "full": HEAT_FULL[kind], "rows": rows}
+    return maps
 
 
-def _strongest(run: Run) -> dict[str, PathwayHit]:
-    """Gene set -> its hit with the smallest padj (a set may be hit by genes on both sides)."""
-    hits: dict[str, PathwayHit] = {}
-    for hit in run.log.answer.pathways if run.log is not None else []:
-        if hit.term not in hits or hit.padj < hits[hit.term].padj:
-            hits[hit.term] = hit
-    return hits
-
-
-def _heat_cell(run: Run, term: str) -> HeatCell:
-    hit = _strongest(run).get(term)
-    if hit is None:
-        return HeatCell(run.run_id, term, None, "not significant")
-    size = min(-math.log10(hit.padj), 300.0) if hit.padj > 0 else 300.0
-    sign = 1.0 if hit.direction == "up" else -1.0
-    side = "higher" if hit.direction == "up" else "lower"
-    return HeatCell(run.run_id, term, sign * size, f"{side}, adjusted p {p_value(hit.padj)}")
+def _signed(hits: Sequence[PathwayHit]) -> dict[str, float]:
+    """Gene set -> signed -log10 of its smallest adjusted p (a set may be hit by genes of both directions)."""
+    found: dict[str, float] = {}
+    for hit in hits:
+        size = min(-math.log10(hit.padj), 300.0) if hit.padj > 0 else 300.0
+        if size > abs(found.get(hit.term, 0.0)):
+            found[hit.term] = size if hit.direction == "up" else -size
+    return found
 
 
 def _digits(value: float | None) -> str:

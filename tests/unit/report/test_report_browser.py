@@ -245,3 +245,12 @@ def test_summary_sorts_and_filters(browser, finish, tmp_path):
     assert browser.run(SHOWN_RUNS) == ["run_a", "run_demo"]
     set_field(browser, "find", "pending")
     assert browser.run(SHOWN_RUNS) == ["run_a"]
+    assert browser.run("document.querySelectorAll('#heat tbody tr').length") == 0
+    set_field(browser, "find", "")
+    set_field(browser, "status", "completed")
+    assert browser.run(SHOWN_RUNS) == ["run_demo"]
+    assert browser.run("document.querySelector('#heat tbody th').textContent") == "run_demo"
+    set_field(browser, "heat-kind", "sets")
+    assert browser.run("document.querySelector('#heat thead th').title") == "Interferon alpha/beta signaling"
+    set_field(browser, "accuracy", "0.99")
+    assert browser.run(SHOWN_RUNS) == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
-from html import unescape
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from haystack.contracts import write_json
@@ -99,14 +101,28 @@ def test_a_failure_wins_over_an_older_log(results):
     assert summarize(results)[0]["run_demo"]["status"] == "failed"
 
 
-def test_heat_map_holds_what_is_significant(results):
+def test_heat_maps_hold_called_genes_and_significant_sets(results):
     html = summarize(results)[1]
-    cells = re.findall(r'<td title="([^"]*)"[^>]*>([^<]*)</td>', html)
-    values = {unescape(title).split(":")[0]: text for title, text in cells}
-    assert values["Interferon alpha/beta signaling"] == "▲8"
-    assert "Gene set number 5" not in values
-    assert html.count('<tr><th scope="row">run_demo') == 1
-    assert '<tr><th scope="row">run_flat' not in html
+    heat = json.loads(re.search(r'id="summary-data">(.*?)</script>', html, re.DOTALL)[1])
+    sets, genes = heat["sets"], heat["genes"]
+    assert dict(zip(sets["columns"], sets["rows"]["run_demo"], strict=True))["Interferon alpha/beta signaling"] == 8
+    assert "Gene set number 5" not in sets["columns"]
+    assert set(sets["rows"]["run_flat"]) == {None}
+    de = pd.read_csv(results / "runs/run_demo/run_demo_de.csv").query("is_best_prompt").set_index("gene")
+    values = dict(zip(genes["columns"], genes["rows"]["run_demo"], strict=True))
+    assert values["ISG15"] == pytest.approx(de.loc["ISG15", "log2fc"], abs=0.006)
+    assert set(values) == set(de.index[de["is_de"]])
+
+
+def test_runs_are_ranked_by_expected_accuracy(results, monkeypatch):
+    accuracy = {"run_demo": 0.4, "run_flat": 0.7}
+    monkeypatch.setattr(
+        "haystack.report.summary.run_accuracy",
+        lambda log: SimpleNamespace(r=accuracy[log.run_id], low=0.1, high=0.9),
+    )
+    html = summarize(results)[1]
+    ranked = re.findall(r'<tr data-run="(\w+)" data-status="(\w+)">', html)
+    assert [run for run, _ in ranked] == ["run_flat", "run_demo", "run_bad", "run_broken", "run_wait"]
 
 
 def test_only_simulated_runs_are_marked(results):
@@ -125,4 +141,4 @@ def test_links_lead_to_pages_that_exist(results):
 def test_no_runs_at_all(tmp_path):
     summarize_runs([], tmp_path, tmp_path / "s.tsv", tmp_path / "s.html")
     assert (tmp_path / "s.tsv").read_text() == "\t".join(COLUMNS) + "\n"
-    assert "No run has a significant gene set yet" in (tmp_path / "s.html").read_text()
+    assert "No run has a called gene or a significant gene set yet" in (tmp_path / "s.html").read_text()

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from snakemake_logger_plugin_haystack.display import Display, elapsed, run_count, stamped, steps
+from snakemake_logger_plugin_haystack.display import Display, elapsed, remaining, run_count, stamped, steps
 from snakemake_logger_plugin_haystack.events import Event, Job, RunState, Tracker, doing
 
 MAX_RUNS = 12
@@ -30,7 +30,7 @@ class Board(Display):
         self.tracker = Tracker()
         self.live = Live(
             console=self.console,
-            get_renderable=lambda: board(self.tracker, max(1, min(MAX_RUNS, self.console.size.height - 4))),
+            get_renderable=lambda: board(self.tracker, max(1, min(MAX_RUNS, self.console.size.height - 5))),
             refresh_per_second=1,
             transient=True,
             redirect_stdout=False,
@@ -65,7 +65,7 @@ class Board(Display):
 
 
 def board(tracker: Tracker, most: int) -> Group:
-    """What is under way: work that all runs share, at most `most` runs, and a line of totals."""
+    """What is under way: work that all runs share, at most `most` runs, and two lines of totals."""
     # Copies: a thread of its own draws the board while records arrive.
     shared = list(tracker.shared.values())
     running = [(run_id, run) for run_id, run in list(tracker.runs.items()) if run.status == "running"]
@@ -79,9 +79,12 @@ def board(tracker: Tracker, most: int) -> Group:
         iteration = f"iteration {run.iteration}" if run.iteration else ""
         table.add_row(Text(run_id, "bold"), iteration, _stage(run), _scores(run), elapsed(run.since))
     more = [Text(f"... and {len(running) - most} more under way", "dim")] if len(running) > most else []
-    total = f"{run_count(tracker)}; {steps(tracker)}; {elapsed(tracker.since)}"
+    waiting = tracker.expected_runs - tracker.count("finished") - tracker.count("failed") - len(running)
+    counts = f"{run_count(tracker)}, {len(running)} running" + (f", {waiting} waiting" if waiting > 0 else "")
+    times = f"{steps(tracker)}; {elapsed(tracker.since)} elapsed{remaining(tracker)}"
+    totals = [Text(line, "bold", no_wrap=True, overflow="ellipsis") for line in (counts, times)]
     # The empty line takes what a job itself writes to the terminal.
-    return Group(table, *more, Text(total, "bold", no_wrap=True, overflow="ellipsis"), "")
+    return Group(table, *more, *totals, "")
 
 
 def _stage(of: Job | RunState) -> Text:
@@ -90,7 +93,7 @@ def _stage(of: Job | RunState) -> Text:
 
 def _scores(run: RunState) -> str:
     scores = " ".join("-" if score is None else f"{score:.1f}" for _, score in sorted(run.scores.items()))
-    threshold = f" (stops from {run.threshold:g})" if run.threshold else ""
+    threshold = f" (threshold {run.threshold:g})" if run.threshold else ""
     return f"scores {scores}{threshold}" if scores else ""
 
 

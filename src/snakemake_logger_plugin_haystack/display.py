@@ -34,6 +34,8 @@ NOISE = (
     "Conda environments: ignored",
 )
 """Snakemake's words about its own doing, which tell nothing of a run"""
+SCRIPT_FAILED = "RuleException:\nCalledProcessError in file"
+"""Snakemake's words for a script that ended with an error; the job's own record follows"""
 HINT = "Workflow defines that rule"
 """Snakemake's warning, once per shared rule and start, that its cache between workflows is off"""
 
@@ -59,7 +61,7 @@ class Display:
 
     def show(self, record: LogRecord, events: Sequence[Event], tracker: Tracker) -> None:
         """One record, with the events that follow from it."""
-        if not _replaced(record):
+        if not _replaced(record, tracker):
             self.plain.handle(record)
         if not self.quiet & {"all", "progress", "rules"}:
             for event in events:
@@ -92,7 +94,7 @@ def describe(event: Event, tracker: Tracker) -> str:
             name = where if event.run_id else "all runs"
             return f"{name}: {doing(event.message, event.stage)} [{steps(tracker)}]"
         case "iteration_scored":
-            of = f" (stops from {event.threshold:g})" if event.threshold else ""
+            of = f" (threshold {event.threshold:g})" if event.threshold else ""
             score = "no score" if event.score is None else f"score {event.score:.1f}"
             return f"{where}: {score}{of}; {_ending(event.reason) or 'going on'}"
         case "run_finished":
@@ -124,6 +126,14 @@ def _all_done(tracker: Tracker) -> str:
     n, unchanged = len(tracker.runs), tracker.unchanged
     worked = f"{n} {'run' if n == 1 else 'runs'} had work" if n else "no run had work"
     return f"all done: {worked}" + (f", {unchanged} unchanged" if unchanged else "")
+
+
+def remaining(tracker: Tracker) -> str:
+    """A rough time: as if the steps to come took as long as those done; empty before a fifth is done."""
+    if tracker.done < max(3, 0.2 * tracker.total) or tracker.done >= tracker.total:
+        return ""
+    seconds = (time.monotonic() - tracker.since) * (tracker.total - tracker.done) / tracker.done
+    return f", about {timedelta(seconds=int(seconds))} left"
 
 
 def steps(tracker: Tracker) -> str:
@@ -158,7 +168,12 @@ def is_hint(record: LogRecord) -> bool:
     return isinstance(record.msg, str) and record.msg.startswith(HINT)
 
 
-def _replaced(record: LogRecord) -> bool:
+def _replaced(record: LogRecord, tracker: Tracker) -> bool:
+    """Whether an event says it, or will: of a failed script its own message is enough."""
+    if isinstance(record.msg, str) and record.msg.startswith(SCRIPT_FAILED):
+        return True
+    if str(getattr(record, "event", None) or "") == "job_error":
+        return str(getattr(record, "jobid", "")) in tracker.explained
     if record.levelno >= WARNING:
         return False
     if str(getattr(record, "event", None) or "") in OWN:

@@ -108,6 +108,8 @@ class Tracker:
         self.last_error: str | None = None
         self.errors = False
         self.started = False
+        self.explained: set[str] = set()
+        """failed jobs whose script said why"""
         self._failed: dict[str, tuple[float, Event]] = {}
         """job -> when it failed, and the event, held back until it is known that the job is not tried again"""
 
@@ -239,7 +241,10 @@ class Tracker:
         self.shared.pop(key, None)
         if job is None:
             return
-        message = _failure(job)
+        message = _own_message(job)
+        if message and not message.startswith("unexpected "):  # of a fault of ours the whole log is shown
+            self.explained.add(key)
+        message = message or f"{job.stage} failed" + (f"; see {', '.join(job.logs)}" if job.logs else "")
         if job.run_id is None:
             self.last_error = message
         else:
@@ -304,12 +309,10 @@ def _output(job: Job, name: str) -> dict[str, Any]:
     return _read_json(path) if path else {}
 
 
-def _failure(job: Job) -> str:
-    """The message that the failed script left, else where to look."""
+def _own_message(job: Job) -> str:
+    """The message that the failed script left; empty where it left none."""
     found = _read_json(f"results/runs/{job.run_id}/failure.json") if job.run_id else {}
-    if found.get("message") and found.get("rule") == job.stage:
-        return str(found["message"])
-    return f"{job.stage} failed" + (f"; see {', '.join(job.logs)}" if job.logs else "")
+    return str(found.get("message") or "") if found.get("rule") == job.stage else ""
 
 
 def _read_json(path: str) -> dict[str, Any]:

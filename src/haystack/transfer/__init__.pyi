@@ -5,6 +5,7 @@ from .contexts import Context as Context
 from .contexts import find_contexts as find_contexts
 from .estimate import Estimate as Estimate
 from .estimate import estimate as estimate
+from .estimate import estimate_asked as estimate_asked
 from .exam import choose_exam as choose_exam
 from .exam import mark_exam as mark_exam
 from .measure import measure_cells as measure_cells

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.contracts.accuracy import CANNOT, ExpectedAccuracy, Independence, LeftOut
-from haystack.transfer.combine import Target, distances
+from haystack.transfer.combine import Target
 from haystack.transfer.estimate import Estimate, Rule, estimate
 from haystack.transfer.neighbours import additive
 from haystack.transfer.panel import Bulk, Labels, Panel, correlation
@@ -35,7 +35,9 @@ LEVEL = 0.95
 """upper quantile: a 90 % interval"""
 MOST = 0.98
 """|r| beyond this counts as this: Fisher's z has no bound"""
-FAR = "the asked cells differ more from every measured context than these from each other: r may be lower than expected"
+FAR_LOSS = 0.7
+"""z that cells at `farness` 1 lose (chosen on kang_donors, near types left out)"""
+FAR = "the asked cells differ more from every measured context than these from each other: expected r is lowered for it"
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,6 @@ class _Score:
     left_out: LeftOut
     context: int
     z: float
-    distance: float
-    """of its control profile to the nearest context that it was predicted from"""
 
 
 def design_of(panel: Labels, lineage: Floats, asked_type: str | None, asked_is_measured: bool) -> Design:
@@ -112,8 +112,8 @@ def expected_accuracy(panel: Panel, query: Bulk | None, answer: Estimate | None,
     shift = SHARE * fisher(_detectable(answer.log2fc, cells, n_perturbed, n_control, panel))
     # Where contexts show nothing (r about 0), a weaker prediction than theirs is not worse than nothing.
     z = max(centre + shift, min(float(np.mean([fisher(s.left_out.r["transfer"]) for s in scores])), 0.0))
-    far = _farness(panel, scores, cells)
-    low, r, high = np.tanh([z - far * margin, z, z + margin]).round(4).tolist()
+    z -= FAR_LOSS * answer.far
+    low, r, high = np.tanh([z - margin, z, z + margin]).round(4).tolist()
     real = [s.left_out.half_of_real_cells for s in scores if s.left_out.half_of_real_cells is not None]
     methods = {name: float(np.mean([s.left_out.r[name] for s in scores])) for name in scores[0].left_out.r}
     return ExpectedAccuracy(
@@ -126,7 +126,7 @@ def expected_accuracy(panel: Panel, query: Bulk | None, answer: Estimate | None,
         half_of_real_cells=round(float(np.mean(real)), 4) if real else None,
         methods={name: round(value, 4) for name, value in methods.items()},
         contexts=[score.left_out for score in scores],
-        **_about(panel, design, [] if far == 1 else [FAR]),
+        **_about(panel, design, [FAR] if answer.far > 0 else []),
     )
 
 
@@ -138,15 +138,6 @@ def _measurement(panel: Panel, contexts: Sequence[int], n_query: float) -> tuple
     controls = panel.control.n[contexts, 0]
     n_control = min(n_query, float(controls.max()))
     return float(np.median(panel.whole[0].n[contexts] / np.maximum(controls, 1))) * n_control, n_control
-
-
-def _farness(panel: Panel, scores: Sequence[_Score], query: Bulk) -> float:
-    """How much farther the query is from its nearest context than any left-out one was, at least 1.
-
-    Factor on the lower half of the interval: a step that no context had to take was not tested.
-    """
-    own = float(distances(panel, range(len(panel)), query).min())
-    return max(1.0, float(np.sqrt(own / max(max(score.distance for score in scores), 1e-9))))
 
 
 def _about(panel: Panel, design: Design, more: Sequence[str] = ()) -> dict[str, Any]:
@@ -198,7 +189,7 @@ def _score(panel: Panel, h: int, rule: Rule) -> _Score | None:
     cells = float(panel.whole[0].n[h]), float(panel.control.n[h, 1])
     detectable = _detectable(found.predicted["transfer"], found.target.control, *cells, panel)
     z = fisher(r["transfer"]) - SHARE * fisher(detectable)
-    return _Score(report, h, z, float(distances(panel, found.references, found.target.control).min()))
+    return _Score(report, h, z)
 
 
 def _detectable(log2fc: Floats, control: Bulk, n_perturbed: float, n_control: float, panel: Panel) -> float:

@@ -14,7 +14,7 @@ from haystack.contracts.contexts import QUERY_CONTEXT
 from haystack.retrieval.celltypes import lineage_likeness
 from haystack.transfer.accuracy import Design, design_of, expected_accuracy
 from haystack.transfer.combine import Target
-from haystack.transfer.estimate import Estimate, estimate
+from haystack.transfer.estimate import Estimate, estimate_asked
 from haystack.transfer.neighbours import additive
 from haystack.transfer.observed import observed_accuracy
 from haystack.transfer.panel import Bulk, Panel
@@ -75,7 +75,7 @@ def answer(
     refs = list(range(len(panel)))
     likeness = lineage_likeness(asked_type, panel.cell_type)
     target = Target(query.pooled(), np.array([likeness.get(name, 0.0) for name in panel.cell_type]))
-    found = estimate(panel, refs, target, design.rule)
+    found = estimate_asked(panel, target, design.rule)
     agree = (np.sign(panel.log2fc) == np.sign(found.log2fc)).mean(axis=0)
     table = pd.DataFrame(
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,9 +127,9 @@ def test_the_panel_is_that_of_all_cells(study, tmp_path: Path) -> None:
     assert query.n.sum() == 60
 
 
-def test_far_cells_widen_the_interval_downwards(study, tmp_path: Path) -> None:
+def test_far_cells_lower_the_expected_r_and_widen_the_genes(study, tmp_path: Path) -> None:
     """B cells are as far as other types from each other; with half of their genes exchanged they are farther."""
-    from haystack.transfer import Bulk, Target, design_of, estimate, expected_accuracy, lineage_matrix
+    from haystack.transfer import Bulk, Target, design_of, estimate_asked, expected_accuracy, lineage_matrix
 
     _, _, contexts = _answer(study({"d1": "both", "d2": "both", "d3": "both"}), tmp_path)
     panel, query = Panel.read(contexts, 1.0)
@@ -136,12 +137,19 @@ def test_far_cells_widen_the_interval_downwards(study, tmp_path: Path) -> None:
     order[:150] = order[:150][::-1]
     far = Bulk(query.mean[:, order], query.variance[:, order], query.n)
     design = design_of(panel, lineage_matrix(panel.cell_type), "CL:0000236", asked_is_measured=True)
-    width, notes = [], []
-    for cells in (query, far):
-        found = estimate(panel, range(len(panel)), Target(cells.pooled(), np.zeros(len(panel))), design.rule)
-        accuracy = expected_accuracy(panel, cells, found, design)
-        width.append(np.arctanh(accuracy.r) - np.arctanh(accuracy.low))
-        notes.append(accuracy.notes)
-    assert width[1] > 1.1 * width[0]
-    assert not notes[0]
-    assert "differ more" in notes[1][0]
+
+    def answer(cells: Bulk, lineage: float):
+        found = estimate_asked(panel, Target(cells.pooled(), np.full(len(panel), lineage)), design.rule)
+        return found, expected_accuracy(panel, cells, found, design)
+
+    near, near_accuracy = answer(query, 0.1)
+    found, accuracy = answer(far, 0.1)
+    assert near.far < 0.3 < found.far
+    # The same estimate and interval, lowered.
+    plain = expected_accuracy(panel, far, replace(found, far=0.0), design)
+    assert np.arctanh(plain.r) - np.arctanh(accuracy.r) == pytest.approx(0.7 * found.far, abs=0.01)
+    assert not near_accuracy.notes or "differ more" not in near_accuracy.notes[0]
+    assert "differ more" in accuracy.notes[0]
+    same_lineage, _ = answer(far, 0.95)  # another atlas: the profile differs, the lineage does not
+    assert same_lineage.far == 0
+    assert (found.se > same_lineage.se).mean() > 0.9

@@ -96,6 +96,9 @@ DE = Table(
     ),
 )
 
+SAMPLING = {"pval": "sampling_pval", "padj": "sampling_padj"}
+"""column of DE -> its name in the CSV, which people read without this table"""
+
 ENRICHMENT = Table(
     "enrichment.parquet",
     (

@@ -28,6 +28,7 @@ from haystack.contracts.runlog import (
     PromptLog,
     RunLog,
 )
+from haystack.contracts.tables import SAMPLING
 from haystack.contracts.validation import Validation
 from haystack.files import sha256, whole_file
 from haystack.knowledge.libraries import library_file
@@ -102,7 +103,7 @@ def collect_outputs(
     best = find_best(iterations, last)
     de = _table(best, "de.parquet", DE)
     enrichment = _table(best, "enrichment.parquet", ENRICHMENT)
-    _write_csv(out_de, rank_de(de, best))
+    _write_csv(out_de, rank_de(de, best).rename(columns=SAMPLING))
     _write_csv(out_enrichment, rank_enrichment(enrichment, best))
 
     known = _control_sets(iterations)

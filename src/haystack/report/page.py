@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -11,7 +12,7 @@ from markupsafe import Markup
 from haystack.contracts import DE, ENRICHMENT, StructuredQuery, read_json
 from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import RunLog
-from haystack.contracts.tables import check_table
+from haystack.contracts.tables import SAMPLING, check_table
 from haystack.errors import ContractError
 from haystack.files import write_text
 from haystack.report import view, words
@@ -63,7 +64,7 @@ def render_report(
     story = read_json(log, RunLog)
     if story.run_id != run_id:
         raise ContractError(f"{log}: belongs to run '{story.run_id}', expected '{run_id}'")
-    genes = _read_csv(de, DE)
+    genes = _read_csv(de, DE, SAMPLING)
     terms = _read_csv(enrichment, ENRICHMENT)
     write_text(out, _page(story, genes, terms, figure_data(story, predictions, genes)))
 
@@ -180,19 +181,20 @@ def _files(log: RunLog) -> list[tuple[str, str]]:
     return [(f"{log.run_id}_{name}", what) for name, what in own]
 
 
-def _read_csv(path: Path, table: Any) -> pd.DataFrame:
+def _read_csv(path: Path, table: Any, names: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
+    """A table of `collect_outputs`; `names`: column of the table -> its name in the file."""
     import pandas as pd
 
     kinds = {"str": "object", "float": "float64", "int": "int64", "bool": "bool"}
     try:
         frame = pd.read_csv(
             path,
-            dtype={column.name: kinds[column.kind] for column in table.columns},
+            dtype={names.get(column.name, column.name): kinds[column.kind] for column in table.columns},
             keep_default_na=False,
-            na_values={column.name: [""] for column in table.columns if column.kind == "float"},
+            na_values={names.get(column.name, column.name): [""] for column in table.columns if column.kind == "float"},
         )
     except FileNotFoundError:
         raise ContractError(f"{path}: no such file") from None
     except (ValueError, pd.errors.ParserError) as error:
         raise ContractError(f"{path}: not the table that collect_outputs writes ({error}); run it again") from None
-    return check_table(frame, table, path)
+    return check_table(frame.rename(columns={shown: name for name, shown in names.items()}), table, path)

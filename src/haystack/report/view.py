@@ -292,7 +292,6 @@ def gene_data(log: RunLog, de: pd.DataFrame) -> dict[str, Any]:
         "low": _short(rows["low"]),
         "high": _short(rows["high"]),
         "lfsr": _short(rows["lfsr"]),
-        "padj": _short(rows["padj"]),
         "perturbed": _short(rows["mean_perturbed"]),
         "control": _short(rows["mean_control"]),
         # 1: changed, 2: expected by knowledge, 4: not in the model

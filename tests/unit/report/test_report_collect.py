@@ -25,6 +25,7 @@ from haystack.contracts import (
     write_json,
 )
 from haystack.contracts.runlog import RunLog
+from haystack.contracts.tables import SAMPLING
 from haystack.errors import ContractError
 from haystack.files import sha256
 from haystack.report.predictions import OBS, VAR
@@ -279,7 +280,10 @@ def test_a_run_without_prompts_gives_an_empty_file(finish):
     answer = run.log.answer
     assert answer.best_prompt_id is None
     assert answer.confidence == "not scored"
-    assert list(pd.read_csv(run.file("de.csv")).columns) == ["iteration", "prompt_id", "is_best_prompt", *DE.names[1:]]
+    assert list(pd.read_csv(run.file("de.csv")).columns) == [
+        *("iteration", "prompt_id", "is_best_prompt"),
+        *(SAMPLING.get(name, name) for name in DE.names[1:]),
+    ]
 
 
 def test_unscored_runs_show_the_first_prompt(finish):

@@ -11,19 +11,21 @@
 
   function volcano() {
     const genes = data.genes, limits = genes.limits;
-    // Without a local false sign rate (a single prompt, nothing measured) the adjusted p orders genes, and calls none.
+    // Without a local false sign rate (a single prompt, nothing measured) no gene is called: genes are placed by expression.
     const called = genes.lfsr.some((p) => p !== null);
-    const column = called ? genes.lfsr : genes.padj;
-    const CEILING = called ? 12 : 300;
+    const level = (index) => (genes.control[index] === null ? null : Math.max(genes.control[index], genes.perturbed[index]));
+    const column = called ? genes.lfsr : genes.gene.map((_, index) => level(index));
+    const CEILING = 12;
     const finite = column.filter((p) => p !== null && p > 0);
-    const height = (p) => Math.min(CEILING, -Math.log10(p));
-    const cap = finite.reduce((most, p) => Math.max(most, height(p)), 5) * 1.04;
+    const height = (p) => (called ? Math.min(CEILING, -Math.log10(p)) : Math.log10(1 + p));
+    const cap = finite.reduce((most, p) => Math.max(most, height(p)), called ? 5 : 1) * 1.04;
+    const at = (p) => (called && !(p > 0) ? cap : height(p));
     const sets = { up: [], down: [], rest: [] };
     const seen = new Set();
     genes.gene.forEach((name, index) => {
       const p = column[index], x = genes.log2fc[index];
       if (p === null || x === null) return;
-      const point = { name, x, y: p > 0 ? height(p) : cap, p, flag: genes.flag[index], low: genes.low[index], high: genes.high[index] };
+      const point = { name, x, y: at(p), p, flag: genes.flag[index], low: genes.low[index], high: genes.high[index] };
       if (point.flag & CHANGED) { (x > 0 ? sets.up : sets.down).push(point); return; }
       // Unchanged genes lie on top of each other by the thousand: one per spot is drawn.
       const spot = `${Math.round(x * 40)}:${Math.round((point.y / cap) * 150)}`;
@@ -34,7 +36,7 @@
     const trace = (points, name, color, symbol, size, opacity) => ({
       type: "scatter", mode: "markers", name: `${name} (${points.length.toLocaleString("en")})`,
       x: points.map((p) => p.x), y: points.map((p) => p.y),
-      text: points.map((p) => `<b>${safe(p.name)}</b><br>log2 change ${fixed(p.x, 2)} (90 % interval ${fixed(p.low, 2)} to ${fixed(p.high, 2)})<br>${called ? "lfsr" : "adjusted p"} ${pValue(p.p)}`),
+      text: points.map((p) => `<b>${safe(p.name)}</b><br>log2 change ${fixed(p.x, 2)} (90 % interval ${fixed(p.low, 2)} to ${fixed(p.high, 2)})<br>${called ? `lfsr ${pValue(p.p)}` : `mean CP10k ${fixed(p.p, 2)}`}`),
       hoverinfo: "text", marker: { color, symbol, size, opacity, line: { width: symbol.endsWith("open") ? 1 : 0 } },
     });
     const total = genes.flag.filter((f, i) => !(f & CHANGED) && column[i] !== null).length;
@@ -51,7 +53,7 @@
     found = trace([], "found by the search", INK, "diamond", 11, 1);
     found.showlegend = false;
     traces.push(found);
-    place = (index) => ({ name: genes.gene[index], x: genes.log2fc[index], y: column[index] > 0 ? height(column[index]) : cap,
+    place = (index) => ({ name: genes.gene[index], x: genes.log2fc[index], y: at(column[index]),
       p: column[index], low: genes.low[index], high: genes.high[index] });
     const reach = Math.max(limits.log2fc * 2, ...[...sets.up, ...sets.down, ...sets.rest].map((p) => Math.abs(p.x))) * 1.12;
     const annotations = labels(sets, reach, cap).map((p) => ({
@@ -60,7 +62,7 @@
     }));
     draw("volcano", traces, {
       xaxis: axis("log2 fold change (predicted / control)", { range: [-reach, reach], zeroline: true, zerolinecolor: LINE }),
-      yaxis: axis(called ? "−log10 local false sign rate" : "−log10 adjusted p", { range: [-cap * 0.02, cap * 1.1] }), annotations,
+      yaxis: axis(called ? "−log10 local false sign rate" : "log10(1 + mean CP10k)", { range: [-cap * 0.02, cap * 1.1] }), annotations,
       shapes: [line(-limits.log2fc, 0, -limits.log2fc, 1, { yref: "paper" }), line(limits.log2fc, 0, limits.log2fc, 1, { yref: "paper" }),
         ...(called && limits.lfsr ? [line(0, -Math.log10(limits.lfsr), 1, -Math.log10(limits.lfsr), { xref: "paper" })] : [])],
     });
@@ -222,8 +224,8 @@
     }
     function download() {
       const quote = (value) => (value === null ? "" : /[",\n\r]/.test(value) ? `"${String(value).replace(/"/g, '""')}"` : String(value));
-      const keys = ["gene", "log2fc", "low", "high", "lfsr", "padj", "perturbed", "control"];
-      const head = ["gene", "log2fc", "low", "high", "lfsr", "padj", "mean_perturbed", "mean_control", "is_de", "expected", "in_model"];
+      const keys = ["gene", "log2fc", "low", "high", "lfsr", "perturbed", "control"];
+      const head = ["gene", "log2fc", "low", "high", "lfsr", "mean_perturbed", "mean_control", "is_de", "expected", "in_model"];
       const lines = state.rows.map((i) => [...keys.map((key) => quote(genes[key][i])), Boolean(genes.flag[i] & CHANGED),
         Boolean(genes.flag[i] & EXPECTED), !(genes.flag[i] & OUTSIDE)].join(","));
       const saved = document.createElement("a");

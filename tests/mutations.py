@@ -29,7 +29,7 @@ class Mutation:
 
 PROMPTS, FILES = "tests/unit/prompting/test_prompts.py", "tests/unit/grounding/test_ground_files.py"
 PAIRING, RANKING = "tests/unit/retrieval/test_pairing.py", "tests/unit/retrieval/test_ranking.py"
-REFINEMENT = "tests/unit/loop/test_refinement.py"
+REFINEMENT, CHOICE = "tests/unit/loop/test_refinement.py", "tests/unit/loop/test_choice.py"
 
 MUTATIONS = [
     # How long a verified token is remembered.
@@ -146,10 +146,16 @@ MUTATIONS = [
         "tests/unit/grounding/test_ground_cells.py::test_the_asked_perturbation_is_a_rival_of_what_its_null_asks_for",
     ),
     Mutation(
-        "loop/refinement.py",
-        "return max(rated, key=",
-        "return max(rated[::-1], key=",
-        f"{REFINEMENT}::test_the_first_of_equally_good_prompts_is_the_best",
+        "loop/choice.py",
+        "or 0, -found.index(item)))",
+        "or 0, found.index(item)))",
+        f"{CHOICE}::test_the_first_of_equally_good_prompts_is_the_best",
+    ),
+    Mutation(
+        "loop/choice.py",
+        "[item.prompt_id], found.index(item)))",
+        "[item.prompt_id], -found.index(item)))",
+        f"{CHOICE}::test_the_first_of_equally_good_prompts_is_the_best",
     ),
     # What the next iteration does differently, and when the loop ends.
     Mutation(

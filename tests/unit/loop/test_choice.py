@@ -64,6 +64,13 @@ def test_a_prompt_must_be_expected_to_be_more_accurate_than_the_nearest() -> Non
     assert best_prompt(close, prompts).prompt_id == "p1"
 
 
+@pytest.mark.parametrize("confidence", ["low", None])
+def test_the_first_of_equally_good_prompts_is_the_best(confidence: str | None) -> None:
+    prompts = chosen(prompt("p1", 0.9), prompt("p2", 0.9))
+    found = [grounded("p1", 6.0, 0.5, confidence), grounded("p2", 6.0, 0.5, confidence)]
+    assert best_prompt(found, prompts).prompt_id == "p1"
+
+
 def test_a_prompt_with_a_grave_finding_gives_way() -> None:
     stress = Finding(name="stress", value=0.6, sentence="", cap="low")
     prompts = chosen(prompt("p1", 0.9), prompt("p2", 0.4))

@@ -19,14 +19,6 @@ MAX_LABELS = 200_000
 _MISSING = {"", "nan", "na", "n/a", "none", "null", "<na>", "unknown"}
 
 
-class NotUtf8Error(ValueError):
-    """A text that is not UTF-8, as h5ad and zarr want it. `value`: its bytes."""
-
-    def __init__(self, value: bytes) -> None:
-        super().__init__(f"{value!r} is not UTF-8")
-        self.value = value
-
-
 def is_missing(label: str) -> bool:
     """True for the texts that stand for a missing label (empty, nan, NA, none, null, unknown)."""
     return label.strip().casefold() in _MISSING
@@ -281,7 +273,7 @@ def _text(value: Any) -> str:
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError:
-            raise NotUtf8Error(value) from None
+            return value.decode("latin-1")  # as R and older Windows programs write it
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value)
@@ -340,11 +332,11 @@ def _categorical(
         f"column '{column}' ({field}) holds codes outside its categories; it is damaged: write it again"
     )
     if n_stored <= MAX_LABELS:
-        kept, lookup = _without_missing(_decoded(store, column, field, categories[:]), keep)
+        kept, lookup = _without_missing(texts(categories[:]), keep)
         return StoredCodes(kept, codes, n_stored, broken, None if len(kept) == n_stored else lookup)
     used = _used(codes, n_stored, broken)  # a subset of a larger file may keep the categories of all of it
     _limit(store, column, field, len(used))
-    kept, lookup = _without_missing(_decoded(store, column, field, categories[:][used]), keep)
+    kept, lookup = _without_missing(texts(categories[:][used]), keep)
     of_stored = np.full(n_stored + 1, -1, dtype=lookup.dtype)
     of_stored[used] = lookup[:-1]
     return StoredCodes(kept, codes, n_stored, broken, of_stored)
@@ -359,18 +351,6 @@ def _used(codes: Any, n_stored: int, broken: AtlasError) -> np.ndarray:
             raise broken
         seen[part[part >= 0]] = True
     return np.flatnonzero(seen)
-
-
-def _decoded(store: Store, column: str, field: str, values: Any) -> list[str]:
-    try:
-        return texts(values)
-    except NotUtf8Error as error:
-        latin = error.value.decode("latin-1")
-        raise store.error(
-            f"column '{column}' ({field}) holds text that is not UTF-8 ({error.value!r}; '{latin}' if it is "
-            "latin-1). Write the "
-            f"file again with that text as UTF-8: in h5py, [value.decode('latin-1') for value in column]"
-        ) from None
 
 
 def _without_missing(labels: list[str], keep: frozenset[str]) -> tuple[list[str], np.ndarray]:
@@ -397,7 +377,7 @@ def _factorised(store: Store, column: str, field: str, values: Any, mask: Any, k
         if mask is not None:
             part[np.asarray(mask[start:stop], dtype=bool)] = -1
         parts.append(part)
-    kept, lookup = _without_missing(_decoded(store, column, field, list(position)), keep)
+    kept, lookup = _without_missing(texts(list(position)), keep)
     return HeldCodes(kept, lookup[np.concatenate(parts)])
 
 

@@ -21,12 +21,19 @@ from haystack.atlas.features import (
 from haystack.atlas.species import ENSEMBL, Organisms, foreign_genes, refuse_other_species
 from haystack.atlas.symbols import bare_symbols, repair_symbols
 from haystack.errors import suggest
+from haystack.knowledge.genetic import ensembl_symbols
+from haystack.knowledge.retired import current_symbols
 
 if TYPE_CHECKING:
     from scipy import sparse
 
     from haystack.atlas.store import Store
     from haystack.config import AtlasEntry
+
+MOSTLY = 0.2
+"""share of the features that must have an id of our table to be named by it, or a symbol in a column that holds them:
+a full annotation is mostly non-coding genes, of which the table lists few"""
+NAMED = "Ensembl ids given their symbol (ENSG00000169429: CXCL8)"
 
 
 @dataclass(frozen=True)
@@ -79,12 +86,12 @@ def read_genes(store: Store, entry: AtlasEntry, var: str, organisms: Organisms |
     Raises
     ------
     AtlasError
-        when var_names are Ensembl ids and the entry names no column with symbols, or are no names of genes at all, or
-        genes are not human.
+        when var_names are Ensembl ids though a column that the entry does not name holds symbols, or are no names of
+        genes at all, or genes are not human.
     """
     names = feature_names(store, var)
     ids = gene_ids(store, var, names)
-    written, source = _written_symbols(store, entry, var, names)
+    written, source, named = _written_symbols(store, entry, var, names)
     columns = small_columns(store, var)
     is_gene, others = feature_kinds(columns, written, ids)
     genes = np.flatnonzero(is_gene)
@@ -102,6 +109,8 @@ def read_genes(store: Store, entry: AtlasEntry, var: str, organisms: Organisms |
         others[f"of other species (such as {words[int(np.argmax(foreign))]})"] = int(foreign.sum())
         genes, words = genes[~foreign], [word for word, other in zip(words, foreign, strict=True) if not other]
     clean, repaired = repair_symbols(bare_symbols(words))
+    if named:
+        repaired[NAMED] = named
     place: dict[str, int] = {}
     for symbol in clean:
         place.setdefault(symbol, len(place))
@@ -110,26 +119,35 @@ def read_genes(store: Store, entry: AtlasEntry, var: str, organisms: Organisms |
     return Genes(list(place), places, dict(Counter(others)), repaired, len(clean) - len(place))
 
 
-def _written_symbols(store: Store, entry: AtlasEntry, var: str, names: list[str]) -> tuple[list[str], str]:
-    """The name of each feature as the file has it, and where from."""
+def _written_symbols(store: Store, entry: AtlasEntry, var: str, names: list[str]) -> tuple[list[str], str, list[str]]:
+    """The name of each feature as the file has it, where from, and ids that our table gave a symbol."""
     n = len(names)
     if entry.gene_symbols is None or entry.gene_symbols in {"index", index_name(store, var)}:
-        if sum(name.startswith("ENS") and bool(ENSEMBL.match(name)) for name in names) > 0.5 * n:
-            columns = [key for key in store.keys(var) if key != index_name(store, var)]
+        if sum(name.startswith("ENS") and bool(ENSEMBL.match(name)) for name in names) <= 0.5 * n:
+            return names, f"{var} names", []
+        columns = [key for key in store.keys(var) if key != index_name(store, var)]
+        symbols = [ensembl_symbols().get(name.partition(".")[0]) for name in names]
+        named = [name for name, symbol in zip(names, symbols, strict=True) if symbol]
+        if len(named) < MOSTLY * n or any(_holds_symbols(store, var, column, n) for column in columns):
             hint = suggest("gene_symbols", columns) or " var has no columns at all; add one."
             raise store.error(
                 f"{var} names are Ensembl ids (such as {names[0]}), but its entry names no column with symbols. "
                 f"Set gene_symbols to the {var} column that holds them.{hint}"
             )
-        return names, f"{var} names"
+        return [symbol or name for symbol, name in zip(symbols, names, strict=True)], f"{var} names", named
     column = entry.gene_symbols
     source = f"values of {var} column '{column}'"
     if var == "raw/var" and column not in store.keys(var) and column in store.keys("var"):
         above = feature_names(store, "var")
         known = dict(zip(above, _column(store, entry, "var"), strict=True))
-        return [known.get(name) or name for name in names], source
+        return [known.get(name) or name for name in names], source, []
     require_column(store, var, column, "gene_symbols")
-    return [symbol or name for symbol, name in zip(_column(store, entry, var), names, strict=True)], source
+    return [symbol or name for symbol, name in zip(_column(store, entry, var), names, strict=True)], source, []
+
+
+def _holds_symbols(store: Store, var: str, column: str, n: int) -> bool:
+    values = column_texts(store, var, column, n) or []
+    return sum(value.upper() in current_symbols() for value in values) > MOSTLY * n
 
 
 def _column(store: Store, entry: AtlasEntry, var: str) -> list[str]:

@@ -9,10 +9,13 @@ import pytest
 from scipy import sparse
 
 from haystack.atlas import check_atlas, harmonize_atlas, read_rows
+from haystack.atlas.genes import read_genes
 from haystack.atlas.index import read_warnings
+from haystack.atlas.store import open_atlas
 from haystack.atlas.symbols import repair_symbols
 from haystack.config import AtlasEntry
 from haystack.errors import AtlasError
+from haystack.knowledge.genetic import ensembl_symbols
 
 HUMAN = [
     "A2M",
@@ -59,6 +62,19 @@ def refused(entry: AtlasEntry, match: str) -> None:
 def column(entry: AtlasEntry, gene: str) -> list[float]:
     check_atlas("mine", entry)
     return read_rows(entry, range(24))[:, gene].X.toarray().ravel().tolist()
+
+
+def test_ensembl_ids_without_any_symbols_are_given_theirs(entry):
+    identifier = {symbol: name for name, symbol in ensembl_symbols().items()}
+    ids = [f"{identifier[symbol]}.{i}" for i, symbol in enumerate(HUMAN)]
+    unknown = "ENSG00000999999.1"
+    alone = entry(data([*ids, unknown], length=range(len(ids) + 1)))
+    with open_atlas("mine", alone) as store:
+        genes = read_genes(store, alone, "var")
+    assert genes.symbols == [*HUMAN, unknown]
+    assert any("Ensembl ids given their symbol" in note for note in genes.notes())
+    assert list(read_rows(alone, [0]).var_names) == [*HUMAN, unknown]
+    refused(entry(data(ids, label=HUMAN)), "Set gene_symbols to the var column that holds them.*label")
 
 
 @pytest.mark.parametrize(

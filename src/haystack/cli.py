@@ -13,25 +13,25 @@ from haystack import __version__
 from haystack.cli_help import explain
 from haystack.errors import HaystackError
 
-COMMANDS = (
-    "query",
-    "ontology",
-    "atlas",
-    "retrieval",
-    "inference",
-    "grounding",
-    "report",
-    "runs",
-    "workflow",
-    "profiles",
-    "gcp",
-    "api",
-)
-"""packages (or modules) with subcommands, in the order of the data"""
+COMMANDS = {
+    "query": ("parse",),
+    "ontology": ("resolve", "resolve-file"),
+    "atlas": ("index", "atlas"),
+    "retrieval": ("retrieve",),
+    "inference": ("model", "generate"),
+    "grounding": ("ground", "validate"),
+    "report": ("reproduce",),
+    "runs": ("runs",),
+    "workflow": ("batch", "debug"),
+    "profiles": ("profile",),
+    "gcp": ("gcp",),
+    "api": ("serve",),
+}
+"""package (or module) -> its subcommands, in the order of the data"""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """All subcommands."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """All subcommands; of a known `command` only those of its package, so that the others are not imported."""
     parser = argparse.ArgumentParser(
         prog="haystack",
         description="Closed-loop single-cell prediction with STACK. The pipeline itself is started by snakemake.",
@@ -39,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"haystack {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is being done, on stderr")
     subparsers = parser.add_subparsers(metavar="command")
-    for name in COMMANDS:
+    owners = [name for name, commands in COMMANDS.items() if command in commands] or list(COMMANDS)
+    for name in owners:
         module = f"haystack.{name}.commands"
         importlib.import_module(module).add_commands(subparsers)
     explain(parser)
@@ -48,8 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Errors that a user can act on are one message on stderr, exit code 1."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    parser = build_parser(next((word for word in given if not word.startswith("-")), None))
+    args = parser.parse_args(given)
     if not hasattr(args, "run"):
         parser.print_help()
         return 0

@@ -13,8 +13,8 @@ from haystack.resources import resource
 def chebi_names() -> dict[str, tuple[str, str]]:
     """Key -> (ChEBI id, name)."""
     text = gzip.decompress(resource("knowledge/chebi_names.tsv.gz").read_bytes()).decode()
-    rows = (line.split("\t") for line in text.splitlines() if not line.startswith("#"))
-    return {compact: (identifier, name) for compact, identifier, name in rows}
+    rows = "\t".join(line for line in text.splitlines() if not line.startswith("#")).split("\t")
+    return dict(zip(rows[::3], zip(rows[1::3], rows[2::3], strict=True), strict=True))
 
 
 def chebi_drug(text: str) -> tuple[str, str] | None:

@@ -69,6 +69,9 @@ _ACTION = re.compile(rf"\b({'|'.join(ACTIONS)})$", re.IGNORECASE)
 BRACKETS = re.compile(r"\s*[(\[]([^()\[\]]{3,})[)\]]\s*")
 
 
+_NO_KEY = re.compile(r"[^a-z0-9+]")
+
+
 @lru_cache(maxsize=200_000)
 def key(text: str) -> str:
     """The compact form under which a name is looked up; empty for text without letters or digits.
@@ -76,11 +79,12 @@ def key(text: str) -> str:
     >>> key("IFN-γ") == key("interferon gamma") == key("IFNg") == "ifng"
     True
     """
-    text = "".join(GREEK.get(letter, letter) for letter in text.lower())
-    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    text = "".join(GREEK.get(letter, letter) for letter in text)
-    text = re.sub(r"tumour", "tumor", text)
-    compact = re.sub(r"[^a-z0-9+]", "", text).rstrip("+")
+    text = text.lower()
+    if not text.isascii():
+        text = "".join(GREEK.get(letter, letter) for letter in text)
+        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+        text = "".join(GREEK.get(letter, letter) for letter in text)
+    compact = _NO_KEY.sub("", text.replace("tumour", "tumor")).rstrip("+")
     turned = TURNED.match(compact)
     if turned:
         compact = turned[2] + turned[1]

@@ -19,7 +19,7 @@ from haystack.ontology.vocabulary import NAMES_FILE, name_lines
 def build(folder: Path) -> list[Path]:
     """Write one gzipped file per ontology, and the words of CL's names; equal input gives equal bytes."""
     written = [_write(folder / FILES[name], lines(name)) for name in FILES]
-    return [*written, _write(folder / NAMES_FILE, name_lines(parse("CL", lines("CL"))))]
+    return [*written, _write(folder / NAMES_FILE, name_lines(parse("CL", "\n".join(lines("CL")))))]
 
 
 def _write(path: Path, text: Iterator[str]) -> Path:

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from typing import NamedTuple
 
 from haystack.errors import OntologyError
 from haystack.ontology.cellwords import is_abbreviation, words
@@ -29,15 +30,14 @@ UNSAID_MARKER = 1.0  # weight of a marker that a name has and the label has not
 _IS_MARKER = re.compile(r"cd\d|.*!")
 
 
-@dataclass(frozen=True)
-class Name:
+class Name(NamedTuple):
     """One name of a term as canonical words. A synonym that is a tracked abbreviation, or very short, names nothing."""
 
     term_id: str
     method: str
     words: frozenset[str]
     names: bool
-    signs: dict[str, str] = field(hash=False)
+    signs: dict[str, str]
     """bare word -> word with its sign"""
 
 
@@ -115,7 +115,7 @@ def vocabulary() -> Vocabulary:
     for number, line in enumerate(lines):
         term_id, method, counts, bag = line.split("\t")
         held = bag.split(" ")
-        signs = {word.partition("!")[0]: word for word in held}
+        signs = {word.partition("!")[0]: word for word in held} if "!" in bag else dict(zip(held, held, strict=True))
         name = Name(term_id, METHODS[method], frozenset(held), counts == "1", signs)
         names.append(name)
         by_term[term_id].append(number)

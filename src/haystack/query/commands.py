@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from haystack.errors import HaystackError, QueryParsingError
+
+if TYPE_CHECKING:
+    from haystack.contracts.query import StructuredQuery
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -22,12 +26,16 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _parse(args: argparse.Namespace) -> int:
-    from haystack.config import QuerySettings
-    from haystack.query import parse_question, parse_run
+    from haystack.query import parse_question
 
     if (args.question is None) == (args.file is None):
         raise QueryParsingError("give either a question or --file with one question per line")
-    read = partial(parse_run, settings=QuerySettings()) if args.strict else parse_question
+    read: Callable[[str], StructuredQuery] = parse_question
+    if args.strict:
+        from haystack.config import QuerySettings
+        from haystack.query import parse_run
+
+        read = partial(parse_run, settings=QuerySettings())
     if args.file is None:
         query = read(args.question).model_dump(mode="json")
         print(json.dumps(query, ensure_ascii=False, indent=2, allow_nan=False) if args.json else _readable(query))

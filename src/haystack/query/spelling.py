@@ -106,7 +106,7 @@ def correct(word: str, named: bool = False) -> str | None:
     for tier in tiers if named else (_plain_words(), *tiers, _term_words()):
         near: dict[str, int] = {}
         for form, tail in dict.fromkeys(((word, ""), (stem, ending))):
-            most = 2 if len(form) >= TWO_EDITS and tier in tiers else 1
+            most = 2 if len(form) >= TWO_EDITS and tier in tiers[:2] else 1
             for name, edits, _ in process.extract(form, tier, scorer=OSA.distance, score_cutoff=most, limit=4):
                 if _plausible(form, name, int(edits)):
                     near.setdefault(name + tail, int(edits))

@@ -17,8 +17,8 @@ from haystack.grounding.arms import RANK
 
 REACHED = 0.5
 """Pearson r of predicted and true log2 fold changes that counts as right"""
-HIGH_R, MEDIUM_R = 0.5, 0.25
-"""expected r that the classes high and medium need"""
+HIGH_R, MEDIUM_R = 0.45, 0.25
+"""expected r that the classes high and medium need; of pools it is 0.1 too low on average (simulation, even seeds)"""
 FACTOR: Mapping[Cap, float] = {"high": 1.0, "medium": 0.95, "low": 0.35}
 """factor on the evidence, by the lowest class that a finding allows"""
 UNMEASURED = 0.75

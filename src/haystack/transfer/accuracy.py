@@ -36,7 +36,7 @@ LEVEL = 0.95
 MOST = 0.98
 """|r| beyond this counts as this: Fisher's z has no bound"""
 FAR_LOSS = 0.7
-"""z that cells at `farness` 1 lose (chosen on kang_donors, near types left out)"""
+"""z that cells at `farness` 1 lose, give or take as much (chosen on kang_donors, near types left out)"""
 FAR = "the asked cells differ more from every measured context than these from each other: expected r is lowered for it"
 
 
@@ -112,7 +112,8 @@ def expected_accuracy(panel: Panel, query: Bulk | None, answer: Estimate | None,
     shift = SHARE * fisher(_detectable(answer.log2fc, cells, n_perturbed, n_control, panel))
     # Where contexts show nothing (r about 0), a weaker prediction than theirs is not worse than nothing.
     z = max(centre + shift, min(float(np.mean([fisher(s.left_out.r["transfer"]) for s in scores])), 0.0))
-    z -= FAR_LOSS * answer.far
+    loss = FAR_LOSS * answer.far
+    z, margin = z - loss, float(np.hypot(margin, loss))
     low, r, high = np.tanh([z - margin, z, z + margin]).round(4).tolist()
     real = [s.left_out.half_of_real_cells for s in scores if s.left_out.half_of_real_cells is not None]
     methods = {name: float(np.mean([s.left_out.r[name] for s in scores])) for name in scores[0].left_out.r}

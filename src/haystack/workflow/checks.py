@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from haystack.errors import ConfigError
+from haystack.errors import ConfigError, ModelError
 from haystack.knowledge.libraries import NOT_KEPT, library_file
 from haystack.workflow.plan import Plan, tables
 from haystack.workflow.questions import misunderstood
@@ -63,6 +63,14 @@ def _files(plan: Plan) -> list[str]:
         )
     if model.path and not model.is_remote:
         problems += [f"{path}: no such file (model.path)" for path in absent]
+    folder = plan.model_dir()
+    if folder and not absent and not model.is_remote and folder.is_dir():
+        from haystack.inference.store import check_folder
+
+        try:
+            check_folder(folder)
+        except ModelError as error:
+            problems.append(str(error))
     return problems
 
 

@@ -1,6 +1,7 @@
 """What rules ask of the plan, with plain wildcards."""
 
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -179,3 +180,14 @@ def test_named_libraries_are_fetched_online_and_demanded_offline(folder):
     settings = placed(offline.settings, copies)
     assert settings.enrichment.libraries == {"reactome": copies[0]}
     assert placed(offline.settings, []).enrichment.libraries == {"reactome": str(kept)}
+
+
+def test_a_corrupt_model_is_found_before_work_starts(folder, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(Path(__file__).parents[3] / "resources/demo/model", model)
+    settings = {"model": {"kind": "stack", "path": str(model)}, "query": {"strict": False}}
+    weights = bytearray((model / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (model / "model.safetensors").write_bytes(weights)
+    with pytest.raises(ConfigError, match=r"model\.safetensors: .*sha256"):
+        check_plan(plan(**settings), keep_going=True)

@@ -1,5 +1,5 @@
 # Two commands for everybody: `make run` (the demo) and `make test`. Each sets up what it needs in .venv first; a second
-# call is quick. CI adds `make check` (format, lint, import order, types, workflow lint) and `make test-slow` (kills, bad
+# call is quick. CI adds `make check` (format, lint, import order, types, workflow lint, docs) and `make test-slow` (kills, bad
 # runs, equal bytes, a model trained on real cells); every night `make test-nightly` (long suites) and `make mutations`.
 
 PYTHON ?= python3
@@ -21,6 +21,7 @@ test: $(TESTS)
 
 test-slow: $(TESTS)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not nightly"
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 docs/notebooks
 
 test-nightly: $(TESTS)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m nightly
@@ -35,6 +36,7 @@ check: $(TESTS)
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/snakemake --lint
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
 setup: $(TESTS)
 

@@ -1,6 +1,7 @@
 """HAYSTACK: closed-loop single-cell prediction with STACK, prompted by cells of public atlases.
 
-`import haystack as hs`: `hs.parse`, `hs.ask`, `hs.read_run`, `hs.read_summary` (docs/python.md).
+`import haystack as hs`: `hs.parse`, `hs.ask`, `hs.read_run`, `hs.read_summary`, `hs.ground`,
+`hs.validate` (docs/python.md).
 """
 
 from typing import Any
@@ -10,10 +11,12 @@ __version__ = "0.1.0"
 # Loaded on first use: the Snakefile and each job import this package, and most need none of it.
 _API = {
     "ask": "session",
+    "ground": "grounding.compare",
     "parse": "session",
     "Run": "results",
     "read_run": "results",
     "read_summary": "results",
+    "validate": "grounding.compare",
 }
 __all__ = ["__version__", *_API]
 

@@ -77,3 +77,11 @@ def test_starting_costs_no_heavy_import():
 
 def test_haystack_errors_carry_their_message():
     assert str(HaystackError("what to do", file="a")) == "what to do"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_commands_and_options(capsys, shell):
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "atlas" in script
+    assert "--perturbed" in script

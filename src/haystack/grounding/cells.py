@@ -18,7 +18,7 @@ SHARED = 0.5
 """share of the smaller gene list that two files must have in common"""
 
 
-def read_counts(path: Path) -> ad.AnnData:
+def read_counts(given: str | Path | ad.AnnData, name: str = "cells") -> ad.AnnData:
     """Cells x genes with raw counts (CSR) in X and unique, current, upper-case var_names; duplicates are summed.
 
     Raises
@@ -30,13 +30,14 @@ def read_counts(path: Path) -> ad.AnnData:
     import pandas as pd
     from scipy import sparse
 
-    path = Path(path)
-    if not path.exists():
-        raise GroundingError(f"{path}: no such file")
-    try:
-        cells = ad.read_h5ad(path)
-    except Exception as error:
-        raise GroundingError(f"{path}: not a whole h5ad file ({error})") from error
+    cells, path = (given, Path(name)) if isinstance(given, ad.AnnData) else (None, Path(given))
+    if cells is None:
+        if not path.exists():
+            raise GroundingError(f"{path}: no such file")
+        try:
+            cells = ad.read_h5ad(path)
+        except Exception as error:
+            raise GroundingError(f"{path}: not a whole h5ad file ({error})") from error
     if not cells.n_obs or not cells.n_vars or cells.X is None:
         raise GroundingError(f"{path}: {cells.n_obs} cells x {cells.n_vars} genes; X must hold cells")
     values = sparse.csr_matrix(cells.X, dtype=np.float64)

@@ -7,11 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from haystack.errors import GroundingError
-
 if TYPE_CHECKING:
-    import anndata as ad
-
     from haystack.config import Settings
     from haystack.contracts import PromptGrounding
 
@@ -57,44 +53,28 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 def run_ground(args: argparse.Namespace) -> int:
     """Print the grounding of two files."""
     from haystack.contracts import to_json
-    from haystack.grounding.cells import align_all, read_counts
-    from haystack.grounding.ground import ground_cells, load_evidence
-    from haystack.query import parse_question
+    from haystack.grounding.compare import ground
 
-    settings = _settings(args.config)
-    query = parse_question(args.question, settings.query, offline=settings.offline)
-    cells = align_all({"--perturbed": read_counts(args.perturbed), "--control": read_counts(args.control)})
-    found = ground_cells(query, cells["--perturbed"], cells["--control"], load_evidence(settings))
+    found = ground(args.question, args.perturbed, args.control, _settings(args.config))
     print(to_json(found), end="") if args.json else print(_summary(found))
     return 0
 
 
 def run_validate(args: argparse.Namespace) -> int:
     """Print the metrics of predicted against observed cells."""
-    from haystack.grounding.cells import align_all, read_counts
-    from haystack.grounding.validation import validate_cells
+    from haystack.grounding.compare import validate
 
-    settings = _settings(args.config)
-    if (args.reference is None) != (args.reference_control is None):
-        raise GroundingError("--reference and --reference-control go together: give both or neither")
-    given = {
-        "predicted": args.predicted,
-        "observed": args.observed,
-        "control": args.control,
-        "predicted_control": args.predicted_control,
-        "reference": args.reference,
-        "reference_control": args.reference_control,
-    }
-    if len(args.other) == 1:
-        raise GroundingError("--other: one other perturbation shows nothing in common; give two or more, or none")
-    files = {name: path for name, path in given.items() if path} | {str(path): path for path in args.other}
-    cells: dict[str, ad.AnnData] = align_all({name: read_counts(path) for name, path in files.items()})
-    others = [cells.pop(str(path)) for path in args.other]
-    report = validate_cells(**cells, others=others, de=settings.de, seed=settings.seed)
-    if args.json:
-        print(json.dumps(report, indent=2, allow_nan=False))
-    else:
-        print(_table(report))
+    report = validate(
+        args.predicted,
+        args.observed,
+        args.control,
+        predicted_control=args.predicted_control,
+        reference=args.reference,
+        reference_control=args.reference_control,
+        others=args.other,
+        settings=_settings(args.config),
+    )
+    print(json.dumps(report, indent=2, allow_nan=False) if args.json else _table(report))
     return 0
 
 

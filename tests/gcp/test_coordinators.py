@@ -12,7 +12,7 @@ from google.cloud import batch_v1
 from haystack.cli import main
 from haystack.errors import ConfigError
 from haystack.gcp import storage
-from haystack.gcp.batch import MAX_ATTEMPTS, CoordinatorClient, Status
+from haystack.gcp.client import MAX_ATTEMPTS, CoordinatorClient, Status
 from haystack.gcp.errors import ConflictError, GcpError, ImageError, MissingObjectError, ProjectError, QuotaError
 from haystack.gcp.settings import GcpSettings, load_gcp_settings
 

@@ -33,7 +33,7 @@ def cloud(tmp_path_factory, storage_host):
 @pytest.fixture
 def client(cloud, storage_host, monkeypatch):
     from haystack.gcp import storage
-    from haystack.gcp.batch import CoordinatorClient
+    from haystack.gcp.client import CoordinatorClient
     from haystack.gcp.settings import GcpSettings
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_host)

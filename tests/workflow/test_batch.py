@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from haystack.errors import ConfigError
-from haystack.workflow.batch import run_batch
+from haystack.workflow.chunks import run_batch
 from haystack.workflow.plan import Plan
 
 spec = importlib.util.spec_from_file_location("empty_stages", Path(__file__).with_name("empty_stages.py"))

@@ -18,10 +18,10 @@ from starlette.types import Scope
 from haystack import __version__
 from haystack.api.catalogue import Catalogue
 from haystack.api.door import Door
-from haystack.api.errors import add_handlers
 from haystack.api.identity import DebugIdentity, IapIdentity, Identity
 from haystack.api.keys import KeySet
 from haystack.api.links import Links
+from haystack.api.problems import add_handlers
 from haystack.api.routes import file_routes, health_routes, metadata_routes, run_routes
 from haystack.api.status import StatusDesk
 from haystack.errors import ConfigError

@@ -15,9 +15,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from haystack.api.errors import error_response, of_haystack
 from haystack.api.headers import PLAIN
 from haystack.api.identity import HEADER, DebugIdentity, Identity, User
+from haystack.api.problems import error_response, of_haystack
 from haystack.api.status import StatusDesk
 from haystack.errors import HaystackError
 

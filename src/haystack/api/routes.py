@@ -14,10 +14,10 @@ from starlette.exceptions import HTTPException
 
 from haystack import __version__
 from haystack.api.catalogue import Catalogue, Kind
-from haystack.api.errors import PROBLEMS, ErrorBody
 from haystack.api.headers import REPORT_POLICY
 from haystack.api.identity import User
 from haystack.api.links import LinkError, Links
+from haystack.api.problems import PROBLEMS, ErrorBody
 from haystack.api.schemas import (
     Health,
     MetadataFilter,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from haystack.errors import ConfigError
 
 if TYPE_CHECKING:
-    from haystack.gcp.batch import CoordinatorClient, JobState
+    from haystack.gcp.client import CoordinatorClient, JobState
 
 WATCH_EVERY = 30.0
 """seconds between two looks of `watch`"""
@@ -53,7 +53,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _client(args: argparse.Namespace) -> CoordinatorClient:
-    from haystack.gcp.batch import CoordinatorClient
+    from haystack.gcp.client import CoordinatorClient
     from haystack.gcp.settings import load_gcp_settings
 
     return CoordinatorClient(load_gcp_settings(args.settings))
@@ -89,7 +89,7 @@ def _status(args: argparse.Namespace) -> int:
 
 def _watch(args: argparse.Namespace) -> int:
     """Exit code 0 when all succeeded."""
-    from haystack.gcp.batch import Status
+    from haystack.gcp.client import Status
 
     client = _client(args)
     said: dict[str, Any] = {}

@@ -1,5 +1,4 @@
 from .clients.enrich import enrich_perturbation as enrich_perturbation
-from .genesets import gene_sets as gene_sets
 from .genetic import gene_symbol as gene_symbol
 from .labels import clean_name as clean_name
 from .labels import effect_of as effect_of
@@ -11,6 +10,5 @@ from .resolve import perturbations as perturbations
 from .resolve import resolve_perturbation as resolve_perturbation
 from .resolve import suggest_perturbations as suggest_perturbations
 from .signatures import markers as markers
-from .signatures import tissue_signature as tissue_signature
 from .spot import find_perturbations as find_perturbations
 from .tables import KnowledgeError as KnowledgeError

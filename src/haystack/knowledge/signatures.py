@@ -27,17 +27,6 @@ def marked_types() -> list[str]:
     return list(_table("knowledge/markers.tsv"))
 
 
-def tissue_signature(uberon_id: str) -> list[str]:
-    """Genes that tell a tissue from others, best first; those of the nearest tissue above it, else an empty list."""
-    known = _table("knowledge/tissues.tsv")
-    if uberon_id in known:
-        return list(known[uberon_id])
-    from haystack.ontology import ancestors
-
-    above = [(distance, name) for name, distance in ancestors(uberon_id).items() if name in known]
-    return list(known[min(above)[1]]) if above else []
-
-
 @cache
 def _table(path: str) -> dict[str, list[str]]:
     return {row["id"]: items(row["genes"]) for row in read_rows(resource(path), ("id", "name", "genes", "source"))}

@@ -51,7 +51,7 @@ def run_debug(args: argparse.Namespace) -> int:
 
 def run_batch_command(args: argparse.Namespace) -> int:
     """Work off the table; 0 if every run finished, 1 if some failed, 130 if it was stopped."""
-    from haystack.workflow.batch import DEFAULT_ARGUMENTS, INTERRUPTED, run_batch
+    from haystack.workflow.chunks import DEFAULT_ARGUMENTS, INTERRUPTED, run_batch
 
     outcome = run_batch(args.snakemake or DEFAULT_ARGUMENTS, args.chunk)
     total = len(outcome.finished) + len(outcome.failed)

@@ -86,9 +86,10 @@ def expected() -> dict[str, tuple[dict[str, int], set[str]]]:
     """Perturbation -> expected targets with direction, and all genes that targets and expected pathways name."""
     if not (ROOT / "resources" / "knowledge" / "cytokines.tsv").exists() or not LIBRARY.exists():
         pytest.skip("resources/knowledge is not there")
-    from haystack.knowledge import gene_sets, resolve_perturbation
+    from haystack.grounding.genesets import read_gmt
+    from haystack.knowledge import resolve_perturbation
 
-    library = gene_sets(LIBRARY)
+    library = read_gmt(LIBRARY)
     found = {}
     for name in perturbations():
         known = resolve_perturbation(name)

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from haystack.contracts import Perturbation
-from haystack.knowledge import KnowledgeError, gene_sets, gene_symbol, markers, perturbations, tissue_signature
+from haystack.grounding.genesets import read_gmt
+from haystack.knowledge import KnowledgeError, gene_symbol, markers, perturbations
 from haystack.knowledge.catalogue import COMPOUND_COLUMNS, CYTOKINE_COLUMNS, MECHANISM_COLUMNS, catalogue, classes
 from haystack.knowledge.genetic import symbols
 from haystack.knowledge.tables import items, read_rows, signed
@@ -24,7 +25,7 @@ TABLES = {
     "tissues.tsv": ("id", "name", "genes", "source"),
 }
 GENE_COLUMNS = ("genes", "receptors", "targets", "tfs_up", "tfs_down", "up", "down", "gene")
-SETS = gene_sets(resource("genesets/haystack.gmt"))
+SETS = read_gmt(resource("genesets/haystack.gmt"))
 
 
 def rows(name):
@@ -113,11 +114,6 @@ def test_markers_fall_back_to_the_nearest_parent():
     assert markers("CL:0000000") == []
 
 
-def test_tissue_signature_falls_back_to_the_nearest_tissue_above():
-    assert tissue_signature("UBERON:0002048")[0] == "SFTPC"
-    assert tissue_signature("UBERON:0008953") == tissue_signature("UBERON:0002048"), "lower lobe of left lung"
-
-
 def test_regulons_are_in_collectri_format_and_agree_with_the_expected_factors():
     with resource("knowledge/regulons.csv").open(encoding="utf-8") as handle:
         edges = list(csv.DictReader(handle))
@@ -172,28 +168,6 @@ def test_reading_says_which_line_is_wrong(tmp_path):
         list(read_rows(table, ("a", "b")))
     assert items(" x; y ;;x") == ["x", "y"]
     assert signed("x;y", "z") == {"x": 1, "y": 1, "z": -1}
-
-
-def test_a_gmt_file_with_faults_is_an_error_that_names_the_line(tmp_path):
-    path = tmp_path / "s.gmt"
-    with pytest.raises(KnowledgeError, match="no such gene set file"):
-        gene_sets(path)
-    faults = {
-        "A\tsource\tG1\nB\tsource\n": r"line 2: the gene set 'B' is empty",
-        "A\tsource\tG1\n\nA\tsource\tG2\n": r"line 3: the gene set 'A' is there already \(line 1\)",
-        "\tsource\tG1\n": "line 1: a gene set without a name",
-        "\n": "holds no gene set",
-        "A G1 G2\n": "line 1: the gene set 'A G1 G2' is empty",
-    }
-    for text, message in faults.items():
-        path.write_text(text)
-        with pytest.raises(KnowledgeError, match=message):
-            gene_sets(path)
-    path.write_bytes(b"A\t\xff\tG1\n")
-    with pytest.raises(KnowledgeError, match="not UTF-8"):
-        gene_sets(path)
-    path.write_text("A\tsource\tG1\tG2,1.5\tG1\t\nB\t\tG3\n")
-    assert gene_sets(path) == {"A": ["G1", "G2"], "B": ["G3"]}
 
 
 def test_importing_is_light_and_loading_quick():

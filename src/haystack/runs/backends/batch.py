@@ -34,7 +34,7 @@ STATES: dict[str, State] = {
 
 
 class Coordinators(Protocol):
-    """What is asked of `haystack.gcp.batch.CoordinatorClient`."""
+    """What is asked of `haystack.gcp.client.CoordinatorClient`."""
 
     def submit(
         self, run_id: str, query: str, config: Mapping[str, Any] | None = None, labels: Mapping[str, str] | None = None
@@ -237,7 +237,7 @@ def open_batch(settings: ServiceSettings) -> BatchBackend:
     ConfigError
         where they name none.
     """
-    from haystack.gcp.batch import CoordinatorClient
+    from haystack.gcp.client import CoordinatorClient
     from haystack.gcp.settings import load_gcp_settings
 
     file = settings.pipeline_dir / "config" / "gcp.yaml"

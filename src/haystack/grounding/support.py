@@ -151,11 +151,6 @@ class Measurements:
             unit for unit, r in self.unit_agreement.items() if r < (AGREE_UNMATCHED if unit in unmatched else AGREE)
         ]
 
-    @cached_property
-    def expected(self) -> float | None:
-        """Expected r of the mean of all contexts in the asked one; None where no two contexts are independent."""
-        return self.expected_of([i for i in range(len(self.names)) if self.trusted[i]])
-
     def expected_of(self, rows: Sequence[int]) -> float | None:
         """Expected r, in the asked cells, of the mean response of these contexts; None where none can be tested.
 

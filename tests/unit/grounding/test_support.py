@@ -76,7 +76,7 @@ def test_matched_donors_that_agree() -> None:
         bench.add(name, name, EFFECT)
     found = bench.measured()
     assert found.n_agreeing == 3
-    assert found.expected == pytest.approx(1, abs=0.1)
+    assert found.expected_of([0, 1, 2]) == pytest.approx(1, abs=0.1)
     assert caps(found)["replicates"] == "high"
     assert "control_donors" not in caps(found)
 
@@ -86,7 +86,7 @@ def test_cell_types_of_one_donor_are_not_independent() -> None:
     for kind in ("T", "B", "NK"):
         bench.add("A", "B", 0 * EFFECT, kind)
     found = bench.measured()
-    assert found.expected is None
+    assert found.expected_of([0, 1, 2]) is None
     assert caps(found)["replicates"] == "medium"
     assert caps(found)["control_donors"] == "low"
 
@@ -135,7 +135,7 @@ def test_without_donors_only_other_atlases_are_independent() -> None:
     bench = Bench()
     bench.add(None, None, EFFECT)
     bench.add(None, None, EFFECT, kind="B")
-    assert bench.measured().expected is None
+    assert bench.measured().expected_of([0, 1]) is None
     bench.add(None, None, EFFECT, atlas="b")
     found = bench.measured()
     assert found.n_agreeing == 2

@@ -91,7 +91,7 @@ class Pipeline:
     def run(self, *arguments: str, ok: bool = True) -> str:
         """Run Snakemake to its end; what it printed."""
         with self.start(*arguments) as process:
-            output, _ = process.communicate(timeout=600)
+            output, _ = process.communicate(timeout=1800)
         assert (process.returncode == 0) is ok, output
         return output
 

@@ -117,14 +117,14 @@ class Coordinator:
     def run(self, *arguments: str, ok: bool = True, profile: str = "profiles/gcp") -> str:
         """Run Snakemake to its end; what it printed."""
         with self.start(*arguments, profile=profile) as process:
-            output, _ = process.communicate(timeout=300)
+            output, _ = process.communicate(timeout=1200)
         assert (process.returncode == 0) is ok, output
         return output
 
     def run_until(self, condition: Callable[[], bool], *arguments: str) -> None:
         """Run Snakemake until something holds, then kill it with all that it started here."""
         process = self.start(*arguments)
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 1200
         while not condition() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         held = condition()

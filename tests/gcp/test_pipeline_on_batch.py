@@ -1,7 +1,8 @@
 """The pipeline on Google Cloud: real Snakemake, executor and storage plugins; stand-ins where Google would answer.
 
-The tests of this module tell one story, in order: two runs on a coordinator, one of which fails; a second coordinator
-that is killed; a third that finishes; and what would be done again after edits. Every coordinator has an empty disk.
+The tests of this module tell one story, in order: two runs on a coordinator, one of which fails; then, every night, a
+second coordinator that is killed, a third that finishes, and what would be done again after edits. Every one has an
+empty disk.
 """
 
 import csv
@@ -188,6 +189,7 @@ def third(cloud, second):
     return coordinator
 
 
+@pytest.mark.nightly
 def test_a_killed_coordinator_is_continued_from_the_bucket(cloud, third):
     assert {row["status"] for row in summary(cloud).values()} == {"completed"}
     after = {name: blob.updated for name, blob in cloud.objects().items()}
@@ -197,6 +199,7 @@ def test_a_killed_coordinator_is_continued_from_the_bucket(cloud, third):
     assert "results/runs/bad_one/failure.json" not in after
 
 
+@pytest.mark.nightly
 def test_the_job_that_the_dead_coordinator_left_is_stopped(cloud, third):
     assert cloud.left_running.job.name in cloud.batch.deleted
     assert "Stopped projects/" in third.output
@@ -213,6 +216,7 @@ def planned(cloud, name, third, settings=(), environment=()):
     return {line.split()[0] for line in table.splitlines() if line and line.split()[-1].isdigit()}
 
 
+@pytest.mark.nightly
 def test_nothing_is_left_to_do_and_an_edited_parameter_reruns_what_depends_on_it_only(cloud, third):
     assert planned(cloud, "idle", third) == set()
     rules = planned(cloud, "edited", third, {"score_threshold": 9})

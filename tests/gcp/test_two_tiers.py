@@ -51,7 +51,7 @@ def client(cloud, storage_host, monkeypatch):
     storage.client.cache_clear()
 
 
-def wait_for(condition, record, seconds=150):
+def wait_for(condition, record, seconds=1200):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, record.output
@@ -91,7 +91,7 @@ def test_the_same_run_submitted_again_goes_on_to_its_end(cloud, client):
     index = cloud.jobs("index")
     name = client.submit("tiers_1", QUESTION, SETTINGS | {"model": MODEL})
     coordinator = cloud.batch.jobs[name]
-    coordinator.thread.join(200)
+    coordinator.thread.join(1200)
     assert coordinator.state == "SUCCEEDED", coordinator.output
     assert client.describe("tiers_1").status == "succeeded"
     assert "results/runs/tiers_1/tiers_1_report.html" in cloud.objects()

@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -32,6 +32,20 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def first_text(path: Path, text: str) -> str:
+    """Write `text` where there is no file yet, for this account only; what the file holds then.
+
+    Written beside and linked: of two processes that start at once, one makes the file.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
+        handle.write(text)
+    with suppress(FileExistsError):
+        os.link(new, path)
+    new.unlink()
+    return path.read_text(encoding="utf-8")
 
 
 def sha256(path: str | Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from haystack.errors import HaystackError
+from haystack.files import first_text
 from haystack.runs.settings import ServiceSettings
 
 SECRET_FILE = "signing_secret"  # noqa: S105 - the name of the file, not the secret
@@ -68,15 +68,6 @@ class Links:
 
 
 def _kept(path: Path) -> bytes:
-    """A secret that only this account can read; of two processes that start at once, one makes it."""
+    """A secret that only this account can read."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
-        handle.write(secrets.token_hex(32))
-    try:
-        os.link(new, path)
-    except FileExistsError:
-        pass
-    finally:
-        new.unlink()
-    return path.read_bytes()
+    return first_text(path, secrets.token_hex(32)).encode()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from haystack.errors import HaystackError
-from haystack.files import write_text
+from haystack.files import first_text, write_text
 from haystack.runs.backend import BackendError, Observation
 from haystack.runs.events import read_events
 from haystack.runs.folders import EVENTS, Folders
@@ -211,17 +211,7 @@ def _environment() -> dict[str, str]:
 def _node(work_dir: Path) -> str:
     """Name of the folder in which the runs live; it stays with the folder."""
     work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = work_dir / "node"
-    new = work_dir / f".node.{os.getpid()}"
-    new.write_text(uuid.uuid4().hex, encoding="utf-8")
-    try:
-        # Written beside and linked: of two processes that start at once, one names the folder.
-        os.link(new, path)
-    except FileExistsError:
-        pass
-    finally:
-        new.unlink()
-    return path.read_text(encoding="utf-8")
+    return first_text(work_dir / "node", uuid.uuid4().hex)
 
 
 SPEC = BackendSpec(name="local", title="processes of this machine", open=LocalBackend, order=10)

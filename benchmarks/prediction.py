@@ -34,11 +34,11 @@ from haystack.transfer import (
     Panel,
     Target,
     additive,
-    correlation,
     design_of,
     estimate_asked,
     expected_accuracy,
     lineage_matrix,
+    pearson,
     pseudobulk,
 )
 
@@ -154,7 +154,7 @@ def hold_out(panel: Panel, h: int, before: np.ndarray | None, far: bool = False)
     truth, noise = panel.against(h, 1)
     made = {"transfer": found.log2fc, "additive": additive(left, list(range(len(left))), target)}
     made |= {"before": before} if before is not None else {}
-    r = {name: correlation(values, truth) or 0.0 for name, values in made.items()}
+    r = {name: pearson(values, truth) or 0.0 for name, values in made.items()}
     size, sign = np.abs(found.log2fc), np.sign(found.log2fc)
     called = (size >= MINIMUM) & (ndtr(-size / found.se) <= LFSR)
     measured = (np.abs(truth) >= MINIMUM) & (np.abs(truth) > 3.5 * np.sqrt(noise))

@@ -161,6 +161,7 @@ class _Stages:
             out_estimates=self.run / "transfer.parquet",
             out_accuracy=self.accuracy,
             pseudocount=self.settings.de.pseudocount,
+            out_left_out=self.run / "left_out.parquet",
         )
 
     def _iterate(self, i: int) -> Decision:
@@ -259,6 +260,7 @@ class _Stages:
             contexts=self.contexts,
             estimates=self.run / "transfer.parquet",
             examined=self._at(1) / "predictions.h5ad",
+            left_out=self.run / "left_out.parquet",
             out=at / "grounding.json",
             settings=settings,
             run_id=self.run_id,

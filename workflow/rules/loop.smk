@@ -131,6 +131,7 @@ rule ground_predictions:
         contexts="results/runs/{run_id}/contexts.h5ad",
         estimates="results/runs/{run_id}/transfer.parquet",
         examined="results/runs/{run_id}/iter_1/predictions.h5ad",
+        left_out="results/runs/{run_id}/left_out.parquet",
     output:
         grounding="results/runs/{run_id}/iter_{iteration}/grounding.json",
     log:

@@ -9,6 +9,7 @@ rule measure_contexts:
         contexts="results/runs/{run_id}/contexts.h5ad",
         estimates="results/runs/{run_id}/transfer.parquet",
         accuracy="results/runs/{run_id}/accuracy.json",
+        left_out="results/runs/{run_id}/left_out.parquet",
     log:
         "logs/runs/{run_id}/measure_contexts.log",
     benchmark:

@@ -19,6 +19,7 @@ if "snakemake" in globals():
             contexts=snakemake.input.contexts,
             estimates=snakemake.input.estimates,
             examined=snakemake.input.examined,
+            left_out=snakemake.input.left_out,
             out=snakemake.output.grounding,
             settings=placed(Settings.model_validate(snakemake.params.settings), snakemake.input.libraries),
             run_id=snakemake.wildcards.run_id,

@@ -21,4 +21,5 @@ if "snakemake" in globals():
             out_estimates=snakemake.output.estimates,
             out_accuracy=snakemake.output.accuracy,
             pseudocount=settings.de.pseudocount,
+            out_left_out=snakemake.output.left_out,
         )

@@ -96,6 +96,17 @@ DE = Table(
     ),
 )
 
+LEFT_OUT = Table(
+    "left_out.parquet",
+    (
+        Column("context_id", "str", "measured context that was left out"),
+        Column("gene", "str", "gene symbol"),
+        Column("truth", "float", "measured log2fc, against control cells that no prediction saw"),
+        Column("transfer", "float", "log2fc predicted from independent contexts"),
+        Column("additive", "float", "log2fc of the nearest of them"),
+    ),
+)
+
 SAMPLING = {"pval": "sampling_pval", "padj": "sampling_padj"}
 """column of DE -> its name in the CSV, which people read without this table"""
 

@@ -46,6 +46,7 @@ def ground_predictions(
     accuracy: Path | None = None,
     estimates: Path | None = None,
     examined: Path | None = None,
+    left_out: Path | None = None,
 ) -> None:
     """Write `grounding.json`: the evidence for every prompt, the best of them, and the next iteration's refinement.
 
@@ -61,8 +62,9 @@ def ground_predictions(
         cells is not evaluated.
     estimates
         `transfer.parquet`: with `accuracy`, the prediction is compared with its neighbours.
-    examined
-        `predictions.h5ad` of the first iteration, in which the model sat its exam; read with `contexts`.
+    examined, left_out
+        `predictions.h5ad` of the first iteration, in which the model sat its exam, and `left_out.parquet`, which with
+        `accuracy` marks it.
     """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     expected = read_json(accuracy, ExpectedAccuracy) if accuracy is not None else None
@@ -74,8 +76,8 @@ def ground_predictions(
         item.notes.extend(proposed.notes)
     best = best_prompt(found, chosen)
     exam = None
-    if examined is not None and contexts is not None:
-        exam = mark_exam(contexts, *read_exam(examined), settings.de.pseudocount)
+    if examined is not None and left_out is not None and accuracy is not None:
+        exam = mark_exam(left_out, accuracy, *read_exam(examined), settings.de.pseudocount)
     measured = measurements(read_contexts(contexts), question) if contexts is not None else None
     write_json(
         out,

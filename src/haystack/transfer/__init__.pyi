@@ -7,13 +7,13 @@ from .estimate import Estimate as Estimate
 from .estimate import estimate as estimate
 from .estimate import estimate_asked as estimate_asked
 from .exam import choose_exam as choose_exam
-from .exam import mark_exam as mark_exam
+from .marks import mark_exam as mark_exam
+from .marks import pearson as pearson
 from .measure import measure_cells as measure_cells
 from .measure import measure_contexts as measure_contexts
 from .neighbours import additive as additive
 from .panel import Bulk as Bulk
 from .panel import Panel as Panel
-from .panel import correlation as correlation
 from .pseudobulk import Pseudobulk as Pseudobulk
 from .pseudobulk import pseudobulk as pseudobulk
 from .run import answer as answer

@@ -18,8 +18,9 @@ import numpy as np
 from haystack.contracts.accuracy import CANNOT, ExpectedAccuracy, Independence, LeftOut
 from haystack.transfer.combine import Target
 from haystack.transfer.estimate import Estimate, Rule, estimate
+from haystack.transfer.marks import PRIOR_CONTEXTS, PRIOR_SPREAD, fisher, pearson
 from haystack.transfer.neighbours import additive
-from haystack.transfer.panel import Bulk, Labels, Panel, correlation
+from haystack.transfer.panel import Bulk, Labels, Panel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,13 +29,8 @@ if TYPE_CHECKING:
 
 SHARE = 0.75
 """share of `detectable` (as Fisher's z) in r; chosen on kang_donors"""
-PRIOR_SPREAD = 0.15
-"""prior standard deviation of what is left of z between contexts, worth PRIOR_CONTEXTS contexts; on kang_donors"""
-PRIOR_CONTEXTS = 4
 LEVEL = 0.95
 """upper quantile: a 90 % interval"""
-MOST = 0.98
-"""|r| beyond this counts as this: Fisher's z has no bound"""
 FAR_LOSS = 0.7
 """z that cells at `farness` 1 lose, give or take as much (chosen on kang_donors, near types left out)"""
 FAR = "the asked cells differ more from every measured context than these from each other: expected r is lowered for it"
@@ -54,12 +50,13 @@ class Design:
 
 
 @dataclass(frozen=True)
-class _Score:
-    """A left-out context: its report, and Fisher's z of r less what is detectable."""
+class Score:
+    """A left-out context: its report, what was predicted and measured, Fisher's z of r less what is detectable."""
 
     left_out: LeftOut
     context: int
     z: float
+    made: Predictions
 
 
 def design_of(panel: Labels, lineage: Floats, asked_type: str | None, asked_is_measured: bool) -> Design:
@@ -91,7 +88,18 @@ def design_of(panel: Labels, lineage: Floats, asked_type: str | None, asked_is_m
     )
 
 
-def expected_accuracy(panel: Panel, query: Bulk | None, answer: Estimate | None, design: Design) -> ExpectedAccuracy:
+def leave_all_out(panel: Panel, design: Design) -> list[Score]:
+    """Every context that independent ones can predict, left out."""
+    return [score for h in range(len(panel)) if (score := _score(panel, h, design.rule)) is not None]
+
+
+def expected_accuracy(
+    panel: Panel,
+    query: Bulk | None,
+    answer: Estimate | None,
+    design: Design,
+    scores: Sequence[Score] | None = None,
+) -> ExpectedAccuracy:
     """Leave every context out that independent ones can predict, and say what r the answer will reach.
 
     Parameters
@@ -100,8 +108,10 @@ def expected_accuracy(panel: Panel, query: Bulk | None, answer: Estimate | None,
         the query cells (halves, G); their number says how large a measurement r is stated for.
     answer
         the estimate for the query; None where there is none.
+    scores
+        from `leave_all_out`, where that was done before.
     """
-    scores = [score for h in range(len(panel)) if (score := _score(panel, h, design.rule)) is not None]
+    scores = leave_all_out(panel, design) if scores is None else scores
     if design.reason or not scores or answer is None or query is None:
         reason = design.reason or f"{CANNOT}, because no context can be predicted from independent ones"
         return ExpectedAccuracy(r=None, reason=reason, **_about(panel, design))
@@ -171,11 +181,11 @@ def leave_out(panel: Panel, h: int, rule: Rule) -> Predictions | None:
     return Predictions(made, panel.against(h, 1)[0], target, refs)
 
 
-def _score(panel: Panel, h: int, rule: Rule) -> _Score | None:
+def _score(panel: Panel, h: int, rule: Rule) -> Score | None:
     found = leave_out(panel, h, rule)
     if found is None:
         return None
-    r = {name: correlation(made, found.truth) or 0.0 for name, made in found.predicted.items()}
+    r = {name: pearson(made, found.truth) or 0.0 for name, made in found.predicted.items()}
     report = LeftOut(
         context_id=panel.context_id[h],
         atlas=panel.atlas[h],
@@ -190,7 +200,7 @@ def _score(panel: Panel, h: int, rule: Rule) -> _Score | None:
     cells = float(panel.whole[0].n[h]), float(panel.control.n[h, 1])
     detectable = _detectable(found.predicted["transfer"], found.target.control, *cells, panel)
     z = fisher(r["transfer"]) - SHARE * fisher(detectable)
-    return _Score(report, h, z)
+    return Score(report, h, z, found)
 
 
 def _detectable(log2fc: Floats, control: Bulk, n_perturbed: float, n_control: float, panel: Panel) -> float:
@@ -201,7 +211,7 @@ def _detectable(log2fc: Floats, control: Bulk, n_perturbed: float, n_control: fl
     return float(np.sqrt(strength / (strength + noise))) if strength > 0 else 0.0
 
 
-def _by_type(scores: Sequence[_Score], panel: Panel) -> dict[str, list[float]]:
+def _by_type(scores: Sequence[Score], panel: Panel) -> dict[str, list[float]]:
     """Scores (z) by cell type, whose contexts are alike; by context where all are of one type."""
     by_type: dict[str, list[float]] = {}
     for score in scores:
@@ -223,11 +233,6 @@ def interval(by_group: Mapping[str, Sequence[float]]) -> tuple[float, float]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
-
-
-def fisher(r: float) -> float:
-    """Fisher's z of a correlation, |r| at most MOST."""
-    return float(np.arctanh(np.clip(r, -MOST, MOST)))
 
 
 def _differ(labels: Sequence[str]) -> NDArray[np.bool_]:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from haystack.contracts import CellRole, ControlStrategy, RowSelection, read_contexts
-from haystack.contracts.accuracy import Exam, ExamContext
-from haystack.contracts.contexts import QUERY_CONTEXT, Arm, ControlMatch
+from haystack.contracts import CellRole, ControlStrategy, RowSelection
+from haystack.contracts.contexts import Arm, ControlMatch
 from haystack.prompting import Chosen
 from haystack.prompting.rows import SetRows
 from haystack.prompting.sampling import generator, sample, sample_alike
 from haystack.retrieval.celltypes import lineage_likeness
-from haystack.transfer.accuracy import PRIOR_CONTEXTS, PRIOR_SPREAD, design_of, fisher, leave_out
+from haystack.transfer.accuracy import design_of
 from haystack.transfer.contexts import Context
-from haystack.transfer.panel import Labels, Panel, correlation
+from haystack.transfer.panel import Labels
 from haystack.transfer.run import lineage_matrix
 from haystack.transfer.study import Study, draw_arms, open_study, split_halves
 
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 log = logging.getLogger(__name__)
-
-LEVEL = 0.95
-"""one-sided: how sure it must be that the model beats transfer"""
 
 
 def choose_exam(
@@ -151,76 +147,3 @@ def _chosen(study: Study, rows: Sequence[int], cells: SetRows, role: CellRole, n
             selection = RowSelection(cell_set_id=cell_set_id, atlas=atlas, rows=own.tolist())
             found.append(Chosen(selection, role, name))
     return found
-
-
-def mark_exam(
-    contexts: str | Path, genes: Sequence[str], answers: Mapping[str, Mapping[str, Any]], pseudocount: float
-) -> Exam | None:
-    """Compare what a model answered in the exam with what was measured, beside transfer, additive and no_change.
-
-    Parameters
-    ----------
-    contexts
-        `contexts.h5ad`, which holds the truth and what the other methods are given: the same contexts as the prompt's.
-    genes, answers
-        of the predictions, as `read_exam` returns them.
-    pseudocount
-        c of log2((CP10k + c) / (CP10k + c)).
-
-    Returns
-    -------
-    Exam or None
-        None where no answer belongs to a context.
-    """
-    if not answers:
-        return None
-    data = read_contexts(contexts)
-    panel, _ = Panel.read(data, pseudocount)
-    own = data.obs.loc[data.obs["context_id"] == QUERY_CONTEXT, "cell_type"].dropna()
-    asked_type = str(own.iloc[0]) if len(own) else None
-    rule = design_of(panel, lineage_matrix(panel.cell_type), asked_type, bool(data.uns["asked_is_measured"])).rule
-    column = {gene.upper(): i for i, gene in enumerate(genes)}
-    at = np.array([column.get(gene.upper(), -1) for gene in panel.genes])
-    shared = at >= 0
-    marked = []
-    for h, name in enumerate(panel.context_id):
-        left_out = leave_out(panel, h, rule) if name in answers and shared.sum() > 1 else None
-        if left_out is None:
-            continue
-        answer = answers[name]
-        arms = [
-            np.log2(np.asarray(answer[arm], dtype=float)[at[shared]] + pseudocount) for arm in ("perturbed", "control")
-        ]
-        made = {"model": arms[0] - arms[1], **{key: values[shared] for key, values in left_out.predicted.items()}}
-        r = {key: round(correlation(values, left_out.truth[shared]) or 0.0, 4) for key, values in made.items()}
-        real = panel.reliability(h)
-        marked.append(
-            ExamContext(
-                context_id=name,
-                atlas=panel.atlas[h],
-                cell_type_name=panel.cell_type_name[h] or None,
-                donor_id=panel.donor[h] or None,
-                perturbation_name=panel.perturbation[h],
-                n_cells=int(panel.whole[0].n[h] + panel.whole[1].n[h]),
-                n_genes=int(shared.sum()),
-                r={**r, "no_change": 0.0},
-                half_of_real_cells=None if real is None else round(real, 4),
-                trained_on=panel.atlas[h] in map(str, answer["atlases_trained_on"])
-                and panel.perturbation[h] in map(str, answer["perturbations_trained_on"]),
-            )
-        )
-    model = str(answers[marked[0].context_id]["model"]) if marked else ""
-    return Exam(model=model, contexts=marked, **_difference(marked)) if marked else None
-
-
-def _difference(marked: Sequence[ExamContext]) -> dict[str, float | None]:
-    """Mean difference of Fisher's z of model and transfer, and what it must exceed (prior as of the accuracy)."""
-    from scipy.stats import t
-
-    z = np.array([fisher(one.r["model"]) - fisher(one.r["transfer"]) for one in marked if not one.trained_on])
-    if not len(z):
-        return {"difference": None, "noise": None}
-    freedom = PRIOR_CONTEXTS + len(z) - 1
-    variance = (PRIOR_CONTEXTS * PRIOR_SPREAD**2 + float(((z - z.mean()) ** 2).sum())) / freedom
-    noise = float(t.ppf(LEVEL, freedom) * np.sqrt(variance / len(z)))
-    return {"difference": round(float(z.mean()), 4), "noise": round(noise, 4)}

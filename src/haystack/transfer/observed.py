@@ -22,9 +22,9 @@ from haystack.contracts.contexts import Arm, ControlMatch
 from haystack.retrieval.celltypes import lineage_likeness
 from haystack.retrieval.index import HEALTHY
 from haystack.retrieval.question import Question, related_terms
-from haystack.transfer.accuracy import fisher, interval
+from haystack.transfer.accuracy import interval
 from haystack.transfer.contexts import Context
-from haystack.transfer.panel import correlation
+from haystack.transfer.marks import fisher, pearson
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -255,8 +255,8 @@ def _summary(
             "nearest_group": example.nearest,
             "type_mean": example.mean,
         }
-        r = {name: round(correlation(values, example.truth) or 0.0, 4) for name, values in made.items()}
-        half = correlation(samples.halves[k, 0] - samples.halves[example.reference, 0], example.truth)
+        r = {name: round(pearson(values, example.truth) or 0.0, 4) for name, values in made.items()}
+        half = pearson(samples.halves[k, 0] - samples.halves[example.reference, 0], example.truth)
         real += [half] if half is not None else []
         by_group.setdefault(samples.group[k], []).append(fisher(r["transfer"]))
         left_out.append(

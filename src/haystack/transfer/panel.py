@@ -10,6 +10,7 @@ import numpy as np
 
 from haystack.contracts.accuracy import Independence
 from haystack.contracts.contexts import Arm, ControlMatch
+from haystack.transfer.marks import pearson
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -172,7 +173,7 @@ class Panel(Labels):
         """
         c = self.pseudocount
         half = self.perturbed[k, 0].log2(c) - self.control[k, 0].log2(c)
-        return correlation(half, self.against(k, 1)[0])
+        return pearson(half, self.against(k, 1)[0])
 
     @classmethod
     def read(cls, contexts: ad.AnnData, pseudocount: float) -> tuple[Panel, Bulk | None]:
@@ -206,10 +207,3 @@ class Panel(Labels):
             pseudocount=pseudocount,
         )
         return panel, bulk(query)[0] if len(query) else None
-
-
-def correlation(first: Floats, second: Floats) -> float | None:
-    """Pearson r; None where either does not vary."""
-    a, b = first - first.mean(), second - second.mean()
-    length = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / length if length > 0 else None

@@ -11,8 +11,9 @@ import numpy as np
 
 from haystack.contracts import TRANSFER, read_contexts, write_json, write_table
 from haystack.contracts.contexts import QUERY_CONTEXT
+from haystack.contracts.tables import LEFT_OUT, Table
 from haystack.retrieval.celltypes import lineage_likeness
-from haystack.transfer.accuracy import Design, design_of, expected_accuracy
+from haystack.transfer.accuracy import Design, Score, design_of, expected_accuracy, leave_all_out
 from haystack.transfer.combine import Target
 from haystack.transfer.estimate import Estimate, estimate_asked
 from haystack.transfer.neighbours import additive
@@ -32,7 +33,11 @@ QUANTILE = 1.6448536269514722
 
 
 def estimate_response(
-    contexts: str | Path, out_estimates: str | Path, out_accuracy: str | Path, pseudocount: float
+    contexts: str | Path,
+    out_estimates: str | Path,
+    out_accuracy: str | Path,
+    pseudocount: float,
+    out_left_out: str | Path | None = None,
 ) -> None:
     """Estimate the response of the query cells from `contexts.h5ad`, and how accurate that will be.
 
@@ -44,20 +49,27 @@ def estimate_response(
         `transfer.parquet` (no rows where nothing is measured) and `accuracy.json`.
     pseudocount
         c of log2((CP10k + c) / (CP10k + c)).
+    out_left_out
+        `left_out.parquet`: what was measured in each left-out context, and what was predicted.
     """
     data = read_contexts(contexts)
     if "observed" in data.uns:
         accuracy = observed_accuracy(data, pseudocount)
         log.info("%s", accuracy.sentence)
-        write_table(out_estimates, _no_rows(), TRANSFER)
+        write_table(out_estimates, _no_rows(TRANSFER), TRANSFER)
         write_json(out_accuracy, accuracy)
+        if out_left_out is not None:
+            write_table(out_left_out, _no_rows(LEFT_OUT), LEFT_OUT)
         return
     panel, query = Panel.read(data, pseudocount)
     own = data.obs.loc[data.obs["context_id"] == QUERY_CONTEXT, "cell_type"].dropna()
     asked_type = str(own.iloc[0]) if len(own) else None
     design = design_of(panel, lineage_matrix(panel.cell_type), asked_type, bool(data.uns["asked_is_measured"]))
     found, table = answer(panel, query, asked_type, design)
-    accuracy = expected_accuracy(panel, query, found, design)
+    scores = leave_all_out(panel, design)
+    accuracy = expected_accuracy(panel, query, found, design, scores)
+    if out_left_out is not None:
+        write_table(out_left_out, _left_out(panel, scores), LEFT_OUT)
     log.info("%s", accuracy.sentence)
     write_table(out_estimates, table, TRANSFER)
     write_json(out_accuracy, accuracy)
@@ -71,7 +83,7 @@ def answer(
     from scipy.special import ndtr
 
     if query is None or not len(panel):
-        return None, _no_rows()
+        return None, _no_rows(TRANSFER)
     refs = list(range(len(panel)))
     likeness = lineage_likeness(asked_type, panel.cell_type)
     target = Target(query.pooled(), np.array([likeness.get(name, 0.0) for name in panel.cell_type]))
@@ -94,10 +106,27 @@ def answer(
     return found, table
 
 
-def _no_rows() -> pd.DataFrame:
+def _left_out(panel: Panel, scores: Sequence[Score]) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame({name: pd.Series(dtype=object) for name in TRANSFER.names})
+    parts = [
+        pd.DataFrame(
+            {
+                "context_id": score.left_out.context_id,
+                "gene": panel.genes,
+                "truth": score.made.truth,
+                **score.made.predicted,
+            }
+        )
+        for score in scores
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else _no_rows(LEFT_OUT)
+
+
+def _no_rows(table: Table) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({name: pd.Series(dtype=object) for name in table.names})
 
 
 def lineage_matrix(types: Sequence[str]) -> Floats:

@@ -19,7 +19,7 @@ from haystack.contracts import (
     write_json,
 )
 from haystack.query import parse_question
-from haystack.transfer import Panel, correlation, estimate_response, measure_contexts
+from haystack.transfer import Panel, estimate_response, measure_contexts, pearson
 
 B_CELLS = {"cell_type": ["B cells"], "perturbation": ["IFN-beta"]}
 
@@ -48,7 +48,7 @@ def _truth(study) -> np.ndarray:
 def test_a_held_out_type_is_predicted_and_its_accuracy_is_known(study, tmp_path: Path) -> None:
     made = study({"d1": "both", "d2": "both", "d3": "both"})
     table, accuracy, _ = _answer(made, tmp_path)
-    r = correlation(table["log2fc"].to_numpy(), _truth(made))
+    r = pearson(table["log2fc"].to_numpy(), _truth(made))
     assert r > 0.6
     assert accuracy.low <= r <= accuracy.high
     assert accuracy.independence is Independence.DONORS

@@ -30,6 +30,15 @@ def _sit(study, folder: Path, n: int = 1, **settings):
     return choose_exam(*index, settings, n)
 
 
+def _left_out(folder: Path) -> tuple[Path, Path]:
+    """The files that mark an exam."""
+    contexts, estimates, accuracy, left_out = (
+        folder / name for name in ("contexts.h5ad", "transfer.parquet", "accuracy.json", "left_out.parquet")
+    )
+    estimate_response(contexts, estimates, accuracy, 1.0, left_out)
+    return left_out, accuracy
+
+
 def _rows(chosen, role: CellRole) -> set[int]:
     return {row for selection, own, _ in chosen if own is role for row in selection.rows}
 
@@ -102,7 +111,7 @@ def test_marks_stand_beside_the_other_methods(study, tmp_path: Path) -> None:
     made = study({"d1": "both", "d2": "both"}, n=80)
     chosen = _sit(made, tmp_path)
     _predict(made, tmp_path, chosen, "additive")
-    exam = mark_exam(tmp_path / "contexts.h5ad", *read_exam(tmp_path / "with_out.h5ad"), 1.0)
+    exam = mark_exam(*_left_out(tmp_path), *read_exam(tmp_path / "with_out.h5ad"), 1.0)
     assert exam is not None
     (one,) = exam.contexts
     assert one.n_genes == 300
@@ -130,14 +139,14 @@ def test_better_by_more_than_the_noise(study, tmp_path: Path) -> None:
     made = study({"d1": "both", "d2": "both"})
     chosen = _sit(made, tmp_path)
     genes = [f"GENE{i}" for i in range(300)]
-    perfect = mark_exam(tmp_path / "contexts.h5ad", genes, _answers(made, tmp_path, chosen, 1), 1.0)
+    perfect = mark_exam(*_left_out(tmp_path), genes, _answers(made, tmp_path, chosen, 1), 1.0)
     assert perfect.contexts[0].r["model"] > 0.99
     assert perfect.model_is_better
-    wrong = mark_exam(tmp_path / "contexts.h5ad", genes, _answers(made, tmp_path, chosen, -1), 1.0)
+    wrong = mark_exam(*_left_out(tmp_path), genes, _answers(made, tmp_path, chosen, -1), 1.0)
     assert not wrong.model_is_better
     answers = _answers(made, tmp_path, chosen, 1)
     answers[chosen[0][2]] |= {"atlases_trained_on": ["study"], "perturbations_trained_on": ["IFN-beta"]}
-    seen = mark_exam(tmp_path / "contexts.h5ad", genes, answers, 1.0)
+    seen = mark_exam(*_left_out(tmp_path), genes, answers, 1.0)
     assert (seen.difference, seen.model_is_better) == (None, False)
 
 
@@ -149,13 +158,13 @@ def test_best_answers_with_whom_the_exam_prefers(study, tmp_path: Path, monkeypa
 
     made = study({"d1": "both", "d2": "both"})
     chosen = _sit(made, tmp_path)
-    estimate_response(*(tmp_path / name for name in ("contexts.h5ad", "transfer.parquet", "accuracy.json")), 1.0)
+    _left_out(tmp_path)
     monkeypatch.setattr("haystack.inference.exam.exam_answers", lambda *_: _answers(made, tmp_path, chosen, size))
     request = SimpleNamespace(
         prompts=[SimpleNamespace(exam=True)],
         genes=[f"GENE{i}" for i in range(300)],
         folder=None,
-        files={name: tmp_path / name for name in ("transfer.parquet", "contexts.h5ad")},
+        files={name: tmp_path / name for name in ("transfer.parquet", "left_out.parquet", "accuracy.json")},
     )
     spec, because = best._choose(request, Prediction([{}]))
     assert spec.name == winner

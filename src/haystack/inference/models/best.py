@@ -11,7 +11,7 @@ from haystack.specs import ModelSpec
 if TYPE_CHECKING:
     from haystack.inference.prediction import Prediction, Request
 
-CONTEXTS = "contexts.h5ad"
+LEFT_OUT, ACCURACY = "left_out.parquet", "accuracy.json"
 
 
 def predict(request: Request) -> Prediction:
@@ -41,13 +41,13 @@ def _choose(request: Request, sat: Prediction) -> tuple[ModelSpec, str]:
     from haystack.contracts import TRANSFER, read_table
     from haystack.inference.change import PSEUDOCOUNT
     from haystack.inference.exam import exam_answers
-    from haystack.transfer import mark_exam
+    from haystack.transfer.marks import mark_exam
 
     if read_table(request.files[transfer.NAME], TRANSFER, ["gene"]).empty:
         return stack.SPEC, "nothing is measured that transfer could answer from"
     sitting = [prompt for prompt in request.prompts if prompt.exam]
     answers = exam_answers(list(zip(sitting, sat.prompts, strict=True)), stack.SPEC.name, request.folder)
-    exam = mark_exam(request.files[CONTEXTS], request.genes, answers, PSEUDOCOUNT)
+    exam = mark_exam(request.files[LEFT_OUT], request.files[ACCURACY], request.genes, answers, PSEUDOCOUNT)
     if exam is None:
         return transfer.SPEC, "there was no exam: no measured context is independent of another, or exam.contexts is 0"
     if exam.difference is None or exam.noise is None:
@@ -67,7 +67,7 @@ SPEC = ModelSpec(
     weights=True,
     gpu=True,
     exam_always=True,
-    needs=(transfer.NAME, CONTEXTS),
+    needs=(transfer.NAME, LEFT_OUT, ACCURACY),
     package=stack.SPEC.package,
     order=12,
 )

@@ -1,8 +1,9 @@
-from .accuracy import design_of as design_of
 from .accuracy import expected_accuracy as expected_accuracy
 from .combine import Target as Target
 from .contexts import Context as Context
 from .contexts import find_contexts as find_contexts
+from .design import design_of as design_of
+from .design import lineage_matrix as lineage_matrix
 from .estimate import Estimate as Estimate
 from .estimate import estimate as estimate
 from .estimate import estimate_asked as estimate_asked
@@ -18,7 +19,6 @@ from .pseudobulk import Pseudobulk as Pseudobulk
 from .pseudobulk import pseudobulk as pseudobulk
 from .run import answer as answer
 from .run import estimate_response as estimate_response
-from .run import lineage_matrix as lineage_matrix
 from .study import Study as Study
 from .study import open_study as open_study
 from .study import perturbations_of as perturbations_of

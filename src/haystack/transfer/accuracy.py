@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from haystack.contracts.accuracy import CANNOT, ExpectedAccuracy, Independence, LeftOut
+from haystack.contracts.accuracy import CANNOT, ExpectedAccuracy, LeftOut
 from haystack.transfer.combine import Target
-from haystack.transfer.estimate import Estimate, Rule, estimate
+from haystack.transfer.design import Design, Rule
+from haystack.transfer.estimate import Estimate, estimate
 from haystack.transfer.marks import PRIOR_CONTEXTS, PRIOR_SPREAD, fisher, pearson
 from haystack.transfer.neighbours import additive
-from haystack.transfer.panel import Bulk, Labels, Panel
+from haystack.transfer.panel import Bulk, Panel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,19 +38,6 @@ FAR = "the asked cells differ more from every measured context than these from e
 
 
 @dataclass(frozen=True)
-class Design:
-    """Which contexts may predict which, on what ground, and what the ground does not test."""
-
-    rule: Rule
-    independence: Independence | None
-    reason: str | None
-    """why nothing can be left out; None where something can"""
-    asked_is_measured: bool
-    asked_type_is_measured: bool
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Score:
     """A left-out context: its report, what was predicted and measured, Fisher's z of r less what is detectable."""
 
@@ -57,35 +45,6 @@ class Score:
     context: int
     z: float
     made: Predictions
-
-
-def design_of(panel: Labels, lineage: Floats, asked_type: str | None, asked_is_measured: bool) -> Design:
-    """How contexts are left out for a question.
-
-    A context is predicted from contexts that share no donor with it on either arm; as the question demands, also from
-    other cell types only (the asked one is not measured) or other perturbations only (the asked one is not measured).
-    """
-    n = len(panel)
-    notes: list[str] = []
-    independence = panel.independence
-    allowed = panel.independent.copy() if independence is not Independence.WITHIN_EXPERIMENT else ~np.eye(n, dtype=bool)
-    if n and asked_type is not None and asked_type not in panel.cell_type:
-        other = _differ(panel.cell_type)
-        if (allowed & other).any():
-            allowed &= other
-        elif allowed.any():
-            notes.append("one cell type is measured: the step to another cell type is not tested")
-    if not asked_is_measured:
-        allowed &= _differ(panel.perturbation)
-    rule = Rule(allowed, lineage)
-    return Design(
-        rule=rule,
-        independence=independence if allowed.any() else None,
-        reason=_reason(panel, allowed, asked_is_measured),
-        asked_is_measured=asked_is_measured,
-        asked_type_is_measured=asked_type in panel.cell_type,
-        notes=tuple(notes),
-    )
 
 
 def leave_all_out(panel: Panel, design: Design) -> list[Score]:
@@ -233,28 +192,3 @@ def interval(by_group: Mapping[str, Sequence[float]]) -> tuple[float, float]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
-
-
-def _differ(labels: Sequence[str]) -> NDArray[np.bool_]:
-    values = np.asarray(labels)
-    return np.asarray(values[:, None] != values[None, :])
-
-
-def _reason(panel: Labels, allowed: NDArray[np.bool_], asked_is_measured: bool) -> str | None:
-    """Why nothing can be left out; None where something can."""
-    if allowed.any():
-        return None
-    n = len(panel)
-    what = "the perturbation" if asked_is_measured else "a related perturbation"
-    if n == 0:
-        return f"{CANNOT}, because no atlas measures {what} beside control cells of the same cell type"
-    if n == 1:
-        return f"{CANNOT}, because one context only measures {what}"
-    if not panel.independent.any():
-        shared = sorted(set().union(*panel.donors))
-        donors = f" ({', '.join(shared[:4])}{', ...' if len(shared) > 4 else ''})" if shared else ""
-        return (
-            f"{CANNOT}, because all {n} contexts share donors{donors}: a donor's shift is in all its cell types; "
-            "another donor on both arms is needed"
-        )
-    return f"{CANNOT}, because no other independent perturbation near the asked one is measured"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from haystack.transfer.combine import Target, distances
+from haystack.transfer.design import Rule
 from haystack.transfer.features import Features, features
 from haystack.transfer.panel import Panel
 
@@ -31,20 +32,6 @@ MAX_TRAINING = 12
 
 FAR_VARIANCE = 1.5
 """added share of the error variance of cells as far as `farness` 1 (chosen on kang_donors, near types left out)"""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Which contexts may predict which."""
-
-    allowed: NDArray[np.bool_]
-    """(K, K): row h, column k: k may help to predict h"""
-    lineage: Floats
-    """(K, K): lineage that the cell types of two contexts share, 0 to 1"""
-
-    def references(self, h: int, among: Sequence[int]) -> list[int]:
-        """The contexts of `among` that may help to predict context h."""
-        return [k for k in among if self.allowed[h, k]]
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,8 @@ from haystack.prompting import Chosen
 from haystack.prompting.rows import SetRows
 from haystack.prompting.sampling import generator, sample, sample_alike
 from haystack.retrieval.celltypes import lineage_likeness
-from haystack.transfer.accuracy import design_of
 from haystack.transfer.contexts import Context
-from haystack.transfer.panel import Labels
-from haystack.transfer.run import lineage_matrix
+from haystack.transfer.design import Labels, design_of, lineage_matrix
 from haystack.transfer.study import Study, draw_arms, open_study, split_halves
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from haystack.errors import AtlasError
 from haystack.prompting.rows import RowBook
 from haystack.retrieval.question import Question
 from haystack.transfer.contexts import Context
-from haystack.transfer.observed import CELLS, asked_kind
 from haystack.transfer.pseudobulk import Pseudobulk, pseudobulk
+from haystack.transfer.samples import CELLS, asked_kind
 from haystack.transfer.study import draw_arms, open_study, split_halves
 
 if TYPE_CHECKING:

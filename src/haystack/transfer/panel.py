@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from haystack.contracts.accuracy import Independence
 from haystack.contracts.contexts import Arm, ControlMatch
+from haystack.transfer.design import Labels
 from haystack.transfer.marks import pearson
 
 if TYPE_CHECKING:
@@ -57,65 +57,6 @@ class Bulk:
         """Sampling variance of `log2` over cells (delta method)."""
         of_mean = np.maximum(self.variance, LEAST_VARIANCE) / np.maximum(self.n, 1)[..., None]
         return np.asarray(of_mean / ((self.mean + pseudocount) * np.log(2)) ** 2)
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Who K contexts are, and which are independent of each other. Empty text where the atlas does not say."""
-
-    context_id: list[str]
-    atlas: list[str]
-    cell_type: list[str]
-    cell_type_name: list[str]
-    donor: list[str]
-    perturbation: list[str]
-    control_match: list[ControlMatch]
-    control_donors: list[frozenset[str]]
-
-    def __len__(self) -> int:
-        return len(self.context_id)
-
-    @cached_property
-    def donors(self) -> list[frozenset[str]]:
-        """Donors on either arm; empty where not recorded."""
-        both = zip(self.donor, self.control_donors, strict=True)
-        return [frozenset({donor} - {""}) | others for donor, others in both]
-
-    @cached_property
-    def independent(self) -> NDArray[np.bool_]:
-        """Whether two contexts share no donor (where a donor is unknown: no atlas), (K, K)."""
-        n = len(self)
-        apart = np.zeros((n, n), dtype=bool)
-        for i in range(n):
-            for j in range(i):
-                known = self.donors[i] and self.donors[j]
-                shared = self.donors[i] & self.donors[j] if known else self.atlas[i] == self.atlas[j]
-                apart[i, j] = apart[j, i] = not shared
-        return apart
-
-    @cached_property
-    def independence(self) -> Independence | None:
-        """On what ground contexts can be left out; None: all share a donor."""
-        if self.independent.any():
-            return Independence.DONORS if any(self.donors) else Independence.ATLASES
-        if len(self) > 1 and not any(self.donors):
-            return Independence.WITHIN_EXPERIMENT
-        return None
-
-    def groups(self, contexts: list[int]) -> int:
-        """Donors (atlases where none are recorded) among `contexts`, those that share controls as one."""
-        parent = {i: i for i in contexts}
-
-        def root(i: int) -> int:
-            while parent[i] != i:
-                i = parent[i]
-            return i
-
-        for i in contexts:
-            for j in contexts:
-                if not self.independent[i, j]:
-                    parent[root(j)] = root(i)
-        return len({root(i) for i in contexts})
 
 
 @dataclass(frozen=True)

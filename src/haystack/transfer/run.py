@@ -13,8 +13,9 @@ from haystack.contracts import TRANSFER, read_contexts, write_json, write_table
 from haystack.contracts.contexts import QUERY_CONTEXT
 from haystack.contracts.tables import LEFT_OUT, Table
 from haystack.retrieval.celltypes import lineage_likeness
-from haystack.transfer.accuracy import Design, Score, design_of, expected_accuracy, leave_all_out
+from haystack.transfer.accuracy import Score, expected_accuracy, leave_all_out
 from haystack.transfer.combine import Target
+from haystack.transfer.design import Design, design_of, lineage_matrix
 from haystack.transfer.estimate import Estimate, estimate_asked
 from haystack.transfer.neighbours import additive
 from haystack.transfer.observed import observed_accuracy
@@ -127,11 +128,3 @@ def _no_rows(table: Table) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame({name: pd.Series(dtype=object) for name in table.names})
-
-
-def lineage_matrix(types: Sequence[str]) -> Floats:
-    """Shared lineage of every pair of cell types, (K, K); 0 where one has no CL id."""
-    rows = {name: lineage_likeness(name, types) for name in set(types)}
-    return np.array([[rows[a].get(b, float(a == b)) for b in types] for a in types], dtype=float).reshape(
-        len(types), len(types)
-    )

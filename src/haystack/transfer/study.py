@@ -21,7 +21,7 @@ from haystack.retrieval.query_cells import choose_query_sets, plan_query_cells, 
 from haystack.retrieval.question import Question
 from haystack.retrieval.strategies.mechanistic import shared_mechanisms
 from haystack.transfer.contexts import Context, find_contexts
-from haystack.transfer.observed import find_samples
+from haystack.transfer.samples import find_samples
 
 if TYPE_CHECKING:
     from haystack.config import RetrievalSettings, Settings

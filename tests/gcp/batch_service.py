@@ -1,9 +1,9 @@
 """A stand-in for Google Batch and the reading side of Cloud Logging: a gRPC server that speaks the real protocol.
 
 It checks what Batch checks (job ids, labels, images, machines against what is asked of them), runs the submitted
-runnables on this machine, keeps their output for the logging service, and can be told to answer 503, to refuse, or to
-take a machine away (exit code 50001). Nothing here is faked towards the client: requests and answers are the protos of
-google-cloud-batch.
+runnables on this machine, keeps their output for the logging service, and makes one job of a repeated request. It can
+be told to answer with any error, to lose an answer, to refuse, or to take a machine away (exit code 50001). Nothing
+here is faked towards the client: requests and answers are the protos of google-cloud-batch.
 """
 
 from __future__ import annotations
@@ -116,7 +116,10 @@ class BatchService:
         self.execute = True
         """false: jobs stay QUEUED until `finish` is called"""
         self._lock = threading.RLock()
-        self._unavailable: dict[str, int] = {}
+        self._faults: dict[str, list[grpc.StatusCode]] = {}
+        self._lost: dict[str, int] = {}
+        self._requests: dict[str, str] = {}
+        """request id of CreateJob -> name of the job that it made"""
         self._refusals: list[tuple[grpc.StatusCode, str]] = []
         self._preempt: list[tuple[Callable[[batch_v1.Job], bool], int]] = []
         self.holds: list[Callable[[batch_v1.Job], bool]] = []
@@ -152,7 +155,15 @@ class BatchService:
 
     def answer_503(self, method: str, times: int = 1) -> None:
         """The next `times` calls of a method (`CreateJob`, `GetJob`, ...) find the service unavailable."""
-        self._unavailable[method] = self._unavailable.get(method, 0) + times
+        self.answer(method, grpc.StatusCode.UNAVAILABLE, times)
+
+    def answer(self, method: str, code: grpc.StatusCode, times: int = 1) -> None:
+        """The next `times` calls of a method meet this error, and do nothing."""
+        self._faults.setdefault(method, []).extend([code] * times)
+
+    def lose_answer(self, method: str, times: int = 1) -> None:
+        """The next `times` calls of a method do their work, and their answer is lost on the way."""
+        self._lost[method] = self._lost.get(method, 0) + times
 
     def refuse_next_job(self, code: grpc.StatusCode, message: str) -> None:
         """The next CreateJob is refused (quota, permission, ...)."""
@@ -211,14 +222,19 @@ class BatchService:
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             with self._lock:
                 self.calls.append(name)
-                unavailable = self._unavailable.get(name, 0)
-                self._unavailable[name] = max(0, unavailable - 1)
-            if unavailable:
-                context.abort(grpc.StatusCode.UNAVAILABLE, "The service is currently unavailable.")
+                faults = self._faults.get(name)
+                fault = faults.pop(0) if faults else None
+                lost = self._lost.get(name, 0) if fault is None else 0
+                self._lost[name] = max(0, lost - 1)
+            if fault:
+                context.abort(fault, f"{fault.name}: this passes.")
             try:
-                return function(request)
+                answered = function(request)
             except RefusedError as error:
                 context.abort(error.code, error.message)
+            if lost:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "Connection reset by peer.")
+            return answered
 
         return answer
 
@@ -230,6 +246,8 @@ class BatchService:
             if not JOB_ID.fullmatch(request.job_id):
                 _invalid(f"Invalid job id: {request.job_id!r} must match [a-z]([a-z0-9-]{{0,61}}[a-z0-9])?")
             name = f"{request.parent}/jobs/{request.job_id}"
+            if request.request_id in self._requests:
+                return self._existing(self._requests[request.request_id]).job
             if name in self.jobs and name not in self.deleted:
                 raise RefusedError(grpc.StatusCode.ALREADY_EXISTS, f"Resource '{name}' already exists")
             _check(request.job)
@@ -239,6 +257,8 @@ class BatchService:
             if name in self.deleted:
                 self.deleted.remove(name)
             record = self.jobs[name] = Record(job)
+            if request.request_id:
+                self._requests[request.request_id] = name
             self._set(record, State.QUEUED)
             if self.execute:
                 record.thread = threading.Thread(target=self._run, args=(record,), daemon=True)

@@ -24,6 +24,7 @@ from haystack.gcp.errors import (
 )
 from haystack.gcp.jobs import began, coordinator_job, message_of, plain_time, ran_out_of_time
 from haystack.gcp.names import RUN_LABEL, job_id, label_value
+from haystack.gcp.patience import patience
 from haystack.gcp.request import (
     CoordinatorRequest,
     checked_request,
@@ -328,19 +329,9 @@ class CoordinatorClient:
         return f"{self.settings.parent}/jobs/{job_id(coordinator)}"
 
     def _call(self, what: str, call: Callable[[Any, Any], Any]) -> Any:
-        """One request to Batch, tried again for a minute while the service is unavailable."""
-        from google.api_core import exceptions, retry
-
-        again = retry.Retry(
-            predicate=retry.if_exception_type(
-                exceptions.ServiceUnavailable, exceptions.InternalServerError, exceptions.DeadlineExceeded
-            ),
-            initial=0.5,
-            maximum=10.0,
-            timeout=60.0,
-        )
+        """One request to Batch; what passes is tried again for a minute."""
         try:
-            return call(self._client(), again)
+            return call(self._client(), patience(60.0))
         except HaystackError:
             raise
         except Exception as error:

@@ -94,6 +94,7 @@ def explain(error: BaseException, what: str, **where: str | None) -> GcpError:
     """
     if isinstance(error, GcpError):
         return error
+    error = getattr(error, "cause", None) or error  # of a RetryError: what it met last
     context = Context(**{key: value for key, value in where.items() if value})
     kind, message = _diagnose(error, _text(error), context)
     return kind(f"{what}: {message}")

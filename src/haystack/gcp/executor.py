@@ -1,20 +1,29 @@
 """The Google Batch executor of Snakemake, made to outlast what a cloud does now and then.
 
 The plugin (0.5.1) lets every exception of the Batch API through: one answer "unavailable", one job that was deleted, or
-one refused submission ends the coordinator and every run with it. Here its client is wrapped: what passes is tried
-again, a deleted job is a failed one, and a refused submission is a failed job with one message.
+one refused submission ends the coordinator and every run with it. It also asks for every job by itself, and does not
+read Snakemake's limit on such calls. Here its client is wrapped: what passes is tried again, one list answers for all
+jobs, a deleted job is a failed one, and a refused submission is a failed job with one message.
 """
 
 from __future__ import annotations
 
 import uuid
+from time import monotonic
 from typing import Any
 
 from haystack.gcp.errors import explain
+from haystack.gcp.patience import patience
 from haystack.internals import wrap_batch_executor
 
-PATIENCE = 300.0
-"""seconds for which a call is tried again while the service does not answer"""
+PATIENCE = 600.0
+"""seconds for which a call is tried again while it meets errors that pass"""
+FRESH = 5.0
+"""seconds for which a list of jobs answers for their states: less than the pause between two looks at all jobs"""
+SESSION_LABEL = "haystack-session"
+"""label of the jobs of one process: they are listed by it"""
+REQUEST_LABEL = "haystack-request"
+"""label with the id of the request that made a job"""
 
 
 def outlast_the_cloud() -> None:
@@ -37,21 +46,46 @@ def _fail(executor: Any, job: Any, error: Exception) -> None:
 
 
 class PatientClient:
-    """A Batch client whose calls are tried again while the service does not answer."""
+    """A Batch client that tries again what passes, and asks for the states of all its jobs at once."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        self._session = uuid.uuid4().hex
+        self._known: dict[str, Any] = {}
+        self._listed = -FRESH
 
     def create_job(self, request: Any) -> Any:
-        """Create a job; repeated requests make one job, because they carry one id."""
+        """Create a job. However often the request is sent, and whatever answer is lost, it makes one job."""
+        from google.api_core import exceptions
+
         request.request_id = str(uuid.uuid4())
-        return self._client.create_job(request, retry=_patience())
+        request.job.labels.update({SESSION_LABEL: self._session, REQUEST_LABEL: request.request_id})
+        try:
+            return self._client.create_job(request, retry=_patience())
+        except exceptions.AlreadyExists:
+            job = self._client.get_job(name=f"{request.parent}/jobs/{request.job_id}", retry=_patience())
+            if job.labels.get(REQUEST_LABEL) != request.request_id:
+                raise
+            return job  # the first answer was lost
 
     def get_job(self, request: Any) -> Any:
-        """A job; one that was deleted (cancelled) is a failed one."""
+        """A job, from a list that is at most 5 s old; one that was deleted (cancelled) is a failed one.
+
+        The list answers for all jobs of this process in one call. A job that it lacks is too new, or gone: it is asked
+        for.
+        """
         from google.api_core import exceptions
         from google.cloud import batch_v1
 
+        if monotonic() - self._listed >= FRESH:
+            parent = request.name.rsplit("/jobs/", 1)[0]
+            asked = batch_v1.ListJobsRequest(
+                parent=parent, filter=f'labels.{SESSION_LABEL}="{self._session}"', page_size=1000
+            )
+            self._known = {job.name: job for job in self._client.list_jobs(asked, retry=_patience())}
+            self._listed = monotonic()
+        if request.name in self._known:
+            return self._known[request.name]
         try:
             return self._client.get_job(request=request, retry=_patience())
         except exceptions.NotFound:
@@ -76,7 +110,4 @@ class _Nothing:
 
 
 def _patience() -> Any:
-    from google.api_core import exceptions, retry
-
-    passing = (exceptions.ServiceUnavailable, exceptions.InternalServerError, exceptions.DeadlineExceeded)
-    return retry.Retry(predicate=retry.if_exception_type(*passing), initial=1.0, maximum=20.0, timeout=PATIENCE)
+    return patience(PATIENCE, tokens=True)

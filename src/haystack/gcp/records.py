@@ -20,6 +20,7 @@ from pathlib import Path
 
 from haystack.files import write_text
 from haystack.gcp import storage
+from haystack.gcp.patience import patience
 from haystack.internals import RECORDS, record_name, recorded_output
 
 log = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ def _stop_left_behind(under_way: dict[str, str], mine: tuple[str, ...]) -> None:
     client = batch_v1.BatchServiceClient()
     for name in names:
         try:
-            client.delete_job(name=name).result(timeout=300)
+            client.delete_job(name=name, retry=patience(300)).result(timeout=300)
             log.warning("Stopped %s, which an earlier coordinator of this run had started", name)
         except exceptions.NotFound:
             continue

@@ -1,0 +1,158 @@
+"""Jobs of the executor under errors that pass: each is made once, and its end is seen, whatever the service answers."""
+
+import random
+
+import grpc
+import pytest
+from batch_service import State
+from google.api_core import exceptions
+from google.auth import exceptions as auth
+from google.cloud import batch_v1
+from test_batch_service import PARENT, job
+
+from haystack.gcp import executor
+from haystack.gcp.errors import CredentialsError, QuotaError, explain
+from haystack.gcp.patience import passes, patience
+
+PASSING = [
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNAUTHENTICATED,
+]
+ENDS = [State.SUCCEEDED, State.FAILED]
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Waiting takes no time."""
+    monkeypatch.setattr("google.api_core.retry.retry_unary.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(executor, "FRESH", 0.0)
+
+
+@pytest.fixture
+def patient(batch_service, hurried):
+    batch_service.execute = False
+    return executor.PatientClient(batch_service.client())
+
+
+def request(number):
+    return batch_v1.CreateJobRequest(parent=PARENT, job_id=f"job-{number}", job=job())
+
+
+def state(patient, name):
+    return patient.get_job(batch_v1.GetJobRequest(name=name)).status.state
+
+
+@pytest.mark.parametrize("code", PASSING, ids=lambda code: code.name)
+@pytest.mark.parametrize("method", ["CreateJob", "GetJob", "ListJobs", "DeleteJob"])
+def test_one_error_that_passes_changes_nothing(batch_service, patient, method, code):
+    batch_service.answer(method, code)
+    made = patient.create_job(request(1))
+    assert state(patient, made.name) == State.QUEUED
+    batch_service.finish(made.name)
+    assert state(patient, made.name) == State.SUCCEEDED
+    patient.delete_job(batch_v1.DeleteJobRequest(name=made.name))
+    assert state(patient, made.name) == State.FAILED  # gone
+    assert len(batch_service.jobs) == 1
+
+
+def schedule(service, patient, seed):
+    """Jobs that come and end in a random order, with errors between; their names, their ends, and the ends seen."""
+    draw = random.Random(seed)
+    made, ended = [], {}
+    for number in range(12):
+        for method in ("CreateJob", "GetJob", "ListJobs", "DeleteJob"):
+            service.answer(method, draw.choice(PASSING), draw.choice([0, 0, 1, 3]))
+            service.lose_answer(method, draw.choice([0, 0, 1]))
+        made.append(patient.create_job(request(f"{seed}-{number}")).name)
+        name = draw.choice(made)
+        if name not in ended:
+            ended[name] = draw.choice(ENDS)
+            service.finish(name, ended[name].name)
+        state(patient, draw.choice(made))
+    return made, {name: ended.get(name, State.QUEUED) for name in made}, {name: state(patient, name) for name in made}
+
+
+def check(service, patient, seed):
+    before = len(service.jobs)
+    made, truth, seen = schedule(service, patient, seed)
+    assert seen == truth, f"seed {seed}"
+    assert len(service.jobs) == before + len(set(made)), f"seed {seed}: a job was made twice"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_job_is_made_once_and_its_end_is_seen(batch_service, patient, seed):
+    check(batch_service, patient, seed)
+
+
+@pytest.mark.nightly
+def test_two_hundred_schedules_of_errors(batch_service, patient):
+    for seed in range(1000, 1200):
+        check(batch_service, patient, seed)
+
+
+def test_all_jobs_are_asked_for_in_one_call(batch_service, patient, monkeypatch):
+    names = [patient.create_job(request(number)).name for number in range(150)]
+    monkeypatch.setattr(executor, "FRESH", 60.0)
+    batch_service.calls.clear()
+    assert {state(patient, name) for name in names} == {State.QUEUED}
+    assert set(batch_service.calls) == {"ListJobs"}
+    assert len(batch_service.calls) <= 2  # pages
+
+
+def test_jobs_of_others_are_not_listed(batch_service, patient):
+    batch_service.client().create_job(request("other"))
+    mine = patient.create_job(request("mine")).name
+    state(patient, mine)
+    assert list(patient._known) == [mine]
+
+
+def test_a_job_that_exists_already_is_taken_for_ours_only_where_it_is(batch_service, patient):
+    batch_service.lose_answer("CreateJob")
+    batch_service._requests = Forgetful()  # the service no longer knows the request
+    made = patient.create_job(request(1))
+    assert batch_service.jobs[made.name].state == "QUEUED"
+    batch_service.client().create_job(request(2))
+    with pytest.raises(exceptions.AlreadyExists):
+        patient.create_job(request(2))
+
+
+class Forgetful(dict):
+    """Keeps nothing."""
+
+    def __setitem__(self, key, value):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (exceptions.BadGateway("bad gateway"), True),
+        (auth.TransportError("no route to the metadata server"), True),
+        (auth.RefreshError("later", retryable=True), True),
+        (auth.RefreshError("invalid_grant"), False),
+        (exceptions.MethodNotImplemented("no"), False),
+        (exceptions.NotFound("no"), False),
+        (exceptions.Forbidden("no"), False),
+        (exceptions.BadRequest("no"), False),
+    ],
+    ids=lambda value: getattr(type(value), "__name__", value),
+)
+def test_what_passes(error, expected):
+    assert passes(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(grpc.StatusCode.RESOURCE_EXHAUSTED, QuotaError), (grpc.StatusCode.UNAUTHENTICATED, CredentialsError)],
+)
+def test_after_the_budget_the_last_error_is_told(batch_service, hurried, code, kind):
+    batch_service.answer("GetJob", code, 10_000)
+    with pytest.raises(exceptions.GoogleAPIError) as caught:
+        batch_service.client().get_job(name=f"{PARENT}/jobs/a", retry=patience(0.2, tokens=True))
+    assert type(explain(caught.value, "Looking")) is kind

@@ -38,8 +38,8 @@ def test_a_dry_run_plans_every_stage(pipeline):
         assert f"{rule} " in output
 
 
-def sbatch(profile: dict, rule: str) -> str:
-    """The plugin's own command for a job of the rule."""
+def sbatch(profile: dict, rule: str, attempt: int = 1) -> str:
+    """The plugin's own command for a try of a job of the rule."""
     from snakemake_executor_plugin_slurm.utils import set_gres_string
 
     class Resources(SimpleNamespace):
@@ -47,6 +47,7 @@ def sbatch(profile: dict, rule: str) -> str:
             return getattr(self, name, default)
 
     given = {**profile["default-resources"], **profile["set-resources"].get(rule, {})}
+    given["mem_mb"] = attempt * int(given["mem_mb"].removeprefix("attempt * "))
     job = SimpleNamespace(
         resources=Resources(**given),
         threads=2,
@@ -64,16 +65,16 @@ def sbatch(profile: dict, rule: str) -> str:
     return submit_string.get_submit_command(job, {**params, "workdir": "."}) + set_gres_string(job)
 
 
-@pytest.mark.parametrize("rule", ["stack_inference", "train_model"])
-def test_models_run_on_one_gpu_of_the_gpu_partition(profile, rule):
-    command = sbatch(profile, rule)
-    for part in ("-p gpu", "--gres=gpu:1", "--mem 32000", "-t 60"):
+def test_a_model_runs_on_one_gpu_of_the_gpu_partition(profile):
+    command = sbatch(profile, "stack_inference")
+    for part in ("-p gpu", "--gres=gpu:1", "--mem 16000", "-t 60"):
         assert part in command
+    assert "--mem 32000" in sbatch(profile, "stack_inference", attempt=2)
 
 
 @pytest.mark.parametrize(
     "rule",
-    ["harmonize_atlas", "enrich_predictions", "ground_predictions", "render_report"],
+    ["harmonize_atlas", "train_model", "enrich_predictions", "ground_predictions", "render_report"],
 )
 def test_no_other_stage_takes_a_gpu(profile, rule):
     command = sbatch(profile, rule)

@@ -11,8 +11,10 @@ if "snakemake" in globals():
     with script_logging(snakemake):
         settings = Settings.model_validate(snakemake.params.settings)
         model = settings.model
-        if MODELS.get(model.kind).gpu and snakemake.resources.get("nvidia_gpu") and model.device == "auto":
-            # A GPU that is paid for and cannot be seen (no driver) is an error, not hours on processors.
+        given = snakemake.resources
+        asked = given.get("nvidia_gpu") or given.get("gpu") or "gpu" in str(given.get("gres") or "")
+        if MODELS.get(model.kind).gpu and asked and model.device == "auto":
+            # A GPU that was asked for and cannot be seen (no driver) is an error, not hours on processors.
             model = model.model_copy(update={"device": "cuda"})
         run_inference(
             model_dir=Path(snakemake.input.model[0]).parent if snakemake.input.model else None,

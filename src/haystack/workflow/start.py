@@ -14,6 +14,7 @@ from haystack.workflow.checks import check_plan
 from haystack.workflow.locks import clear_stale_locks
 from haystack.workflow.plan import ONLY, Plan
 from haystack.workflow.remote import declare_code, declare_storage
+from haystack.workflow.slurm import check_slurm
 
 
 def open_plan(config: dict[str, Any], workflow: Any) -> Plan:
@@ -34,9 +35,12 @@ def open_plan(config: dict[str, Any], workflow: Any) -> Plan:
             declare_code(workflow)
         plan = Plan(config, storage=storage, only=os.environ.get(ONLY, "").split())
         if workflow.is_main_process:
+            arguments = _arguments()
             if plan.bucket:
-                check_cloud(plan.bucket, _arguments())
+                check_cloud(plan.bucket, arguments)
             check_plan(plan, keep_going=_keep_going())
+            if getattr(arguments, "executor", None) == "slurm" and not arguments.dryrun:
+                check_slurm(arguments)
             clear_stale_locks(Path.cwd())
             if plan.storage:
                 _prepare_storage(plan, plan.storage, workflow)

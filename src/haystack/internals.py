@@ -12,8 +12,10 @@ import sys
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from subprocess import CalledProcessError
 from types import ModuleType, SimpleNamespace
 from typing import Any, TextIO
 
@@ -96,6 +98,37 @@ def calm_scheduler(workflow: Any) -> None:
         scheduler._open_jobs.release()
 
     scheduler._schedule_reevalutation = schedule
+
+
+def replace_script_start(start: Callable[[str, int, dict[str, str]], BaseProcess]) -> None:
+    """Let `start` run the Python scripts of jobs that this process runs itself.
+
+    Private names: `PythonScript.execute_script` (snakemake/script/__init__.py); `shell._processes` and `shell._lock`
+    (snakemake/shell.py), through which a job is cancelled; `benchmarked` (snakemake/benchmark.py).
+    """
+    from snakemake.benchmark import benchmarked
+    from snakemake.script import PythonScript
+    from snakemake.shell import shell
+
+    plain = PythonScript.execute_script
+
+    def execute_script(self: Any, fname: str, edit: bool = False) -> None:
+        if self.container_img or self.conda_env or self.env_modules or self.shadow_dir or edit:
+            plain(self, fname, edit)
+            return
+        scratch = self.resources.get("tmpdir")
+        names = ("TMPDIR", "TMP", "TEMPDIR", "TEMP")
+        process = start(fname, int(self.threads), dict.fromkeys(names, scratch) if scratch else {})
+        with shell._lock:
+            shell._processes[self.jobid] = process
+        with benchmarked(process.pid, self.bench_record) if self.bench_record is not None else nullcontext():
+            process.join()
+        with shell._lock:
+            shell._processes.pop(self.jobid, None)
+        if process.exitcode:
+            raise CalledProcessError(process.exitcode, f"{sys.executable} {fname}")
+
+    PythonScript.execute_script = execute_script
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-from haystack.workflow import calm_scheduler, open_plan, write_summary_of_failures
+from haystack.workflow import calm_scheduler, open_plan, warm_scripts, write_summary_of_failures
 
 plan = open_plan(config, workflow)
 

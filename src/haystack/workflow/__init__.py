@@ -8,6 +8,7 @@ from haystack.workflow.plan import Plan, entries, placed
 from haystack.workflow.remote import address, given
 from haystack.workflow.scripts import benchmarks, script_logging
 from haystack.workflow.start import open_plan, write_summary_of_failures
+from haystack.workflow.warm import warm_scripts
 
 __all__ = [
     "Plan",
@@ -19,5 +20,6 @@ __all__ = [
     "open_plan",
     "placed",
     "script_logging",
+    "warm_scripts",
     "write_summary_of_failures",
 ]

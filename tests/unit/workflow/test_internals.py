@@ -107,6 +107,20 @@ def test_the_files_and_words_of_snakemake_are_still_those():
     ]
 
 
+def test_what_starts_scripts_is_as_known():
+    from snakemake.benchmark import benchmarked
+    from snakemake.script import PythonScript, ScriptBase
+    from snakemake.shell import shell
+
+    assert list(inspect.signature(PythonScript.execute_script).parameters) == ["self", "fname", "edit"]
+    assert list(inspect.signature(benchmarked).parameters)[:2] == ["pid", "benchmark_record"]
+    assert isinstance(shell._processes, dict)
+    assert shell._lock
+    held = inspect.getsource(ScriptBase.__init__)
+    for name in ("container_img", "conda_env", "env_modules", "shadow_dir", "bench_record", "jobid", "threads"):
+        assert f"self.{name} = " in held, name
+
+
 def test_the_private_names_of_the_batch_executor_are_still_there():
     executor = pytest.importorskip("snakemake_executor_plugin_googlebatch.executor").GoogleBatchExecutor
     for name in ("__post_init__", "run_job", "get_param"):

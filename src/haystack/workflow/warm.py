@@ -1,0 +1,132 @@
+"""Stages that start warm: the scripts of rules as forks of one process that has imported what they need.
+
+Most of a stage's processor time used to be the start of Python and imports (`benchmarks/overhead.py`). A job that runs
+on the machine of Snakemake itself is forked here instead, from the standard library's fork server, which has imported
+the scientific libraries once and runs nothing itself. Every stage keeps a process of its own, with its own log,
+benchmark and exit code. Jobs with an environment of their own (conda, containers) and jobs on other machines start as
+Snakemake starts them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import runpy
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from haystack.workflow.plan import Plan
+
+SCIENCE = (
+    "snakemake.script",
+    "threadpoolctl",
+    "numpy",
+    "pandas",
+    "scipy.stats",
+    "h5py",
+    "pyarrow.parquet",
+    "duckdb",
+    "anndata",
+)
+"""what most stages import"""
+STAGES = (
+    "query.ask",
+    "retrieval.find",
+    "prompting.write",
+    "transfer.run",
+    "inference.predict",
+    "loop.iteration",
+    "grounding.ground",
+    "report.collect",
+    "report.page",
+)
+"""modules of ours that hold stages"""
+ONCE_A_RUN = ("gseapy", "scanpy")
+"""what one stage of a run imports: worth its time from the second run on"""
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""variables by which libraries learn how many threads they may start"""
+
+_starting = threading.Lock()
+
+
+def warm_scripts(workflow: Any, plan: Plan) -> None:
+    """Run the scripts of this Snakemake's own jobs warm.
+
+    Parameters
+    ----------
+    workflow
+        Snakemake's workflow. One with environments for its rules (`--sdm`) is left as it is.
+    plan
+        says what is worth importing: torch for a neural model, all libraries for a table of runs.
+    """
+    from haystack.internals import replace_script_start
+    from haystack.specs import MODELS
+
+    if "forkserver" not in multiprocessing.get_all_start_methods() or workflow.deployment_settings.deployment_method:
+        return
+    modules = [*SCIENCE, *(f"haystack.{name}" for name in STAGES)]
+    if MODELS.get(plan.settings.model.kind).gpu:
+        modules.append("torch")
+    if len(plan.run_ids) > 1:
+        modules += ONCE_A_RUN
+    multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
+    replace_script_start(start)
+
+
+def start(script: str, threads: int, variables: Mapping[str, str]) -> multiprocessing.process.BaseProcess:
+    """Start a script as a fork of the warm process.
+
+    Parameters
+    ----------
+    script
+        path of a Python file, relative to the current folder or absolute.
+    threads
+        how many threads numeric libraries may use.
+    variables
+        environment variables beside those of this process.
+
+    Returns
+    -------
+    process
+        started; its `pid`, `join` and `exitcode` are those of the script. Its exit code is 1 for an exception, which it
+        has printed.
+    """
+    context = multiprocessing.get_context("forkserver")
+    environment = {**os.environ, **variables, **dict.fromkeys(THREADS, str(threads))}
+    process = context.Process(target=_run, args=(script, threads, os.getcwd(), environment), name=script)
+    with _starting, _one_thread():
+        process.start()
+    return process
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The fork server inherits this environment: a process with threads is not safe to fork."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _run(script: str, threads: int, folder: str, environment: Mapping[str, str]) -> None:
+    from threadpoolctl import threadpool_limits
+
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    if "torch" in sys.modules:
+        importlib.import_module("torch").set_num_threads(threads)
+    sys.argv = [script]
+    with threadpool_limits(threads):
+        runpy.run_path(script, run_name="__main__")

@@ -1,0 +1,73 @@
+"""Scripts as forks of a process that has imported what they need: same surroundings, same ends as a new interpreter."""
+
+import importlib.util
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from haystack.workflow import warm
+
+SURROUNDINGS = """
+import json, os, sys
+from pathlib import Path
+from threadpoolctl import threadpool_info
+import numpy as np
+np.ones((4, 4)) @ np.ones((4, 4))
+Path("told.json").write_text(json.dumps({
+    "name": __name__, "argv": sys.argv, "folder": os.getcwd(), "threads": os.environ["OMP_NUM_THREADS"],
+    "blas": [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"],
+    "scratch": os.environ.get("TMPDIR"), "parent": os.getppid(), "hidden": os.environ.get("SET_BEFORE"),
+}))
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(text, here, threads=1, **variables):
+    (here / "script.py").write_text(text)
+    process = warm.start("script.py", threads, variables)
+    process.join()
+    return process
+
+
+def test_a_script_sees_the_folder_threads_and_variables_of_its_job(here, monkeypatch):
+    monkeypatch.setenv("SET_BEFORE", "yes")
+    assert run(SURROUNDINGS, here, threads=2, TMPDIR="scratch").exitcode == 0
+    told = json.loads((here / "told.json").read_text())
+    assert told["name"] == "__main__"
+    assert told["argv"] == ["script.py"]
+    assert told["folder"] == str(here)
+    assert (told["threads"], told["scratch"], told["hidden"]) == ("2", "scratch", "yes")
+    assert set(told["blas"]) == {2}
+    assert told["parent"] != os.getpid()  # a fork of the server, not of this process
+    monkeypatch.delenv("SET_BEFORE")
+    run(SURROUNDINGS, here)
+    again = json.loads((here / "told.json").read_text())
+    assert again["hidden"] is None
+    assert again["parent"] == told["parent"]
+
+
+@pytest.mark.parametrize(("text", "code"), [("raise SystemExit(3)", 3), ("1 / 0", 1), ("import sys; sys.exit(0)", 0)])
+def test_the_exit_code_is_that_of_the_script(here, text, code):
+    assert run(text, here).exitcode == code
+
+
+def test_a_killed_script_says_by_which_signal(here):
+    (here / "script.py").write_text("import time; time.sleep(60)")
+    process = warm.start("script.py", 1, {})
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_what_is_imported_beforehand_exists():
+    for name in [*warm.SCIENCE, *(f"haystack.{stage}" for stage in warm.STAGES), *warm.ONCE_A_RUN]:
+        assert importlib.util.find_spec(name), name  # a wrong name would be skipped in silence

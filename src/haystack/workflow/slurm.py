@@ -129,7 +129,7 @@ def _has(node: Nodes, kind: str | None, count: int) -> bool:
 
 def _plain(resources: Mapping[str, Any]) -> dict[str, Any]:
     """Values as a first try has them; those that depend on more than `attempt` are left out."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in resources.items():
         raw = getattr(value, "raw", value)
         product = re.fullmatch(r"attempt \* (\d+)", str(raw))

@@ -32,7 +32,7 @@ SHARE = 0.75
 """share of `detectable` (as Fisher's z) in r; chosen on kang_donors"""
 LEVEL = 0.95
 """upper quantile: a 90 % interval"""
-FAR_LOSS = 0.7
+FAR_LOSS = 0.6
 """z that cells at `farness` 1 lose, give or take as much (chosen on kang_donors, near types left out)"""
 FAR = "the asked cells differ more from every measured context than these from each other: expected r is lowered for it"
 

@@ -133,7 +133,8 @@ def _exam_rows(exam: Exam) -> list[dict[str, Any]]:
 def limitations(log: RunLog, not_shown: Sequence[str]) -> list[str]:
     """What a reader must know before using the answer, without what `cautions` and `not_evaluated` say."""
     said = ["This is a model’s prediction, not a measurement. Treat it as a hypothesis to test."]
-    said += [item.sentence for item in log.answer.findings if item.cap == "medium"]
+    capping = log.answer.capped_by  # stands beside the class
+    said += [item.sentence for item in log.answer.findings if item.cap == "medium" and item.name != capping]
     said += not_shown
     accuracy = run_accuracy(log)
     if accuracy is not None and accuracy.r is not None and not accuracy.asked_is_measured:

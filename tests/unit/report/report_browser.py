@@ -94,15 +94,15 @@ class Browser:
                 return dict(answer["result"])
             self._note(answer)
 
-    def open(self, path: Path, width: int = 1280, height: int = 900) -> None:
-        """Load a file and wait until it is loaded."""
+    def open(self, page: str | Path, width: int = 1280, height: int = 900) -> None:
+        """Load a file or an address and wait until it is loaded."""
         self.errors.clear()
         self.requests.clear()
         self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 640
         )
         self._events.clear()
-        self.send("Page.navigate", url=path.resolve().as_uri())
+        self.send("Page.navigate", url=page.resolve().as_uri() if isinstance(page, Path) else page)
         while "Page.loadEventFired" not in self._events:
             self._note(self._read())
 

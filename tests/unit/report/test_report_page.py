@@ -249,7 +249,7 @@ def test_report_is_accessible(finish):
     assert next(attrs for tag, attrs in found.tags if tag == "html")["lang"] == "en"
     plots = [attrs for _, attrs in found.tags if attrs.get("class") == "plot"]
     assert {attrs["id"] for attrs in plots} == {"volcano", "terms", "factors", "effects", "expression", "map"}
-    assert all(attrs["role"] == "img" and len(attrs["aria-label"]) > 20 for attrs in plots)
+    assert all(attrs["role"] == "group" and len(attrs["aria-label"]) > 20 for attrs in plots)
     tables = found.names().count("table")
     assert found.names().count("caption") == tables
     ids = [attrs["id"] for _, attrs in found.tags if "id" in attrs]

@@ -66,15 +66,15 @@
         node.title = columns[at];
         if (value !== null) {
           const depth = Math.min(1, Math.abs(value) / full);
-          node.style.background = `rgba(${value > 0 ? "168,64,26" : "35,90,148"},${(0.1 + 0.85 * depth).toFixed(2)})`;
-          if (depth > 0.5) node.style.color = "#fff";
+          // No darker than the ink can be read on, in light and dark pages.
+          node.style.background = `rgba(${value > 0 ? "168,64,26" : "35,90,148"},${(0.08 + 0.42 * depth).toFixed(2)})`;
         }
         return node;
       }));
       return row;
     }));
     const pages = Math.max(1, Math.ceil(runs.length / PAGE));
-    field("heat-shown").textContent = `${runs.length} runs with results; page ${place + 1} of ${pages}`;
+    field("heat-shown").textContent = `${runs.length} ${runs.length === 1 ? "run" : "runs"} with results; page ${place + 1} of ${pages}`;
     field("heat-previous").disabled = place === 0;
     field("heat-next").disabled = place >= pages - 1;
   }

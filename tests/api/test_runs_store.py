@@ -1,6 +1,7 @@
 """The run store on real databases: guards, concurrent writers, migrations."""
 
-import multiprocessing
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 
@@ -273,17 +274,23 @@ def test_an_email_is_taken_by_one_and_only_where_asked_for(settings, store):
     assert [mailing.take_notification(run.run_id) for _ in range(3)] == [True, False, False]
 
 
-def open_and_count(settings) -> int:
-    store = RunStore.open(settings)
-    try:
-        return store.list_runs().total
-    finally:
-        store.close()
+OPEN_AND_COUNT = """
+import sys
+from pathlib import Path
+
+from haystack.runs.settings import load_service_settings
+from haystack.runs.store import RunStore
+
+store = RunStore.open(load_service_settings(database_url=sys.argv[1], work_dir=Path(sys.argv[2])))
+print(store.list_runs().total)
+store.close()
+"""
 
 
-def test_many_processes_may_start_at_once_on_an_empty_database(settings):
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        assert pool.map(open_and_count, [settings] * 2) == [0] * 2
+def test_many_processes_may_start_at_once_on_an_empty_database(settings, database_url):
+    command = [sys.executable, "-c", OPEN_AND_COUNT, database_url, str(settings.work_dir)]
+    opening = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=60)[0].strip() for process in opening] == ["0"] * 2
 
 
 def test_the_migrated_schema_is_the_one_that_the_code_expects(settings, store):

@@ -14,6 +14,7 @@ from haystack.errors import ConfigError
 from haystack.gcp import storage
 from haystack.gcp.client import MAX_ATTEMPTS, CoordinatorClient, Status
 from haystack.gcp.errors import ConflictError, GcpError, ImageError, MissingObjectError, ProjectError, QuotaError
+from haystack.gcp.patience import patience
 from haystack.gcp.settings import GcpSettings, load_gcp_settings
 
 QUESTION = "How would B cells respond to IFN-beta?"
@@ -196,8 +197,11 @@ def test_a_service_that_is_away_for_a_moment_is_asked_again(client, batch_servic
         ),
     ],
 )
-def test_a_refused_submission_says_what_mends_it(client, batch_service, code, words, kind, command):
-    batch_service.refuse_next_job(grpc.StatusCode[code], words)
+def test_a_refused_submission_says_what_mends_it(client, batch_service, code, words, kind, command, monkeypatch):
+    # a limit that is met may pass, so it is met again until the budget is used up
+    monkeypatch.setattr("haystack.gcp.client.patience", lambda seconds: patience(0.05))
+    for _ in range(20):
+        batch_service.refuse_next_job(grpc.StatusCode[code], words)
     with pytest.raises(kind) as caught:
         client.submit("r1", QUESTION)
     assert command in str(caught.value)

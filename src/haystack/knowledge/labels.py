@@ -16,6 +16,7 @@ from haystack.contracts.query import GENETIC_EFFECTS, Direction, Perturbation, P
 from haystack.knowledge.genetic import NOT_GENES, ensembl_symbols, gene_symbol, genetic
 from haystack.knowledge.names import BRACKETS, bare, unbracketed
 from haystack.knowledge.resolve import resolve_perturbation
+from haystack.knowledge.retired import retired_symbols
 
 TOGETHER = " + "
 """between the names of a combination, sorted"""
@@ -37,11 +38,13 @@ CONTROL_ARM = re.compile(
 NOISE = re.compile(
     r"(?i:sg|g|gr|sgr|sh|si|cr|guide|[gs]?grna|rep|oligo|pool|clone|#)?[\s_-]?#?\d{1,8}(?:\.\d+)?|[A-Za-z+-]|(?:P\d){1,2}|"
     r"p[A-Z]{2,3}\d{2,4}|TFORF\d+|ENST\d+(?:\.\d+)?|[ACGT]{15,}|(?i:sg|sh|si|cr|guides?|s?grna|shrna|sirna|all|vs|perturbation|single|double|dual)|"
-    r"[+-]?\d+\.\d+(?:-(?:P\d){1,2})?",
+    r"[+-]?\d+\.\d+(?:-(?:P\d){1,2})?|(?i:exon\d*|tss\d*|enh(?:ancer)?\d*|prom(?:oter)?\d*|top\d+|pos|pcdna\d*|pmj\d+)",
 )
 GUIDE_BEFORE = re.compile(r"^(?:sg|sh|si|cr|g)(?:RNA)?[-_]?(?=[A-Z0-9])|^(?:sgRNA|gRNA|guide)[-_]?", re.ASCII)
 GUIDE_BEHIND = re.compile(r"(?:[-.]?(?:sg|g|gr|i|e|#)\d{1,3}|[-.]\d{1,3}|[-.](?:P\d){1,2})$", re.IGNORECASE)
 ENSEMBL = re.compile(r"ENSG\d{11}(?:\.\d+)?")
+SHORT_RETIRED = 5
+"""signs of an earlier symbol that is not trusted in a guide's name"""
 GUIDE = re.compile(r"(?:sg|sgRNA|gRNA)[-_]?(?=[A-Z][A-Z0-9])")
 LOOSE_NUMBER = re.compile(r"[_\s]+\d+(?:[.,]\d+)?$")
 AMOUNT = re.compile(
@@ -253,7 +256,8 @@ def _symbol(token: str) -> str | None:
     """The gene; `HLA.A` as R writes HLA-A. Words of everyday English need capitals."""
     if token.upper() in NOT_GENES and not token.isupper():
         return None
-    return gene_symbol(token) or (gene_symbol(token.replace(".", "-")) if "." in token else None)
+    found = gene_symbol(token) or (gene_symbol(token.replace(".", "-")) if "." in token else None)
+    return found or (retired_symbols().get(token.upper()) if len(token) > SHORT_RETIRED else None)
 
 
 def _joined(one: Perturbation, other: Perturbation) -> Perturbation:

@@ -138,7 +138,7 @@ def is_known(word: str) -> bool:
     single = singular(american(plain(word)))
     if word in QUESTION_WORDS or word in INSIDE or word in everyday_words() or single in everyday_words():
         return True
-    if word in _dataset_words() or is_cue(word) or word in cell_lines():
+    if word in _words_of_tables() or is_cue(word) or word in cell_lines():
         return True
     forms = {word, single, word.removesuffix("s"), word.removesuffix("es")} | {
         form for ending in _ENDINGS for form in _stems(word, ending)
@@ -163,8 +163,12 @@ def _stems(word: str, ending: str) -> tuple[str, ...]:
 
 
 @cache
-def _dataset_words() -> frozenset[str]:
-    return frozenset(word for alias, *_ in table_rows("datasets.tsv", 3) for word in alias.lower().split())
+def _words_of_tables() -> frozenset[str]:
+    from haystack.knowledge.catalogue import catalogue
+
+    names = [alias for alias, *_ in table_rows("datasets.tsv", 3)]
+    names += [name for name in catalogue() if " " in name]  # Fusobacterium nucleatum
+    return frozenset(word for name in names for word in name.lower().split())
 
 
 @cache

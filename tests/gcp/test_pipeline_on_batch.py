@@ -61,7 +61,7 @@ def test_a_question_is_answered_with_results_in_the_bucket(cloud, first, tmp_pat
     path = tmp_path / "predictions.h5ad"
     path.write_bytes(cloud.read("results/runs/good/good_predictions.h5ad"))
     predictions = ad.read_h5ad(path)
-    assert set(predictions.obs["role"]) == {"perturbed", "control"}
+    assert set(predictions.obs["role"]) == {"perturbed", "control", "query", "prompt", "control_prompt"}
     assert predictions.var["is_de"].sum() > 0
     assert not (first.folder / "results").exists(), "results belong in the bucket, not on the coordinator"
     assert "logs/runs/good/iter_1/stack_inference.log" in cloud.objects()
@@ -88,7 +88,10 @@ def test_the_gpu_job_asks_for_what_the_profile_says(cloud, first):
     assert task.max_run_duration.total_seconds() == 3600
     assert task.max_retry_count == 3
     assert task.runnables[-1].container.image_uri == IMAGE
-    assert dict(job.labels) == {
+    labels = dict(job.labels)
+    assert labels.pop("haystack-session")
+    assert labels.pop("haystack-request")
+    assert labels == {
         "haystack-run-id": "good",
         "haystack-component": "inference",
         "snakemake-job": "stack-inference",

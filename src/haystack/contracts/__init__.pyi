@@ -6,6 +6,8 @@ from .base import explain as explain
 from .base import read_json as read_json
 from .base import to_json as to_json
 from .base import write_json as write_json
+from .cells import ASKED_ROLES as ASKED_ROLES
+from .cells import EXAM_ROLES as EXAM_ROLES
 from .cells import CellRole as CellRole
 from .cells import PredictionRole as PredictionRole
 from .cells import read_cells as read_cells

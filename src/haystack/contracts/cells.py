@@ -28,6 +28,10 @@ class CellRole(StrEnum):
     EXAM_QUERY = "exam_query"
 
 
+ASKED_ROLES = (CellRole.PROMPT, CellRole.CONTROL_PROMPT, CellRole.QUERY)
+EXAM_ROLES = (CellRole.EXAM_PROMPT, CellRole.EXAM_CONTROL, CellRole.EXAM_QUERY)
+
+
 class PredictionRole(StrEnum):
     """`obs.role` of `predictions.h5ad`.
 

@@ -109,6 +109,7 @@ LEFT_OUT = Table(
 
 SAMPLING = {"pval": "sampling_pval", "padj": "sampling_padj"}
 """column of DE -> its name in the CSV, which people read without this table"""
+FROM_CSV = {name: column for column, name in SAMPLING.items()}
 
 ENRICHMENT = Table(
     "enrichment.parquet",

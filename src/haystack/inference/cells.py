@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from haystack.contracts import CellRole
+from haystack.contracts import ASKED_ROLES, EXAM_ROLES, CellRole
 from haystack.errors import ModelError, nearest
 from haystack.knowledge.retired import retired_symbols
 
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     import anndata as ad
 
 log = logging.getLogger(__name__)
-
-
-ASKED = (CellRole.PROMPT, CellRole.CONTROL_PROMPT, CellRole.QUERY)
-EXAM = (CellRole.EXAM_PROMPT, CellRole.EXAM_CONTROL, CellRole.EXAM_QUERY)
 
 
 @dataclass
@@ -104,7 +100,7 @@ def split_prompts(cells: ad.AnnData, counts: sparse.csr_matrix) -> list[PromptCe
     ids = cells.obs["prompt_id"].astype(object).to_numpy()
     missing = cells.obs["prompt_id"].isna().to_numpy() | (ids == "")
     is_query = np.isin(roles, (CellRole.QUERY, CellRole.EXAM_QUERY))
-    is_exam = np.isin(roles, EXAM)
+    is_exam = np.isin(roles, EXAM_ROLES)
     unnamed = np.flatnonzero(missing & ~is_query)
     if len(unnamed):
         raise ModelError(f"cells: obs.prompt_id of {cells.obs_names[unnamed[0]]} (role {roles[unnamed[0]]}) is missing")
@@ -115,7 +111,9 @@ def split_prompts(cells: ad.AnnData, counts: sparse.csr_matrix) -> list[PromptCe
     for prompt_id in prompts:
         own = ~missing & (ids == prompt_id)
         exam = bool(is_exam[own].any())
-        prompt_rows, control_rows = (np.flatnonzero(own & (roles == role)) for role in (EXAM if exam else ASKED)[:2])
+        prompt_rows, control_rows = (
+            np.flatnonzero(own & (roles == role)) for role in (EXAM_ROLES if exam else ASKED_ROLES)[:2]
+        )
         query = np.flatnonzero(is_query & (own | (missing & (not exam))))
         if not len(prompt_rows):
             raise ModelError(f"cells: prompt {prompt_id} has no cells with role=prompt")

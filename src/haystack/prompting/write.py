@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from haystack.config import AtlasEntry, Settings
 from haystack.contracts import (
     CELL_SETS,
+    EXAM_ROLES,
     Candidates,
     CellRole,
     Prompts,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
 
-EXAM_ROLES = (CellRole.EXAM_PROMPT.value, CellRole.EXAM_CONTROL.value, CellRole.EXAM_QUERY.value)
 LABELS = (
     "cell_type_cl_id",
     "cell_type_name",

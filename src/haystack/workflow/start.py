@@ -36,26 +36,27 @@ def open_plan(config: dict[str, Any], workflow: Any) -> Plan:
         plan = Plan(config, storage=storage, only=os.environ.get(ONLY, "").split())
         if workflow.is_main_process:
             arguments = _arguments()
+            executor = getattr(arguments, "executor", None)
             if plan.bucket:
                 check_cloud(plan.bucket, arguments)
-            check_plan(plan, keep_going=_keep_going())
-            if getattr(arguments, "executor", None) == "slurm" and not arguments.dryrun:
+            check_plan(plan, keep_going=bool(getattr(arguments, "keep_going", False)))
+            if executor == "slurm" and not arguments.dryrun:
                 check_slurm(arguments)
             clear_stale_locks(Path.cwd())
             if plan.storage:
-                _prepare_storage(plan, plan.storage, workflow)
+                _prepare_storage(plan, plan.storage, workflow, executor)
     except HaystackError as error:
         raise WorkflowError(str(error)) from None
     return plan
 
 
-def _prepare_storage(plan: Plan, prefix: str, workflow: Any) -> None:
+def _prepare_storage(plan: Plan, prefix: str, workflow: Any, executor: str | None) -> None:
     """What a coordinator does before it plans: bring files that rules read, and take up Snakemake's records."""
     from haystack.workflow.staging import stage_files
 
     # Snakemake sends the config files to workers, but not what they name.
     workflow.configfiles.extend(path for path in plan.sources() if path not in workflow.configfiles)
-    if getattr(_arguments(), "executor", None) == "googlebatch":
+    if executor == "googlebatch":
         from haystack.gcp.executor import outlast_the_cloud
 
         outlast_the_cloud()
@@ -64,11 +65,6 @@ def _prepare_storage(plan: Plan, prefix: str, workflow: Any) -> None:
         from haystack.gcp.records import take_up_records
 
         take_up_records(Path.cwd() / ".snakemake", prefix, plan.run_ids)
-
-
-def _keep_going() -> bool:
-    """Whether this Snakemake was started with --keep-going, on the command line or by a profile."""
-    return bool(getattr(_arguments(), "keep_going", False))
 
 
 def _arguments() -> Any:

@@ -9,7 +9,6 @@ Snakemake starts them.
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import runpy
@@ -126,7 +125,7 @@ def _run(script: str, threads: int, folder: str, environment: Mapping[str, str])
     os.environ.clear()
     os.environ.update(environment)
     if "torch" in sys.modules:
-        importlib.import_module("torch").set_num_threads(threads)
+        sys.modules["torch"].set_num_threads(threads)
     sys.argv = [script]
     with threadpool_limits(threads):
         runpy.run_path(script, run_name="__main__")

@@ -7,7 +7,7 @@ from report_run import RunOptions, cell_set
 
 from haystack.contracts import CellSet, Perturbation, TaskType
 from haystack.contracts.runlog import PathwayHit, RunLog
-from haystack.contracts.tables import SAMPLING
+from haystack.contracts.tables import FROM_CSV
 from haystack.report.answer import answer_sentences, cautions, support_sentences
 from haystack.report.shown import carried_sentences, measured_sentences, not_shown
 from haystack.report.view import component_rows, term_data
@@ -52,7 +52,7 @@ def sentences(finish):
     """The answer, what supports it and what limits it, for a log."""
     import pandas as pd
 
-    genes = pd.read_csv(finish().file("de.csv")).rename(columns={name: column for column, name in SAMPLING.items()})
+    genes = pd.read_csv(finish().file("de.csv")).rename(columns=FROM_CSV)
     own = genes[genes["is_best_prompt"]]
     return lambda log: [*answer_sentences(log, own), *support_sentences(log, own), *cautions(log)]
 

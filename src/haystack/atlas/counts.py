@@ -22,6 +22,8 @@ _EXPECTED = (
 )
 SAME_SUM = 0.02
 """coefficient of variation of row sums, up to which cells were scaled to one total"""
+STEADIER = 0.5
+"""standard deviation of sums over all features per that of genes alone, up to which all were scaled together"""
 LARGEST = 2**24
 """whole numbers above are not exact in float32"""
 
@@ -29,10 +31,9 @@ LARGEST = 2**24
 def check_counts(store: Store, matrix: Matrix, entry: AtlasEntry, genes: Genes | None = None) -> None:
     """Raise an AtlasError unless a sample of rows holds counts of the kind that the entry says.
 
-    The sample is 8 runs of 16 neighbouring rows, evenly spread, without the features that are no genes. The message
-    says
-    by what it was recognised (share of values that are not whole, equal sums, gaps, ...) and which other matrix of the
-    file holds counts.
+    The sample is 8 runs of 16 neighbouring rows, evenly spread. The message says by what it was recognised (share of
+    values that are not whole, equal sums, gaps, ...) and which other matrix of the file holds counts. Features that are
+    no genes count only where cells may have been scaled to one total over all of them.
     """
     fault = fault_of_sample(store, matrix, entry.counts, genes)
     if fault is None:
@@ -83,13 +84,11 @@ def fault_of_rows(rows: sparse.csr_matrix, kind: str = "raw") -> str | None:
     """What is wrong with cells x genes as counts: fault_of_values, and what only whole cells show.
 
     Scaled to one total: row sums that are (nearly) equal though rounding left them uneven, or, after log1p, equal sums
-    of
-    expm1. Gaps: scaled counts have no ones. Presence: no value above 1 where Poisson counts of that density would have
-    dozens. Counts downsampled to one depth have equal sums too, but exactly, and ones: they pass.
+    of expm1. Gaps: scaled counts have no ones. Presence: no value above 1 where Poisson counts of that density would
+    have dozens. Counts downsampled to one depth have equal sums too, but exactly, and ones: they pass.
     """
     values = rows.data
     fault = fault_of_values(values, kind)
-    sums = np.asarray(rows.sum(axis=1), dtype=np.float64).ravel()
     if fault is not None:
         logged = values.dtype.kind == "f" and values.max(initial=0) < 20 and values.min(initial=0) >= 0
         if logged and _equal(_row_sums(rows, np.expm1(values.astype(np.float64)))):
@@ -97,13 +96,31 @@ def fault_of_rows(rows: sparse.csr_matrix, kind: str = "raw") -> str | None:
         return fault
     if not values.size or not values.any():
         return f"all values of {rows.shape[0]} sampled rows are zero"
-    if _equal(sums) and (np.ptp(sums[sums > 0]) > 0 or not (values == 1).any()):
-        return f"all cells sum to about {sums[sums > 0].mean():,.0f}; it looks scaled to one total per cell"
-    if kind == "expected":
-        if values.max() < 20 and _equal(_row_sums(rows, np.expm1(values.astype(np.float64)))):
-            return "sums of expm1 are equal in all cells; it is log-normalised"
-        return None
-    return _gaps(rows) or _presence(rows)
+    return _one_total(rows, kind) or (None if kind == "expected" else _gaps(rows) or _presence(rows))
+
+
+def _one_total(rows: sparse.csr_matrix, kind: str, part: np.ndarray | None = None) -> str | None:
+    """Whether cells were scaled to one total, and what shows it.
+
+    With `part`, the columns that are genes: to one total over all features, antibodies among them. Then the sums over
+    all vary far less than those of the genes alone, as they do not where the others are merely equal in all cells.
+    """
+
+    def scaled(values: np.ndarray) -> np.ndarray | None:
+        sums = _row_sums(rows, values)
+        if part is not None:
+            inside = np.isin(rows.indices, part)
+            if sums.std() > STEADIER * _row_sums(rows, np.where(inside, values, 0)).std():
+                return None
+        return sums[sums > 0] if _equal(sums) else None
+
+    values = rows.data.astype(np.float64)
+    sums = scaled(values)
+    if sums is not None and (np.ptp(sums) > 0 or not (values == 1).any()):
+        return f"all cells sum to about {sums.mean():,.0f}; it looks scaled to one total per cell"
+    if kind == "expected" and values.max() < 20 and scaled(np.expm1(values)) is not None:
+        return "sums of expm1 are equal in all cells; it is log-normalised"
+    return None
 
 
 def sample_rows(n_cells: int) -> np.ndarray:
@@ -116,9 +133,11 @@ def sample_rows(n_cells: int) -> np.ndarray:
 def fault_of_sample(store: Store, matrix: Matrix, kind: str = "raw", genes: Genes | None = None) -> str | None:
     """fault_of_rows of the sample, or None."""
     rows = read_stored_rows(store, matrix, sample_rows(matrix.n_cells))
-    if genes is not None and genes.kept is not None:
-        rows = rows[:, np.flatnonzero(genes.kept)]
-    fault = fault_of_rows(rows, kind)
+    if genes is None or genes.kept is None:
+        fault = fault_of_rows(rows, kind)
+    else:
+        part = np.flatnonzero(genes.kept)
+        fault = fault_of_rows(rows[:, part], kind) or _one_total(rows, kind, part)
     return None if fault is None else f"in {rows.shape[0]} rows, {fault}"
 
 

@@ -15,6 +15,8 @@ from haystack.errors import AtlasError
 rng = np.random.default_rng(5)
 RATES = rng.gamma(0.6, 1.0, 300)
 COUNTS = rng.poisson(RATES * rng.uniform(0.5, 3, (80, 1))).astype(np.float64)
+DEEP = rng.poisson(10 * RATES * np.repeat(rng.uniform(0.5, 3, (80, 2)), (260, 40), axis=1)).astype(np.float64)
+"""the last 40 features, antibodies, have a depth of their own"""
 CP10K = COUNTS / COUNTS.sum(axis=1, keepdims=True) * 1e4
 
 
@@ -97,3 +99,29 @@ def test_a_large_matrix_stored_by_gene_is_refused_with_the_command(tmp_path, mon
     monkeypatch.setattr("haystack.atlas.matrix.CSC_LIMIT", 100)
     with pytest.raises(AtlasError, match=r"csc_matrix.*haystack atlas to-zarr .*x\.h5ad .*x_rows\.zarr"):
         check_atlas("mine", entry(tmp_path, COUNTS, "csc"))
+
+
+def with_antibodies(tmp_path, values: np.ndarray, **changes: object) -> AtlasEntry:
+    """The last 40 features are antibodies."""
+    mine = entry(tmp_path, values, **changes)
+    data = ad.read_h5ad(tmp_path / "x.h5ad")
+    data.var["feature_types"] = ["Gene Expression"] * 260 + ["Antibody Capture"] * 40
+    data.write_h5ad(tmp_path / "x.h5ad")
+    return mine
+
+
+@pytest.mark.parametrize(
+    ("values", "counts", "why"),
+    [
+        (np.rint(DEEP / DEEP.sum(axis=1, keepdims=True) * DEEP.sum(axis=1).mean()), "raw", "scaled to one total"),
+        (CP10K, "expected", "scaled to one total"),
+        (np.log1p(CP10K), "expected", "log-normalised"),
+    ],
+)
+def test_one_total_over_genes_and_antibodies_is_seen(tmp_path, values: np.ndarray, counts: str, why: str):
+    with pytest.raises(AtlasError, match=f"does not hold raw counts.*{why}"):
+        check_atlas("mine", with_antibodies(tmp_path, values, counts=counts))
+
+
+def test_counts_of_equal_depth_over_genes_and_antibodies_pass(tmp_path):
+    check_atlas("mine", with_antibodies(tmp_path, downsampled(int(COUNTS.sum(axis=1).min()))))

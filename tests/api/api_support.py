@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from haystack.api import create_app
+from haystack.api.connections import Connection
 from haystack.runs.backend import BackendError, Observation
 from haystack.runs.models import FILES, Pathway, RunRecord, RunResult, TranscriptionFactor, WorkflowEvent
 from haystack.runs.outcome import Outcome
@@ -223,7 +224,12 @@ class Live:
         self.port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(
-            self.app, log_level="error", access_log=False, lifespan="on", timeout_graceful_shutdown=1
+            self.app,
+            http=Connection,
+            log_level="error",
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)

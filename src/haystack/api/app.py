@@ -21,6 +21,7 @@ from haystack.api.door import Door
 from haystack.api.identity import DebugIdentity, IapIdentity, Identity
 from haystack.api.keys import KeySet
 from haystack.api.links import Links
+from haystack.api.preview import Previews
 from haystack.api.problems import add_handlers
 from haystack.api.routes import file_routes, health_routes, metadata_routes, run_routes
 from haystack.api.status import StatusDesk
@@ -87,12 +88,14 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
     links = Links.of(settings)
     desk = StatusDesk(runs.store, catalogue.defaults)
     app.include_router(health_routes(runs))
-    app.include_router(run_routes(runs, desk, catalogue, links))
+    app.include_router(run_routes(runs, desk, Previews(settings, catalogue), catalogue.defaults, links))
     app.include_router(metadata_routes(catalogue))
     app.include_router(file_routes(runs, links))
     app.router.routes.append(PageMount("/", app=StaticFiles(directory=page, html=True), name="page"))
     add_handlers(app)
-    app.add_middleware(Door, identity=identity, origins=settings.cors_origins, desk=desk)
+    app.add_middleware(
+        Door, identity=identity, origins=settings.cors_origins, desk=desk, per_minute=settings.requests_per_minute
+    )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,8 @@ COLUMNS = {
     "n_cells": "n_cells",
 }
 HEALTHY = "PATO:0000461"
+Stamp = tuple[str, int, int]
+"""path, time in ns, and size of an index"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class CellSetRow:
 
 @dataclass(frozen=True)
 class _Read:
-    stamp: tuple[str, int, int]
+    stamp: Stamp
     rows: list[CellSetRow]
     items: dict[Kind, list[MetadataItem]]
 
@@ -110,15 +113,21 @@ class Catalogue:
         enough = [row for row in read.rows if row.n_cells >= self._min_controls]
         return _perturbed(query, enough) if query.asked.perturbations else _observed(query, enough)
 
+    def stamp(self) -> Stamp | None:
+        """Which index this is; None before any."""
+        for path in self._paths:
+            with suppress(FileNotFoundError):
+                state = path.stat()
+                return str(path), state.st_mtime_ns, state.st_size
+        return None
+
     def _current(self) -> _Read | None:
-        path = next((path for path in self._paths if path.is_file()), None)
-        if path is None:
+        stamp = self.stamp()
+        if stamp is None:
             return None
         with self._lock:
-            state = path.stat()
-            stamp = (str(path), state.st_mtime_ns, state.st_size)
             if self._read is None or self._read.stamp != stamp:
-                rows = read_rows(path)
+                rows = read_rows(Path(stamp[0]))
                 self._read = _Read(stamp, rows, self._gather(rows))
             return self._read
 

@@ -6,17 +6,23 @@ Pure ASGI: a poll of a run's status costs no more than it must.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
+import time
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from anyio import to_thread
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haystack.api.headers import PLAIN
 from haystack.api.identity import HEADER, DebugIdentity, Identity, User
+from haystack.api.preview import BusyError
 from haystack.api.problems import error_response, of_haystack
 from haystack.api.status import StatusDesk
 from haystack.errors import HaystackError
@@ -47,14 +53,20 @@ class Door:
     desk
         answers how a run is doing here already: that is what everybody asks all the time, and the app's routing would
         be two thirds of the work.
+    per_minute
+        requests of one person.
     """
 
-    def __init__(self, app: ASGIApp, identity: Identity, origins: Iterable[str], desk: StatusDesk) -> None:
+    def __init__(
+        self, app: ASGIApp, identity: Identity, origins: Iterable[str], desk: StatusDesk, per_minute: int
+    ) -> None:
         self.app = app
         self.identity = identity
         self.desk = desk
         self.origins = frozenset(origins)
         self.debug = isinstance(identity, DebugIdentity)
+        self.rate = RateLimitItemPerMinute(per_minute)
+        self.limiter = FixedWindowRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
@@ -75,6 +87,8 @@ class Door:
             user = await self._user(scope)
             if isinstance(user, Response):
                 answer = user
+            elif not await self.limiter.hit(self.rate, user.email):
+                answer = await self._too_many(user)
             elif scope["method"] == "GET" and (run := ONE_RUN.fullmatch(path)):
                 answer = await self._status(user, run[1])
             else:
@@ -98,6 +112,11 @@ class Door:
             return self.identity.verify(tokens)
         except HaystackError as error:
             return of_haystack(error)
+
+    async def _too_many(self, user: User) -> Response:
+        ends, _ = await self.limiter.get_window_stats(self.rate, user.email)
+        message = f"more than {self.rate.amount} requests of yours within a minute"
+        return of_haystack(BusyError(message, max(1, math.ceil(ends - time.time()))))
 
     async def _status(self, user: User, run_id: str) -> Response:
         try:

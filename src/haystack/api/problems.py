@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from haystack.api.headers import PLAIN
 from haystack.api.identity import IdentityError
 from haystack.api.keys import KeysUnavailableError
+from haystack.api.preview import BusyError
 from haystack.errors import HaystackError
 from haystack.runs.errors import RequestError, RunNotFoundError, RunStateError, StoreError, SubmissionError
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 RUN_IN_PATH = re.compile(r"/(run_[0-9a-f]{12})(?:/|$)")
 MAX_FAULTS = 20
 STATUS: dict[type[HaystackError], int] = {
+    BusyError: 429,
     IdentityError: 401,
     RunNotFoundError: 404,
     RunStateError: 400,
@@ -42,6 +44,7 @@ WORDS = {
     413: "too large",
     415: "unsupported media type",
     422: "not valid",
+    429: "busy",
     500: "internal error",
     503: "unavailable",
 }
@@ -94,7 +97,8 @@ def of_haystack(error: HaystackError, run_id: str | None = None) -> JSONResponse
         log.error("%s: %s", type(error).__name__, error)
     told = error.message if type(error) in STATUS else "the service could not do this; its log says why"
     about = error.details.get("run_id", run_id)
-    return error_response(status, type(error).__name__, told, run_id=_known_run(about))
+    later = {"Retry-After": str(error.retry_after)} if isinstance(error, BusyError) else None
+    return error_response(status, type(error).__name__, told, run_id=_known_run(about), headers=later)
 
 
 def _known_run(value: object) -> str | None:
@@ -167,6 +171,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         413: "the body is too large",
         415: "the body is not JSON",
         422: "a field is wrong",
+        429: "too many requests; `Retry-After` says when to ask again",
         500: "internal error",
         503: "the database or the sign-in keys cannot be reached",
     }.items()

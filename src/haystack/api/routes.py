@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, RedirectResponse
@@ -17,8 +18,10 @@ from haystack.api.catalogue import Catalogue, Kind
 from haystack.api.headers import REPORT_POLICY
 from haystack.api.identity import User
 from haystack.api.links import LinkError, Links
+from haystack.api.preview import Previews
 from haystack.api.problems import PROBLEMS, ErrorBody
 from haystack.api.schemas import (
+    Defaults,
     Health,
     MetadataFilter,
     MetadataPage,
@@ -32,7 +35,6 @@ from haystack.api.schemas import (
     run_state,
 )
 from haystack.api.status import StatusDesk
-from haystack.api.understanding import understand
 from haystack.runs.errors import RunNotFoundError
 from haystack.runs.models import FILES, RUN_ID, FileName, RunRequest, RunStatus
 from haystack.runs.service import RunService
@@ -43,10 +45,11 @@ UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "descripti
 TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json", ".csv": "text/csv; charset=utf-8"}
 
 
-def run_routes(service: RunService, desk: StatusDesk, catalogue: Catalogue, links: Links) -> APIRouter:
+def run_routes(
+    service: RunService, desk: StatusDesk, previews: Previews, defaults: Defaults, links: Links
+) -> APIRouter:
     """Submit, look at, fetch and cancel runs."""
     router = APIRouter(prefix="/api/v1/runs", tags=["runs"], responses=PROBLEMS)
-    defaults = catalogue.defaults
 
     @router.post("/", status_code=201, summary="Ask a question")
     def submit(body: RunRequest, request: Request, response: Response) -> RunState:
@@ -74,10 +77,14 @@ def run_routes(service: RunService, desk: StatusDesk, catalogue: Catalogue, link
             user_email=user.email,
         )
 
-    @router.post("/validate", summary="How a question would be understood")
-    def validate(body: ValidateRequest) -> Understanding:
-        """Nothing is recorded. A question that cannot be understood is an answer with `valid: false`."""
-        return understand(body.query, body.control_strategy, catalogue)
+    @router.post("/validate", summary="How a question would be understood", response_model=Understanding)
+    async def validate(body: ValidateRequest, request: Request) -> Response:
+        """Nothing is recorded. A question that cannot be understood is an answer with `valid: false`.
+
+        429 while too many questions are being read: ask again after the seconds of `Retry-After`.
+        """
+        told = await previews.preview(_user(request).email, body.query, body.control_strategy)
+        return Response(told, media_type="application/json")
 
     @router.get("/validate", include_in_schema=False)
     async def not_a_run() -> None:
@@ -175,9 +182,11 @@ def health_routes(service: RunService) -> APIRouter:
     async def health() -> Health:
         return Health(version=__version__)
 
+    asking = CapacityLimiter(1)  # threads that wait for something else do not make the service look ill
+
     @router.get("/ready", summary="Its database answers too", responses=down)
-    def ready() -> Readiness:
-        service.ready()
+    async def ready() -> Readiness:
+        await to_thread.run_sync(service.ready, limiter=asking)
         return Readiness(version=__version__)
 
     return router

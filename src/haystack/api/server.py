@@ -19,6 +19,7 @@ def serve(settings: ServiceSettings) -> None:
     import uvicorn
 
     from haystack.api.app import create_app
+    from haystack.api.connections import Connection
 
     app = create_app(settings)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -34,6 +35,7 @@ def serve(settings: ServiceSettings) -> None:
         print(f"HAYSTACK: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
         config = uvicorn.Config(
             app,
+            http=Connection,
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -118,6 +118,8 @@ class ServiceSettings(BaseSettings):
     """local runs at once; the others wait in order"""
     max_active_runs_per_user: int = Field(default=100, ge=1)
     """pending and running runs that one person may have"""
+    requests_per_minute: int = Field(default=1200, ge=1)
+    """requests that one person may send in a minute, by any one process of the service; beyond: 429"""
     max_attempts: int = Field(default=3, ge=1)
     """starts of a run whose process vanished (a reboot, out of memory) before it is given up as failed"""
     poll_seconds: float = Field(default=1.0, gt=0)

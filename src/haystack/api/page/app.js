@@ -192,6 +192,10 @@ async function refreshPreview() {
     tell(found.message);
   } catch (error) {
     if (error.name === "AbortError") return;
+    if (error.retryAfter && abort === state.previewAbort) {
+      state.previewTimer = setTimeout(refreshPreview, error.retryAfter * 1000);
+      return;
+    }
     show($("preview"), el("p", { class: "error" }, error.message));
   }
   if (abort === state.previewAbort) box.setAttribute("aria-busy", "false");

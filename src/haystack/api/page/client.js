@@ -2,10 +2,11 @@
 const TIMEOUT = 30000;
 
 export class ApiError extends Error {
-  constructor(status, message) {
+  constructor(status, message, retryAfter = 0) {
     super(message);
     this.name = "ApiError";
     this.status = status;
+    this.retryAfter = retryAfter; // seconds; 0: not said
   }
 }
 
@@ -33,5 +34,6 @@ export async function call(method, path, body = undefined, signal = undefined) {
   }
   if (answer.ok && data !== null) return data;
   if (answer.status === 401) throw new ApiError(401, "You are signed out. Reload the page to sign in again.");
-  throw new ApiError(answer.status, data?.message ?? `The service answers ${answer.status}.`);
+  throw new ApiError(answer.status, data?.message ?? `The service answers ${answer.status}.`,
+    Number(answer.headers.get("Retry-After")) || 0);
 }

@@ -6,6 +6,7 @@ import re
 from functools import cache
 
 from haystack.contracts.query import Direction, Perturbation
+from haystack.knowledge.names import GREEK
 from haystack.knowledge.tables import items, read_rows, signed
 from haystack.resources import resource
 
@@ -65,6 +66,34 @@ def gene_symbol(text: str) -> str | None:
     ('CXCL8', 'STAT1', None)
     """
     return symbols().get(text.strip().upper())
+
+
+_LETTERS = {"alpha": "a", "beta": "b", "gamma": "g", "delta": "d", "epsilon": "e", "kappa": "k"}
+_GREEK_WORD = re.compile("|".join(_LETTERS))
+_NO_LETTER = re.compile(r"[-.\s'’()]")
+
+
+def spoken(text: str) -> str:
+    """A protein's name without case, hyphens and blanks, Greek letters as Latin ones: HIF-1α -> hif1a."""
+    text = "".join(GREEK.get(letter, letter) for letter in text.lower())
+    return _NO_LETTER.sub("", _GREEK_WORD.sub(lambda match: _LETTERS[match[0]], text))
+
+
+@cache
+def protein_names() -> dict[str, str]:
+    """Names by which people speak of a gene's protein (`gasdermin D`), as `spoken` writes them -> symbol."""
+    rows = read_rows(resource("knowledge/protein_names.tsv"), ("gene", "names"))
+    return {spoken(name): row["gene"] for row in rows for name in items(row["names"])}
+
+
+def protein_gene(text: str) -> str | None:
+    """The symbol of the gene that `text` names by its symbol or by its protein, in any spelling, or None.
+
+    >>> protein_gene("β-catenin"), protein_gene("HNF-4α"), protein_gene("GATA-1"), protein_gene("c-Myc")
+    ('CTNNB1', 'HNF4A', 'GATA1', 'MYC')
+    """
+    name = spoken(text)
+    return gene_symbol(text) or protein_names().get(name) or gene_symbol(name)
 
 
 @cache

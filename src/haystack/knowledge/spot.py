@@ -13,7 +13,7 @@ from haystack.knowledge.ligands import ligands, named_protein
 from haystack.knowledge.names import agent, bare, key
 from haystack.knowledge.resolve import blockade, resolve_perturbation
 
-TOKEN = re.compile(r"[A-Za-z0-9α-ωΑ-Ωß']+")
+TOKEN = re.compile(r"(?:[A-Za-z0-9α-ωΑ-Ωß]|'(?!s\b))+")
 MAX_TOKENS = 9
 CONTEXT = 60
 """characters before and behind a name that are looked at"""
@@ -51,11 +51,13 @@ NOT_BEFORE = re.compile(
 NOT_BEHIND = re.compile(
     r"\b(?:secreting|producing|expressing|releasing|positive\s+for|malignant|make|produce|secrete)[\s-]+$", re.I
 )
+_GENUS = re.compile(r"^[A-Z]\.\s+(?=[a-z])")
 _PLUS = re.compile(r"[+⁺](\w[\w-]*+)(?![+⁺])")
 """EGF+bFGF: what follows is a substance too, so the sign is no marker's"""
 ANTI = re.compile(
     r"(?:\banti[\s-]?|\bblocking\s+(?:of\s+)?|\bblockade\s+of\s+|\bneutrali[sz]ing\s+(?:anti-?)?)$", re.IGNORECASE
 )
+ANTIBODY = re.compile(r"\banti[\s-]?\S+\s+(?:\w+\s+)?antibod", re.IGNORECASE)
 BLOCKED = re.compile(
     r"^[\s-]+(?:blockade|neutrali[sz]ation|inhibition|blocking(?:\s+antibod(?:y|ies))?|inhibitors?|antagonists?|blockers?)\b",
     re.IGNORECASE,
@@ -138,7 +140,7 @@ def _closing(text: str, start: int, end: int) -> int:
 def _at(text: str, start: int, end: int, blocking: bool) -> Perturbation | None:
     """What the words name; `blocking`: somewhere the text says that something is inhibited or blocked."""
     words = text[start:end]
-    if re.search(r"[,;.?!:]\s", words) or "\n" in words:
+    if re.search(r"[,;.?!:]\s", _GENUS.sub("", words)) or "\n" in words:
         return None
     if re.search(r"\s(?:and|or|vs|versus|plus)\s", words) and key(words) not in _joined_names():
         return None
@@ -156,11 +158,7 @@ def _at(text: str, start: int, end: int, blocking: bool) -> Perturbation | None:
     if protein is None and name is None and chebi_drug(words) is None and chebi_drug(bare(words)) is None:
         return None
     joined = (plus := _PLUS.match(_after(text, end))) and key(plus[1]) in index()
-    if (
-        len(compact) < 2
-        or (NOT_BEFORE.match(_after(text, end)) and not joined)
-        or NOT_BEHIND.search(_before(text, start))
-    ):
+    if len(compact) < 2 or (goes_on(text, start, end) and not joined) or NOT_BEHIND.search(_before(text, start)):
         return None
     if name:
         written = (name, *known(name).synonyms)
@@ -245,6 +243,13 @@ def _splits(name: str) -> frozenset[tuple[str, str]]:
     return frozenset((key(name[: gap.start()]), key(PLURAL.sub("", name[gap.end() :]))) for gap in gaps)
 
 
+def goes_on(text: str, start: int, end: int) -> bool:
+    """Whether a molecule's name is part of the name of something else (IL-2 receptor), but for anti-IL-2 antibody."""
+    if NOT_BEFORE.match(_after(text, end)) is None:
+        return False
+    return ANTIBODY.match(text[max(0, start - 5) : end].lstrip() + _after(text, end)) is None
+
+
 def _before(text: str, start: int) -> str:
     """What stands before a place, as far as it can bear on it; bounded, so that long texts stay cheap."""
     return text[max(0, start - CONTEXT) : start]
@@ -258,8 +263,6 @@ def _as_written(words: str, compact: str, name: str) -> bool:
     """Common words and names of up to three letters count only in the case in which they are written as molecules."""
     if compact in CASED:
         return words == CASED[compact]
-    if re.search(r"\s(?:treatment|treated|stimulation|stimulated|response|therapy|exposure|exposed|induced)$", words):
-        return False
     if len(compact) <= 3 and compact.isalpha():
         return any(words == written for written in (name, *known(name).synonyms))
     return True

@@ -61,7 +61,9 @@ _IRREGULAR = {
     "phagocytes": "phagocyte", "bones": "bone", "tubes": "tube", "spindles": "spindle", "muscles": "muscle",
     "tissues": "tissue", "diseases": "disease",
     "oocytes": "oocyte", "glomeruli": "glomerulus", "follicles": "follicle", "adipose": "adipose", "lobes": "lobe",
-    "carcinomata": "carcinoma", "eyes": "eye", "medullae": "medulla", "cortices": "cortex", "vas": "vas", "gas": "gas",
+    "carcinomata": "carcinoma",
+    "spermatogonia": "spermatogonium", "oogonia": "oogonium", "spermatozoa": "spermatozoon",
+    "eyes": "eye", "medullae": "medulla", "cortices": "cortex", "vas": "vas", "gas": "gas",
 }  # fmt: skip
 
 

@@ -31,6 +31,8 @@ _SAY_NOTHING = word_set("""
     human primary cultured adult normal healthy live living single isolated purified sorted fresh frozen resident total
     bulk own patient's donor's derived
 """)
+# Beside a treatment these say in what form it is given.
+_FORMS = word_set("antibody antibodies mab monoclonal bispecific protein peptide hormone ligand molecule")
 NEAR = 0.02  # alternatives so close to the first are named
 
 
@@ -226,7 +228,7 @@ def _unknown(item: Treatment) -> str:
 def _place(query: StructuredQuery, found: Findings) -> None:
     sample = query.asked.context
     if found.tissues:
-        chosen = _most_specific(found.tissues)
+        chosen = _most_specific(_nearest_first(found.tissues, found.cells))
         sample.tissue_uberon_id, sample.tissue_name = chosen.best.id, chosen.best.name
         query.evidence.append(_evidence("target_tissue", chosen.span, chosen.best.score, chosen.best.method))
         _others(query, "target_tissue", chosen, found.tissues)
@@ -240,6 +242,14 @@ def _place(query: StructuredQuery, found: Findings) -> None:
         sample.condition = ", ".join(dict.fromkeys(where.text for where in found.context.conditions))
         for where in found.context.conditions:
             query.evidence.append(_evidence("target_condition", where, 0.8, "pattern"))
+
+
+def _nearest_first(tissues: list[Entity], cells: list[Entity]) -> list[Entity]:
+    """The tissues, first those inside the name of the cells or right before it: only liver, but spleen macrophages."""
+    if not cells:
+        return tissues
+    first = cells[0].span
+    return sorted(tissues, key=lambda tissue: not (first.holds(tissue.span) or 0 <= first.start - tissue.span.end <= 1))
 
 
 def _most_specific(tissues: list[Entity]) -> Entity:
@@ -312,11 +322,18 @@ def _leftovers(query: StructuredQuery, found: Findings) -> None:
         if any(where.overlaps(other) for other in spans):
             continue
         parts = [part for part in re.split(r"[-/'’]", word.lower) if len(part) > 1]
+        if word.lower in _FORMS and any(_beside(found.text, where, item.span) for item in found.treatments):
+            continue
         if not all(_is_plain(part) for part in parts) or _describes(found, where) or _has(found.text, where):
             rest.append(word.text)
     query.not_understood = list(dict.fromkeys(rest))
     if len(rest) >= 4 and len(rest) > len(found.tokens) / 3:
         query.warnings.append("much of the question was not understood; is it one plain question in English?")
+
+
+def _beside(text: str, one: Span, other: Span) -> bool:
+    first, second = sorted((one, other), key=lambda where: where.start)
+    return re.fullmatch(r"[\s-]*", text[first.end : second.start]) is not None
 
 
 def _describes(found: Findings, where: Span) -> bool:

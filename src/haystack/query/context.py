@@ -11,7 +11,7 @@ from haystack.query.amounts import find_doses, find_times
 from haystack.query.text import Span, span
 
 _ID = r"(?=[\w.-]*\d)[A-Za-z0-9](?:[\w.-]*\w)?|[A-Z]{1,3}(?![\w-])"
-_PERSON = r"(?:donors?|patients?|subjects?|individuals?|participants?|volunteers?)"
+_PERSON = r"(?:donors?|patients?|subjects?|individuals?|participants?|volunteers?|samples?|biops(?:y|ies)|specimens?)"
 _DONOR = re.compile(
     rf"\b(?P<role>(?i:reference|source|template|target|query|new|unseen|another)\s+)?"
     rf"(?:[a-z-]+\s+)?(?P<person>(?i:{_PERSON}))\s+(?:(?:with\s+)?(?i:id|"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from haystack.ontology.cellwords import HUMAN, abbreviations
+from haystack.ontology.cellwords import HUMAN, abbreviations, is_abbreviation
 from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
 from haystack.ontology.normalise import key, plain
@@ -35,11 +35,16 @@ _MODIFIER = re.compile(
     r"inhibitory\s+protein|lineage|origin|genes?|signatures?|programs?)\b)",
     re.IGNORECASE,
 )
+_PRECURSOR = re.compile(r"(?:precursor|progenitor)(?:s| cells?)?")
+DEVELOPS = 0.75  # score of the cells that others develop from: inferred, so that it is doubted
 _MIXTURES = {"CL:2000001", "CL:0000842"}  # PBMC: where cells come from, when another cell type stands beside it
 _APPOSED = re.compile(
     r"\s*\(\s*(?:i\.e\.,?|also\s+called|a\.?k\.?a\.?|=|or)?\s*|,?\s+(?:i\.e\.,?|also\s+called|aka|namely)\s+", re.I
 )
-_CELLS_BEHIND = re.compile(r"^\s+(?:\w+\s+)?(?:cells?|\w+(?:cytes?|blasts?|phages?))\b", re.IGNORECASE)
+_CELLS_BEHIND = re.compile(
+    r"^\s+(?:\w+\s+)?(?:cells?|epitheli(?:um|a)|endotheli(?:um|a)|mesothelium|\w+(?:cytes?|blasts?|phages?))\b",
+    re.IGNORECASE,
+)
 NEOPLASM = "MONDO:0005070"
 MALIGNANT = Match("CL:0001064", "malignant cell", 0.8, "inferred")
 
@@ -145,22 +150,37 @@ def _reading(text: str, piece: list[Word], taken: list[Span], exact: list[Entity
     inside = [entity for entity in exact if where.overlaps(entity.span)]
     if any(where.overlaps(other) for other in taken) or not all(where.holds(entity.span) for entity in inside):
         return None
+    if len(where.text) == 1 and text[where.end : where.end + 1] == ".":
+        return None  # M. tuberculosis
     if inside and inside[0].span == where:
         said = sum(word.lower not in INSIDE for word in piece)
         return inside[0].best.score + PER_WORD * said, len(piece), inside[0]
+    if inside and (before := _before_it(piece, inside[0])):
+        return 1.0 + PER_WORD * len(piece), len(piece), Entity(where, [before])
     if len(inside) > 1 or not _could_be_cell(piece, text) or _MODIFIER.match(text[where.end :]):
         return None
     matches = resolve_name("cell-type", where.text, top=5)
-    if any(word.lower.endswith("-derived") for word in piece):  # hESC-derived neurons are neurons
+    listed = len(piece) > 1 and is_abbreviation(where.text)
+    if any(word.lower.endswith("-derived") for word in piece) and not listed:  # hESC-derived neurons are neurons
         matches = [match for match in matches if "derived" in match.name]
-    if inside:
+    if inside and not listed:
         matches = [match for match in matches if _refines(match.id, inside[0])]
-    if not matches or not _starts_and_ends_well(piece, matches[0]):
+    if not matches or not (listed or _starts_and_ends_well(piece, matches[0])):
         return None
-    value = _value(piece, matches[0])
+    value = _value(piece, matches[0]) if not listed else matches[0].score + PER_WORD * len(piece)
     if inside and all(_explained(word.text, matches[0]) for word in piece if word.lower not in INSIDE):
         value += max(0.0, inside[0].best.score - matches[0].score)  # it says all the words: as good as the bare noun
     return value, len(piece), Entity(where, matches)
+
+
+def _before_it(piece: list[Word], named: Entity) -> Match | None:
+    """What the named cells develop from, where the words mean their precursors (osteoclast precursors)."""
+    cl = ontology("CL")
+    sources = cl.terms[named.best.id].develops_from
+    words = [word.lower for word in piece if word.start >= named.span.end]
+    if not sources or piece[0].start != named.span.start or not _PRECURSOR.fullmatch(" ".join(words)):
+        return None
+    return Match(sources[0], cl.terms[sources[0]].label, DEVELOPS, "develops from")
 
 
 def _refines(term_id: str, entity: Entity) -> bool:
@@ -215,13 +235,15 @@ def _could_be_cell(piece: list[Word], text: str) -> bool:
     between = [text[left.end : right.start] for left, right in pairwise(piece)]
     if any(re.search(r"[.;:?!(]", gap) for gap in between):
         return False
+    if any("," in gap and _is_gene(left.text) for gap, left in zip(between, piece, strict=False)):
+        return False  # CRISPRa of IL2RA, CD4 T cells
     heads = [is_head(word) for word in piece]
     joints = [at for at, gap in enumerate(between, 1) if "," in gap] + [
         n for n, word in enumerate(lowered) if word == "and" or word in INSIDE
     ]
     if any(word in INSIDE and not any(heads[:n]) for n, word in enumerate(lowered) if word != "the"):
         return False
-    if "".join(re.findall(r"[a-z0-9]+", " ".join(lowered))) in abbreviations():
+    if "".join(re.findall(r"[a-z0-9]+", " ".join(lowered))) in abbreviations() and (heads[0] or len(piece) > 1):
         return True
     return any(heads) and not any(any(heads[:at]) and any(heads[at:]) for at in joints)
 
@@ -237,6 +259,13 @@ def is_head(word: Word) -> bool:
     listed = short in abbreviations() or short.removesuffix("s") in abbreviations()
     row = abbreviations().get(short) or abbreviations().get(short.removesuffix("s"))
     return listed and (not word.text.islower() or (len(short) > 3 and row is not None and row.scope == "word"))
+
+
+def _is_gene(word: str) -> bool:
+    """Whether a word is a gene's symbol rather than a surface marker of cells (CD4)."""
+    from haystack.knowledge.genetic import gene_symbol
+
+    return re.match(r"CD\d", word) is None and word.isupper() and gene_symbol(word) is not None
 
 
 @cache

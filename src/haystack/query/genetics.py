@@ -18,6 +18,8 @@ from haystack.query.text import Span, span
 
 KNOCK_OUT, KNOCK_DOWN, GAIN, UNSAID = "knock-out", "knock-down", "overexpression", "perturbation"
 FARTHEST = 7  # words between a cue and a gene
+SHORT_PROTEIN = 4  # letters of a word in lower case that is no protein's name by itself
+BESIDE = 2  # words between those that stand beside each other (knock-out of the, sgRNA against)
 _CUES: tuple[tuple[str, int, str], ...] = (
     (
         KNOCK_DOWN,
@@ -30,7 +32,7 @@ _CUES: tuple[tuple[str, int, str], ...] = (
         KNOCK_OUT,
         3,
         r"knock(?:s|ed|ing)?[\s-]?outs?|knockouts?|kos?|delet(?:e[sd]?|ing|ions?)|ablat(?:e[sd]?|ing|ion)|lacks?|lacking|"
-        r"lacked|without|absen(?:ce|t)|deficien(?:t|cy|cies)|haplo-?insufficien(?:t|cy)|null|disrupt(?:s|ed|ing|ion)?|"
+        r"lacked|without|missing|absen(?:ce|t)|deficien(?:t|cy|cies)|haplo-?insufficien(?:t|cy)|null|disrupt(?:s|ed|ing|ion)?|"
         r"inactivat(?:e[sd]?|ing|ion)|remov(?:e[sd]?|ing|al)|eliminat(?:e[sd]?|ing|ion)|excis(?:ed|ion)|s?g-?rnas?|"
         r"guides?(?:[\s-]rnas?)?|loss[\s-]of[\s-]function|lof|truncat(?:ed|ing|ion)|frameshifts?|dominant[\s-]negative|"
         r"hypomorph(?:s|ic)?|defective|invalidat(?:ed|ion)|"
@@ -43,7 +45,7 @@ _CUES: tuple[tuple[str, int, str], ...] = (
         r"over-?\s?express(?:e[sd]|ing|ion)?|oe|orfs?|crispr-?a|crispr[\s-]activation|ectopic(?:ally)?(?:\s+express\w*)?|"
         r"gain[\s-]of[\s-]function|gof|amplif(?:y|ied|ication)|(?:du|tri)plicat(?:ed|ion)|constitutively[\s-]active|"
         r"hyperactiv(?:e|ated|ation|ating)|(?:forced|exogenous|enforced|transgenic|induced)\s+expression|"
-        r"activating(?:\s+mutations?)?|transgene|gains?(?=\s+of\s+[A-Z])|up-?regulat(?:e[sd]?|ing|ion)",
+        r"activating(?:\s+mutations?)?|re-?stor(?:e[sd]?|ing|ation)|reconstitut(?:e[sd]?|ing|ion)|transgene|gains?(?=\s+of\s+[A-Z])|up-?regulat(?:e[sd]?|ing|ion)",
     ),
     (
         GAIN,
@@ -54,7 +56,8 @@ _CUES: tuple[tuple[str, int, str], ...] = (
     (UNSAID, 2, r"mutat(?:e[sd]?|ing|ions?)|mutants?|variants?|knock(?:ed)?[\s-]?ins?|perturb(?:s|ed|ing|ations?)?"),
 )
 _SOFT = re.compile(
-    r"without|absen|lack|deplet|repress|reduc|suppress|degrad|remov|eliminat|up-?regul|introduc|activat|depriv", re.I
+    r"without|missing|no$|minus|w/o|absen|lack|deplet|repress|reduc|suppress|degrad|remov|restor|reconstit|eliminat|up-?regul|introduc|activat|depriv",
+    re.I,
 )
 _NEXT_TO = {"no", "minus", "w/o"}  # cues only right before a gene
 _DIRECTION: dict[str, Direction | None] = {KNOCK_OUT: -1, KNOCK_DOWN: -1, GAIN: 1, UNSAID: None}
@@ -64,9 +67,15 @@ _PATTERNS = tuple(
 )
 _GENOTYPE = re.compile(r"[(]?[-−–+]/[-−–][)]?(?![\w])")  # STAT1-/-, CFTR (+/-)
 _KNOCK_APART = re.compile(r"\bknock(?:s|ed|ing)?\s+(?:\w[\w-]*\s+(?:and\s+)?){1,3}?(?P<how>out|down)\b", re.IGNORECASE)
-_TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*")
+_TOKEN = re.compile(r"[A-Za-zα-ω][A-Za-z0-9α-ω]*(?:[-./][A-Za-z0-9α-ω]+)*")
+_TWO_WORDS = re.compile(r"\s+[A-Za-z0-9/-]+")
 _PREFIXED = re.compile(r"^(?P<tool>si|sh|sg|g|Δ|∆)[-_]?(?P<gene>[A-Z][A-Z0-9]+)(?:[-_]\d)?$")
 _LIKE_GENE = re.compile(r"[A-Z]{2,}[A-Z0-9]*\d[A-Z0-9]*")
+_MICRO_RNA = re.compile(r"(?:hsa-)?(?:miR|let)-\d+[a-z]?(?:-[35]p)?(?![\w-])")
+_CELLS_BEHIND = re.compile(
+    r"^[+⁺]?\s+(?:(?!(?:in|of|on|from|with|and|or)\b)\w+\s+)?(?:cells?|(?:inter)?neurons?|\w+(?:cytes?|blasts?|phages?))\b",
+    re.IGNORECASE,
+)
 _TOOLS = {"sg": KNOCK_OUT, "g": KNOCK_OUT, "si": KNOCK_DOWN, "sh": KNOCK_DOWN, "Δ": KNOCK_OUT, "∆": KNOCK_OUT}
 # Words of experiments that are symbols, or look like symbols, and name no gene that something is done to.
 NO_GENES = word_set("""
@@ -147,6 +156,10 @@ class _Gene:
     action: str | None = None
     variant: str | None = None
     known: bool = True
+    needs_cue: bool = False
+    """only a word that says what was done to it makes it a gene here (survivin, miR-155)"""
+    needs_neighbour: bool = False
+    """that word must stand right beside it: the symbol means something else too (HR, BCR)"""
 
 
 @dataclass(frozen=True)
@@ -168,8 +181,36 @@ def find_genes(text: str, taken: list[Span], cells: list[Span]) -> list[GeneMent
     found = []
     for group in _groups(text, genes):
         cue = _attached(text, group, cues, cells)
-        found += [_mention(text, gene, cue) for gene in group if gene.known or cue]
+        near = cue is not None and _is_beside(text, group, cue)
+        found += [
+            _mention(text, gene, cue)
+            for gene in group
+            if (cue or (gene.known and not gene.needs_cue)) and (near or not gene.needs_neighbour)
+        ]
     return found
+
+
+def claimed(text: str) -> list[Span]:
+    """Symbols that the word beside them makes genes, whatever else they may name (ATM knockout, sgRNA against SST)."""
+    if not says_genetic(text):
+        return []
+    genes = [gene for gene in _genes(text, []) if gene.span.text == gene.symbol]
+    cues = _cues(text, [gene.span for gene in genes])
+    cues = [cue for cue in cues if not soft(cue.span) or cue.span.text.lower().startswith("lack")]
+    found = []
+    for group in _groups(text, genes):
+        cue = _attached(text, group, cues, [])
+        behind = text[group[-1].span.end :]
+        if cue is None or not _is_beside(text, group, cue) or _CELLS_BEHIND.match(behind) or _MARKED.match(behind):
+            continue
+        found += [gene.span for gene in group]
+    return found
+
+
+def _is_beside(text: str, group: list[_Gene], cue: _Cue) -> bool:
+    start, end = group[0].span.start, group[-1].span.end
+    gap = text[cue.span.end : start] if cue.span.end <= start else text[end : cue.span.start]
+    return len(gap.split()) <= BESIDE
 
 
 def says_genetic(text: str) -> bool:
@@ -183,54 +224,76 @@ def soft(cue: Span) -> bool:
 
 
 def _genes(text: str, taken: list[Span]) -> Iterator[_Gene]:
-    from haystack.knowledge import gene_symbol
-
     shouted = text.upper() == text
     at = 0
     while match := _TOKEN.search(text, at):
         at = match.end()
         if match.start() and (text[match.start() - 1].isalnum() or text[match.start() - 1] in "-_"):
             continue
-        where = span(text, match.start(), match.end())
-        if where.text.islower() and not re.search(r"\d", where.text):
-            continue
-        if any(where.overlaps(other) for other in taken):
-            at = match.start() + len(where.text.split("-")[0])
+        first = re.split(r"[-./]", match[0])[0]
+        if any(span(text, match.start(), match.end()).overlaps(other) for other in taken):
+            at = match.start() + len(first)
             if any(span(text, match.start(), at).overlaps(other) for other in taken):
                 continue
-        parts = match[0].split("-")
-        for size in range(len(parts), 0, -1):
-            word = "-".join(parts[:size])
-            start, end = match.start(), match.start() + len(word)
-            tool = _PREFIXED.match(word)
-            symbol = gene_symbol(tool["gene"]) if tool else None
-            if tool and symbol:
-                yield _Gene(span(text, match.start() + tool.start("gene"), end), symbol, _TOOLS[tool["tool"]])
-                at = end
-                break
-            symbol = gene_symbol(word) if _written_as_gene(word, shouted) else None
-            if symbol:
-                variant = _VARIANT.match(text[end:])
-                if variant:
-                    end += variant.end()
-                gene = _Gene(span(text, start, end), symbol, None, variant["variant"] if variant else None)
-                at = end
-                if not any(gene.span.overlaps(other) for other in taken):
-                    yield gene
-                break
-        else:
-            at = match.start() + len(parts[0])
-            if _LIKE_GENE.fullmatch(parts[0]) and parts[0] not in NO_GENES and not shouted:
-                yield _Gene(span(text, match.start(), at), parts[0], known=False)
+        gene = _gene_at(text, match, shouted)
+        at = gene.span.end if gene else match.start() + len(first)
+        if gene and not any(gene.span.overlaps(other) for other in taken):
+            yield gene
+
+
+def _gene_at(text: str, match: re.Match[str], shouted: bool) -> _Gene | None:
+    """The gene that begins here: a protein's name of several words, a guide, a symbol, or what is written like one."""
+    from haystack.knowledge import gene_symbol
+    from haystack.knowledge.genetic import protein_gene
+
+    start = match.start()
+    if two := _TWO_WORDS.match(text, match.end()):
+        where = span(text, start, two.end())
+        if protein := _protein(where.text):
+            return _Gene(where, protein, needs_cue=True)
+    if micro := _MICRO_RNA.match(text, start):
+        return _Gene(span(text, start, micro.end()), micro[0], known=False)
+    parts = re.split(r"([-./])", match[0])
+    for size in range(len(parts), 0, -2):
+        word = "".join(parts[:size])
+        where = span(text, start, start + len(word))
+        tool = _PREFIXED.match(word)
+        symbol = gene_symbol(tool["gene"]) if tool else None
+        if tool and symbol:
+            return _Gene(span(text, start + tool.start("gene"), where.end), symbol, _TOOLS[tool["tool"]])
+        if word.upper() in NO_GENES and gene_symbol(word) == word:
+            return _Gene(where, word, needs_neighbour=True)
+        symbol = _protein(word) or (protein_gene(word) if _written_as_gene(word, shouted) else None)
+        if symbol:
+            variant = _VARIANT.match(text[where.end :])
+            if variant:
+                where = span(text, start, where.end + variant.end())
+            return _Gene(
+                where,
+                symbol,
+                None,
+                variant["variant"] if variant else None,
+                needs_cue=word.isalpha() and word.islower(),
+            )
+    if _LIKE_GENE.fullmatch(parts[0]) and parts[0] not in NO_GENES and not shouted:
+        return _Gene(span(text, start, start + len(parts[0])), parts[0], known=False)
+    return None
+
+
+def _protein(words: str) -> str | None:
+    """The gene of a protein's name that is no symbol (gasdermin D, survivin)."""
+    from haystack.knowledge.genetic import protein_names, spoken
+
+    return protein_names().get(spoken(words)) if len(words) > SHORT_PROTEIN else None
 
 
 def _written_as_gene(word: str, shouted: bool) -> bool:
     """Capitals (STAT1, TOX), mouse style with a digit (Stat1), or p53; everyday words only when they hold a digit."""
-    if word.upper() in NO_GENES or len(word) < 2:
+    if word.upper() in NO_GENES or len(word) < 2 or (word.islower() and not re.search(r"\d", word)):
         return False
     if re.search(r"\d", word):
         return word[0].isupper() or word.islower()
-    if word.upper() == word and not shouted:
+    if not shouted and (word.upper() == word or sum(letter.isupper() for letter in word) > 2):  # mTOR
         return True
     return len(word) > 2 and word[0].isupper() and word.lower() not in everyday_words()
 

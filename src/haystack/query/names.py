@@ -31,7 +31,9 @@ _SICK_BEHIND = re.compile(
     r"^\s+(?:patients?|donors?|cases?|samples?|subjects?|individuals?|biops(?:y|ies)|brains?|hearts?|lungs?|tissues?)\b",
     re.I,
 )
+_CODE_BEHIND = re.compile(r"-?\d{2,}|-[A-Z]*\d(?![\w-])")  # NSC-23766 is a compound's code, PD-1 and PD-L1 are proteins
 _LIKE = re.compile(r"^[\s-]*(?:like|model|mimetic|free)\b", re.IGNORECASE)
+_ACRONYMS = re.compile(r"[A-Z]{2,}s")  # TAMs are cells: nobody has several
 # MONDO's terms for how a disease is (acquired, undifferentiated, severe) are no diseases.
 _CHARACTERISTIC = "MONDO:0021125"
 ANY_CELL = "CL:0000000"
@@ -83,8 +85,8 @@ def exact_names(text: str) -> list[Name]:
             names = list(_forms(keys[first : last + 1], atoms[last][0]))
             if not names or (last > first and atoms[first][0] in _EDGES):
                 continue
-            if last == first and re.match(r"-?\d{2,}", text[where.end :]):
-                continue  # NSC-23766 is a compound's code
+            if last == first and _CODE_BEHIND.match(text[where.end :]):
+                continue
             edges = {atoms[first][0].lower(), atoms[last][0].lower()}
             found += list(_lookup(where, names, edges, text[max(0, where.start - 60) : where.start], text[where.end :]))
     return found
@@ -116,7 +118,7 @@ def _lookup(where: Span, names: list[str], edges: set[str], before: str, behind:
         name = names[0] if healthy else name
         if name is None or not (healthy or _counts(kind, where, name, size, bool(_PLACE.search(before)))):
             continue
-        if kind == "disease" and _LIKE.match(behind):
+        if kind == "disease" and (_LIKE.match(behind) or _ACRONYMS.fullmatch(where.text)):
             continue
         matches = _cell(name, where.text) if kind == "cell-type" else _terms(kind, name, where.text)
         if matches:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 
 from haystack.contracts.query import StructuredQuery
+from haystack.ontology.cellwords import is_abbreviation
 from haystack.ontology.species import MICROBES, find_species
 from haystack.query.assemble import assemble
 from haystack.query.context import find_context
 from haystack.query.entities import Entity, find_cell_types, find_diseases, find_tissues, tumour_cells
 from haystack.query.findings import Findings
-from haystack.query.genetics import GeneMention, find_genes, says_genetic, soft
+from haystack.query.genetics import GeneMention, claimed, find_genes, says_genetic, soft
 from haystack.query.lists import share_head
 from haystack.query.mentioned_lines import find_lines
 from haystack.query.names import Name, exact_names, longest_first
 from haystack.query.negation import Negation, find_negations, negated
 from haystack.query.refuse import no_cell_type, not_human, unread_treatment
-from haystack.query.spelling import repair
+from haystack.query.spelling import Repaired, repair
 from haystack.query.text import Span, blank_markup, split_words
 from haystack.query.treatments import (
     CONTROLS,
@@ -60,10 +61,11 @@ def parse_by_rules(question: str) -> StructuredQuery:
 
 def finish(found: Findings) -> StructuredQuery:
     """The query of the findings, or the error that says why there is none."""
-    named = [*found.cells, *found.tissues, *found.diseases]
+    named = [item.span for item in (*found.cells, *found.tissues, *found.diseases)]
+    named += [gene.span for gene in found.genes if gene.cue]
     for species in find_species(found.text):
         source = species.taxon_id in MICROBES and found.cells
-        if not source and not any(item.span.holds(Span(species.start, species.end, "")) for item in named):
+        if not source and not any(where.holds(Span(species.start, species.end, "")) for where in named):
             raise not_human(found.text, species)
     if not found.cells and not found.lines:
         raise no_cell_type(found.text, found.tokens, [t.span for t in found.treatments] + found.context.spans)
@@ -84,8 +86,17 @@ def _stop_at_unread(found: Findings) -> None:
 
 
 def read(question: str) -> Findings:
-    """Find everything that a question names: exact names first, then what the words between them say."""
+    """Find everything that a question names: exact names first, then what the words between them say.
+
+    A symbol that a word such as knock-out stands beside is a gene, unless no cells are left then (SST, ATM).
+    """
     repaired = repair(blank_markup(question))
+    genes = claimed(repaired.text)
+    found = _read(question, repaired, genes)
+    return _read(question, repaired, []) if genes and not found.cells and not found.lines else found
+
+
+def _read(question: str, repaired: Repaired, genes: list[Span]) -> Findings:
     text = repaired.text
     tokens = split_words(text)
     found = Findings(question, text, tokens, find_context(text), repaired)
@@ -97,11 +108,11 @@ def read(question: str) -> Findings:
     found.group = find_group(text, found.context.datasets)
     if found.group:
         taken = [*taken, found.group.span]
-    found.lines = find_lines(text, taken)
+    found.lines = find_lines(text, [*taken, *genes])
     taken = [*taken, *(where for where, _ in found.lines)]
-    names = [name for name in exact_names(text) if not any(name.span.overlaps(other) for other in taken)]
+    names = [n for n in exact_names(text) if not any(n.span.overlaps(other) for other in [*taken, *genes])]
     substances, settled = _settle(_not_sick(text, find_known(text, taken), names), names)
-    held = [*taken, *(item.span for item in substances)]
+    held = [*taken, *genes, *(item.span for item in substances)]
     found.diseases = find_diseases([*settled, *(name for name in names if name.kind == "tissue")], held)
     found.cells = tumour_cells(text, found.diseases)
     held += [*(d.span for d in found.diseases), *(c.span for c in found.cells)]
@@ -109,8 +120,11 @@ def read(question: str) -> Findings:
     cell_names = [name for name in cell_names if not _is_protein(name)] or cell_names
     cell_names += longest_first([name for name in names if name.kind == "tissue"], [cell.span for cell in cell_names])
     found.cells += share_head(text, tokens, find_cell_types(text, tokens, held, cell_names), held)
+    if not found.cells and (short := [d for d in found.diseases if is_abbreviation(d.span.text)]):
+        found.diseases = [d for d in found.diseases if d not in short]  # TAM, CMP: cells too
+        found.cells = find_cell_types(text, tokens, [w for w in held if w not in [d.span for d in short]], cell_names)
     if not found.cells and not found.lines:
-        found.lines = find_lines(text, taken, short=True)
+        found.lines = find_lines(text, [*taken, *genes], short=True)
     if not found.cells and not found.lines:  # a short form of cells and of a compound (MDP) is what is missing
         found.cells = [Entity(name.span, name.matches) for name in names if name.kind == "cell-type"][:1]
         substances = [item for item in substances if not any(item.span.overlaps(cell.span) for cell in found.cells)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
 from haystack.knowledge.names import GREEK
+from haystack.knowledge.tables import read_rows
 from haystack.ontology.cellwords import table_rows
 from haystack.ontology.everyday import english_words, everyday_words
 from haystack.ontology.index import ontology
@@ -19,6 +20,7 @@ from haystack.query.amounts import find_doses, find_times
 from haystack.query.genetics import is_cue
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
 from haystack.query.names import disease_of_adjective
+from haystack.resources import resource
 
 SHORTEST = 4  # letters of a word that is repaired
 TWO_EDITS = 9  # letters from which a second wrong letter is forgiven
@@ -168,7 +170,10 @@ def _words_of_tables() -> frozenset[str]:
 
     names = [alias for alias, *_ in table_rows("datasets.tsv", 3)]
     names += [name for name in catalogue() if " " in name]  # Fusobacterium nucleatum
-    return frozenset(word for name in names for word in name.lower().split())
+    rows = read_rows(resource("knowledge/protein_names.tsv"), ("gene", "names"))
+    return frozenset(
+        word for name in (*names, *(row["names"] for row in rows)) for word in re.split(r"[\s;-]", name.lower())
+    )
 
 
 @cache

@@ -95,7 +95,7 @@ _EXAMPLE = re.compile(
     r"\b(?:such\s+as|e\.?g\.?,?|namely|for\s+example,?|including|for\s+instance,?)\s*$", re.IGNORECASE
 )
 _CLASS_BEHIND = re.compile(
-    r"^(?:\s+(?:degrader|inhibitor|antibody|drug))?[\s,(]*(?:(?:which|that)\s+is\s+)?(?:an?|the)\s+(?:[\w-]+\s+)?$",
+    r"^(?:\s+(?:degrader|inhibitor|antibody|drug))?[\s,(]*(?:(?:which|that)\s+is\s+)?(?:an?|the)\s+(?:[\w-]+\s+)?$|^\s+$",
     re.IGNORECASE,
 )
 _JOIN = re.compile(r"^\s*(?:,|/|\+|&|,?\s*(?:and|or|plus|versus|vs\.?)|and/or|then|followed\s+by)\s*$", re.IGNORECASE)
@@ -203,7 +203,7 @@ def _says_nothing(text: str) -> bool:
 
 def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Treatment]:
     """Names that nothing else explained and that the large lists of substances know, longest first at each place."""
-    from haystack.knowledge.spot import NOT_BEFORE
+    from haystack.knowledge.spot import goes_on
 
     free = [word for word in tokens if not any(Span(word.start, word.end, "").overlaps(other) for other in taken)]
     found: list[Treatment] = []
@@ -215,7 +215,7 @@ def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Trea
             if any(re.search(r"[^\s-]", text[a.end : b.start]) for a, b in pairwise(piece)) or not _may_name(piece):
                 continue
             where = span(text, piece[0].start, piece[-1].end)
-            known = None if NOT_BEFORE.match(text[where.end :]) else _resolve(where.text, None)
+            known = None if goes_on(text, where.start, where.end) else _resolve(where.text, None)
             if known:
                 short = len(re.sub(r"\W", "", where.text)) <= 4
                 doubt = f"'{where.text}' was taken for {known.name}" if short else None
@@ -228,8 +228,8 @@ def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Trea
 
 def _may_name(piece: list[Word]) -> bool:
     """Everyday words name no substance; short names count in capitals."""
-    words = [word.lower for word in piece]
-    if any(word in QUESTION_WORDS or word in INSIDE or word in _NOT_SUBSTANCES for word in words):
+    words = [word.lower for word in piece if word is piece[0] or word.text != "A"]  # bisphenol A
+    if any(word in QUESTION_WORDS or word in INSIDE for word in words) or words[0] in _NOT_SUBSTANCES:
         return False
     if len(piece) == 1:
         text = piece[0].text

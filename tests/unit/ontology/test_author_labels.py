@@ -50,7 +50,6 @@ def test_glued_words_are_told_apart_where_every_piece_is_known(label: str, words
         ("MT-high fibroblasts", "fibroblast"),
         ("Fibroblast-like endothelial cells", "endothelial cell"),
         ("Atria-enriched pericytes", "pericyte"),
-        ("Rod photoreceptors", "retinal rod cell"),
         ("CM PreTfh", "T follicular helper cell"),
         ("Astro L1-6 FGFR3 ETNPPL", "astrocyte"),
         ("Interstitial macrophages", "macrophage"),

@@ -59,6 +59,14 @@ def test_what_a_negator_governs(text: str, name: str, is_negated: bool) -> None:
         ("GATA1 mutant erythroblasts", [("GATA1 perturbation", None)]),
         ("TOX in CD8 T cells", [("TOX perturbation", None)]),
         ("CSF1R inhibition in macrophages", [("CSF1R inhibitor", -1)]),
+        ("β-catenin knockdown", [("CTNNB1 knock-down", -1)]),
+        ("loss of HIF-1α and c-Myc", [("HIF1A knock-out", -1), ("MYC knock-out", -1)]),
+        ("gasdermin D deficient cells", [("GSDMD knock-out", -1)]),
+        ("C/EBPα overexpression, PU.1 knockdown", [("CEBPA overexpression", 1), ("SPI1 knock-down", -1)]),
+        ("If RUNX3 were missing", [("RUNX3 knock-out", -1)]),
+        ("restoring FOXP3", [("FOXP3 overexpression", 1)]),
+        ("miR-155 overexpression", [("miR-155 overexpression", 1)]),
+        ("survivin in hepatocytes", []),
     ],
 )
 def test_the_direction_of_a_gene_is_told_by_grammar(text: str, expected: list[tuple[str, int | None]]) -> None:
@@ -82,6 +90,8 @@ def test_genes_that_are_only_read_out_are_not_perturbed(text: str) -> None:
         ("hypoxia (1% O2) overnight", [], ["overnight"]),
         ("2 Gy, 1,000 U/mL, 2-3 days", ["2 Gy", "1,000 U/mL"], ["2-3 days"]),
         ("twice a day, six-year-old donor D3", [], []),
+        ("ten nanograms per millilitre for 6, 24 and 48 h", ["ten nanograms per millilitre"], ["6 h", "24 h", "48 h"]),
+        ("10⁻⁶ M or 1 000 U/ml, 72hpi", ["10⁻⁶ M", "1 000 U/ml"], ["72hpi"]),
     ],
 )
 def test_amounts(text: str, doses: list[str], times: list[str]) -> None:
@@ -161,6 +171,63 @@ def test_a_cell_line_has_type_and_tissue(text: str, line: str, type_id: str, tis
 )
 def test_members_siblings_and_other_names(text: str, names: list[str]) -> None:
     assert [item.name for item in parse_question(text).perturbations] == names
+
+
+@pytest.mark.parametrize(
+    ("text", "symbol"),
+    [
+        ("ATM knockout in T cells", "ATM"),
+        ("sgRNA against SST in hepatocytes", "SST"),
+        ("knockdown of the HR gene in B cells", "HR"),
+        ("CAT overexpression in hepatocytes", "CAT"),
+        ("BCR knockout in B cells", "BCR"),
+    ],
+)
+def test_a_symbol_beside_what_was_done_is_a_gene_whatever_else_it_names(text: str, symbol: str) -> None:
+    query = parse_question(text)
+    assert [item.targets for item in query.perturbations] == [[symbol]]
+    assert query.cell_type_name in {"T cell", "hepatocyte", "B cell"}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("SST neurons with IL-6", "sst GABAergic interneuron"),
+        ("Transduce CD34+ progenitors with HOXB4", "hematopoietic precursor cell"),
+        ("loss of SST neurons in Alzheimer disease", "sst GABAergic interneuron"),
+        ("osteoclast precursors with RANKL", "monocyte"),
+        ("proximal tubule epithelium under gentamicin", "epithelial cell of proximal tubule"),
+        ("IL-4 on TAMs", "macrophage"),
+        ("M. tuberculosis infected alveolar macrophages", "alveolar macrophage"),
+        ("CRISPRa of IL2RA, CD4 T cells", "CD4-positive, alpha-beta T cell"),
+        ("anti-PD-L1 antibody on macrophages", "macrophage"),
+    ],
+)
+def test_cells_are_found_beside_names_that_hold_or_touch_them(text: str, name: str) -> None:
+    assert parse_question(text).cell_type_name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Humira's effect on macrophages", ["adalimumab"]),
+        ("IL-2's action in NK cells", ["IL-2"]),
+        ("bisphenol A in Sertoli cells", ["bisphenol A"]),
+        ("M. tuberculosis in macrophages", ["Mycobacterium tuberculosis"]),
+        ("BCG vaccination and monocytes", ["BCG"]),
+        ("TCR stimulation of CD4 T cells", ["anti-CD3/CD28"]),
+        ("anti-CD47 antibody on macrophages", ["CD47 blockade"]),
+        ("Does IFN-beta make hepatocytes antiviral?", ["IFN-beta"]),
+        ("thyroid hormone in astrocytes", ["liothyronine"]),
+    ],
+)
+def test_treatments_are_found_in_any_grammar(text: str, names: list[str]) -> None:
+    assert [item.name for item in parse_question(text).perturbations] == names
+
+
+def test_the_tissue_of_the_cells_comes_before_another_that_is_named_first() -> None:
+    query = parse_question("We have liver biopsies; what would the spleen macrophages of this donor look like?")
+    assert query.target_tissue == "UBERON:0002106"
 
 
 def test_absence_alone_is_read_as_blockade_and_said() -> None:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ ROOT = Path(__file__).parents[3]
 QUESTIONS = [
     json.loads(line) for line in (ROOT / "tests/data/questions.jsonl").read_text(encoding="utf-8").splitlines()
 ]
+# Written in the voices of many biologists and answered before the parser had read them.
+OWN = [json.loads(line) for line in (ROOT / "tests/data/questions_own.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def benchmark() -> ModuleType:
@@ -28,6 +31,12 @@ def benchmark() -> ModuleType:
 @pytest.mark.parametrize("expected", QUESTIONS, ids=[row["question"][:60] for row in QUESTIONS])
 def test_question(expected: dict[str, object]) -> None:
     assert benchmark().differences(expected) == {}
+
+
+@pytest.mark.parametrize("row", OWN, ids=[row["query"][:60] for row in OWN])
+def test_question_in_another_voice_is_read_in_every_field(row: dict[str, Any]) -> None:
+    verdict, wrong = benchmark().judge(row)
+    assert verdict == "right", wrong
 
 
 def test_the_set_is_large_and_covers_every_task_type() -> None:

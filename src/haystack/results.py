@@ -113,10 +113,9 @@ class Run:
     @cached_property
     def answer(self) -> list[str]:
         """The answer in two sentences."""
-        from haystack.contracts.tables import FROM_CSV
         from haystack.report.answer import answer_sentences
 
-        return answer_sentences(self.log, self.de.rename(columns=FROM_CSV))
+        return answer_sentences(self.log)
 
     def report(self) -> Path:
         """Path of the report, one HTML file."""

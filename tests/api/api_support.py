@@ -24,8 +24,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from haystack.api import create_app
 from haystack.api.connections import Connection
+from haystack.contracts.design import Finding
 from haystack.runs.backend import BackendError, Observation
-from haystack.runs.models import FILES, Pathway, RunRecord, RunResult, TranscriptionFactor, WorkflowEvent
+from haystack.runs.models import (
+    FILES,
+    Accuracy,
+    ModelRow,
+    Pathway,
+    RunRecord,
+    RunResult,
+    TranscriptionFactor,
+    WorkflowEvent,
+)
 from haystack.runs.outcome import Outcome
 from haystack.runs.service import RunService
 from haystack.runs.settings import ServiceSettings
@@ -155,9 +165,25 @@ def _b64(data: bytes) -> str:
 
 RESULT = RunResult(
     success=True,
-    grounding_score=7.5,
+    grounding_score=7.8431,
     termination_reason="threshold_reached",
+    confidence="medium",
+    confidence_reasons=["expected r 0.41", "known response: supported"],
+    capped_by="Distance: the nearest measured cell type has closeness 0.40 to the asked one.",
+    expected_accuracy=Accuracy(r=0.41, low=-0.05, high=0.63, sentence="Expected r 0.41, from 7 measured contexts."),
+    answer=["For NK cells treated with ibrutinib, the model predicts 9 upregulated genes.", "No gene set is enriched."],
+    cautions=["The thresholds are loose."],
+    findings=[Finding(name="replicates", value=4, sentence="Replicates: 4 of 4 donors agree.", cap="high")],
+    verdict="supported",
+    verdict_sentence="Supported: its expected genes move as expected.",
+    nulls={"a prediction that changes nothing": 1.18, "the same cells with shuffled labels": 5.2},
+    percentile=99.5,
+    models=[ModelRow(name="Additive", what="adds the mean measured shift", r=0.2, how="7 contexts", own=False)],
     num_de_genes=12,
+    num_upregulated=9,
+    num_downregulated=3,
+    num_tested_genes=15012,
+    effects={"CXCL10": 3.25, "IRF1": 1.5, "ACTB": -0.75},
     top_upregulated=["CXCL10", "IRF1"],
     top_downregulated=["ACTB"],
     enriched_pathways=[Pathway(term="Interferon response", library="haystack", direction="up", padj=1e-9)],
@@ -264,7 +290,7 @@ class Live:
     def complete(self, run_id: str) -> None:
         """Let a run have two iterations and end."""
         self.advance()
-        scored = [{"event": "iteration_scored", "iteration": i, "score": s} for i, s in ((1, 4.25), (2, 7.5))]
+        scored = [{"event": "iteration_scored", "iteration": i, "score": s} for i, s in ((1, 4.25), (2, 7.8431))]
         self.see(run_id, "running", {"event": "stage_started", "stage": "stack_inference", "iteration": 1}, *scored)
         self.see(run_id, "succeeded", {"event": "run_finished", "reason": "threshold_reached"})
 

@@ -101,7 +101,9 @@ def behave(folder: Path, **behaviour) -> None:
 
 def run_log() -> str:
     """A run log that holds its contract."""
+    from haystack.contracts.accuracy import ExpectedAccuracy
     from haystack.contracts.base import to_json
+    from haystack.contracts.design import Finding
     from haystack.contracts.grounding import Decision, Grounding, IterationScore, PromptGrounding
     from haystack.contracts.query import StructuredQuery, TaskType
     from haystack.contracts.retrieval import Refinement
@@ -109,8 +111,16 @@ def run_log() -> str:
 
     refinement = Refinement(sentence="none")
     prompt = PromptGrounding(
-        prompt_id="p1", components={}, weights={}, control_strategy="query_as_control", n_de=2, n_up=1, n_down=1
+        prompt_id="p1",
+        components={},
+        weights={},
+        control_strategy="query_as_control",
+        n_de=2,
+        n_up=1,
+        n_down=1,
+        nulls={"no_change": 1.18, "permuted_labels": 2.345, "random_expectation": None},
     )
+    accuracy = ExpectedAccuracy(r=0.62, low=0.45, high=0.74, n_contexts=7, n_donors=4, asked_is_measured=True)
     grounding = Grounding(
         run_id="RUN_ID",
         iteration=1,
@@ -118,6 +128,7 @@ def run_log() -> str:
         best_prompt_id="p1",
         composite_value=8.2,
         refinement=refinement,
+        accuracy=accuracy,
     )
     score = IterationScore(iteration=1, prompt_id="p1", composite_value=8.2)
     decision = Decision(
@@ -147,8 +158,13 @@ def run_log() -> str:
         best_iteration=1,
         best_prompt_id="p1",
         composite_value=8.2,
-        confidence="high",
-        confidence_reasons=[],
+        confidence="medium",
+        confidence_reasons=["expected r 0.62", "known response: supported"],
+        capped_by="power",
+        findings=[Finding(name="power", value=0.07, sentence="Power: 26 treated cells.", cap="medium")],
+        percentile=99.5,
+        n_tested=15012,
+        effects={"GBP1": 2.5, "CCL4": -1.25},
         n_de=2,
         n_up=1,
         n_down=1,
@@ -162,7 +178,7 @@ def run_log() -> str:
         query=StructuredQuery(raw_query="q", task_type=TaskType.PERTURBATION_NOVEL_CELL_TYPES),
         answer=answer,
         iterations=[iteration],
-        settings={"seed": 5, "enrichment": {"padj": 0.05}},
+        settings={"seed": 5, "enrichment": {"padj": 0.05}, "de": {"log2fc": 0.5, "lfsr": 0.05}},
         seeds={},
         versions={},
         model=ModelLog(kind="stack", title="STACK"),

@@ -108,18 +108,39 @@ def test_a_question_from_preview_to_result_and_back(tab, here):
     here.complete(run_id)
     tab.run("document.dispatchEvent(new Event('visibilitychange'))")
     tab.wait("document.querySelector('#result h2')")
-    assert "Score 7.5 of 10" in tab.text("#result")
-    assert "iteration 1: 4.3, iteration 2: 7.5" in tab.run(
+    told = tab.text("#result")
+    for said in (
+        "the model predicts 9 upregulated genes",
+        "r 0.41 (−0.05 to 0.63)",
+        "medium",
+        "Capped by: Distance",
+        "Supported: its expected genes",
+        "Interpret with caution. The thresholds are loose.",
+        "9 genes upregulated",
+        "3 genes downregulated",
+        "CXCL10 3.25",
+    ):
+        assert said in told
+    scores = tab.run("[...document.querySelectorAll('#result .scores tr')].map(n => n.innerText.replace(/\\s+/g, ' '))")
+    assert scores == [
+        "This prediction 7.84",
+        "a prediction that changes nothing 1.18",
+        "the same cells with shuffled labels 5.20",
+    ]
+    assert not tab.run("document.getElementById('course').open"), "the result comes first, the way to it is folded"
+    tab.run("document.getElementById('course').open = true")
+    assert "iteration 1: 4.25, iteration 2: 7.84" in tab.run(
         "document.querySelector('#scores svg').getAttribute('aria-label')"
     )
     rows = tab.run("[...document.querySelectorAll('#scores tbody tr')].map(n => n.innerText.replace(/\\s+/g, ' '))")
-    assert rows == ["1 4.3", "2 7.5"]
+    assert rows == ["1 4.25", "2 7.84"]
     links = tab.run("[...document.querySelectorAll('.downloads a')].map(n => n.href)")
     assert len(links) == 5
     assert tab.run(f"fetch({links[1]!r}).then(r => r.status)") == 200
     tab.run("history.back()")
     tab.wait("document.querySelector('#runs table')")
-    assert "Completed" in tab.text("#runs")
+    row = tab.run("document.querySelector('#runs tbody tr').innerText.replace(/\\s+/g, ' ')")
+    assert row.startswith("Completed " + QUESTION + " medium 0.41 9, 3 7.84")
     assert tab.browser.errors == []
     assert all(url.startswith((here.url, "about:")) for url in tab.browser.requests), tab.browser.requests
 

@@ -59,12 +59,21 @@ def test_a_run_from_question_to_files(on_both):
 
         on_both.complete(run["run_id"])
         done = client.get(f"/api/v1/runs/{run['run_id']}").json()
-        assert (done["status"], done["current_score"], done["grounding_scores"]) == ("completed", 7.5, [4.25, 7.5])
+        assert (done["status"], done["current_score"], done["grounding_scores"]) == (
+            "completed",
+            7.8431,
+            [4.25, 7.8431],
+        )
+        assert (done["confidence"], done["expected_accuracy"]) == ("medium", 0.41)
+        assert (done["num_upregulated"], done["num_downregulated"]) == (9, 3)
         assert done["termination_reason"] == "threshold_reached"
         assert done["control_strategy_effective"] == "synthetic_control"
         result = client.get(f"/api/v1/runs/{run['run_id']}/result").json()
         assert set(result) >= RESULT
         assert result["top_upregulated"] == ["CXCL10", "IRF1"]
+        assert result["expected_accuracy"]["sentence"] == "Expected r 0.41, from 7 measured contexts."
+        assert result["nulls"]["the same cells with shuffled labels"] == 5.2
+        assert result["capped_by"].startswith("Distance")
         is_error(client.post(f"/api/v1/runs/{run['run_id']}/cancel"), 400, "RunStateError", run["run_id"])
     # Links need no sign-in: they are signed.
     for name in ("anndata_url", "report_url", "log_url", "de_url", "enrichment_url"):

@@ -67,12 +67,17 @@ def test_waiting_looks_after_the_run(folder, capsys, monkeypatch):
 
     monkeypatch.setattr(Folders, "command", lambda self, *words: [sys.executable, str(stub.HERE), *words])
     said = call(capsys, "submit", QUESTION, "--wait")
-    assert "completed: grounding score 8.2" in said
+    assert "Completed with medium confidence, score 8.20" in said
     run_id = said.split()[0]
     result = call(capsys, "result", run_id, "--json")
     assert (result["grounding_score"], result["top_upregulated"]) == (8.2, ["GBP1"])
     assert Path(result["report_url"]).read_text() == "report.html"
-    assert "STAT1 (up)" in call(capsys, "result", run_id)
+    told = call(capsys, "result", run_id)
+    assert "STAT1 (up)" in told
+    assert "Confidence: medium (Power: 26 treated cells)." in told
+    assert "Expected r 0.62, 90 % interval 0.45 to 0.74, from 7 measured contexts of 4 independent donors" in told
+    assert "1 gene up, 1 gene down." in told
+    assert "medium, r 0.62, score 8.20" in call(capsys, "list")
     stub.behave(folder, **{"*": {"fail": "WorkflowError:\nno such cells"}})
     assert main(["runs", "submit", QUESTION, "--wait"]) == 1
     assert "no such cells" in capsys.readouterr().out
@@ -210,7 +215,7 @@ def test_the_command_line_reads_what_the_service_answers(folder, capsys, start_l
     live.complete(run["run_id"])
     header = f"X-Goog-IAP-JWT-Assertion: {live.proxy.token()}"
     where = ["--url", live.url, "--header", header]
-    assert "score 7.5" in call(capsys, "status", run["run_id"], *where)
+    assert "score 7.84" in call(capsys, "status", run["run_id"], *where)
     assert "STAT1 (up)" in call(capsys, "result", run["run_id"], *where)
     assert "completed" in call(capsys, "list", *where)
     assert "completed" in call(capsys, "cancel", run["run_id"], *where, ok=False)

@@ -105,6 +105,12 @@ def test_a_run_goes_from_question_to_result(service, pipeline):
     result = service.result(OWNER, run.run_id)
     assert (result.num_de_genes, result.top_upregulated) == (2, ["GBP1"])
     assert [(item.name, item.direction) for item in result.activated_tfs] == [("STAT1", "up")]
+    assert (result.confidence, result.capped_by) == ("medium", "Power: 26 treated cells.")
+    assert (result.expected_accuracy.r, result.expected_accuracy.high) == (0.62, 0.74)
+    assert (result.num_upregulated, result.num_downregulated, result.num_tested_genes) == (1, 1, 15012)
+    assert result.nulls["the same cells with shuffled labels"] == 2.345
+    assert [finding.name for finding in result.findings] == ["power"]
+    assert "1 upregulated gene and 1 downregulated gene among 15,012 tested" in result.answer[0]
     report = service.locate(OWNER, run.run_id, "report")
     assert report.read_text() == "report.html"
     config = json.loads(json.dumps(read_yaml(service, run)))

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from haystack.api.schemas import Controls, Defaults, MetadataItem
-from haystack.config import AtlasEntry, load_atlases, load_settings
+from haystack.api.schemas import Controls, MetadataItem
+from haystack.config import AtlasEntry, load_atlases
 from haystack.contracts.query import StructuredQuery
 from haystack.errors import HaystackError
 from haystack.runs.folders import Folders
 from haystack.runs.settings import ServiceSettings
+from haystack.runs.views import Defaults
 
 Kind = Literal["perturbations", "cell-types", "tissues", "donors", "atlases"]
 INDEX = "results/index/cell_sets.parquet"
@@ -84,8 +85,8 @@ class Catalogue:
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
-        config = load_settings(Folders(settings).service_config(), str(settings.pipeline_dir / "config/config.yaml"))
-        self.defaults = Defaults(config.max_iterations, config.score_threshold, config.control_strategy.value)
+        config = Folders(settings).pipeline_settings()
+        self.defaults = Defaults.of(config)
         self.query_settings = config.query.model_copy(update={"llm": None})
         self._min_controls = config.prompting.min_control_cells
         self._atlases = _entries(settings, config)

@@ -21,7 +21,6 @@ from haystack.api.links import LinkError, Links
 from haystack.api.preview import Previews
 from haystack.api.problems import PROBLEMS, ErrorBody
 from haystack.api.schemas import (
-    Defaults,
     Health,
     MetadataFilter,
     MetadataPage,
@@ -38,6 +37,7 @@ from haystack.api.status import StatusDesk
 from haystack.runs.errors import RunNotFoundError
 from haystack.runs.models import FILES, RUN_ID, FileName, RunRequest, RunStatus
 from haystack.runs.service import RunService
+from haystack.runs.views import Defaults
 
 IS_RUN_ID = re.compile(RUN_ID)
 RunId = Annotated[str, InPath(description="`run_` and 12 hexadecimal digits", examples=["run_0123456789ab"])]

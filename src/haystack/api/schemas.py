@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from haystack.contracts.design import Confidence
 from haystack.contracts.grounding import TerminationReason
 from haystack.contracts.query import Ambiguity, ControlStrategy, StructuredQuery
-from haystack.report.words import REASONS
-from haystack.runs.models import Pathway, Phase, RunRecord, RunRequest, RunStatus, TranscriptionFactor
-
-PHASES = {
-    Phase.PENDING: "Starting",
-    Phase.QUERY_ANALYSIS: "Understanding the question",
-    Phase.PROMPT_GENERATION: "Choosing prompt cells",
-    Phase.INFERENCE: "Predicting",
-    Phase.EVALUATION: "Checking the evidence",
-    Phase.OUTPUT_GENERATION: "Writing the report",
-}
+from haystack.runs.models import Phase, RunRecord, RunRequest, RunResult, RunStatus
+from haystack.runs.views import Defaults, record_fields
 
 
 class RunState(BaseModel):
@@ -41,6 +31,10 @@ class RunState(BaseModel):
     control_strategy: ControlStrategy = Field(description="asked for")
     control_strategy_effective: ControlStrategy | None = Field(description="used; null until it is known")
     termination_reason: TerminationReason | None
+    confidence: Confidence | None = Field(description="class of the answer; null before the run is completed")
+    expected_accuracy: float | None = Field(description="Pearson r that it is expected to reach; null: not estimated")
+    num_upregulated: int | None
+    num_downregulated: int | None
     message: str = Field(description="one sentence for people")
     error_message: str | None
     seed: int | None
@@ -59,22 +53,13 @@ class RunList(BaseModel):
     user_email: str = Field(description="who is asking")
 
 
-class RunOutcome(BaseModel):
-    """What a completed run found."""
+class RunOutcome(RunResult):
+    """What a completed run found, with links to its files."""
 
     run_id: str
-    success: bool = Field(description="false: no prediction could be scored")
-    grounding_score: float | None = Field(description="composite score, 1-10")
     grounding_scores: list[float | None] = Field(description="one per iteration")
-    termination_reason: TerminationReason | None
     control_strategy: ControlStrategy
     control_strategy_effective: ControlStrategy | None
-    num_de_genes: int
-    top_upregulated: list[str]
-    top_downregulated: list[str]
-    enriched_pathways: list[Pathway]
-    activated_tfs: list[TranscriptionFactor]
-    simulated: bool = Field(description="true: rests on simulated atlases, and says nothing about real cells")
     anndata_url: str | None = Field(description="signed, for a limited time; so are the others")
     report_url: str | None
     log_url: str | None
@@ -177,65 +162,6 @@ class Readiness(Health):
     database: Literal["ok"] = "ok"
 
 
-@dataclass(frozen=True)
-class Defaults:
-    """What the pipeline's config says where a run says nothing."""
-
-    max_iterations: int = 5
-    score_threshold: float = 7.0
-    control_strategy: str = "synthetic_control"
-
-
-def run_fields(row: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
-    """The fields of RunState from the store's columns, ready for JSON."""
-    scores = {item["iteration"]: item["score"] for item in row["scores"]}
-    by_iteration = [scores.get(number) for number in range(1, max(scores, default=0) + 1)]
-    completed = row["status"] == RunStatus.COMPLETED
-    max_iterations = row["max_iterations"] or defaults.max_iterations
-    return {
-        "run_id": row["run_id"],
-        "status": row["status"],
-        "query": row["query"],
-        "current_iteration": row["iteration"],
-        "max_iterations": max_iterations,
-        "current_phase": row["phase"],
-        "current_score": row["final_score"] if completed else by_iteration[-1] if by_iteration else None,
-        "grounding_scores": by_iteration,
-        "score_threshold": row["config"].get("score_threshold") or defaults.score_threshold,
-        "control_strategy": row["control_strategy"] or defaults.control_strategy,
-        "control_strategy_effective": row["control_strategy_effective"],
-        "termination_reason": row["termination_reason"],
-        "message": message_of(row, max_iterations),
-        "error_message": row["error_message"],
-        "seed": row["seed"],
-        "created_at": _time(row["created_at"]),
-        "updated_at": _time(row["updated_at"]),
-        "user_email": row["user_email"],
-    }
-
-
-def _time(value: datetime) -> str:
-    """As pydantic writes it."""
-    return value.isoformat().replace("+00:00", "Z")
-
-
 def run_state(run: RunRecord, defaults: Defaults) -> RunState:
-    """The same of a record."""
-    return RunState.model_validate(run_fields(run.model_dump(), defaults))
-
-
-def message_of(row: Mapping[str, Any], max_iterations: int) -> str:
-    """One sentence on where a run is."""
-    status, iteration = row["status"], row["iteration"]
-    if status == RunStatus.PENDING:
-        return "Waiting for its turn."
-    if status == RunStatus.RUNNING:
-        where = f", iteration {iteration} of at most {max_iterations}" if iteration else ""
-        return f"{PHASES[Phase(row['phase'])]}{where}."
-    if status == RunStatus.COMPLETED:
-        score = "no score" if row["final_score"] is None else f"score {row['final_score']:.1f}"
-        why = REASONS.get(str(row["termination_reason"]), "the run ended")
-        return f"Completed with {score}: {why}."
-    if status == RunStatus.FAILED:
-        return "Failed."
-    return "Cancelled."
+    """How a run is doing."""
+    return RunState.model_validate(record_fields(run, defaults))

@@ -13,9 +13,9 @@ from typing import Any
 from anyio import to_thread
 
 from haystack.api.identity import User
-from haystack.api.schemas import Defaults, run_fields
 from haystack.runs.errors import RunNotFoundError
 from haystack.runs.store import RunStore
+from haystack.runs.views import Defaults, run_fields
 
 BATCH = 200
 """runs asked for at once"""

@@ -97,6 +97,7 @@ class Answer(Contract):
     verdict: Verdict | None = None
     verdict_sentence: str | None = None
     expected_r: float | None = None
+    n_tested: int | None = Field(default=None, ge=0, description="genes with a p-value; null in earlier logs")
     n_de: int = Field(default=0, ge=0)
     n_up: int = Field(default=0, ge=0)
     n_down: int = Field(default=0, ge=0)

@@ -40,9 +40,8 @@ def ceiling(log: RunLog) -> float | None:
     return log.validation.ceiling if log.validation else None
 
 
-def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
-    """The answer in two sentences; `own` are the genes of the best prompt."""
-    n_tested = int(own["pval"].notna().sum())
+def answer_sentences(log: RunLog) -> list[str]:
+    """The answer in two sentences."""
     query, answer = log.query, log.answer
     cells = query.asked.cells.label or "the query cells"
     if answer.best_prompt_id is None:
@@ -61,12 +60,17 @@ def answer_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
         subject = subject.replace("the model predicts", "the model predicts almost no change:")
     limits = call_limits(log)
     if answer.n_de == 0:
-        return [f"{subject} no clear change of any gene.", f"None of {n_tested:,} tested genes has {limits}."]
+        return [f"{subject} no clear change of any gene.", f"None of {_tested(answer)}tested genes has {limits}."]
     changes = (
         f"{subject} {count(answer.n_up, 'upregulated gene')} and {count(answer.n_down, 'downregulated gene')} "
-        f"among {n_tested:,} tested ({limits})."
+        f"among {_tested(answer)}tested ({limits})."
     )
     return [changes, _sets_sentence(answer)]
+
+
+def _tested(answer: Answer) -> str:
+    """`15,012 `; `the ` in logs that do not say."""
+    return "the " if answer.n_tested is None else f"{answer.n_tested:,} "
 
 
 def support_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:

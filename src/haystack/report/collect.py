@@ -255,7 +255,8 @@ def _answer(best: Best, de: pd.DataFrame, enrichment: pd.DataFrame, settings: Se
     confidence, reasons = classify(scores, share)
     if best.prompt is None:
         return Answer(best_iteration=None, best_prompt_id=None, confidence=confidence, confidence_reasons=reasons)
-    hits = de[(de["prompt_id"] == best.prompt.prompt_id) & de["is_de"]]
+    own = de[de["prompt_id"] == best.prompt.prompt_id]
+    hits = own[own["is_de"]]
     hits = hits.sort_values(["log2fc", "gene"], ascending=[False, True])
     up = hits.loc[hits["log2fc"] > 0, "gene"].astype(str).tolist()
     down = hits.loc[hits["log2fc"] < 0, "gene"].astype(str).tolist()[::-1]
@@ -274,6 +275,7 @@ def _answer(best: Best, de: pd.DataFrame, enrichment: pd.DataFrame, settings: Se
         verdict=scores.verdict if scores else None,
         verdict_sentence=scores.verdict_sentence if scores else None,
         expected_r=scores.expected_r if scores else None,
+        n_tested=int(own["pval"].notna().sum()),
         n_de=len(up) + len(down),
         n_up=len(up),
         n_down=len(down),

@@ -106,7 +106,6 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, figures: dict
     methods = set(enrichment.loc[enrichment["prompt_id"] == answer.best_prompt_id, "method"].astype(str))
     paragraphs, citations = write_methods(log, methods)
     terms, factors = view.term_data(log, enrichment), view.factor_data(log, enrichment)
-    n_tested = int(own["pval"].notna().sum())
     accuracy = run_accuracy(log)
     script = Markup().join(map(asset, SCRIPTS))
     papers_of = perturbation_text(log.query)
@@ -119,7 +118,7 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, figures: dict
         scripts=[plotly_script(), script],
         grounding=grounding,
         best=best,
-        sentences=answer_sentences(log, own),
+        sentences=answer_sentences(log),
         support=support_sentences(log, own),
         cautions=cautions(log),
         accuracy=accuracy,
@@ -128,7 +127,7 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, figures: dict
         design=design_rows(log),
         models=model_rows(log),
         call_limits=call_limits(log),
-        n_tested=n_tested,
+        n_tested=answer.n_tested,
         rule=rule_of(grounding),
         task=words.TASKS[log.query.task_type.value],
         question=view.marked_question(log),

@@ -137,6 +137,7 @@ class LocalRuns:
 
     def __init__(self, service: Any, user: str) -> None:
         self.service, self.user = service, user
+        self._defaults: Any = None
 
     def submit(self, request: dict[str, Any]) -> dict[str, Any]:
         """Ask."""
@@ -144,29 +145,25 @@ class LocalRuns:
 
         from haystack.contracts.base import explain
         from haystack.runs.models import RunRequest
-        from haystack.runs.views import status_view
 
         try:
             asked = RunRequest.model_validate(request)
         except ValidationError as error:
             raise ConfigError(f"request: {explain(error)}") from None
-        return status_view(self.service.submit(self.user, asked))
+        return self._view(self.service.submit(self.user, asked))
 
     def list(self, page: int, page_size: int, status: str | None) -> dict[str, Any]:
         """One's own runs, newest first."""
         from haystack.runs.models import RunStatus
-        from haystack.runs.views import status_view
 
         wanted = RunStatus(status) if status else None
         found = self.service.list_runs(self.user, page=page, page_size=page_size, status=wanted)
-        runs = [status_view(run) for run in found.runs]
+        runs = [self._view(run) for run in found.runs]
         return {"runs": runs, "total": found.total, "page": found.page, "page_size": found.page_size}
 
     def status(self, run_id: str) -> dict[str, Any]:
         """How a run is doing."""
-        from haystack.runs.views import status_view
-
-        return status_view(self.service.get(self.user, checked(run_id)))
+        return self._view(self.service.get(self.user, checked(run_id)))
 
     def result(self, run_id: str) -> dict[str, Any]:
         """What it found; files as paths."""
@@ -176,8 +173,14 @@ class LocalRuns:
 
     def cancel(self, run_id: str) -> dict[str, Any]:
         """Stop it."""
-        from haystack.runs.views import status_view
-
         run = self.service.cancel(self.user, checked(run_id))
         self.service.clear_up(run_id)
-        return status_view(run)
+        return self._view(run)
+
+    def _view(self, run: Any) -> dict[str, Any]:
+        from haystack.runs.folders import Folders
+        from haystack.runs.views import Defaults, record_fields
+
+        if self._defaults is None:
+            self._defaults = Defaults.of(Folders(self.service.settings).pipeline_settings())
+        return record_fields(run, self._defaults)

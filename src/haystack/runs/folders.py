@@ -111,6 +111,16 @@ class Folders:
             base = _merge(base, read_yaml(self.settings.pipeline_dir / self.settings.configfile))
         return base
 
+    def pipeline_settings(self) -> Settings:
+        """The pipeline's settings, with what the service lays over them.
+
+        Raises
+        ------
+        ConfigError
+            when they are wrong.
+        """
+        return load_settings(self.service_config(), str(self.settings.pipeline_dir / CONFIG))
+
     def _link(self, folder: Path) -> None:
         """Links to all of the pipeline's folder, but for what is a working folder's own."""
         for name in ("results", "config"):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from haystack.config import DESettings
+from haystack.contracts.design import Confidence, Finding, Verdict
 from haystack.contracts.grounding import TerminationReason
 from haystack.contracts.query import ControlStrategy
 
@@ -201,18 +202,55 @@ class TranscriptionFactor(BaseModel):
     padj: float
 
 
+class Accuracy(BaseModel):
+    """Pearson r that the answer is expected to reach against measured cells."""
+
+    r: float | None = Field(description="null: cannot be estimated; `sentence` says why")
+    low: float | None = Field(default=None, description="lower end of the 90 % prediction interval")
+    high: float | None = Field(default=None, description="upper end")
+    sentence: str = Field(description="for people, with the number of contexts and donors")
+
+
+class ModelRow(BaseModel):
+    """A model, a baseline or an exam beside the others, as the report shows it."""
+
+    name: str
+    what: str = Field(description="what it does, or what it was asked")
+    r: float | None = Field(description="Pearson r of predicted and measured log2 fold changes")
+    how: str = Field(description="how r was estimated")
+    own: bool = Field(description="true: this run's own model or prediction")
+
+
 class RunResult(BaseModel):
-    """What a completed run found: a summary of its log, not a recomputation."""
+    """What a completed run found, and how far it may be trusted: from its log, as its report says it."""
 
     success: bool = Field(description="false: the loop ended without any prediction that could be scored")
-    grounding_score: float | None
+    grounding_score: float | None = Field(description="composite score, 1-10, not rounded")
     termination_reason: TerminationReason | None
+    confidence: Confidence | None = Field(default=None, description="null: of a run of an earlier version")
+    confidence_reasons: list[str] = Field(default=[], description="the conditions that decided the class")
+    capped_by: str | None = Field(default=None, description="the finding that keeps the class from a higher one")
+    expected_accuracy: Accuracy | None = None
+    answer: list[str] = Field(default=[], description="the answer in two sentences")
+    cautions: list[str] = Field(default=[], description="why to interpret it with caution, the strongest first")
+    findings: list[Finding] = Field(default=[], description="on the measured cells and the prediction")
+    verdict: Verdict | None = Field(default=None, description="what the known response says of the prediction")
+    verdict_sentence: str | None = None
+    nulls: dict[str, float | None] = Field(default={}, description="null -> its composite score, 1-10")
+    percentile: float | None = Field(default=None, description="share of random draws below the score, in per cent")
+    models: list[ModelRow] = Field(default=[], description="models, baselines and exams side by side")
     num_de_genes: int
+    num_upregulated: int | None = None
+    num_downregulated: int | None = None
+    num_tested_genes: int | None = None
     top_upregulated: list[str]
     top_downregulated: list[str]
+    effects: dict[str, float] = Field(default={}, description="log2 fold change of the top genes")
     enriched_pathways: list[Pathway]
     activated_tfs: list[TranscriptionFactor]
-    simulated: bool = Field(default=False, description="true: the prediction rests on simulated atlases")
+    simulated: bool = Field(
+        default=False, description="true: rests on simulated atlases, and says nothing about real cells"
+    )
 
 
 RunRecord.model_rebuild()

@@ -13,21 +13,16 @@ from email.utils import formatdate, make_msgid
 from typing import Protocol
 
 from haystack.errors import HaystackError
+from haystack.report.words import REASONS
 from haystack.runs.errors import StoreError
 from haystack.runs.models import Notification, RunRecord, RunStatus
 from haystack.runs.settings import MailSettings, ServiceSettings
 from haystack.runs.store import RunStore
+from haystack.runs.views import result_lines
 
 log = logging.getLogger(__name__)
 ATTEMPTS = 3
 """tries per e-mail, where the server certainly did not take it"""
-REASONS = {
-    "threshold_reached": "the score reached the threshold",
-    "plateau": "the score stopped improving",
-    "max_iterations": "all iterations were used",
-    "candidates_exhausted": "no further cells show the condition",
-    "no_estimate": "no accuracy could be expected of any prompt, so the nearest one stands",
-}
 
 
 class MailError(HaystackError):
@@ -200,10 +195,6 @@ def _told(run: RunRecord) -> list[str]:
         return ["The run was cancelled."]
     if run.status is RunStatus.FAILED:
         return [f"The run failed: {run.error_message or 'no reason was given'}"]
-    score = "could not be scored" if run.final_score is None else f"has the grounding score {run.final_score:.1f} of 10"
-    told = [f"The run is completed. Its best prediction {score}."]
-    if run.termination_reason:
-        told.append(f"It ended because {REASONS.get(run.termination_reason, run.termination_reason)}.")
-    if run.result is not None and run.result.simulated:
-        told.append("It rests on simulated atlases: it shows that the machinery works, not biology.")
-    return told
+    told = result_lines(run.result) if run.result else []
+    ended = REASONS.get(str(run.termination_reason), "the run ended")
+    return ["The run is completed.", *told, f"It stopped because {ended}."]

@@ -13,7 +13,17 @@ from haystack.contracts.base import read_json
 from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import RunLog
 from haystack.errors import ContractError
-from haystack.runs.models import FILES, FileName, Pathway, RunResult, ScoreRecord, TranscriptionFactor
+from haystack.report.words import NULLS, spoken
+from haystack.runs.models import (
+    FILES,
+    Accuracy,
+    FileName,
+    ModelRow,
+    Pathway,
+    RunResult,
+    ScoreRecord,
+    TranscriptionFactor,
+)
 
 SHOWN = 50
 """pathways and TFs that the service keeps; the files hold all"""
@@ -48,17 +58,39 @@ def read_outcome(run_id: str, fetch: Callable[[FileName], Path | None], outputs:
     ContractError
         when the log is missing or broken.
     """
+    from haystack.report.answer import answer_sentences, best_grounding, capping_finding, cautions
+    from haystack.report.design import model_rows, run_accuracy
+
     path = fetch("log")
     if path is None:
         raise ContractError(f"{FILES['log'].format(run_id=run_id)}: the run ended well and left no log")
     log = read_json(path, RunLog)
     answer, last = log.answer, log.iterations[-1] if log.iterations else None
-    score = answer.composite_value
+    score, grounding, capping = answer.composite_value, best_grounding(log), capping_finding(answer)
+    accuracy = run_accuracy(log)
     result = RunResult(
         success=score is not None,
         grounding_score=score,
         termination_reason=last.decision.reason if last else None,
+        confidence=answer.confidence,
+        confidence_reasons=answer.confidence_reasons,
+        capped_by=capping.sentence if capping else None,
+        expected_accuracy=Accuracy(r=accuracy.r, low=accuracy.low, high=accuracy.high, sentence=accuracy.sentence)
+        if accuracy
+        else None,
+        answer=answer_sentences(log),
+        cautions=cautions(log),
+        findings=answer.findings,
+        verdict=answer.verdict,
+        verdict_sentence=answer.verdict_sentence,
+        nulls={NULLS.get(name, spoken(name)): value for name, value in grounding.nulls.items()} if grounding else {},
+        percentile=answer.percentile,
+        models=[ModelRow(**row) for row in model_rows(log)],
         num_de_genes=answer.n_de,
+        num_upregulated=answer.n_up,
+        num_downregulated=answer.n_down,
+        num_tested_genes=answer.n_tested,
+        effects=answer.effects,
         top_upregulated=answer.top_up,
         top_downregulated=answer.top_down,
         enriched_pathways=[

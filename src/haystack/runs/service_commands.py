@@ -102,10 +102,15 @@ def run_submit(args: argparse.Namespace) -> int:
         run = runs.submit(request)
         if args.wait:
             run = _wait(runs, run, quiet=args.json)
-    _print(args, run, f"{run['run_id']}  {run['status']}  {run['message']}")
+    _print(args, run, f"{run['run_id']}  {run['status']}  {_message(run)}")
     if not (args.wait or args.url or args.json):
         print("A service over this folder starts it (haystack serve), or submit with --wait.", file=sys.stderr)
     return 0 if run["status"] not in {"failed", "cancelled"} else 1
+
+
+def _message(run: dict[str, Any]) -> str:
+    """Where a run is; of a failed one, why it failed."""
+    return f"{run['message']} {run.get('error_message') or ''}".rstrip()
 
 
 def _wait(runs: Runs, run: dict[str, Any], quiet: bool) -> dict[str, Any]:
@@ -128,38 +133,43 @@ def run_list(args: argparse.Namespace) -> int:
     """One line per run."""
     with _runs(args) as runs:
         found = runs.list(args.page, args.page_size, args.status)
-    lines = [f"{run['run_id']}  {run['status']:9}  {_score(run):>4}  {run['query']}" for run in found["runs"]]
+    lines = [f"{run['run_id']}  {run['status']:9}  {_trust(run):24}  {run['query']}" for run in found["runs"]]
     _print(args, found, "\n".join([*lines, f"{len(lines)} of {found['total']} runs"]))
     return 0
 
 
-def _score(run: dict[str, Any]) -> str:
-    score = run.get("current_score")
-    return "-" if score is None else f"{score:.1f}"
+def _trust(run: dict[str, Any]) -> str:
+    """Class, expected accuracy and score of a run, as far as they are known."""
+    accuracy, score = run.get("expected_accuracy"), run.get("current_score")
+    told = [run.get("confidence"), accuracy and f"r {accuracy:.2f}", score and f"score {score:.2f}"]
+    return ", ".join(text for text in told if text) or "-"
 
 
 def run_status(args: argparse.Namespace) -> int:
     """How a run is doing."""
     with _runs(args) as runs:
         run = runs.status(args.run_id)
-    lines = [f"{run['run_id']}: {run['message']}", run["query"]]
+    lines = [f"{run['run_id']}: {_message(run)}", run["query"]]
     lines += [f"  iteration {number}: {_number(score)}" for number, score in enumerate(run["grounding_scores"], 1)]
     _print(args, run, "\n".join(lines))
     return 0
 
 
 def _number(score: float | None) -> str:
-    return "not scored" if score is None else f"score {score:.1f}"
+    return "not scored" if score is None else f"score {score:.2f}"
 
 
 def run_result(args: argparse.Namespace) -> int:
     """What a completed run found."""
     with _runs(args) as runs:
         found = runs.result(args.run_id)
+    from haystack.runs.models import RunResult
+    from haystack.runs.views import result_lines
+
+    names = set(RunResult.model_fields)
+    told = result_lines(RunResult.model_validate({name: found[name] for name in names & found.keys()}))
     rows = {
-        "score": _number(found["grounding_score"]),
         "ended because": found["termination_reason"],
-        "DE genes": found["num_de_genes"],
         "up": ", ".join(found["top_upregulated"][:10]),
         "down": ", ".join(found["top_downregulated"][:10]),
         "gene sets": ", ".join(f"{hit['term']} ({hit['direction']})" for hit in found["enriched_pathways"][:5]),
@@ -169,7 +179,7 @@ def run_result(args: argparse.Namespace) -> int:
         "log": found["log_url"],
         "tables": " ".join(found[name] for name in ("de_url", "enrichment_url") if found[name]),
     }
-    _print(args, found, "\n".join(f"{name + ':':15}{value}" for name, value in rows.items()))
+    _print(args, found, "\n".join([*told, *(f"{name + ':':15}{value}" for name, value in rows.items())]))
     return 0
 
 

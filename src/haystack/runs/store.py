@@ -52,7 +52,7 @@ TERMINATIONS = {"threshold_reached", "plateau", "max_iterations", "candidates_ex
 SHORT = (
     *("run_id", "user_email", "query", "seed", "status", "phase", "iteration", "max_iterations", "scores", "config"),
     *("control_strategy", "control_strategy_effective", "final_score", "termination_reason", "error_message"),
-    *("created_at", "updated_at"),
+    *("result", "created_at", "updated_at"),
 )
 """columns that say how a run is doing"""
 Change = dict[str, Any]

@@ -1,54 +1,122 @@
-"""A run in the words that people are shown: the same from the shell and over the web."""
+"""A run in the words that people are shown: the same from the shell, over the web and in mails."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from haystack.runs.models import Phase, RunRecord, RunStatus
+from haystack.config import Settings
+from haystack.report.words import REASONS, count, listed, number
+from haystack.runs.models import Phase, RunRecord, RunResult, RunStatus
 
-DOING = {
-    Phase.PENDING: "starting",
-    Phase.QUERY_ANALYSIS: "understanding the question",
-    Phase.PROMPT_GENERATION: "choosing prompt cells",
-    Phase.INFERENCE: "predicting",
-    Phase.EVALUATION: "checking the prediction",
-    Phase.OUTPUT_GENERATION: "collecting the answer",
+PHASES = {
+    Phase.PENDING: "Starting",
+    Phase.QUERY_ANALYSIS: "Understanding the question",
+    Phase.PROMPT_GENERATION: "Choosing prompt cells",
+    Phase.INFERENCE: "Predicting",
+    Phase.EVALUATION: "Checking the evidence",
+    Phase.OUTPUT_GENERATION: "Writing the report",
 }
 
 
-def status_view(run: RunRecord) -> dict[str, Any]:
-    """How a run is doing, as JSON values."""
+@dataclass(frozen=True)
+class Defaults:
+    """What the pipeline's config says where a run says nothing."""
+
+    max_iterations: int = 5
+    score_threshold: float = 7.0
+    control_strategy: str = "synthetic_control"
+
+    @classmethod
+    def of(cls, config: Settings) -> Defaults:
+        """From the pipeline's config."""
+        return cls(config.max_iterations, config.score_threshold, config.control_strategy.value)
+
+
+def run_fields(row: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
+    """How a run is doing, ready for JSON, from the store's columns (or a record's dump)."""
+    scores = {item["iteration"]: item["score"] for item in row["scores"]}
+    by_iteration = [scores.get(number) for number in range(1, max(scores, default=0) + 1)]
+    completed = row["status"] == RunStatus.COMPLETED
+    max_iterations = row["max_iterations"] or defaults.max_iterations
+    result = row["result"] or {}
     return {
-        "run_id": run.run_id,
-        "status": run.status.value,
-        "query": run.query,
-        "current_iteration": run.iteration,
-        "max_iterations": run.max_iterations,
-        "current_phase": run.phase.value,
-        "current_score": run.current_score,
-        "grounding_scores": [score.score for score in run.scores],
-        "control_strategy": run.control_strategy.value if run.control_strategy else None,
-        "control_strategy_effective": run.control_strategy_effective.value if run.control_strategy_effective else None,
-        "message": message_of(run),
-        "termination_reason": run.termination_reason.value if run.termination_reason else None,
-        "error_message": run.error_message,
-        "seed": run.seed,
-        "created_at": run.created_at.isoformat(),
-        "updated_at": run.updated_at.isoformat(),
-        "user_email": run.user_email,
+        "run_id": row["run_id"],
+        "status": row["status"],
+        "query": row["query"],
+        "current_iteration": row["iteration"],
+        "max_iterations": max_iterations,
+        "current_phase": row["phase"],
+        "current_score": row["final_score"] if completed else by_iteration[-1] if by_iteration else None,
+        "grounding_scores": by_iteration,
+        "score_threshold": row["config"].get("score_threshold") or defaults.score_threshold,
+        "control_strategy": row["control_strategy"] or defaults.control_strategy,
+        "control_strategy_effective": row["control_strategy_effective"],
+        "termination_reason": row["termination_reason"],
+        "confidence": result.get("confidence"),
+        "expected_accuracy": (result.get("expected_accuracy") or {}).get("r"),
+        "num_upregulated": result.get("num_upregulated"),
+        "num_downregulated": result.get("num_downregulated"),
+        "message": message_of(row, max_iterations),
+        "error_message": row["error_message"],
+        "seed": row["seed"],
+        "created_at": _time(row["created_at"]),
+        "updated_at": _time(row["updated_at"]),
+        "user_email": row["user_email"],
     }
 
 
-def message_of(run: RunRecord) -> str:
+def record_fields(run: RunRecord, defaults: Defaults) -> dict[str, Any]:
+    """The same of a record."""
+    return run_fields(run.model_dump(), defaults)
+
+
+def _time(value: datetime) -> str:
+    """As pydantic writes it."""
+    return value.isoformat().replace("+00:00", "Z")
+
+
+def message_of(row: Mapping[str, Any], max_iterations: int) -> str:
     """One sentence on where a run is."""
-    if run.status is RunStatus.PENDING:
-        return "waiting for its turn"
-    if run.status is RunStatus.RUNNING:
-        of = f" of at most {run.max_iterations}" if run.max_iterations else ""
-        return f"iteration {run.iteration}{of}: {DOING[run.phase]}" if run.iteration else DOING[run.phase]
-    if run.status is RunStatus.FAILED:
-        return f"failed: {run.error_message or 'no reason given'}"
-    if run.status is RunStatus.CANCELLED:
-        return "cancelled"
-    score = "no prediction could be scored" if run.final_score is None else f"grounding score {run.final_score:.1f}"
-    return f"completed: {score}"
+    status, iteration = row["status"], row["iteration"]
+    if status == RunStatus.PENDING:
+        return "Waiting for its turn."
+    if status == RunStatus.RUNNING:
+        where = f", iteration {iteration} of at most {max_iterations}" if iteration else ""
+        return f"{PHASES[Phase(row['phase'])]}{where}."
+    if status == RunStatus.COMPLETED:
+        confidence = (row["result"] or {}).get("confidence")
+        score = "no score" if row["final_score"] is None else f"score {number(row['final_score'])}"
+        told = score if confidence in {None, "not scored"} else f"{confidence} confidence, {score}"
+        return f"Completed with {told}: {REASONS.get(str(row['termination_reason']), 'the run ended')}."
+    if status == RunStatus.FAILED:
+        return "Failed."
+    return "Cancelled."
+
+
+def result_lines(result: RunResult) -> list[str]:
+    """What a run found and how far to trust it, a sentence or two a line, the most important first."""
+    lines = ["The cells behind this come from a simulated atlas: it says nothing about real cells."] * result.simulated
+    lines += [" ".join(result.answer)] * bool(result.answer)
+    if result.confidence is not None:
+        # The finding that caps the class says why better than the conditions that it made fail.
+        why = [result.capped_by] if result.capped_by else result.confidence_reasons
+        lines.append(f"Confidence: {result.confidence}" + (f" ({'; '.join(why).rstrip('.')})." if why else "."))
+    if result.expected_accuracy is not None:
+        lines.append(result.expected_accuracy.sentence)
+    if result.num_upregulated is not None:
+        up, down = count(result.num_upregulated, "gene"), count(result.num_downregulated or 0, "gene")
+        lines.append(f"{up} up, {down} down.")
+    lines.append(score_line(result))
+    return [*lines, *(f"Interpret with caution: {text}" for text in result.cautions)]
+
+
+def score_line(result: RunResult) -> str:
+    """The exact score beside its nulls."""
+    if result.grounding_score is None:
+        return "No prediction could be scored: too little of the evidence could be evaluated."
+    nulls = [f"{name} {number(value)}" for name, value in result.nulls.items() if value is not None]
+    beside = f"; for comparison: {listed(nulls)}" if nulls else ""
+    return f"Composite score {number(result.grounding_score)} of 10{beside}."

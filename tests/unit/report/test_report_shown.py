@@ -54,7 +54,7 @@ def sentences(finish):
 
     genes = pd.read_csv(finish().file("de.csv")).rename(columns=FROM_CSV)
     own = genes[genes["is_best_prompt"]]
-    return lambda log: [*answer_sentences(log, own), *support_sentences(log, own), *cautions(log)]
+    return lambda log: [*answer_sentences(log), *support_sentences(log, own), *cautions(log)]
 
 
 def test_no_task_claims_that_nothing_was_measured():

@@ -10,7 +10,7 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from haystack.runs.models import Notification, RunRecord, RunStatus, new_run_id, utc_now
+from haystack.runs.models import Accuracy, Notification, RunRecord, RunResult, RunStatus, new_run_id, utc_now
 from haystack.runs.notifications import MailError, Postman, SendGrid, Smtp, write_message
 from haystack.runs.settings import MailSettings, load_service_settings
 from haystack.runs.store import RunStore
@@ -111,7 +111,26 @@ def test_each_end_is_told_once(tmp_path, mailbox, open_store):
     settings = settings_of(tmp_path, smtp_port=mailbox.port)
     store = open_store(settings)
     done, failed, cancelled, going = (running(store).run_id for _ in range(4))
-    store.transition(done, RunStatus.COMPLETED, final_score=8, termination_reason="threshold_reached")
+    result = RunResult(
+        success=True,
+        grounding_score=7.8431,
+        termination_reason="threshold_reached",
+        confidence="low",
+        capped_by="Power: 7 treated cells.",
+        expected_accuracy=Accuracy(r=0.2, low=-0.1, high=0.4, sentence="Expected r 0.20, from 3 measured contexts."),
+        nulls={"a prediction that changes nothing": 7.8},
+        cautions=["The evidence scores as high for a null."],
+        num_de_genes=3,
+        num_upregulated=2,
+        num_downregulated=1,
+        top_upregulated=[],
+        top_downregulated=[],
+        enriched_pathways=[],
+        activated_tfs=[],
+    )
+    store.transition(
+        done, RunStatus.COMPLETED, final_score=7.8431, termination_reason="threshold_reached", result=result
+    )
     store.transition(failed, RunStatus.FAILED, error_message="no <such> model")
     store.cancel(cancelled)
     postmen = [Postman(settings, store) for _ in range(3)]
@@ -132,7 +151,15 @@ def test_each_end_is_told_once(tmp_path, mailbox, open_store):
     assert {store.get(run_id).notification for run_id in (done, failed, cancelled)} == {Notification.SENT}
     assert store.get(going).notification is Notification.NONE
     text = told[f"HAYSTACK run {done}: completed"].get_body(("plain",)).get_content()
-    assert "grounding score 8.0 of 10" in text
+    for said in (
+        "Confidence: low (Power: 7 treated cells).",
+        "Expected r 0.20, from 3 measured contexts.",
+        "2 genes up, 1 gene down.",
+        "Composite score 7.84 of 10; for comparison: a prediction that changes nothing 7.80.",
+        "Interpret with caution: The evidence scores as high for a null.",
+        "It stopped because the score reached its threshold.",
+    ):
+        assert said in text
     assert f"https://haystack.example.org/#/runs/{done}" in text
     assert "no <such> model" in told[f"HAYSTACK run {failed}: failed"].get_body(("plain",)).get_content()
 

@@ -7,7 +7,7 @@ const POLL = 15000;
 const PREVIEW_PAUSE = 450;
 const PAGE_SIZE = 10;
 const $ = (id) => document.getElementById(id);
-const state = { page: 1, filter: "", timer: null, previewTimer: null, previewAbort: null, route: 0, run: null, heard: "" };
+const state = { page: 1, filter: "", timer: null, previewTimer: null, previewAbort: null, route: 0, run: null, shown: null, heard: "" };
 
 // ---------------------------------------------------------------- what is shown
 
@@ -31,7 +31,7 @@ function openHome() {
 }
 
 function openRun(id) {
-  state.run = null;
+  state.run = state.shown = null;
   document.title = "Run - HAYSTACK";
   for (const name of ["run-title", "run-line", "run-problem", "phases", "run-message", "scores", "result"]) clear($(name));
   $("cancel").hidden = true;
@@ -126,6 +126,8 @@ function showRun(run) {
     : null);
   show($("phases"), phases(run));
   $("run-message").textContent = run.message;
+  if (state.shown !== run.status) $("course").open = run.status !== "completed"; // folded once there is a result
+  state.shown = run.status;
   show($("scores"), scoreChart(run));
   $("cancel").hidden = !(run.status === "pending" || run.status === "running");
   $("cancel").disabled = false;

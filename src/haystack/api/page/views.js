@@ -9,14 +9,6 @@ const PHASES = [
   ["evaluation", "Checking the evidence"],
   ["output_generation", "Writing the report"],
 ];
-const REASONS = {
-  threshold_reached: "the score reached its threshold",
-  plateau: "the score stopped improving",
-  max_iterations: "all iterations were used",
-  candidates_exhausted: "there were no further cells to try",
-  no_estimate: "no accuracy could be expected of any prompt, so the nearest one stands",
-  cancelled: "it was cancelled",
-};
 const CONTROLS = { synthetic_control: "generated controls", query_as_control: "the cells as they are" };
 
 export function statusWord(status) {
@@ -24,7 +16,11 @@ export function statusWord(status) {
 }
 
 function score(value) {
-  return value === null || value === undefined ? "not scored" : value.toFixed(1);
+  return value === null || value === undefined ? "not scored" : number(value);
+}
+
+function number(value) {
+  return value === null || value === undefined ? "–" : value.toFixed(2).replace("-", "−");
 }
 
 // ---------------------------------------------------------------- preview
@@ -69,20 +65,30 @@ export function runRows(runs, filter) {
   if (!runs.length) {
     return el("p", { class: "muted" }, filter ? "None of your runs is in this state." : "You have not asked anything yet.");
   }
-  const head = ["Status", "Question", "Score", "Iteration", "Asked"];
+  const head = [["Status"], ["Question"], ["Confidence"], ["Expected r", "num"], ["Genes up, down", "num"], ["Score", "num"], ["Asked"]];
   return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Your runs, a table" },
     el("table", { class: "runs" },
-      el("thead", {}, el("tr", {}, head.map((text, place) => el("th", { scope: "col", class: [2, 3].includes(place) ? "num" : null }, text)))),
+      el("thead", {}, el("tr", {}, head.map(([text, kind]) => el("th", { scope: "col", class: kind }, text)))),
       el("tbody", {}, runs.map(row))));
 }
 
 function row(run) {
+  const changed = run.num_upregulated === null ? "–" : `${run.num_upregulated}, ${run.num_downregulated}`;
+  const cell = (label, text) => el("td", { class: text === "–" ? "num none" : "num", "data-label": label }, text);
   return el("tr", {},
     el("td", {}, el("span", { class: `status ${run.status}` }, statusWord(run.status))),
     el("td", { class: "question" }, el("a", { href: `#/runs/${run.run_id}` }, run.query.length > 180 ? `${run.query.slice(0, 179)}…` : run.query)),
-    el("td", { class: "num", "data-label": "score" }, run.current_score === null ? "–" : run.current_score.toFixed(1)),
-    el("td", { class: "num", "data-label": "iteration" }, run.max_iterations ? `${run.current_iteration} of ${run.max_iterations}` : String(run.current_iteration)),
+    el("td", { class: run.confidence ? null : "none" }, run.confidence ? confidence(run.confidence) : "–"),
+    cell("expected r", number(run.expected_accuracy)),
+    cell("genes up, down", changed),
+    cell("score", number(run.current_score)),
     el("td", { class: "nowrap muted" }, el("time", { datetime: run.created_at }, new Date(run.created_at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }))));
+}
+
+function confidence(name) {
+  const on = { high: 3, medium: 2, low: 1 }[name] ?? 0;
+  return el("span", { class: "confidence" },
+    el("span", { class: "pips", "aria-hidden": "true" }, [1, 2, 3].map((place) => el("i", { class: place <= on ? "on" : null }))), ` ${name}`);
 }
 
 // ---------------------------------------------------------------- one run
@@ -131,7 +137,7 @@ function drawing(run, points, threshold, label) {
     svg("polyline", { class: "line", points: scored.map((point) => `${x(point.iteration)},${y(point.value)}`).join(" ") }),
     scored.map((point) => [
       svg("circle", { cx: x(point.iteration), cy: y(point.value), r: 5 }),
-      svg("text", { class: "value", x: x(point.iteration), y: y(point.value) + (point.value > 8.5 ? 22 : -12), "text-anchor": "middle" }, point.value.toFixed(1)),
+      svg("text", { class: "value", x: x(point.iteration), y: y(point.value) + (point.value > 8.5 ? 22 : -12), "text-anchor": "middle" }, number(point.value)),
     ]));
 }
 
@@ -148,15 +154,70 @@ export function result(found) {
   return el("section", { class: "card", "aria-labelledby": "result-title" },
     el("h2", { id: "result-title" }, "Result"),
     found.simulated ? el("p", { class: "banner" }, el("strong", {}, "Simulation. "), "The cells behind this come from a simulated atlas. The numbers say nothing about real cells.") : null,
-    el("p", { class: "headline" }, found.success ? `Score ${score(found.grounding_score)} of 10` : "No prediction could be scored"),
-    el("p", {}, `${found.num_de_genes} genes are predicted to change. The run stopped because ${REASONS[found.termination_reason] ?? "it ended"}; compared with ${CONTROLS[found.control_strategy_effective] ?? "controls"}.`),
-    el("div", { class: "two" },
-      genes("Going up", "up", "▲", found.top_upregulated), genes("Going down", "down", "▼", found.top_downregulated),
-      terms("Gene sets", found.enriched_pathways.map((item) => [item.term, item.direction, item.padj])),
-      terms("Transcription factors", found.activated_tfs.map((item) => [item.name, item.direction, item.padj]))),
+    found.answer.map((text) => el("p", { class: "lede" }, text)),
+    el("div", { class: "two" }, accuracy(found), trust(found)),
+    found.cautions.length ? el("p", { class: "banner" }, el("strong", {}, "Interpret with caution. "), found.cautions.join(" ")) : null,
     el("ul", { class: "downloads" }, files.map(([url, label, kind]) =>
       el("li", {}, el("a", { class: `button ${kind}`, href: safe(url), rel: "noopener noreferrer", target: kind ? "_blank" : null, download: kind ? null : "" }, label, kind ? el("span", { class: "unseen" }, " (opens a new tab)") : null)))),
-    el("p", { class: "hint" }, "P-values describe the model's sampling of generated cells, not variation between donors. Links hold for a limited time; reload the page for new ones."));
+    el("div", { class: "two" },
+      genes(`${counted(found.num_upregulated)}upregulated`, "up", "▲", found.top_upregulated, found.effects),
+      genes(`${counted(found.num_downregulated)}downregulated`, "down", "▼", found.top_downregulated, found.effects),
+      terms("Gene sets", found.enriched_pathways.map((item) => [item.term, item.direction, item.padj])),
+      terms("Transcription factors", found.activated_tfs.map((item) => [item.name, item.direction, item.padj]))),
+    scale(found), models(found.models), findings(found.findings),
+    el("p", { class: "hint" }, `Compared with ${CONTROLS[found.control_strategy_effective] ?? "controls"}. P-values describe the model's sampling of generated cells, not variation between donors. Links hold for a limited time; reload the page for new ones.`));
+}
+
+function counted(n) {
+  return n === null ? "Genes " : `${n} ${n === 1 ? "gene" : "genes"} `;
+}
+
+function accuracy(found) {
+  const told = found.expected_accuracy;
+  if (!told) return null;
+  return el("div", {}, el("h3", {}, "Expected accuracy"),
+    el("p", { class: "headline" }, told.r === null ? "cannot be estimated" : `r ${number(told.r)} (${number(told.low)} to ${number(told.high)})`),
+    el("p", {}, told.sentence),
+    el("p", { class: "hint" }, "r: Pearson correlation of predicted and measured log2 fold changes over the expressed genes."));
+}
+
+function trust(found) {
+  if (!found.confidence) return null; // a run of an earlier version
+  const reasons = found.confidence_reasons.filter((text) => text !== found.capped_by);
+  return el("div", {}, el("h3", {}, "Confidence"),
+    el("p", { class: "headline" }, confidence(found.confidence)),
+    found.capped_by ? el("p", {}, el("strong", {}, "Capped by: "), found.capped_by) : null,
+    el("ul", { class: "plain" }, [...reasons, ...(found.verdict_sentence ? [found.verdict_sentence] : [])].map((text) => el("li", {}, text[0].toUpperCase() + text.slice(1)))));
+}
+
+// The score beside what chance and unchanged cells reach.
+function scale(found) {
+  const rows = [["This prediction", found.grounding_score], ...Object.entries(found.nulls)];
+  const draws = found.percentile === null ? "" : ` Above ${Number(found.percentile.toPrecision(3))} % of the random draws.`;
+  return el("div", {}, el("h3", {}, "Composite score"),
+    found.success
+      ? el("table", { class: "scores" },
+          el("caption", {}, `1 to 10; higher is better.${draws}`),
+          el("tbody", {}, rows.filter(([, value]) => value !== null).map(([name, value]) =>
+            el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "num" }, number(value))))))
+      : el("p", {}, "No prediction could be scored: too little of the evidence could be evaluated."));
+}
+
+function models(rows) {
+  if (!rows.length) return null;
+  return el("details", {}, el("summary", {}, "Models and exams side by side"),
+    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Models, a table" }, el("table", {},
+      el("caption", {}, "Pearson r of predicted and measured log2 fold changes. A model that does not beat “Additive” adds nothing to the measured mean."),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Model"), el("th", { scope: "col", class: "num" }, "r"), el("th", { scope: "col" }, "Estimated as"))),
+      el("tbody", {}, rows.map((item) => el("tr", { class: item.own ? "own" : null },
+        el("th", { scope: "row" }, item.name, el("br"), el("span", { class: "hint" }, item.what)),
+        el("td", { class: "num" }, number(item.r)), el("td", {}, item.how)))))));
+}
+
+function findings(items) {
+  if (!items.length) return null;
+  return el("details", {}, el("summary", {}, "Findings on the design"),
+    el("ul", { class: "plain" }, items.map((item) => el("li", {}, item.sentence))));
 }
 
 function safe(url) {
@@ -165,10 +226,11 @@ function safe(url) {
   return protocol === "https:" ? url : "#";
 }
 
-function genes(title, kind, sign, names) {
+function genes(title, kind, sign, names, effects) {
   return el("div", {}, el("h3", {}, title),
     names.length
-      ? el("ul", { class: "genes" }, names.slice(0, 20).map((name) => el("li", { class: `chip ${kind}` }, el("span", { "aria-hidden": "true" }, `${sign} `), name)))
+      ? el("ul", { class: "genes" }, names.slice(0, 20).map((name) => el("li", { class: `chip ${kind}` },
+          el("span", { "aria-hidden": "true" }, `${sign} `), name, name in effects ? el("span", { class: "effect" }, ` ${number(effects[name])}`) : null)))
       : el("p", { class: "muted" }, "none"));
 }
 

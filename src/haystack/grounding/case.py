@@ -72,9 +72,7 @@ class Case:
     @cached_property
     def reading(self) -> Reading:
         """What the known response says of these cells."""
-        own = {self.question.name.lower()}
-        others = [other for other in self.evidence.expectations if other.name.lower() not in own]
-        return read_verdict(self.arms, self.judged.response, self.question, others)
+        return read_verdict(self.arms, self.judged.response, self.question, self.evidence.alternatives)
 
     @cached_property
     def unrelated_response(self) -> Response:

@@ -16,6 +16,7 @@ from haystack.grounding.genesets import SetMatrix, set_matrix
 from haystack.grounding.network import Coherence, Network, coherence, from_edges, from_sets
 from haystack.grounding.perturbational import SetEvidence, factor_calls, rivals, set_evidence
 from haystack.grounding.response import Response
+from haystack.grounding.verdict import Alternatives
 from haystack.specs import COMPONENTS
 
 MIN_WEIGHT = 0.5
@@ -43,6 +44,11 @@ class Evidence:
     def expectations(self) -> list[Expectation]:
         """What the known perturbations expect, each expectation once."""
         return distinct_expectations(self.known)
+
+    @cached_property
+    def alternatives(self) -> Alternatives:
+        """The same, ready to be compared."""
+        return Alternatives(self.expectations)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,7 @@ class Reading:
     rival: str | None = None
 
 
-def read_verdict(
-    arms: Comparison | None, response: Response, question: Expectation, others: Sequence[Expectation] = ()
-) -> Reading:
+def read_verdict(arms: Comparison | None, response: Response, question: Expectation, others: Alternatives) -> Reading:
     """Ask two groups of cells for the expected genes of a question.
 
     Parameters
@@ -57,7 +56,7 @@ def read_verdict(
     arms, response
         the same cells: as counts (None: labels are not exchanged), and as a table of tested genes.
     others
-        what other known perturbations expect.
+        what known perturbations expect; one with the question's name is no rival.
 
     Expected genes of stress or of the cell cycle do not count where that programme makes up much of the response.
     """
@@ -126,6 +125,43 @@ class _Genes:
         return effect, (effect - float(weights @ self.mean[bins])) / float(np.sqrt(weights**2 @ self.variance[bins]))
 
 
+class Alternatives:
+    """What known perturbations expect, ready to be set against many responses and questions."""
+
+    def __init__(self, expectations: Sequence[Expectation]) -> None:
+        self.expectations = list(expectations)
+        pairs = [pair for one in expectations for pair in one.targets.items()]
+        codes: dict[str, int] = {}
+        self._code = np.array([codes.setdefault(gene, len(codes)) for gene, _ in pairs], dtype=int)
+        self._sign = np.array([sign for _, sign in pairs], dtype=float)
+        self._genes = list(codes)
+        sizes = [len(one.targets) for one in expectations]
+        self._owner = np.repeat(np.arange(len(sizes)), sizes)
+        self._start = np.cumsum([0, *sizes])[self._owner]
+
+    def outstanding(self, genes: _Genes, question: Expectation) -> list[Expectation]:
+        """Those whose own genes may reach RIVAL_Z: all at once, because hundreds are known and few stand out."""
+        response = genes.response
+        asked = np.array([question.targets.get(gene, 0) for gene in self._genes])
+        place = np.array([response.position.get(gene, -1) for gene in self._genes], dtype=int)
+        seen = (place >= 0) & (response.bins[place] >= 0)
+        falls = seen & (response.control[place] >= DETECTION_FLOOR)
+        own = asked[self._code] != self._sign
+        before = np.cumsum(own) - own
+        rank = before - before[self._start]
+        judged = own & np.where(self._sign > 0, seen[self._code], falls[self._code])
+        weight = self._sign[judged] / np.log2(rank[judged] + 2)
+        at = place[self._code[judged]]
+        bins = response.bins[at]
+        parts = [np.abs(weight), weight * (genes.change[at] - genes.mean[bins]), weight**2 * genes.variance[bins]]
+        total, effect, variance = (np.bincount(self._owner[judged], part, len(self.expectations)) for part in parts)
+        # z is the same whatever the weights sum to. The margin covers what another order of summing does to it.
+        high = (total > 0) & (effect >= (RIVAL_Z - 1e-6) * np.sqrt(variance))
+        name = question.name.lower()
+        found = [self.expectations[index] for index in np.flatnonzero(high)]
+        return [one for one in found if one.name.lower() != name]
+
+
 def _against_labels(arms: Comparison, genes: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """Z of the effect among exchanged labels, and the effect's standard deviation among them."""
     from scipy import sparse
@@ -134,22 +170,29 @@ def _against_labels(arms: Comparison, genes: np.ndarray, weights: np.ndarray) ->
     columns = [position[gene] for gene in genes]
     cells = sparse.vstack([arms.treated[:, columns], arms.control[:, columns]]).toarray()
     n, n_treated = len(cells), arms.treated.shape[0]
-    rng = np.random.default_rng(arms.seed)
-    masks = np.zeros((DRAWS + 1, n))
-    masks[0, :n_treated] = 1
-    for mask in masks[1:]:
-        mask[rng.permutation(n)[:n_treated]] = 1
+    masks = _labels(arms.seed, n, n_treated)
     change = np.log2(((masks @ cells) / n_treated + 1) / (((1 - masks) @ cells) / (n - n_treated) + 1))
     effects = np.clip(change, -LARGEST, LARGEST) @ weights
     spread = max(float(effects[1:].std(ddof=1)), 1e-6)
     return float((effects[0] - effects[1:].mean()) / spread), spread
 
 
-def _rival(genes: _Genes, question: Expectation, others: Sequence[Expectation]) -> str | None:
+@lru_cache(4)
+def _labels(seed: int, n: int, n_treated: int) -> np.ndarray:
+    """1 for a treated cell: the true labels, then DRAWS exchanged ones (DRAWS + 1, n)."""
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((DRAWS + 1, n))
+    masks[0, :n_treated] = 1
+    for mask in masks[1:]:
+        mask[rng.permutation(n)[:n_treated]] = 1
+    return masks
+
+
+def _rival(genes: _Genes, question: Expectation, others: Alternatives) -> str | None:
     """Another perturbation whose own genes stand out clearly more than those that only the asked one expects."""
     best: tuple[float, str] | None = None
     response = genes.response
-    for other in others:
+    for other in others.outstanding(genes, question):
         theirs = _judged(response, without(other.targets, question.targets))
         if theirs[0].size < MIN_GENES:
             continue

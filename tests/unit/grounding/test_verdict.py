@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import anndata as ad
@@ -11,9 +12,9 @@ from haystack.config import DESettings
 from haystack.contracts.design import Verdict
 from haystack.grounding.arms import compare_arms
 from haystack.grounding.de import differential_expression
-from haystack.grounding.expectation import Expectation
-from haystack.grounding.response import response_of
-from haystack.grounding.verdict import Reading, read_verdict
+from haystack.grounding.expectation import Expectation, without
+from haystack.grounding.response import Response, response_of
+from haystack.grounding.verdict import RIVAL_Z, Alternatives, Reading, _Genes, _judged, read_verdict
 
 
 def expect(genes: list[str], sign: int = 1, name: str = "stuff") -> Expectation:
@@ -22,7 +23,9 @@ def expect(genes: list[str], sign: int = 1, name: str = "stuff") -> Expectation:
 
 def ask(treated: ad.AnnData, control: ad.AnnData, *questions: Expectation) -> Reading:
     table = differential_expression(treated.X, control.X, list(treated.var_names), DESettings())
-    return read_verdict(compare_arms(treated, control), response_of(table, DESettings()), questions[0], questions[1:])
+    return read_verdict(
+        compare_arms(treated, control), response_of(table, DESettings()), questions[0], Alternatives(questions[1:])
+    )
 
 
 def test_a_weak_response_that_no_gene_shows_alone_is_supported(made: SimpleNamespace) -> None:
@@ -69,3 +72,44 @@ def test_a_list_that_is_not_expressed_cannot_tell(made: SimpleNamespace) -> None
     found = ask(made.cells(60, 1, 3.0), made.cells(60, 2), expect(["NOT1", "NOT2", "NOT3"]))
     assert found.verdict is Verdict.CANNOT_TELL
     assert "express 0" in found.sentence
+
+
+def test_no_rival_that_stands_out_is_passed_over() -> None:
+    """The screen over all known perturbations keeps every one that the exact statistic lets through, and few others."""
+    rng = np.random.default_rng(0)
+    n = 400
+    names = np.array([f"G{index}" for index in range(n)])
+    level = rng.gamma(0.5, 2, n)
+    response = Response(
+        genes=names,
+        log2fc=rng.normal(0, 0.4, n),
+        pval=np.ones(n),
+        padj=np.ones(n),
+        is_de=np.zeros(n, dtype=bool),
+        level=level,
+        control=level * rng.uniform(0.05, 1, n),
+        in_model=frozenset(names),
+        log2fc_threshold=0.5,
+        padj_threshold=0.05,
+    )
+    rising = names[np.argsort(-response.log2fc)[:20]]
+
+    def draw(index: int) -> Expectation:
+        pool = [*rng.choice(rising, 9), *rng.choice(names, 3), "ABSENT"]
+        chosen = dict.fromkeys(rng.permutation(pool)[: rng.integers(0, 13)])
+        return replace(
+            expect([]),
+            name=str(index),
+            targets={gene: 1 if gene in rising else int(rng.choice([-1, 1])) for gene in chosen},
+        )
+
+    question, others = draw(-1), [draw(index) for index in range(300)]
+    genes = _Genes.of(response)
+    wanted = []
+    for other in others:
+        where, weights = _judged(response, without(other.targets, question.targets))
+        if where.size and genes.effect(where, weights)[1] >= RIVAL_Z:
+            wanted.append(other.name)
+    assert len(wanted) > 10
+    assert [other.name for other in Alternatives(others).outstanding(genes, question)] == wanted
+    assert Alternatives([]).outstanding(genes, question) == []

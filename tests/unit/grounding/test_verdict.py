@@ -79,7 +79,7 @@ def test_no_rival_that_stands_out_is_passed_over() -> None:
     rng = np.random.default_rng(0)
     n = 400
     names = np.array([f"G{index}" for index in range(n)])
-    level = rng.gamma(0.5, 2, n)
+    level = rng.gamma(1, 2, n)
     response = Response(
         genes=names,
         log2fc=rng.normal(0, 0.4, n),
@@ -103,7 +103,7 @@ def test_no_rival_that_stands_out_is_passed_over() -> None:
             targets={gene: 1 if gene in rising else int(rng.choice([-1, 1])) for gene in chosen},
         )
 
-    question, others = draw(-1), [draw(index) for index in range(300)]
+    question, others = draw(-1), [draw(index) for index in range(1000)]
     genes = _Genes.of(response)
     wanted = []
     for other in others:

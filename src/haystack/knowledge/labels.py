@@ -38,14 +38,16 @@ CONTROL_ARM = re.compile(
 NOISE = re.compile(
     r"(?i:sg|g|gr|sgr|sh|si|cr|guide|[gs]?grna|rep|oligo|pool|clone|#)?[\s_-]?#?\d{1,8}(?:\.\d+)?|[A-Za-z+-]|(?:P\d){1,2}|"
     r"p[A-Z]{2,3}\d{2,4}|TFORF\d+|ENST\d+(?:\.\d+)?|[ACGT]{15,}|(?i:sg|sh|si|cr|guides?|s?grna|shrna|sirna|all|vs|perturbation|single|double|dual)|"
-    r"[+-]?\d+\.\d+(?:-(?:P\d){1,2})?|(?i:exon\d*|tss\d*|enh(?:ancer)?\d*|prom(?:oter)?\d*|top\d+|pos|pcdna\d*|pmj\d+)",
+    r"[+-]?\d+\.\d+(?:-(?:P\d){1,2})?|(?i:exon\d*|tss\d*|site\d*|lib(?:rary)?\d*|enh(?:ancer)?\d*|prom(?:oter)?\d*|top\d+|pos|pcdna\d*|pmj\d+)",
 )
 GUIDE_BEFORE = re.compile(r"^(?:sg|sh|si|cr|g)(?:RNA)?[-_]?(?=[A-Z0-9])|^(?:sgRNA|gRNA|guide)[-_]?", re.ASCII)
 GUIDE_BEHIND = re.compile(r"(?:[-.]?(?:sg|g|gr|i|e|#)\d{1,3}|[-.]\d{1,3}|[-.](?:P\d){1,2})$", re.IGNORECASE)
+_INTERFERING = re.compile(r"s[hi](?:RNA)?[-_]?(?=[A-Z])")  # an RNA that silences: shTP53, siEGFR
 ENSEMBL = re.compile(r"ENSG\d{11}(?:\.\d+)?")
 SHORT_RETIRED = 5
 """signs of an earlier symbol that is not trusted in a guide's name"""
 GUIDE = re.compile(r"(?:sg|sgRNA|gRNA)[-_]?(?=[A-Z][A-Z0-9])")
+_HANDED = re.compile(r"^\((?:[RS±]|[+]/-|rac|DL?|L)\)-", re.IGNORECASE)  # (R)-verapamil, (±)-...
 LOOSE_NUMBER = re.compile(r"[_\s]+\d+(?:[.,]\d+)?$")
 AMOUNT = re.compile(
     r"\d+(?:[.,]\d+)?\s*(?:[pnuµμm]?M|[pnuµμm]?g(?:/m[lL])?|[IU]?U(?:/m[lL])?|h|hrs?|hours?|d|days?|min|%)?"
@@ -111,8 +113,8 @@ def clean_name(text: str) -> str:
 
 def _readings(label: str, wanted: PerturbationType | None) -> Iterator[list[Perturbation] | None]:
     """Ways to read a label, the surest first."""
-    yield _single(label, wanted)
     yield _literal(label, wanted)
+    yield _single(label, wanted)
     if wanted == "genetic" or (wanted is None and GUIDE.match(label)):
         yield _guides(label)
     yield _bracketed(label, wanted)
@@ -125,6 +127,7 @@ def _readings(label: str, wanted: PerturbationType | None) -> Iterator[list[Pert
 
 def _single(text: str, wanted: PerturbationType | None) -> list[Perturbation] | None:
     """One known name; the substance rather than its salt, where both are known."""
+    text = _HANDED.sub("", text) or text
     free = bare(text)
     forms = (free, text) if free != text and free.lower() not in CATIONS else (text,)
     for form in forms:
@@ -208,7 +211,7 @@ def _guides(label: str) -> list[Perturbation] | None:
     by_id: dict[str, None] = {}
     said: str | None = None
     for token in re.split(r"[\s_|+;,/:&()~]+", label):
-        if not token or CONTROL_ARM.fullmatch(token):
+        if not token or CONTROL_ARM.fullmatch(token) or CONTROL_ARM.fullmatch(GUIDE_BEFORE.sub("", token)):
             continue
         if ENSEMBL.fullmatch(token):
             symbol = ensembl_symbols().get(token.partition(".")[0])
@@ -241,7 +244,7 @@ def _gene_of(token: str) -> tuple[list[str], str | None] | None:
         GUIDE_BEHIND.sub("", GUIDE_BEFORE.sub("", token)),
     ):
         if shorter != token and (symbol := _symbol(shorter)):
-            return [symbol], None
+            return [symbol], "CRISPRi" if _INTERFERING.match(token) else None
     pieces = [piece for piece in re.split(r"[-.]", token) if piece]
     if len(pieces) < 2:
         return None

@@ -69,6 +69,7 @@ _ACTION = re.compile(rf"\b({'|'.join(ACTIONS)})$", re.IGNORECASE)
 BRACKETS = re.compile(r"\s*[(\[]([^()\[\]]{3,})[)\]]\s*")
 
 
+_AMOUNT = re.compile(r"[\d.,]+\s*[A-Za-zµμ/%]{0,6}")
 _NO_KEY = re.compile(r"[^a-z0-9+]")
 
 
@@ -122,4 +123,4 @@ def unbracketed(text: str) -> list[str]:
         return []
     outer = bare(BRACKETS.sub(" ", text))
     names = [outer, *(word for words in inside for word in re.split(r"\s*[,;]\s*", words))]
-    return [name for name in names if len(name) >= 3 and not name[0].isdigit() and bare(f"x {name}") != "x"]
+    return [name for name in names if len(name) >= 3 and not _AMOUNT.fullmatch(name) and bare(f"x {name}") != "x"]

@@ -46,7 +46,14 @@ def test_the_label_s_own_direction_wins() -> None:
     assert name_of("CRISPRi_MYC", "genetic") == "MYC knock-down"
 
 
+def test_an_rna_that_silences_says_so_and_a_guide_of_controls_is_one() -> None:
+    assert name_of("shTP53#2", "genetic") == "TP53 knock-down"
+    assert name_of("sgCTRL_1", "genetic", "CRISPRi") is None  # CTRL is a gene's symbol too
+
+
 def test_combinations_are_sets() -> None:
+    literal = "[('Vemurafenib', 5.0, 'uM'), ('Trametinib', 0.5, 'uM')]"
+    assert name_of(literal, "drug") == "trametinib + vemurafenib"
     assert name_of("KLF1_AHR", "genetic", "CRISPRa") == name_of("AHR+KLF1", "genetic", "CRISPRa")
     assert name_of("IL-4 + IL-13", "cytokine") == name_of("IL13/IL4", "cytokine") == "IL-13 + IL-4"
     both = resolve_label("IFN-gamma + IL-4", "cytokine")

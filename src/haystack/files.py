@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,3 +54,28 @@ def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+RECENT = 2.0
+"""seconds within which a file may change twice and keep its times"""
+
+
+def kept_sha256(path: str | Path, kept: Path) -> str:
+    """`sha256`, or what it was when the file last had its size, inode and times of content and inode.
+
+    Kept in the JSON file `kept`. The time of the inode moves with every write, and no program can set it.
+    """
+    path = Path(path).resolve()
+    state = path.stat()
+    stamp = [state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns]
+    try:
+        known = json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    if known.get(str(path), {}).get("stamp") == stamp:
+        return str(known[str(path)]["sha256"])
+    digest = sha256(path)
+    if time.time() - state.st_ctime > RECENT:
+        with suppress(OSError):  # a folder that cannot be written
+            write_text(kept, json.dumps({**known, str(path): {"stamp": stamp, "sha256": digest}}))
+    return digest

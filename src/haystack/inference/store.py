@@ -16,7 +16,7 @@ from haystack.files import sha256, whole_file, write_text
 from haystack.inference.architecture import Architecture, build, without_initial_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import torch
 
@@ -101,12 +101,12 @@ def load_model(model_dir: str | Path, device: str = "auto", precision: str = "fp
     return model
 
 
-def check_folder(model_dir: str | Path) -> None:
+def check_folder(model_dir: str | Path, digest: Callable[[Path], str] = sha256) -> None:
     """All files are there and have the hashes that provenance.json names, or a ModelError."""
     folder = Path(model_dir)
     provenance = _read_provenance(folder)
     for name in provenance.files:
-        _check_hash(folder, name, provenance)
+        _check_hash(folder, name, provenance, digest)
 
 
 def model_genes(model_dir: str | Path) -> list[str]:
@@ -212,11 +212,11 @@ def _read_provenance(folder: Path) -> Provenance:
     return read_json(folder / PROVENANCE, Provenance)
 
 
-def _check_hash(folder: Path, name: str, provenance: Provenance) -> None:
+def _check_hash(folder: Path, name: str, provenance: Provenance, digest: Callable[[Path], str] = sha256) -> None:
     wanted = provenance.files.get(name)
     if wanted is None:
         raise ModelError(f"{folder / PROVENANCE}: files: no sha256 of {name}. {REMAKE}")
-    found = sha256(folder / name)
+    found = digest(folder / name)
     if found != wanted:
         raise ModelError(
             f"{folder / name}: sha256 is {found[:12]}..., {PROVENANCE} says {wanted[:12]}...: changed or "

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 from haystack.errors import ConfigError, ModelError
+from haystack.files import kept_sha256
 from haystack.knowledge.libraries import NOT_KEPT, library_file
 from haystack.workflow.plan import Plan, tables
 from haystack.workflow.questions import misunderstood
+
+HASHES = Path(".snakemake/haystack_hashes.json")
+"""checksums of models that a start has taken"""
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +73,7 @@ def _files(plan: Plan) -> list[str]:
         from haystack.inference.store import check_folder
 
         try:
-            check_folder(folder)
+            check_folder(folder, partial(kept_sha256, kept=HASHES))
         except ModelError as error:
             problems.append(str(error))
     return problems

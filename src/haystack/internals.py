@@ -1,4 +1,4 @@
-"""Private names of Snakemake 9.27.0, of its Google Batch executor 0.5.1 and of arc-stack 0.1.3 that we use.
+"""Private names of Snakemake 9.27.0, its Google Batch executor 0.5.1, gseapy 1.3 and arc-stack 0.1.3 that we use.
 
 They may go with any release. `tests/unit/workflow/test_internals.py` fails with the name that is gone; the nightly run
 does so with the newest Snakemake. The links lead to the code that each is read from.
@@ -193,6 +193,29 @@ def wrap_batch_executor(client: Callable[[Any], Any], refused: Callable[[Any, An
 
     GoogleBatchExecutor.__post_init__ = __post_init__
     GoogleBatchExecutor.run_job = run_job
+
+
+# -- https://github.com/zqfang/GSEApy/blob/master/gseapy/plot.py -----------------------------------------------------
+
+
+def gseapy() -> ModuleType:
+    """gseapy, whose plots import matplotlib (1.6 CPU-s) only where one is made."""
+    if "gseapy" not in sys.modules:
+        plots = ModuleType("gseapy.plot")
+        plots.__getattr__ = _later  # type: ignore[method-assign]
+        sys.modules["gseapy.plot"] = plots
+        try:
+            importlib.import_module("gseapy")
+        finally:
+            del sys.modules["gseapy.plot"]
+    return sys.modules["gseapy"]
+
+
+def _later(name: str) -> Callable[..., Any]:
+    def plot(*args: Any, **options: Any) -> Any:
+        return getattr(importlib.import_module("gseapy.plot"), name)(*args, **options)
+
+    return plot
 
 
 # -- https://github.com/ArcInstitute/stack ---------------------------------------------------------------------------

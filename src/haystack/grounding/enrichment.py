@@ -19,6 +19,7 @@ import numpy as np
 
 from haystack.grounding.de import adjust
 from haystack.grounding.genesets import SetMatrix
+from haystack.internals import gseapy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,12 +167,11 @@ def _ora_table(response: Response, sets: SetMatrix) -> pd.DataFrame:
 
 def _overrepresented(genes: list[str], members: dict[str, list[str]], background: list[str]) -> pd.DataFrame:
     """Table of the sets that hold any of `genes`, as gseapy gives it, indexed by the keys of `members`."""
-    import gseapy
     import pandas as pd
 
     if not any(set(genes).intersection(held) for held in members.values()):
         return pd.DataFrame(columns=["Genes", "Odds Ratio", "P-value"])
-    with gseapy.enrich(genes, members, background=background, outdir=None, no_plot=True) as found:
+    with gseapy().enrich(genes, members, background=background, outdir=None, no_plot=True) as found:
         return found.results.set_index("Term")
 
 
@@ -189,7 +189,6 @@ def _shortlist(ora: pd.DataFrame, sets: SetMatrix, expected: Sequence[str], size
 def _gsea_table(
     response: Response, sets: SetMatrix, shortlist: list[int], settings: EnrichmentSettings, seed: int
 ) -> pd.DataFrame:
-    import gseapy
     import pandas as pd
 
     # A set of all tested genes cannot be enriched, nor one that holds only genes without any change.
@@ -202,18 +201,22 @@ def _gsea_table(
         return _empty()
     # Equal values are ordered by name: the same bytes whatever the order of the DE table.
     order = np.lexsort((response.genes.astype(str), -response.signed))
-    found = gseapy.prerank(
-        pd.DataFrame({"gene": response.genes[order], "statistic": response.signed[order]}),
-        {str(column): response.genes[sets.rows[column]].tolist() for column in shortlist},
-        min_size=1,
-        max_size=response.genes.size,
-        permutation_num=settings.gsea_permutations,
-        ascending=None,
-        threads=1,
-        seed=seed,
-        outdir=None,
-        no_plot=True,
-    ).res2d.set_index("Term")
+    found = (
+        gseapy()
+        .prerank(
+            pd.DataFrame({"gene": response.genes[order], "statistic": response.signed[order]}),
+            {str(column): response.genes[sets.rows[column]].tolist() for column in shortlist},
+            min_size=1,
+            max_size=response.genes.size,
+            permutation_num=settings.gsea_permutations,
+            ascending=None,
+            threads=1,
+            seed=seed,
+            outdir=None,
+            no_plot=True,
+        )
+        .res2d.set_index("Term")
+    )
     rows = []
     for column in shortlist:
         one = found.loc[str(column)]

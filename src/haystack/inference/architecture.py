@@ -55,6 +55,7 @@ def without_initial_weights() -> AbstractContextManager[Any]:
     For weights about to be replaced. On the "meta" device torch would import a second's worth of its compiler only to
     draw numbers that are not there.
     """
+    import torch
     from torch.overrides import TorchFunctionMode
 
     class LeaveAsAllocated(TorchFunctionMode):
@@ -62,6 +63,8 @@ def without_initial_weights() -> AbstractContextManager[Any]:
             kwargs = kwargs or {}
             if getattr(function, "__module__", None) == "torch.nn.init":
                 return args[0] if args else kwargs["tensor"]
+            if function is torch.randn:
+                return torch.empty(*args, **kwargs)
             return function(*args, **kwargs)
 
     return LeaveAsAllocated()

@@ -31,6 +31,7 @@ SCIENCE = (
     "pyarrow.parquet",
     "duckdb",
     "anndata",
+    "scranpy",
 )
 """what most stages import"""
 STAGES = (
@@ -45,8 +46,6 @@ STAGES = (
     "report.page",
 )
 """modules of ours that hold stages"""
-ONCE_A_RUN = ("gseapy", "scanpy")
-"""what one stage of a run imports: worth its time from the second run on"""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """variables by which libraries learn how many threads they may start"""
 
@@ -61,7 +60,7 @@ def warm_scripts(workflow: Any, plan: Plan) -> None:
     workflow
         Snakemake's workflow. One with environments for its rules (`--sdm`) is left as it is.
     plan
-        says what is worth importing: torch for a neural model, all libraries for a table of runs.
+        says whether torch is worth importing: for a neural model.
     """
     from haystack.internals import replace_script_start
     from haystack.specs import MODELS
@@ -71,8 +70,6 @@ def warm_scripts(workflow: Any, plan: Plan) -> None:
     modules = [*SCIENCE, *(f"haystack.{name}" for name in STAGES)]
     if MODELS.get(plan.settings.model.kind).gpu:
         modules.append("torch")
-    if len(plan.run_ids) > 1:
-        modules += ONCE_A_RUN
     multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
     replace_script_start(start)
 

@@ -6,6 +6,8 @@ import builtins
 import json
 import pickle
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -231,3 +233,14 @@ def test_every_refusal_names_its_file(tiny_dir):
     (tiny_dir / "genes.txt").write_text("x y\n")
     with pytest.raises(HaystackError, match=re.escape(str(tiny_dir / "genes.txt"))):
         load_model(tiny_dir)
+
+
+def test_loading_imports_no_more_of_torch_than_it_needs(tiny_dir):
+    program = f"""
+import sys
+from haystack.inference.store import load_model
+load_model({str(tiny_dir)!r})
+assert "sympy" not in sys.modules, "torch imports sympy to draw numbers that are not there"
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

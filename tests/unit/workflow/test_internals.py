@@ -1,6 +1,7 @@
 """What we use of others' private parts: it is still there, and does what it is for."""
 
 import inspect
+import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -131,3 +132,22 @@ def test_the_private_names_of_the_batch_executor_are_still_there():
 def test_the_private_names_of_arc_stack_are_still_there():
     pytest.importorskip("stack.modules")
     assert hasattr(stack_base(), "StateICLModelBase")
+
+
+def test_gseapy_draws_but_imports_matplotlib_only_then():
+    program = """
+import sys
+from haystack.internals import gseapy
+found = gseapy()
+assert found is gseapy() is sys.modules["gseapy"]
+genes, sets = [f"G{i}" for i in range(20)], {"set": [f"G{i}" for i in range(10)]}
+table = found.enrich(genes[:8], sets, background=genes, outdir=None, no_plot=True)
+assert table.results["P-value"][0] < 0.01
+assert not {name for name in sys.modules if name.startswith("matplotlib")}
+import matplotlib
+matplotlib.use("Agg")
+from gseapy import barplot
+assert barplot(table.results, column="P-value", cutoff=1, size=5) is not None
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

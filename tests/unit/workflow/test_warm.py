@@ -69,5 +69,5 @@ def test_a_killed_script_says_by_which_signal(here):
 
 
 def test_what_is_imported_beforehand_exists():
-    for name in [*warm.SCIENCE, *(f"haystack.{stage}" for stage in warm.STAGES), *warm.ONCE_A_RUN]:
+    for name in [*warm.SCIENCE, *(f"haystack.{stage}" for stage in warm.STAGES)]:
         assert importlib.util.find_spec(name), name  # a wrong name would be skipped in silence

@@ -39,6 +39,8 @@ def main() -> int:
         (folder / "child.pid").write_text(str(child.pid))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _wait(pipeline, run_id, does)
+    if does.get("die"):
+        os.kill(os.getpid(), signal.SIGKILL)
     results = folder / "results" / "runs" / run_id
     (results / "iter_1").mkdir(parents=True, exist_ok=True)
     if does.get("fail"):

@@ -280,6 +280,74 @@ def test_a_run_that_vanishes_again_and_again_is_given_up(service, pipeline):
     assert (done.status, done.error_type, done.attempts) == (RunStatus.FAILED, "ProcessLost", 3)
 
 
+JOB_KILLED = """RuleException:
+CalledProcessError in file "workflow/rules/inference.smk", line 3:
+Command '/usr/bin/python predict.py' died with <Signals.{signal}: 9>.
+Error in rule stack_inference:
+    jobid: 0
+WorkflowError:
+At least one job did not complete successfully."""
+
+
+def test_a_run_out_of_memory_is_tried_once_more_alone(service, pipeline):
+    stub.behave(pipeline, **{"*": {"hang": True}})
+    beside = ask(service, 1)
+    wait_for(lambda: starts(pipeline) == [beside.run_id])
+    stub.behave(pipeline, **{"*": {"fail": JOB_KILLED.format(signal="SIGKILL")}})
+    run = ask(service, 2)
+    wait_for(lambda: service.store.get(run.run_id).killed)
+    later = ask(service, 3)
+    for _ in range(3):
+        service._dispatcher.wake()
+        wait_for(lambda: not service._dispatcher._wake.is_set())
+    assert starts(pipeline) == [beside.run_id, run.run_id], "neither beside another run, nor another beside it"
+    stub.behave(pipeline)
+    (pipeline / "go").touch()
+    done = ended(service, run.run_id)
+    assert (done.status, done.killed, done.attempts) == (RunStatus.COMPLETED, 1, 2)
+    assert ended(service, later.run_id).status is RunStatus.COMPLETED
+    assert starts(pipeline) == [beside.run_id, run.run_id, run.run_id, later.run_id]
+
+
+@pytest.mark.parametrize("does", [{"fail": JOB_KILLED.format(signal="SIGKILL")}, {"die": True}])
+def test_out_of_memory_twice_is_a_failure_that_says_so(service, pipeline, does):
+    """The job was killed, or Snakemake itself."""
+    stub.behave(pipeline, **{"*": does})
+    done = ended(service, ask(service).run_id)
+    assert (done.status, done.error_type, len(starts(pipeline))) == (RunStatus.FAILED, "OutOfMemory", 2)
+    who = "generating cells (stack_inference)" if "fail" in does else "the pipeline"
+    assert done.error_message.startswith(f"{who} was killed (SIGKILL)")
+    assert re.search(r"at least [\d.]+ GiB at once, and this machine has [\d.]+ GiB", done.error_message)
+    assert "no other run beside it. Use a machine with more memory" in done.error_message
+    assert done.phase is Phase.INFERENCE
+
+
+def test_another_signal_is_named_and_not_tried_again(service, pipeline):
+    stub.behave(pipeline, **{"*": {"fail": JOB_KILLED.format(signal="SIGSEGV")}})
+    done = ended(service, ask(service).run_id)
+    assert (done.error_type, len(starts(pipeline))) == ("Killed", 1)
+    assert done.error_message == "generating cells (stack_inference) was ended by SIGSEGV"
+
+
+def test_runs_that_end_with_a_service_that_is_stopped_are_not_to_blame(open_service, pipeline):
+    """As in a container: more restarts than a run has starts."""
+    stub.behave(pipeline, **{"*": {"hang": True}})
+    run = ask(first := open_service())
+    first.start()
+    for times in range(1, 6):
+        wait_for(lambda times=times: len(starts(pipeline)) == times)
+        first.close()
+        kill_all(first, run)
+        first = open_service()
+        first.start()
+    wait_for(lambda: len(starts(pipeline)) == 6)
+    kill_all(first, run)  # without a word: that one counts
+    wait_for(lambda: len(starts(pipeline)) == 7)
+    (pipeline / "go").touch()
+    done = ended(first, run.run_id)
+    assert (done.status, done.attempts) == (RunStatus.COMPLETED, 2)
+
+
 def test_a_run_goes_on_without_its_runner(service, pipeline):
     """The runner alone is killed: the pipeline is not started a second time beside itself."""
     stub.behave(pipeline, **{"*": {"hang": True}})

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
@@ -245,6 +246,54 @@ def test_claims_respect_limit_order_and_node(store):
     assert (second.run_id, second.attempts, second.status) == (new.run_id, 1, RunStatus.RUNNING)
 
 
+def test_people_take_turns(store):
+    now = utc_now()
+    many = [store.create(record(created_at=now + timedelta(seconds=i))).run_id for i in range(4)]
+    late = store.create(record(user_email="eve@example.org", created_at=now + timedelta(minutes=1))).run_id
+    assert [run.run_id for run in store.claim("here", "local", 2, 60)] == [many[0], late]
+    store.transition(late, RunStatus.COMPLETED)
+    last = store.create(record(user_email="eve@example.org", created_at=now + timedelta(minutes=2))).run_id
+    assert [run.run_id for run in store.claim("here", "local", 2, 60)] == [last]
+    store.transition(many[0], RunStatus.COMPLETED)
+    assert [run.run_id for run in store.claim("here", "local", 2, 60)] == [many[1]]
+
+
+def test_nothing_starts_beside_a_run_that_is_tried_again(store):
+    store.change(running(store).run_id, lambda _: {"killed": 1})
+    store.create(record())
+    assert store.claim("here", "local", 4, 60) == []
+
+
+def test_a_clock_that_is_ahead_ends_nobody_elses_runs(settings, store, monkeypatch):
+    """Leases are written and read by the database's clock."""
+    run = running(store)
+    store.renew("here", 600)
+    other = RunStore.open(settings)
+    monkeypatch.setattr("haystack.runs.store.utc_now", lambda: utc_now() + timedelta(seconds=700))
+    assert other.abandoned() == []
+    other.renew("here", 600)
+    monkeypatch.undo()
+    assert abs((other.get(run.run_id).lease_until - utc_now()).total_seconds() - 600) < 60
+    other.close()
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(settings, store):
+    from alembic import command
+    from alembic.config import Config
+
+    import haystack.runs.database as module
+
+    run = store.create(record())
+    config = Config()
+    config.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
+    with store._engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    again = RunStore.open(settings)
+    assert again.get(run.run_id) == run
+    again.close()
+
+
 def test_lists_are_paged_newest_first_and_by_owner(store):
     now = utc_now()
     mine = [store.create(record(created_at=now + timedelta(seconds=i))).run_id for i in range(5)]
@@ -304,8 +353,6 @@ def test_the_migrated_schema_is_the_one_that_the_code_expects(settings, store):
 
 
 def test_the_newest_migration_is_the_revision_of_the_code():
-    from pathlib import Path
-
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 

@@ -101,7 +101,7 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type"],
+            allow_headers=["Content-Type", "Idempotency-Key"],
             allow_credentials=True,
             expose_headers=["Location"],
         )

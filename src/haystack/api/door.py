@@ -34,6 +34,9 @@ ONE_RUN = re.compile(r"/api/v1/runs/(run_[0-9a-f]{12})")
 COLLECTION = "/api/v1/runs/"
 MAX_BODY = 64 * 1024
 """bytes; the largest sensible request has about 5 KB"""
+MAX_BATCH = 1024 * 1024
+"""bytes of a table of questions"""
+BATCH = COLLECTION + "batch"
 BODY_SECONDS = 15.0
 LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
 LOOPBACK_CLIENTS = ("127.", "::1", "::ffff:127.")
@@ -153,9 +156,10 @@ def _one_form(path: str) -> str:
 
 async def _read(scope: Scope, receive: Receive) -> bytes | Response:
     """The whole body, or the answer to one that is too large, or too slow."""
-    too_large = error_response(413, "TooLarge", f"the body is larger than {MAX_BODY // 1024} KiB")
+    most = MAX_BATCH if scope["path"] == BATCH else MAX_BODY
+    too_large = error_response(413, "TooLarge", f"the body is larger than {most // 1024} KiB")
     declared = Headers(raw=scope["headers"]).get("content-length", "")
-    if declared.isdigit() and (len(declared) > 18 or int(declared) > MAX_BODY):
+    if declared.isdigit() and (len(declared) > 18 or int(declared) > most):
         return too_large
     parts, size = [], 0
     try:
@@ -166,7 +170,7 @@ async def _read(scope: Scope, receive: Receive) -> bytes | Response:
                     return error_response(400, "Disconnected", "the body was not sent whole")
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
-                if size > MAX_BODY:
+                if size > most:
                     return too_large
                 if not message.get("more_body", False):
                     return b"".join(parts)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, RedirectResponse
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from haystack import __version__
@@ -21,6 +22,9 @@ from haystack.api.links import LinkError, Links
 from haystack.api.preview import Previews
 from haystack.api.problems import PROBLEMS, ErrorBody
 from haystack.api.schemas import (
+    BatchAnswer,
+    BatchRequest,
+    BatchRow,
     Health,
     MetadataFilter,
     MetadataPage,
@@ -34,12 +38,22 @@ from haystack.api.schemas import (
     run_state,
 )
 from haystack.api.status import StatusDesk
-from haystack.runs.errors import RunNotFoundError
+from haystack.contracts.base import explain
+from haystack.runs.errors import RequestError, RunNotFoundError, SubmissionError
 from haystack.runs.models import FILES, RUN_ID, FileName, RunRequest, RunStatus
 from haystack.runs.service import RunService
 from haystack.runs.views import Defaults
 
 IS_RUN_ID = re.compile(RUN_ID)
+Key = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[\x21-\x7e]+$",
+        description="the client's own name for this request: sent again, it makes no second run",
+    ),
+]
 RunId = Annotated[str, InPath(description="`run_` and 12 hexadecimal digits", examples=["run_0123456789ab"])]
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "no such run, or not yours"}}
 TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json", ".csv": "text/csv; charset=utf-8"}
@@ -52,11 +66,36 @@ def run_routes(
     router = APIRouter(prefix="/api/v1/runs", tags=["runs"], responses=PROBLEMS)
 
     @router.post("/", status_code=201, summary="Ask a question")
-    def submit(body: RunRequest, request: Request, response: Response) -> RunState:
-        """Record a run and start it when there is room. The same question may be asked twice."""
-        run = service.submit(_user(request).email, body)
+    def submit(body: RunRequest, request: Request, response: Response, idempotency_key: Key = None) -> RunState:
+        """Record a run and start it when there is room. The same question may be asked twice.
+
+        A client that got no answer sends the same `Idempotency-Key` again, and gets the run that it made.
+        """
+        run = service.submit(_user(request).email, body, idempotency_key)
         response.headers["Location"] = f"/api/v1/runs/{run.run_id}"
         return run_state(run, defaults)
+
+    @router.post("/batch", summary="Ask many questions")
+    def submit_batch(body: BatchRequest, request: Request, idempotency_key: Key = None) -> BatchAnswer:
+        """One answer per row, in order: its run, or why there is none. What is wrong with one row stops no other.
+
+        With an `Idempotency-Key` the whole table may be sent again: rows that were recorded give their runs.
+        """
+        user, rows = _user(request).email, []
+        for number, row in enumerate(body.rows):
+            key = f"{idempotency_key}/{number}" if idempotency_key else None
+            try:
+                run = service.submit(user, RunRequest.model_validate(row), key)
+                rows.append(BatchRow(row=number + 1, run=run_state(run, defaults)))
+            except ValidationError as error:
+                rows.append(BatchRow(row=number + 1, error=explain(error)))
+            except (RequestError, SubmissionError) as error:
+                rows.append(BatchRow(row=number + 1, error=error.message))
+        return BatchAnswer(rows=rows)
+
+    @router.get("/batch", include_in_schema=False)
+    async def no_run_either() -> None:
+        raise HTTPException(405)
 
     @router.get("/", summary="The caller's runs")
     def list_runs(wanted: Annotated[RunFilter, Query()], request: Request) -> RunList:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -41,6 +41,28 @@ class RunState(BaseModel):
     created_at: datetime
     updated_at: datetime
     user_email: str
+
+
+class BatchRequest(BaseModel):
+    """A table of questions, each row as the body of a single one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: list[dict[str, Any]] = Field(min_length=1, max_length=100)
+
+
+class BatchRow(BaseModel):
+    """What became of a row."""
+
+    row: int = Field(description="from 1")
+    run: RunState | None = None
+    error: str | None = Field(default=None, description="why there is no run")
+
+
+class BatchAnswer(BaseModel):
+    """One answer per row, in order."""
+
+    rows: list[BatchRow]
 
 
 class RunList(BaseModel):

@@ -10,7 +10,7 @@ from haystack.errors import HaystackError
 from haystack.runs.models import FileName, RunRecord, WorkflowEvent
 from haystack.runs.outcome import Outcome
 
-State = Literal["waiting", "running", "succeeded", "failed", "lost"]
+State = Literal["waiting", "running", "succeeded", "failed", "killed", "lost"]
 
 
 class BackendError(HaystackError):
@@ -22,7 +22,7 @@ class Observation:
     """What a backend sees of a run."""
 
     state: State
-    """lost: its process or job is gone without a word"""
+    """lost: its process or job is gone without a word; killed: for want of memory, as far as can be told"""
     events: list[WorkflowEvent] = field(default_factory=list)
     """those after the row's `events_read`"""
     events_read: int = 0
@@ -51,6 +51,9 @@ class Backend(Protocol):
 
     def start(self, run: RunRecord) -> str:
         """Start a claimed run; the name of its process or job. A run that is already started is left alone."""
+
+    def forget_end(self, run: RunRecord) -> None:
+        """Let a run that was killed be started again: it then looks lost."""
 
     def observe(self, run: RunRecord) -> Observation:
         """How a running run is doing."""

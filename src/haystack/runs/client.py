@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import uuid
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -63,8 +64,8 @@ class RemoteRuns:
             self._headers.setdefault("Authorization", f"Bearer {os.environ[TOKEN]}")
 
     def submit(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Ask."""
-        return self._call("POST", "", json=request)
+        """Ask. Where the answer is lost, the same request is sent again, and makes no second run."""
+        return self._call("POST", "", json=request, headers={"Idempotency-Key": uuid.uuid4().hex})
 
     def list(self, page: int, page_size: int, status: str | None) -> dict[str, Any]:
         """One's own runs, newest first."""
@@ -85,12 +86,24 @@ class RemoteRuns:
 
     def _call(self, method: str, path: str, **what: Any) -> dict[str, Any]:
         import requests
+        from requests.adapters import HTTPAdapter
+        from urllib3 import Retry
 
+        own = what.pop("headers", {})
+        again = Retry(
+            2,
+            backoff_factor=0.5,
+            allowed_methods={"GET", "POST"} if own else {"GET"},
+            status_forcelist={429},
+            raise_on_status=False,
+        )
         try:
-            # A redirect would carry the token elsewhere; it also means that a sign-in page wants to be seen.
-            answer = requests.request(
-                method, self._base + path, headers=self._headers, timeout=60, allow_redirects=False, **what
-            )
+            with requests.Session() as session:
+                session.mount(self._base, HTTPAdapter(max_retries=again))
+                # A redirect would carry the token elsewhere; it also means that a sign-in page wants to be seen.
+                answer = session.request(
+                    method, self._base + path, headers=self._headers | own, timeout=60, allow_redirects=False, **what
+                )
         except requests.RequestException as error:
             raise ServiceUnavailableError(f"{self._host}: cannot be reached ({type(error).__name__})") from None
         try:

@@ -37,7 +37,7 @@ from haystack.runs.errors import StoreError
 from haystack.runs.models import RunRecord
 from haystack.runs.settings import ServiceSettings
 
-REVISION = "0001"
+REVISION = "0002"
 """newest migration; a test compares it with the folder"""
 MIGRATION_LOCK = 7_216_043_119
 """key of PostgreSQL's advisory lock while the schema is brought up to date"""
@@ -102,6 +102,8 @@ runs = Table(
     Column("outputs", JsonText, nullable=False),
     Column("result", JsonText),
     Column("attempts", Integer, nullable=False),
+    Column("killed", Integer, nullable=False),
+    Column("request_key", String(200)),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     Column("submitted_at", UtcTime),
@@ -114,6 +116,7 @@ runs = Table(
     Column("notification_attempts", Integer, nullable=False),
     Column("version", Integer, nullable=False),
     Index("runs_of_user", "user_email", "created_at"),
+    Index("runs_by_request", "user_email", "request_key", unique=True),
     Index("runs_by_status", "status", "created_at"),
     Index("runs_by_notification", "notification"),
 )

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from haystack.errors import HaystackError
+from haystack.files import write_text
 from haystack.runs.backend import Backend, BackendError, Observation
 from haystack.runs.errors import RunStateError, StoreError
 from haystack.runs.models import Phase, RunRecord, RunStatus, utc_now
@@ -22,6 +24,8 @@ from haystack.runs.settings import ServiceSettings
 from haystack.runs.store import RunStore
 
 log = logging.getLogger(__name__)
+STOPPED = "stopped"
+"""file of work_dir: runs that were under way when the service was stopped in order"""
 SUBMITTING = {"local": timedelta(seconds=3), "batch": timedelta(seconds=90)}
 """how long a recorded run is left to the process that is handing it to the backend"""
 
@@ -40,7 +44,8 @@ class Dispatcher:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._renewed = utc_now() - timedelta(days=1)
+        self._renewed = float("-inf")
+        self._planned: set[str] = set()
         self._troubles: dict[str, str] = {}
 
     def start(self) -> None:
@@ -62,14 +67,36 @@ class Dispatcher:
     def _run(self) -> None:
         while not self._stop.is_set():
             with self.alone() as works:
+                if works:
+                    self._planned = self._take_plan()
                 while works and not self._stop.is_set():
                     try:
                         self.look()
                     except Exception:
                         # A bug, or a disk that is full: told with its trace, and tried again, for nobody else would.
                         log.exception("looking after runs")
+                    self._planned.clear()  # what the first look did not find gone has gone on
                     self._pause()
+                if works:
+                    self._leave_plan()
             self._pause()
+
+    def _leave_plan(self) -> None:
+        """Say which runs were under way when this service was stopped: where they end with it (a container, a reboot),
+        that is no fault of theirs.
+        """
+        if self.backend.node is not None:
+            with suppress(StoreError, OSError):
+                running = self.store.select_runs(status=RunStatus.RUNNING, **self._ours())
+                write_text(self.settings.work_dir / STOPPED, "\n".join(run.run_id for run in running))
+
+    def _take_plan(self) -> set[str]:
+        path = self.settings.work_dir / STOPPED
+        if self.backend.node is None or not path.is_file():
+            return set()
+        runs = set(path.read_text(encoding="utf-8").split())
+        path.unlink()
+        return runs
 
     def _pause(self) -> None:
         self._wake.wait(self.settings.poll_seconds)
@@ -127,14 +154,15 @@ class Dispatcher:
         return {"backend": self.backend.name, "node": self.backend.node}
 
     def _renew(self) -> None:
-        if self.backend.node and utc_now() - self._renewed > timedelta(seconds=self.settings.lease_seconds / 4):
+        if self.backend.node and time.monotonic() - self._renewed > self.settings.lease_seconds / 4:
             self.store.renew(self.backend.node, self.settings.lease_seconds)
-            self._renewed = utc_now()
+            self._renewed = time.monotonic()
 
     def _submit(self) -> None:
         """Runs that were recorded by a process that died before it handed them on."""
         recorded = self.store.select_runs(status=RunStatus.PENDING, submitted_at=None, **self._ours())
-        late = [run for run in recorded if utc_now() - run.created_at > SUBMITTING[self.backend.name]]
+        now = self.store.now() if recorded else utc_now()
+        late = [run for run in recorded if now - run.created_at > SUBMITTING[self.backend.name]]
         self._each("submit", late, self.hand_over)
 
     def hand_over(self, run: RunRecord) -> RunRecord:
@@ -198,8 +226,10 @@ class Dispatcher:
             self._fail(
                 run, seen.error_type or "WorkflowError", seen.error_message or run.error_message or "no reason given"
             )
+        elif seen.state == "killed":
+            self._killed(run, seen)
         elif seen.state == "lost":
-            self._resume(run, seen)
+            self._resume(run)
 
     def _complete(self, run: RunRecord) -> None:
         try:
@@ -229,8 +259,26 @@ class Dispatcher:
             run.run_id, RunStatus.FAILED, error_type=kind, error_message=message, stopped_at=utc_now()
         )
 
-    def _resume(self, run: RunRecord, seen: Observation) -> None:
-        """Its process is gone without a word: a reboot, out of memory, or killed before it began."""
+    def _killed(self, run: RunRecord, seen: Observation) -> None:
+        """Out of memory: once more, with the whole machine to itself; a second time it fails, and says why."""
+        if run.killed:
+            again = "It was tried again with no other run beside it"
+            advice = "Use a machine with more memory, a smaller model, or fewer prompts or cells"
+            self._fail(run, seen.error_type or "OutOfMemory", f"{seen.error_message}. {again}. {advice}.")
+            return
+        log.warning("%s: %s; it is tried once more, alone", run.run_id, seen.error_message)
+        self.backend.forget_end(run)
+        self.store.change(run.run_id, lambda now: {"killed": now.killed + 1})
+
+    def _resume(self, run: RunRecord) -> None:
+        """Its process is gone without a word: a restart, a reboot, out of memory, or killed before it began."""
+        if run.killed and self._is_kept_waiting(run):
+            return
+        if run.run_id in self._planned:
+            self._planned.discard(run.run_id)
+            log.info("%s: ended with the service; it goes on where it was", run.run_id)
+            self._start(run)
+            return
         if run.attempts >= self.settings.max_attempts:
             self._fail(
                 run, "ProcessLost", f"its process vanished {run.attempts} times; the machine may be out of memory"
@@ -238,6 +286,11 @@ class Dispatcher:
             return
         log.warning("%s: its process vanished; it goes on where it was (start %d)", run.run_id, run.attempts + 1)
         self._start(self.store.change(run.run_id, lambda now: {"attempts": now.attempts + 1}))
+
+    def _is_kept_waiting(self, run: RunRecord) -> bool:
+        """Whether others run: no new one starts meanwhile, and of those that were killed the oldest goes first."""
+        others = self.store.select_runs(status=RunStatus.RUNNING, **self._ours())  # oldest first
+        return next((one for one in others if not one.killed), others[0]).run_id != run.run_id
 
     def _end(self) -> None:
         """Whatever is left of runs that were cancelled (or given up by another service)."""

@@ -166,6 +166,8 @@ class RunRecord(BaseModel):
     outputs: dict[str, str] = Field(default={}, description="name of FILES -> path or gs:// address")
     result: RunResult | None = Field(default=None, description="what a completed run found")
     attempts: int = Field(default=0, description="starts; more than one after a restart that found it dead")
+    killed: int = Field(default=0, description="times it was killed for want of memory; tried once more, alone")
+    request_key: str | None = Field(default=None, description="the client's Idempotency-Key")
     created_at: datetime
     updated_at: datetime
     submitted_at: datetime | None = Field(default=None, description="handed to the backend")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from haystack.files import write_text
+from haystack.runs.memory import Watch, memory_limit, oom_kills
 from haystack.runs.processes import Identity
 
 SPEC, PROCESS, EXIT, CANCELLED, LOCK, OUTPUT = (
@@ -37,9 +38,13 @@ def main(folder: Path, lock: int) -> int:
     if (folder / CANCELLED).exists() or (folder / EXIT).exists():
         return 0
     spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
-    with (folder / OUTPUT).open("ab") as output:
+    kills = oom_kills()
+    with (folder / OUTPUT).open("ab") as output, Watch() as watch:
+        output_from = output.tell()
         stage, code = _work(spec, lock, output)
     ended = {"stage": stage, "returncode": code, "finished_at": datetime.now(UTC).isoformat()}
+    ended |= {"output_from": output_from, "out_of_memory": oom_kills() > kills}
+    ended |= {"peak_bytes": watch.peak, "limit_bytes": memory_limit()}
     write_text(folder / EXIT, json.dumps(ended))
     return 0
 

@@ -11,7 +11,7 @@ from typing import Any
 from haystack.runs.backend import Backend, BackendError
 from haystack.runs.dispatcher import Dispatcher
 from haystack.runs.errors import RequestError, RunNotFoundError, RunStateError, SubmissionError
-from haystack.runs.models import FileName, RunPage, RunRecord, RunRequest, RunResult, RunStatus, new_run_id, utc_now
+from haystack.runs.models import FileName, RunPage, RunRecord, RunRequest, RunResult, RunStatus, new_run_id
 from haystack.runs.notifications import Postman
 from haystack.runs.settings import ServiceSettings
 from haystack.runs.store import RunStore
@@ -41,40 +41,59 @@ class RunService:
         self._dispatcher = Dispatcher(settings, store, backend)
         self._postman = Postman(settings, store) if settings.mail.backend != "none" else None
 
-    def submit(self, user_email: str, request: RunRequest) -> RunRecord:
+    def submit(self, user_email: str, request: RunRequest, key: str | None = None) -> RunRecord:
         """Record a run, then hand it to the backend. It starts when there is room.
+
+        Parameters
+        ----------
+        user_email
+            whose run.
+        request
+            what is asked.
+        key
+            the client's own name for this request: the same one again gives the run that it made the first time.
 
         Raises
         ------
         RequestError
-            when the request asks for what this service does not offer, or the person has too many runs.
+            when the request asks for what this service does not offer, the person has too many runs, or `key` was used
+            for another request.
         SubmissionError
             when the backend cannot take it; the run is recorded as failed, with the reason.
         """
         user = user_email.lower()
         config = pipeline_config(request, self.settings)
+        known = self.store.find_request(user, key) if key else None
+        if known is not None:
+            return _same(known, request, config)
         if self.store.count_active(user) >= self.settings.max_active_runs_per_user:
             raise RequestError(
                 f"you have {self.settings.max_active_runs_per_user} runs that have not ended; wait, or cancel some"
             )
-        now = utc_now()
-        lease = now + timedelta(seconds=self.settings.lease_seconds)
-        run = self.store.create(
-            RunRecord(
-                run_id=new_run_id(),
-                user_email=user,
-                query=request.query,
-                config=config,
-                seed=request.seed,
-                max_iterations=request.max_iterations,
-                control_strategy=request.control_strategy,
-                backend=self.backend.name,
-                node=self.backend.node,
-                created_at=now,
-                updated_at=now,
-                lease_until=lease if self.backend.node else None,
-            )
+        now = self.store.now()
+        run = RunRecord(
+            run_id=new_run_id(),
+            user_email=user,
+            query=request.query,
+            config=config,
+            seed=request.seed,
+            max_iterations=request.max_iterations,
+            control_strategy=request.control_strategy,
+            backend=self.backend.name,
+            node=self.backend.node,
+            request_key=key,
+            created_at=now,
+            updated_at=now,
+            lease_until=now + timedelta(seconds=self.settings.lease_seconds) if self.backend.node else None,
         )
+        try:
+            run = self.store.create(run)
+        except RunStateError:
+            # The same request, sent twice at once: the other one was first.
+            known = self.store.find_request(user, key) if key else None
+            if known is None:
+                raise
+            return _same(known, request, config)
         try:
             run = self._dispatcher.hand_over(run)
         except BackendError as error:
@@ -190,6 +209,12 @@ class RunService:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _same(known: RunRecord, request: RunRequest, config: dict[str, Any]) -> RunRecord:
+    if (known.query, known.config) != (request.query, config):
+        raise RequestError("this Idempotency-Key was used for another request; take a new one", run_id=known.run_id)
+    return known
 
 
 def open_service(settings: ServiceSettings) -> RunService:

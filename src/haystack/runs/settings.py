@@ -115,13 +115,13 @@ class ServiceSettings(BaseSettings):
     profile: str = "profiles/local"
     """Snakemake profile of local runs (in pipeline_dir)"""
     max_concurrent_runs: int = Field(default=2, ge=1, le=1000)
-    """local runs at once; the others wait in order"""
+    """local runs at once; the others wait, people in turn"""
     max_active_runs_per_user: int = Field(default=100, ge=1)
     """pending and running runs that one person may have"""
     requests_per_minute: int = Field(default=1200, ge=1)
     """requests that one person may send in a minute, by any one process of the service; beyond: 429"""
     max_attempts: int = Field(default=3, ge=1)
-    """starts of a run whose process vanished (a reboot, out of memory) before it is given up as failed"""
+    """starts of a run whose process vanished without a word (power cut, out of memory) before it fails"""
     poll_seconds: float = Field(default=1.0, gt=0)
     """how often running runs are looked at"""
     lease_seconds: float = Field(default=600, gt=0)

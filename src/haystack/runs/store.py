@@ -6,9 +6,10 @@ cancelled run never becomes completed, and of two writers neither loses an updat
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, func, insert, select, text, update
@@ -30,6 +31,7 @@ from haystack.runs.models import (
 )
 from haystack.runs.settings import ServiceSettings
 
+SQLITE_NOW = func.strftime("%Y-%m-%d %H:%M:%f", "now")
 RETRIES = 100
 """times a writer reads anew when another was faster"""
 STAGES = {
@@ -52,7 +54,7 @@ TERMINATIONS = {"threshold_reached", "plateau", "max_iterations", "candidates_ex
 SHORT = (
     *("run_id", "user_email", "query", "seed", "status", "phase", "iteration", "max_iterations", "scores", "config"),
     *("control_strategy", "control_strategy_effective", "final_score", "termination_reason", "error_message"),
-    *("result", "created_at", "updated_at"),
+    *("result", "killed", "created_at", "updated_at"),
 )
 """columns that say how a run is doing"""
 Change = dict[str, Any]
@@ -101,6 +103,13 @@ class RunStore:
         with self._reading() as connection:
             connection.execute(text("SELECT 1"))
 
+    def now(self) -> datetime:
+        """The database's clock: one for all services, whatever their own say."""
+        clock = func.clock_timestamp() if self._engine.dialect.name == "postgresql" else SQLITE_NOW
+        with self._reading() as connection:
+            found = connection.execute(select(clock)).scalar_one()
+        return found if isinstance(found, datetime) else datetime.fromisoformat(found).replace(tzinfo=UTC)
+
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def get(self, run_id: str) -> RunRecord:
@@ -148,6 +157,13 @@ class RunStore:
         with self._reading() as connection:
             return [from_row(row) for row in connection.execute(query).mappings()]
 
+    def find_request(self, user_email: str, key: str) -> RunRecord | None:
+        """The run that a person's request with this Idempotency-Key made; None for a new one."""
+        where = (runs.c.user_email == user_email, runs.c.request_key == key)
+        with self._reading() as connection:
+            row = connection.execute(select(runs).where(*where)).mappings().first()
+        return from_row(row) if row is not None else None
+
     def count_active(self, user_email: str) -> int:
         """Pending and running runs of one person."""
         query = select(func.count()).where(
@@ -164,7 +180,7 @@ class RunStore:
         Raises
         ------
         RunStateError
-            when the run_id is taken.
+            when the run_id, or the person's request_key, is taken.
         """
         try:
             with self._writing() as connection:
@@ -211,19 +227,25 @@ class RunStore:
         return self.transition(run_id, RunStatus.CANCELLED, termination_reason="cancelled")
 
     def claim(self, node: str | None, backend: str, limit: int | None, lease: float) -> list[RunRecord]:
-        """Make submitted runs of a node running, oldest first, so that at most `limit` of them run; those claimed.
+        """Make submitted runs of a node running, in the order of `fair_order`, so that at most `limit` of them run.
 
-        Of several processes that claim at once, each run goes to one.
+        While one that was killed for want of memory is tried again, nothing else starts. Of several processes that
+        claim at once, each run goes to one.
+
+        Returns
+        -------
+        list of RunRecord
+            those claimed.
         """
         claimed: list[RunRecord] = []
         here: dict[str, Any] = {"node": node, "backend": backend}
         while True:
-            running = len(self.select_runs(status=RunStatus.RUNNING, **here))
-            free = 10 if limit is None else limit - running
+            running = self.select_runs(status=RunStatus.RUNNING, **here)
+            free = 10 if limit is None else limit - len(running)
             waiting = [run for run in self.select_runs(status=RunStatus.PENDING, **here) if run.submitted_at]
-            if free <= 0 or not waiting:
+            if free <= 0 or not waiting or any(run.killed for run in running):
                 return claimed
-            for run in waiting[:free]:
+            for run in fair_order(waiting, running)[:free]:
                 now = utc_now()
                 try:
                     claimed.append(
@@ -232,7 +254,7 @@ class RunStore:
                             RunStatus.RUNNING,
                             started_at=now,
                             attempts=run.attempts + 1,
-                            lease_until=now + timedelta(seconds=lease),
+                            lease_until=self.now() + timedelta(seconds=lease),
                         )
                     )
                 except RunStateError:
@@ -278,20 +300,20 @@ class RunStore:
         return self.change(run_id, apply)
 
     def renew(self, node: str, lease: float) -> None:
-        """Say that a node is alive: its pending and running runs are looked after."""
+        """Say that a node is alive: its active runs are looked after for `lease` seconds, by the database's clock."""
         active = [status.value for status in ACTIVE]
         statement = (
             update(runs)
             .where(runs.c.node == node, runs.c.status.in_(active))
-            .values(lease_until=utc_now() + timedelta(seconds=lease))
+            .values(lease_until=self.now() + timedelta(seconds=lease))
         )
         with self._writing() as connection:
             connection.execute(statement)
 
-    def abandoned(self, before: datetime | None = None) -> list[RunRecord]:
-        """Active runs whose node has been silent for longer than its lease."""
+    def abandoned(self) -> list[RunRecord]:
+        """Active runs whose node has been silent for longer than its lease, by the database's clock."""
         query = select(runs).where(
-            runs.c.status.in_([status.value for status in ACTIVE]), runs.c.lease_until < (before or utc_now())
+            runs.c.status.in_([status.value for status in ACTIVE]), runs.c.lease_until < self.now()
         )
         with self._reading() as connection:
             return [from_row(row) for row in connection.execute(query).mappings()]
@@ -329,6 +351,19 @@ class RunStore:
             raise
         except SQLAlchemyError as error:
             raise StoreError(f"the database cannot be written ({type(error).__name__})") from error
+
+
+def fair_order(waiting: Sequence[RunRecord], running: Sequence[RunRecord]) -> list[RunRecord]:
+    """Waiting runs in the order in which they start: of the person with the fewest before it, then the oldest.
+
+    `waiting` are oldest first. A person's hundred runs let another's one pass after each.
+    """
+    before = Counter(run.user_email for run in running)
+    ranked = []
+    for place, run in enumerate(waiting):
+        ranked.append((before[run.user_email], place, run))
+        before[run.user_email] += 1
+    return [run for _, _, run in sorted(ranked, key=lambda item: item[:2])]
 
 
 def _is(name: str, value: Any) -> Any:

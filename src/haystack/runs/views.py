@@ -85,7 +85,8 @@ def message_of(row: Mapping[str, Any], max_iterations: int) -> str:
         return "Waiting for its turn."
     if status == RunStatus.RUNNING:
         where = f", iteration {iteration} of at most {max_iterations}" if iteration else ""
-        return f"{PHASES[Phase(row['phase'])]}{where}."
+        again = "Killed for want of memory; once more, alone: " if row["killed"] else ""
+        return f"{again}{PHASES[Phase(row['phase'])]}{where}."
     if status == RunStatus.COMPLETED:
         confidence = (row["result"] or {}).get("confidence")
         score = "no score" if row["final_score"] is None else f"score {number(row['final_score'])}"

@@ -7,7 +7,7 @@ const POLL = 15000;
 const PREVIEW_PAUSE = 450;
 const PAGE_SIZE = 10;
 const $ = (id) => document.getElementById(id);
-const state = { page: 1, filter: "", timer: null, previewTimer: null, previewAbort: null, route: 0, run: null, shown: null, heard: "" };
+const state = { page: 1, filter: "", timer: null, previewTimer: null, previewAbort: null, route: 0, run: null, shown: null, heard: "", asked: null, key: null };
 
 // ---------------------------------------------------------------- what is shown
 
@@ -227,6 +227,10 @@ function fault(text, field = $("query")) {
   if (text) field.focus();
 }
 
+function newKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 async function submit(event) {
   event.preventDefault();
   fault("");
@@ -238,7 +242,11 @@ async function submit(event) {
   }
   $("submit").disabled = true;
   try {
-    const run = await call("POST", "/api/v1/runs/", request());
+    const asked = request();
+    // Pressed again after a lost answer, the same request makes no second run.
+    if (state.asked !== JSON.stringify(asked)) [state.asked, state.key] = [JSON.stringify(asked), newKey()];
+    const run = await call("POST", "/api/v1/runs/", asked, undefined, state.key);
+    state.asked = state.key = null;
     $("ask").reset();
     refreshPreview();
     tell("The run has been started.");

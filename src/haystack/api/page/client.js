@@ -10,13 +10,13 @@ export class ApiError extends Error {
   }
 }
 
-export async function call(method, path, body = undefined, signal = undefined) {
+export async function call(method, path, body = undefined, signal = undefined, key = undefined) {
   const limits = [AbortSignal.timeout(TIMEOUT), ...(signal ? [signal] : [])];
   let answer;
   try {
     answer = await fetch(path, {
       method,
-      headers: { Accept: "application/json", ...(body ? { "Content-Type": "application/json" } : {}) },
+      headers: { Accept: "application/json", ...(body ? { "Content-Type": "application/json" } : {}), ...(key ? { "Idempotency-Key": key } : {}) },
       body: body ? JSON.stringify(body) : undefined,
       signal: AbortSignal.any(limits),
       cache: "no-store",

@@ -100,6 +100,9 @@ class BatchBackend:
         """The job is there already, or was deleted by somebody: then it is made again."""
         return str(self.submit(run))
 
+    def forget_end(self, run: RunRecord) -> None:
+        """Nothing: Batch itself tries again what was killed."""
+
     def observe(self, run: RunRecord) -> Observation:
         """State of the job, and the events that it copied into the bucket."""
         job = self.client.describe(run.run_id)

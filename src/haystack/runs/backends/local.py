@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ from typing import Any
 
 from haystack.errors import HaystackError
 from haystack.files import first_text, write_text
-from haystack.runs.backend import BackendError, Observation
+from haystack.report.words import STAGES
+from haystack.runs.backend import BackendError, Observation, State
 from haystack.runs.events import read_events
 from haystack.runs.folders import EVENTS, Folders
 from haystack.runs.models import FILES, FileName, RunRecord
@@ -33,6 +35,10 @@ MARK = "HAYSTACK_RUN_FOLDER"
 """variable that every process of a run carries"""
 ERROR_HEAD = re.compile(r"(?P<kind>\w+(Error|Exception))( in file .*, line \d+)?:\s*(?P<rest>.*)$")
 """how Snakemake begins to tell of an error"""
+OUT_OF_MEMORY = "OutOfMemory"
+SIGNAL = re.compile(r"died with <Signals\.(?P<name>SIG\w+): \d+>|exit (status|code):? (?P<code>1[2-9]\d)\b")
+"""how Python tells of a process that a signal ended; a shell adds 128 to its number"""
+RULE = re.compile(r"[Ee]rror in rule (\w+)")
 
 
 class LocalBackend:
@@ -103,7 +109,12 @@ class LocalBackend:
         if ended["returncode"] == 0:
             return Observation("succeeded", **told)
         kind, message = self._why(run.run_id, ended)
-        return Observation("failed", **told, error_type=kind, error_message=message)
+        state: State = "killed" if kind == OUT_OF_MEMORY else "failed"
+        return Observation(state, **told, error_type=kind, error_message=message)
+
+    def forget_end(self, run: RunRecord) -> None:
+        """Remove the note on how it ended."""
+        (self.folders.run(run.run_id) / EXIT).unlink(missing_ok=True)
 
     def outcome(self, run: RunRecord) -> Outcome:
         """From the run's log."""
@@ -158,16 +169,47 @@ class LocalBackend:
         if child is not None and child.poll() is not None:
             self._children.pop(run_id, None)
 
+    def _killed(self, run_id: str, ended: dict[str, Any]) -> tuple[str, str] | None:
+        """Kind of error and message of a run that a signal ended; None for any other."""
+        path, code = self.folders.run(run_id) / OUTPUT, int(ended["returncode"])
+        said = path.read_bytes()[ended.get("output_from", 0) :].decode(errors="replace") if path.exists() else ""
+        found = list(SIGNAL.finditer(said))
+        number = -code if code < 0 else _signal(found[-1]) if found else None
+        if number is None:
+            return None
+        rules = RULE.findall(said[found[-1].end() :]) if found else []  # Snakemake names the rule below its error
+        who = f"{STAGES.get(rules[0], rules[0])} ({rules[0]})" if rules else "the pipeline"
+        name = signal.Signals(number).name
+        if number != signal.SIGKILL:
+            return "Killed", f"{who} was ended by {name}"
+        peak, limit = (f"{ended.get(name, 0) / 2**30:.1f} GiB" for name in ("peak_bytes", "limit_bytes"))
+        sure = "the kernel ended" if ended.get("out_of_memory") else "most likely the kernel, or an operator, ended"
+        return OUT_OF_MEMORY, (
+            f"{who} was killed ({name}): {sure} it for want of memory. The run took at least {peak} at once, and this "
+            f"machine has {limit}"
+        )
+
     def _why(self, run_id: str, ended: dict[str, Any]) -> tuple[str, str]:
         """Kind of error and message: what the failed script said, else the end of what Snakemake said."""
         failure = read_failure(self.folders.results(run_id) / "failure.json")
         if failure is not None:
             return failure.error_type, failure.message
+        killed = self._killed(run_id, ended)
+        if killed is not None:
+            return killed
         folder = self.folders.run(run_id)
         path = folder / OUTPUT
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         kind, message = _last_words(text)
         return kind, message or f"Snakemake ended with code {ended['returncode']} ({ended['stage']})"
+
+
+def _signal(told: re.Match[str]) -> int | None:
+    """Number of the signal."""
+    if told["name"]:
+        return int(getattr(signal, told["name"], 0)) or None
+    number = int(told["code"]) - 128
+    return number if number in set(signal.Signals) else None
 
 
 def _taken(descriptor: int, tries: int) -> bool:

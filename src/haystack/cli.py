@@ -9,8 +9,6 @@ import logging
 import sys
 from collections.abc import Sequence
 
-import shtab
-
 from haystack import __version__
 from haystack.cli_help import explain
 from haystack.errors import HaystackError
@@ -50,13 +48,17 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         help="print a script that completes commands and options with the Tab key",
         description="Print a completion script: source <(haystack completion bash), or the same line in ~/.bashrc.",
     )
-    completion.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="the shell that you use")
+    completion.add_argument(
+        "shell", choices=("bash", "zsh", "tcsh", "fish", "powershell"), help="the shell that you use"
+    )
     completion.set_defaults(run=lambda args: _print_completion(parser, args.shell))
     explain(parser)
     return parser
 
 
 def _print_completion(parser: argparse.ArgumentParser, shell: str) -> int:
+    import shtab
+
     print(shtab.complete(parser, shell))
     return 0
 

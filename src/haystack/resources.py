@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from haystack.errors import ConfigError
@@ -28,3 +31,15 @@ def resource(path: str) -> Path:
         if found.exists():
             return found
     raise ConfigError(f"resources/{relative}: not found in {CHECKOUT} nor in {INSTALLED}; reinstall haystack")
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector, which looks at many small things again and again while they are read."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

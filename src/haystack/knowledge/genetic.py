@@ -52,11 +52,13 @@ def symbols() -> dict[str, str]:
     """Upper-case symbol, current or previous -> current HGNC symbol."""
     known: dict[str, str] = {}
     previous: dict[str, str] = {}
-    for row in read_rows(resource("knowledge/gene_symbols.tsv"), ("symbol", "previous")):
-        known[row["symbol"].upper()] = row["symbol"]
-        for old in items(row["previous"]):
-            previous.setdefault(old.upper(), row["symbol"])
-    return previous | known
+    lines = resource("knowledge/gene_symbols.tsv").read_text(encoding="utf-8").splitlines()
+    for line in (line for line in lines if not line.startswith("#")):  # 20,000 rows: faster than `read_rows`
+        symbol, old, _ = line.split("\t")
+        known[symbol.upper()] = symbol
+        if old:
+            previous.update((name.upper(), symbol) for name in old.split(";") if name.upper() not in previous)
+    return {name: symbol for name, symbol in (previous | known).items() if symbol != "symbol"}  # without the header
 
 
 def gene_symbol(text: str) -> str | None:

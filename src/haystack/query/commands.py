@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from haystack.errors import HaystackError, QueryParsingError
+from haystack.resources import uncollected
 
 if TYPE_CHECKING:
     from haystack.contracts.query import StructuredQuery
@@ -26,10 +27,15 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _parse(args: argparse.Namespace) -> int:
-    from haystack.query import parse_question
-
     if (args.question is None) == (args.file is None):
         raise QueryParsingError("give either a question or --file with one question per line")
+    with uncollected():
+        return _answer(args)
+
+
+def _answer(args: argparse.Namespace) -> int:
+    from haystack.query import parse_question
+
     read: Callable[[str], StructuredQuery] = parse_question
     if args.strict:
         from haystack.config import QuerySettings

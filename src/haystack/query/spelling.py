@@ -147,7 +147,7 @@ def is_known(word: str) -> bool:
     }
     if forms & _cell_words() or forms & _drug_words() or {word, single} & abbreviations().keys():
         return True
-    if gene_symbol(word) is not None or key(word) in _table_keys() or forms & _term_words() or word in english_words():
+    if word in english_words() or key(word) in _table_keys() or gene_symbol(word) is not None or forms & _term_words():
         return True
     if disease_of_adjective(word.removesuffix("s")):
         return True

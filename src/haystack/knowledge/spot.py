@@ -78,13 +78,15 @@ CUE = re.compile(
     r"administration|given|impact|influence|challenge[d]?)\s+(?:\w+\s+){0,2}?(?:with|to|of|by|in|the|on|after|drug|compound)?\s*$",
     re.IGNORECASE,
 )
-DRUG_SUFFIX = re.compile(
-    r"(?:tinib|nib|limus|mab|stat|inostat|ciclib|parib|rafenib|zomib|sertib|lisib|degib|clax|tide|olone|asone|sone|onide|"
-    r"prazole|sartan|statin|olol|pril|azepam|mycin|floxacin|cillin|cycline|vir|azole|oxetine|triptan|gliptin|gliflozin|"
-    r"glitazone|fibrate|dipine|setron|taxel|rubicin|platin|trexate|bicin|tecan|poside|blastine|cristine|citabine|profen|"
-    r"coxib|rolimus|caine|thiazide|lukast|tadine|zosin|idone|apine|dronate|imod|stim|cept|kinra)s?$",
-    re.IGNORECASE,
+DRUG_ENDINGS = tuple(
+    """
+    tinib nib limus mab stat inostat ciclib parib rafenib zomib sertib lisib degib clax tide olone asone sone onide
+    prazole sartan statin olol pril azepam mycin floxacin cillin cycline vir azole oxetine triptan gliptin
+    gliflozin glitazone fibrate dipine setron taxel rubicin platin trexate bicin tecan poside blastine cristine
+    citabine profen coxib rolimus caine thiazide lukast tadine zosin idone apine dronate imod stim cept kinra
+    """.split()
 )
+DRUG_SUFFIX = re.compile(rf"(?:{'|'.join(DRUG_ENDINGS)})s?$", re.IGNORECASE)
 STOP = {
     *("acid", "water", "salt", "protein", "proteins", "peptide", "drug", "drugs", "vehicle", "medium", "control"),
     *("cells", "cell", "blood", "plasma", "oxygen", "glucose", "light", "cytokine", "cytokines", "interferon"),

@@ -209,10 +209,10 @@ def _drug_words() -> frozenset[str]:
 @cache
 def _rare_drug_words() -> frozenset[str]:
     """Names beyond the tables that end as drugs' names do."""
-    from haystack.knowledge.spot import DRUG_SUFFIX
+    from haystack.knowledge.spot import DRUG_ENDINGS
     from haystack.knowledge.unii import drug_names
 
-    return frozenset(name for name in drug_names() if name.isalpha() and len(name) >= 8 and DRUG_SUFFIX.search(name))
+    return frozenset(name for name in drug_names() if len(name) >= 8 and name.endswith(DRUG_ENDINGS) and name.isalpha())
 
 
 @cache

@@ -12,6 +12,7 @@ from haystack.knowledge.genetic import find_genetic
 from haystack.knowledge.ligands import ligands, named_protein
 from haystack.knowledge.names import agent, bare, key
 from haystack.knowledge.resolve import blockade, resolve_perturbation
+from haystack.ontology.normalise import word_set
 
 TOKEN = re.compile(r"(?:[A-Za-z0-9α-ωΑ-Ωß]|'(?!s\b))+")
 MAX_TOKENS = 9
@@ -62,13 +63,20 @@ BLOCKED = re.compile(
     r"^[\s-]+(?:blockade|neutrali[sz]ation|inhibition|blocking(?:\s+antibod(?:y|ies))?|inhibitors?|antagonists?|blockers?)\b",
     re.IGNORECASE,
 )
+# An imperative or a gerund that blocks: block TNF, by neutralising IL-6; not `IL-10 blocks TNF`, which is read out.
+_BLOCK = re.compile(
+    r"(?:^|[.:;,?!]\s*|\b(?:by|when|while|we|i|you|let's|to|please|and|after|upon|of|with)\s+)"
+    r"(?:(?:i|we|you)\s+)?(?:block(?:ed|ing)?|neutrali[sz](?:ed?|ing)|inhibit(?:ed|ing)?|antagoni[sz](?:ed?|ing)|"
+    r"sequester(?:ed|ing)?|depriv(?:ed?|ing)\s+of|trap(?:ped|ping)?)\s+(?:the\s+)?$",
+    re.IGNORECASE,
+)
 _BLOCKING = re.compile(r"inhibit|block|antagoni", re.IGNORECASE)
 INHIBIT = re.compile(
     r"\b(?:inhibit(?:s|ing|ion\s+of|ors?\s+of)?|block(?:s|ing|ade\s+of)?|antagoni[sz](?:es?|ing|ts?\s+of))\s+(?:the\s+)?$",
     re.IGNORECASE,
 )
 INHIBITED = re.compile(
-    r"^(?:\s+signall?ing)?\s+(?:(?:is|are|was|were|gets?|has\s+been|being|be)\s+)(?:\w+ly\s+)?(?:inhibited|blocked|antagoni[sz]ed)\b",
+    r"^(?:\s+signall?ing)?\s+(?:(?:is|are|was|were|gets?|has\s+been|being|be)\s+)(?:\w+ly\s+)?(?:inhibited|blocked|antagoni[sz]ed|neutrali[sz]ed)\b",
     re.IGNORECASE,
 )
 # Words after which a name is a treatment, so that any substance of ChEBI may be meant.
@@ -79,14 +87,14 @@ CUE = re.compile(
     re.IGNORECASE,
 )
 DRUG_ENDINGS = tuple(
-    """
-    tinib nib limus mab stat inostat ciclib parib rafenib zomib sertib lisib degib clax tide olone asone sone onide
-    prazole sartan statin olol pril azepam mycin floxacin cillin cycline vir azole oxetine triptan gliptin
-    gliflozin glitazone fibrate dipine setron taxel rubicin platin trexate bicin tecan poside blastine cristine
-    citabine profen coxib rolimus caine thiazide lukast tadine zosin idone apine dronate imod stim cept kinra
-    """.split()
+    word_set("""
+        tinib nib limus mab stat inostat ciclib parib rafenib zomib sertib lisib degib clax tide olone asone sone
+        onide prazole sartan statin olol pril azepam mycin floxacin cillin cycline vir azole oxetine triptan gliptin
+        gliflozin glitazone fibrate dipine setron taxel rubicin platin trexate bicin tecan poside blastine cristine
+        citabine profen coxib rolimus caine thiazide lukast tadine zosin idone apine dronate imod stim cept kinra
+    """)
 )
-DRUG_SUFFIX = re.compile(rf"(?:{'|'.join(DRUG_ENDINGS)})s?$", re.IGNORECASE)
+DRUG_SUFFIX = re.compile(rf"(?:{'|'.join(sorted(DRUG_ENDINGS))})s?$", re.IGNORECASE)
 STOP = {
     *("acid", "water", "salt", "protein", "proteins", "peptide", "drug", "drugs", "vehicle", "medium", "control"),
     *("cells", "cell", "blood", "plasma", "oxygen", "glucose", "light", "cytokine", "cytokines", "interferon"),
@@ -286,7 +294,8 @@ def _substance(text: str, start: int, end: int) -> Perturbation | None:
 def _widened(text: str, start: int, end: int, perturbation: Perturbation) -> tuple[int, int, Perturbation]:
     """The span with `anti-` before or `blockade` behind it, which turns a cytokine round."""
     before, behind = ANTI.search(_before(text, start)), BLOCKED.match(_after(text, end))
-    if perturbation.type == "cytokine" and (before or behind):
+    verb = _BLOCK.search(_before(text, start)) or INHIBITED.match(_after(text, end))
+    if perturbation.type == "cytokine" and (before or behind or verb):
         if before:
             start -= len(before[0])
         if behind:

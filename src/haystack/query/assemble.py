@@ -14,6 +14,7 @@ from haystack.ontology.match import Match
 from haystack.ontology.normalise import word_set
 from haystack.query.doubts import understanding
 from haystack.query.entities import Entity
+from haystack.query.genetics import NO_GENES
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
 from haystack.query.task import Named, task_type
 from haystack.query.text import Span
@@ -320,6 +321,8 @@ def _leftovers(query: StructuredQuery, found: Findings) -> None:
     for word in found.tokens:
         where = Span(word.start, word.end, word.text)
         if any(where.overlaps(other) for other in spans):
+            continue
+        if word.text.upper() in NO_GENES and any(gene.cue for gene in found.genes):
             continue
         parts = [part for part in re.split(r"[-/'’]", word.lower) if len(part) > 1]
         if word.lower in _FORMS and any(_beside(found.text, where, item.span) for item in found.treatments):

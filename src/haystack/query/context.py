@@ -14,8 +14,8 @@ _ID = r"(?=[\w.-]*\d)[A-Za-z0-9](?:[\w.-]*\w)?|[A-Z]{1,3}(?![\w-])"
 _PERSON = r"(?:donors?|patients?|subjects?|individuals?|participants?|volunteers?|samples?|biops(?:y|ies)|specimens?)"
 _DONOR = re.compile(
     rf"\b(?P<role>(?i:reference|source|template|target|query|new|unseen|another)\s+)?"
-    rf"(?:[a-z-]+\s+)?(?P<person>(?i:{_PERSON}))\s+(?:(?:with\s+)?(?i:id|"
-    rf"identifier|number|no\.?|called|named|#)[\s:]*)?(?P<id>{_ID})",
+    rf"(?:[a-z-]+\s+)?(?P<person>(?i:{_PERSON}))(?:\s+|\s*[:=]\s*)(?:(?:with\s+)?(?i:id|"
+    rf"identifier|number|no\.?|called|named|#)[\s:]*)?[\"'“‘(]?(?P<id>{_ID})",
 )
 _LONE_ID = re.compile(r"(?<![\w/])(?P<id>[A-Z]{1,6}_\d[\w]*|(?i:donor|patient|subject|individual)[_-]?\d+)(?![\w/])")
 _REFERENCE_BEFORE = re.compile(
@@ -98,7 +98,7 @@ def find_context(text: str) -> Context:
 
 
 def _donors(text: str, context: Context, taken: list[Span]) -> None:
-    explicit = False
+    explicit, last = False, 0
     matches = list(_DONOR.finditer(text)) or list(_LONE_ID.finditer(text))
     for match in matches:
         where = span(text, match.start("id"), match.end("id"))
@@ -106,9 +106,12 @@ def _donors(text: str, context: Context, taken: list[Span]) -> None:
             continue
         role = (match.groupdict().get("role") or "").strip().lower()
         start = match.start("person") if "person" in match.re.groupindex else match.start()
-        before, after = text[:start], text[match.end() :]
-        is_reference = role in {"reference", "source", "template"} or bool(_REFERENCE_AFTER.match(after))
+        before, after = text[last:start], text[match.end() :]
+        said = _REFERENCE_AFTER.match(after)
+        is_reference = role in {"reference", "source", "template"} or said is not None
         explicit = explicit or is_reference
+        if said:
+            last = match.end() + said.end()  # `using donor A as reference` says nothing of donor B
         if not is_reference and role not in {"target", "query", "new", "unseen", "another"} and len(matches) > 1:
             is_reference = bool(_REFERENCE_BEFORE.search(before)) and not re.search(
                 r"\b(?:to|into|for)\s+(?:[a-z-]+\s+){0,2}$", before, re.IGNORECASE

@@ -32,7 +32,7 @@ _MARKER = re.compile(r"[A-Za-z]+\d*\w*[+⁺⁻-]$|CD\d+", re.IGNORECASE)
 _MODIFIER = re.compile(
     r"^(?:-(?:derived|like|specific|associated|mediated|dependent|targeted|restricted|rich|depleted|activating|free)\b|"
     r"\s+(?:derived|chemo\w+|colony|growth\s+factors?|receptors?|leuk(?:a?emia)\w*|lymphomas?|carcinomas?|antigens?|"
-    r"inhibitory\s+protein|lineage|origin|genes?|signatures?|programs?)\b)",
+    r"inhibitory\s+protein|lineage|origin|polari[sz]\w+|skew\w+|priming|differentiation|fate|genes?|signatures?|programs?)\b)",
     re.IGNORECASE,
 )
 _PRECURSOR = re.compile(r"(?:precursor|progenitor)(?:s| cells?)?")
@@ -45,6 +45,7 @@ _CELLS_BEHIND = re.compile(
     r"^\s+(?:\w+\s+)?(?:cells?|epitheli(?:um|a)|endotheli(?:um|a)|mesothelium|\w+(?:cytes?|blasts?|phages?))\b",
     re.IGNORECASE,
 )
+_TUMOUR_CELLS = re.compile(r"\s+(?:(?:stem\s+)?cells?|blasts?|organoids?|spheroids?|tumou?roids?)\b")
 NEOPLASM = "MONDO:0005070"
 MALIGNANT = Match("CL:0001064", "malignant cell", 0.8, "inferred")
 
@@ -316,7 +317,7 @@ def tumour_cells(text: str, diseases: list[Entity]) -> list[Entity]:
 
     found = []
     for disease in diseases:
-        after = re.match(r"\s+cells?\b", text[disease.span.end :])
+        after = _TUMOUR_CELLS.match(text[disease.span.end :])
         if (
             after
             and disease.best.id.startswith("MONDO:")

@@ -51,12 +51,12 @@ _CUES: tuple[tuple[str, int, str], ...] = (
         GAIN,
         2,
         r"transduc(?:e[sd]?|ing|tion)|transfect(?:s|ed|ing|ion)?|electroporat(?:e[sd]?|ing|ion)|nucleofect(?:ed|ion)|"
-        r"introduc(?:e[sd]?|ing|tion)|lentivir(?:us|al)|retrovir(?:us|al)|mrna",
+        r"introduc(?:e[sd]?|ing|tion)|deliver(?:y|ed|ing)|lentivir(?:us|al)|retrovir(?:us|al)|mrna",
     ),
     (UNSAID, 2, r"mutat(?:e[sd]?|ing|ions?)|mutants?|variants?|knock(?:ed)?[\s-]?ins?|perturb(?:s|ed|ing|ations?)?"),
 )
 _SOFT = re.compile(
-    r"without|missing|no$|minus|w/o|absen|lack|deplet|repress|reduc|suppress|degrad|remov|restor|reconstit|eliminat|up-?regul|introduc|activat|depriv",
+    r"without|missing|no$|minus|w/o|absen|lack|deplet|repress|reduc|suppress|degrad|remov|restor|reconstit|eliminat|up-?regul|introduc|deliver|activat|depriv",
     re.I,
 )
 _NEXT_TO = {"no", "minus", "w/o"}  # cues only right before a gene

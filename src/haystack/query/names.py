@@ -33,6 +33,9 @@ _SICK_BEHIND = re.compile(
 )
 _CODE_BEHIND = re.compile(r"-?\d{2,}|-[A-Z]*\d(?![\w-])")  # NSC-23766 is a compound's code, PD-1 and PD-L1 are proteins
 _LIKE = re.compile(r"^[\s-]*(?:like|model|mimetic|free)\b", re.IGNORECASE)
+_MEDIATED = re.compile(
+    r"-(?:mediated|based|driven|encoded|delivered|derived|treated|stimulated|induced)\b|\s+(?:delivery|vectors?|transduction)\b"
+)
 _ACRONYMS = re.compile(r"[A-Z]{2,}s")  # TAMs are cells: nobody has several
 # MONDO's terms for how a disease is (acquired, undifferentiated, severe) are no diseases.
 _CHARACTERISTIC = "MONDO:0021125"
@@ -92,6 +95,11 @@ def exact_names(text: str) -> list[Name]:
     return found
 
 
+def _is_vector(where: Span, behind: str) -> bool:
+    """Whether a short form is the first half of an adjective that speaks of no disease (AAV-mediated)."""
+    return where.text.isupper() and _MEDIATED.match(behind) is not None
+
+
 def _forms(keys: list[str], last: str) -> Iterator[str]:
     """The key, and those of other readings of a plural at the end (acinuss, ileums)."""
     head = " ".join(word for word in keys[:-1] if word)
@@ -118,7 +126,7 @@ def _lookup(where: Span, names: list[str], edges: set[str], before: str, behind:
         name = names[0] if healthy else name
         if name is None or not (healthy or _counts(kind, where, name, size, bool(_PLACE.search(before)))):
             continue
-        if kind == "disease" and (_LIKE.match(behind) or _ACRONYMS.fullmatch(where.text)):
+        if kind == "disease" and (_LIKE.match(behind) or _ACRONYMS.fullmatch(where.text) or _is_vector(where, behind)):
             continue
         matches = _cell(name, where.text) if kind == "cell-type" else _terms(kind, name, where.text)
         if matches:
@@ -195,7 +203,7 @@ def _shouted(kind: str, text: str, match: Match) -> bool:
     if text.upper() == text or len(text) > 6 or match.method != "synonym" or key(text) in common_names(kind):
         return False
     term = ontology("UBERON" if kind == "tissue" else "MONDO").terms.get(match.id)
-    return term is not None and any(name.isupper() and name.lower() == text.lower() for name in term.synonyms)
+    return term is not None and any(name.isupper() and key(name) == key(text) for name in term.synonyms)
 
 
 def longest_first(names: list[Name], others: list[Span]) -> list[Name]:

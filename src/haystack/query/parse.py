@@ -30,6 +30,7 @@ from haystack.query.treatments import (
     find_slots,
     find_unknown,
     genetic_treatments,
+    in_one_list,
     is_druglike,
     joined_to,
     keep_members,
@@ -39,11 +40,20 @@ INFECTIOUS = "MONDO:0005550"
 _CONTEXT_BEFORE = re.compile(
     r"\b(?:using|given|based on|prompted (?:with|by)|like|as in|"
     r"compared (?:to|with)|versus|vs\.?|than|unlike|trained on|"
-    r"conditioned on|co-?cultured? with|in contrast to|produced by|secreted by|derived from)\s+(?:[\w+-]+\s+){0,3}$",
+    r"conditioned on|co-?cultured? with|"
+    r"(?:media|medium|supernatants?|exosomes?|vesicles?)\s+(?:from|of)|in contrast to|"
+    r"produced by|secreted by|derived from)\s+(?:(?!on\s|onto\s|in\s)[\w+-]+\s+){0,3}$",
     re.IGNORECASE,
 )
 
 
+_CHANGES = re.compile(
+    r"\s+(?:(?:to|will|would|can|could|might|may|does|also|\w+ly)\s+)*(?:induc|block|inhibit|suppress|increas|rais|boost|reduc|"
+    r"lower|dampen|trigger|upregulat|up-regulat|downregulat|down-regulat|antagoni[sz]|curb|silenc|elicit|evok|diminish|abolish|"
+    r"enhanc|promot|prevent|limit)(?:e[sd]?|s|ed|ing)?\s+(?:the\s+)?(?:(?:production|secretion|release|expression|levels?|"
+    r"induction|synthesis)\s+of\s+)?",
+    re.IGNORECASE,
+)
 _HAVING = re.compile(
     r"\b(?:patients?|people|persons?|individuals?|donors?|subjects?|wom[ae]n|m[ae]n|child(?:ren)?|cases?|someone|adults?)\s+"
     r"(?:\w+\s+){0,2}?(?:with|having|infected\s+with)\s+(?:[\w-]+\s+){0,2}$",
@@ -133,9 +143,9 @@ def _read(question: str, repaired: Repaired, genes: list[Span]) -> Findings:
     found.cells = _in_order(text, found.cells)
     found.controls = [Span(m.start(), m.end(), m[0]) for m in CONTROLS.finditer(text)]
     _more_treatments(found, names, [*taken, *(item.scope for item in negations)])
-    everything = _in_text_order(found.treatments)
+    everything = _without_read_outs(found, _in_text_order(found.treatments))
     found.treatments = keep_members(text, everything)
-    found.classes = [item.span for item in everything if item not in found.treatments]
+    found.classes += [item.span for item in everything if item not in found.treatments]
     free = [*taken, *(t.span for t in found.treatments), *(d.span for d in found.diseases)]
     found.context.conditions = [
         where
@@ -160,12 +170,14 @@ def _settle(substances: list[Treatment], names: list[Name]) -> tuple[list[Treatm
 def _not_sick(text: str, substances: list[Treatment], names: list[Name]) -> list[Treatment]:
     """Without the pathogens that only say what patients have: people with influenza, HIV patients."""
     sick = [name.span for name in names if name.kind == "disease"]
-    return [
-        item
-        for item in substances
-        if not any(item.span.overlaps(where) for where in sick)
-        or not (_HAVING.search(text[: item.span.start]) or _PATIENTS.match(text[item.span.end :]))
-    ]
+    return [item for item in substances if not (any(item.span.overlaps(w) for w in sick) and _is_had(text, item, sick))]
+
+
+def _is_had(text: str, item: Treatment, sick: list[Span]) -> bool:
+    """Whether the words around a pathogen say that people have it, or another disease stands in one list with it."""
+    if _HAVING.search(text[: item.span.start]) or _PATIENTS.match(text[item.span.end :]):
+        return True
+    return any(not where.overlaps(item.span) and in_one_list(text, where, item.span) for where in sick)
 
 
 def _is_protein(name: Name) -> bool:
@@ -251,6 +263,18 @@ def _more_treatments(found: Findings, names: list[Name], taken: list[Span]) -> N
         found.diseases = [d for d in found.diseases if not any(d.span.overlaps(where) for where in overlapped)]
     if not found.treatments:
         found.treatments = find_slots(text, tokens, [*held, *genes])
+
+
+def _without_read_outs(found: Findings, treatments: list[Treatment]) -> list[Treatment]:
+    """Without what another treatment is asked to change (Does IL-10 block TNF in macrophages?)."""
+    kept: list[Treatment] = []
+    for item in treatments:
+        if kept and _CHANGES.fullmatch(found.text[kept[-1].span.end : item.span.start]):
+            found.classes.append(item.span)
+            found.notes.append(f"'{item.span.text}' was read as what {kept[-1].span.text} changes, not as a treatment")
+        else:
+            kept.append(item)
+    return kept
 
 
 def _infectious(item: Treatment, found: Findings) -> bool:

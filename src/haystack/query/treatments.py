@@ -275,7 +275,7 @@ def complete_list(text: str, tokens: list[Word], found: list[Treatment], taken: 
             where.text
         ):
             continue
-        if where.text.lower() in everyday_words() or not any(_joined(text, where, item.span) for item in found):
+        if where.text.lower() in everyday_words() or not any(in_one_list(text, where, item.span) for item in found):
             continue
         stem = where.text.lower()
         names = {name for written, name in index().items() if written.startswith(stem) and written.isalpha()}
@@ -286,14 +286,15 @@ def complete_list(text: str, tokens: list[Word], found: list[Treatment], taken: 
     return added
 
 
-def _joined(text: str, one: Span, other: Span) -> bool:
+def in_one_list(text: str, one: Span, other: Span) -> bool:
+    """Whether only a comma, `and`, `or` or the like stands between two names."""
     first, second = sorted((one, other), key=lambda where: where.start)
     return bool(_JOIN.match(text[first.end : second.start]))
 
 
 def joined_to(text: str, item: Treatment, others: list[Treatment]) -> bool:
     """Whether a treatment stands in one list with another."""
-    return any(_joined(text, item.span, other.span) for other in others if other is not item)
+    return any(in_one_list(text, item.span, other.span) for other in others if other is not item)
 
 
 def keep_members(text: str, found: list[Treatment]) -> list[Treatment]:

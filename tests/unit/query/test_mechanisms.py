@@ -201,6 +201,10 @@ def test_a_symbol_beside_what_was_done_is_a_gene_whatever_else_it_names(text: st
         ("M. tuberculosis infected alveolar macrophages", "alveolar macrophage"),
         ("CRISPRa of IL2RA, CD4 T cells", "CD4-positive, alpha-beta T cell"),
         ("anti-PD-L1 antibody on macrophages", "macrophage"),
+        ("NK, bortezomib", "natural killer cell"),
+        ("AML blasts treated with venetoclax", "malignant cell"),
+        ("Th2 polarisation: IL-4 given to naive B cells", "naive B cell"),
+        ("conditioned medium from macrophages on fibroblasts", "fibroblast"),
     ],
 )
 def test_cells_are_found_beside_names_that_hold_or_touch_them(text: str, name: str) -> None:
@@ -219,10 +223,29 @@ def test_cells_are_found_beside_names_that_hold_or_touch_them(text: str, name: s
         ("anti-CD47 antibody on macrophages", ["CD47 blockade"]),
         ("Does IFN-beta make hepatocytes antiviral?", ["IFN-beta"]),
         ("thyroid hormone in astrocytes", ["liothyronine"]),
+        ("Block TNF in macrophages", ["TNF blockade"]),
+        ("hepatocytes, by neutralising IL-6", ["anti-IL-6"]),
+        ("IL-6 is blocked in hepatocytes", ["anti-IL-6"]),
+        ("LPS and blocking IL-10 in macrophages", ["lipopolysaccharide", "anti-IL-10"]),
+        ("Does IL-10 block TNF in macrophages?", ["IL-10"]),
+        ("Can dexamethasone prevent IL-6 induction in fibroblasts?", ["dexamethasone"]),
+        ("the opposite of IL-10 in macrophages", []),
+        ("alveolar macrophages in COVID-19 and influenza", []),
     ],
 )
 def test_treatments_are_found_in_any_grammar(text: str, names: list[str]) -> None:
     assert [item.name for item in parse_question(text).perturbations] == names
+
+
+def test_donors_are_read_in_quotes_behind_a_colon_and_beside_a_reference() -> None:
+    assert parse_question('No mast cells for donor "S7"; reconstruct them').target_donor_id == "S7"
+    assert parse_question("cells: monocytes; treatment: LPS; donor: HD03").target_donor_id == "HD03"
+    query = parse_question("Using donor A as a reference, predict donor B's NK cells after IL-15")
+    assert (query.reference_donor_id, query.target_donor_id) == ("A", "B")
+
+
+def test_a_vector_s_short_form_is_no_disease() -> None:
+    assert parse_question("AAV delivery of CFTR into airway basal cells").target_disease_state is None
 
 
 def test_the_tissue_of_the_cells_comes_before_another_that_is_named_first() -> None:

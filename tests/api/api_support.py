@@ -252,6 +252,7 @@ class Live:
         config = uvicorn.Config(
             self.app,
             http=Connection,
+            proxy_headers=False,
             log_level="error",
             access_log=False,
             lifespan="on",
@@ -269,7 +270,14 @@ class Live:
     def client(self, email: str | None = "ada@example.org", **headers: str) -> httpx.Client:
         """Someone's browser."""
         signed = {HEADER: self.proxy.token(email)} if email else {}
+        if self.settings.debug:
+            signed = {"Cookie": self.cookie()}
         return httpx.Client(base_url=self.url, headers={**signed, **headers}, timeout=30, trust_env=False)
+
+    def cookie(self, email: str = "developer@localhost") -> str:
+        """Of somebody who signed in here."""
+        sessions = self.app.state.sessions
+        return f"{sessions.cookie}={sessions.make(email)}"
 
     def submit(self, client: httpx.Client, query: str = "How would NK cells respond to ibrutinib?", **body: Any) -> str:
         answer = client.post("/api/v1/runs/", json={"query": query, **body})

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from haystack.api.app import create_app, open_identity
+from haystack.api.app import check_sign_in, create_app
 from haystack.api.identity import IapIdentity, IdentityError
 from haystack.api.keys import KeySet, KeysUnavailableError, UnknownKeyError, lifetime_of
 from haystack.errors import ConfigError
@@ -175,7 +175,7 @@ def test_debug_mode_refuses_to_start_beyond_loopback(host, tmp_path):
 
 def test_no_sign_in_at_all_refuses_to_start(tmp_path):
     with pytest.raises(ConfigError, match="HAYSTACK_IAP_AUDIENCE"):
-        open_identity(ServiceSettings(work_dir=tmp_path))
+        check_sign_in(ServiceSettings(work_dir=tmp_path))
 
 
 def test_debug_mode_answers_only_this_machine_by_its_own_name(start_live):
@@ -189,6 +189,6 @@ def test_the_description_says_how_requests_are_signed(live):
     with live.client(None) as client:
         document = client.get("/api/openapi.json").json()
     assert document["components"]["securitySchemes"]["iap"]["name"] == HEADER
-    assert document["paths"]["/api/v1/runs/{run_id}"]["get"]["security"] == [{"iap": []}]
+    assert document["paths"]["/api/v1/runs/{run_id}"]["get"]["security"] == [{"token": []}, {"iap": []}]
     assert "security" not in document["paths"]["/api/health"]["get"]
     assert "<script" not in json.dumps(document)

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 STUB = Path(__file__).with_name("stub_pipeline.py")
+SECRET = "of this test alone, as long as it has to be"
 SERVE = f"""
 import sys
 from haystack.api import serve
@@ -31,6 +32,13 @@ def load(path):
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def cookie():
+    from haystack.api.signin import Sessions
+
+    sessions = Sessions(SECRET.encode(), frozenset(), 1)
+    return {"Cookie": f"{sessions.cookie}={sessions.make('developer@localhost')}"}
 
 
 def free_port():
@@ -72,6 +80,7 @@ def test_kill_9_between_fifty_submissions_loses_none_that_was_answered(tmp_path)
     pipeline = stub.make_pipeline(tmp_path / "pipeline")
     environment = {
         "HAYSTACK_DEBUG": "true",
+        "HAYSTACK_SIGNING_SECRET": SECRET,
         "HAYSTACK_PIPELINE_DIR": str(pipeline),
         "HAYSTACK_WORK_DIR": str(tmp_path / "service"),
         "HAYSTACK_POLL_SECONDS": "0.05",
@@ -83,7 +92,7 @@ def test_kill_9_between_fifty_submissions_loses_none_that_was_answered(tmp_path)
     def submit(url, number):
         with contextlib.suppress(httpx.HTTPError):
             query = {"query": f"How would B cells respond to drug {number}?"}
-            answer = httpx.post(f"{url}/api/v1/runs/", json=query, timeout=30)
+            answer = httpx.post(f"{url}/api/v1/runs/", json=query, headers=cookie(), timeout=30)
             assert answer.status_code == 201, answer.text
             told.append(answer.json()["run_id"])
 
@@ -100,7 +109,7 @@ def test_kill_9_between_fifty_submissions_loses_none_that_was_answered(tmp_path)
     with served(environment) as (_, url):
 
         def all_ended():
-            runs = httpx.get(f"{url}/api/v1/runs/", params={"page_size": 100}).json()["runs"]
+            runs = httpx.get(f"{url}/api/v1/runs/", params={"page_size": 100}, headers=cookie()).json()["runs"]
             return runs if all(run["status"] not in {"pending", "running"} for run in runs) else None
 
         runs = until(all_ended)

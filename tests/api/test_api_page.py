@@ -72,6 +72,8 @@ def here(start_live):
 
 @pytest.fixture
 def tab(browser, here):
+    browser.send("Page.navigate", url=f"{here.url}/login?token={here.app.state.link.secret}")
+    browser.wait("Boolean(document.querySelector('#runs p'))")
     return Tab(browser, here.url)
 
 
@@ -143,6 +145,27 @@ def test_a_question_from_preview_to_result_and_back(tab, here):
     assert row.startswith("Completed " + QUESTION + " medium 0.41 9, 3 7.84")
     assert tab.browser.errors == []
     assert all(url.startswith((here.url, "about:")) for url in tab.browser.requests), tab.browser.requests
+
+
+def test_tokens_are_made_and_revoked_on_the_page(tab, here):
+    tab.go()
+    tab.wait("!document.getElementById('to-tokens').hidden")
+    tab.run("document.getElementById('to-tokens').click()")
+    tab.wait("document.querySelector('#token-list p')")
+    tab.run("document.querySelector('[name=name]').value = '<b>my</b> scripts'")
+    tab.run("document.getElementById('make-token').requestSubmit()")
+    tab.wait("document.querySelector('#token-list td')")
+    assert "<b>my</b> scripts" in tab.text("#token-list")
+    secret = tab.text("#new-token code")
+    how = f"{{credentials: 'omit', headers: {{Authorization: 'Bearer {secret}'}}}}"
+    asked = f"fetch('/api/v1/me', {how}).then(r => r.status)"
+    assert tab.run(asked) == 200
+    tab.run("document.querySelector('#token-list button').click()")
+    tab.wait("document.querySelector('#token-list p')")
+    assert tab.run(asked) == 401
+    tab.run("document.getElementById('sign-out').click()")
+    tab.wait("document.querySelector('#alert a')")
+    assert tab.run("document.querySelector('#alert a').href").endswith("/login")
 
 
 def test_polls_every_15_seconds_while_a_run_is_active(tab, here):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -18,17 +19,21 @@ from starlette.types import Scope
 from haystack import __version__
 from haystack.api.catalogue import Catalogue
 from haystack.api.door import Door
-from haystack.api.identity import DebugIdentity, IapIdentity, Identity
+from haystack.api.identity import IapIdentity
 from haystack.api.keys import KeySet
-from haystack.api.links import Links
+from haystack.api.links import Links, service_secret
+from haystack.api.oidc import Provider
 from haystack.api.preview import Previews
 from haystack.api.problems import add_handlers
 from haystack.api.routes import file_routes, health_routes, metadata_routes, run_routes
+from haystack.api.session_routes import account_routes, sign_in_pages
+from haystack.api.signin import Iap, Link, ProxyHeader, Sessions, SignIn, Tokens, Way
 from haystack.api.status import StatusDesk
 from haystack.errors import ConfigError
 from haystack.runs.errors import StoreError
 from haystack.runs.service import RunService, open_service
 from haystack.runs.settings import ServiceSettings
+from haystack.runs.tokens import TokenStore
 
 PAGE = Path(__file__).parent / "page"
 
@@ -47,7 +52,7 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
     Parameters
     ----------
     settings
-        of the service; checked as `open_identity` says.
+        of the service; checked as `check_sign_in` says.
     service
         the runs; None: opened here, looked after while the app runs, and closed with it.
 
@@ -58,15 +63,22 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
     StoreError
         when the database cannot be opened.
     """
-    identity = open_identity(settings)
+    check_sign_in(settings)
+    secret, admins = service_secret(settings), frozenset(settings.admins)
+    sessions = Sessions(secret, admins, settings.session_hours)
     page = _page(settings)
     catalogue = Catalogue(settings)
     runs = service or open_service(settings)
+    token_store = TokenStore(runs.store)
+    tokens = Tokens(token_store, admins)
+    ways: list[Way] = [tokens, sessions, *_headers_of_proxies(settings)]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # Keys of the proxy and a connection, so that the first to come do not wait for them.
-        threading.Thread(target=_warm, args=(identity, runs), name="haystack-warm", daemon=True).start()
+        threading.Thread(target=_warm, args=(ways, runs), name="haystack-warm", daemon=True).start()
+        if link is not None:
+            link.renew()
         if service is None:
             runs.start()
         try:
@@ -85,17 +97,36 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
         redirect_slashes=False,
         lifespan=lifespan,
     )
+    link = Link(settings.debug_user, lambda secret: _show_link(app, secret)) if settings.debug else None
+    app.state.link, app.state.sessions = link, sessions
+    provider = Provider(settings) if settings.oidc_issuer and not settings.debug else None
     links = Links.of(settings)
     desk = StatusDesk(runs.store, catalogue.defaults)
     app.include_router(health_routes(runs))
     app.include_router(run_routes(runs, desk, Previews(settings, catalogue), catalogue.defaults, links))
     app.include_router(metadata_routes(catalogue))
     app.include_router(file_routes(runs, links))
+    app.include_router(account_routes(token_store, tokens))
+    app.include_router(sign_in_pages(settings, sessions, link, provider))
     app.router.routes.append(PageMount("/", app=StaticFiles(directory=page, html=True), name="page"))
     add_handlers(app)
     app.add_middleware(
-        Door, identity=identity, origins=settings.cors_origins, desk=desk, per_minute=settings.requests_per_minute
+        Door,
+        sign_in=SignIn(ways),
+        origins=settings.cors_origins,
+        desk=desk,
+        per_minute=settings.requests_per_minute,
+        local=settings.debug,
     )
+    if provider is not None:
+        # Holds what a sign-in under way has to remember, for ten minutes.
+        app.add_middleware(
+            SessionMiddleware,
+            secret_key=secret.hex(),
+            session_cookie=f"{sessions.cookie}_login",
+            max_age=600,
+            https_only=(settings.public_url or "").startswith("https:"),
+        )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -105,38 +136,55 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
             allow_credentials=True,
             expose_headers=["Location"],
         )
-    _describe_sign_in(app, needed=not settings.debug)
+    _describe_sign_in(app, iap=bool(settings.iap_audience))
     return app
 
 
-def _warm(identity: Identity, runs: RunService) -> None:
-    identity.prepare()
+def _show_link(app: FastAPI, secret: str) -> None:
+    """Where the service listens, `serve` says the address; under another server only the path is known."""
+    address = getattr(app.state, "address", "")
+    print(f"HAYSTACK: sign in once at {address}/login?token={secret}", flush=True)
+
+
+def _warm(ways: Sequence[Way], runs: RunService) -> None:
+    for way in ways:
+        if isinstance(way, Iap):
+            way.identity.prepare()
     with suppress(StoreError):  # whoever asks is told
         runs.store.look([""])
 
 
-def open_identity(settings: ServiceSettings) -> Identity:
-    """How people are told apart.
+def check_sign_in(settings: ServiceSettings) -> None:
+    """Return where people can be told apart.
 
     Raises
     ------
     ConfigError
-        for debug mode beyond loopback, or neither debug mode nor an audience.
+        for local mode (debug) beyond loopback, or when there is no way to sign in.
     """
-    admins = frozenset(settings.admins)
-    if settings.debug:
-        if not settings.is_loopback:
-            raise ConfigError(
-                f"debug mode has no sign-in, and host '{settings.host}' can be reached from other machines. "
-                "Set HAYSTACK_HOST=127.0.0.1, or HAYSTACK_DEBUG=false and HAYSTACK_IAP_AUDIENCE"
-            )
-        return DebugIdentity(settings.debug_user, admins)
-    if not settings.iap_audience:
+    if settings.debug and not settings.is_loopback:
         raise ConfigError(
-            "nobody could be told apart: set HAYSTACK_IAP_AUDIENCE to the audience of Google's Identity-Aware Proxy "
-            "(/projects/NUMBER/global/backendServices/ID), or HAYSTACK_DEBUG=true on your own machine"
+            f"debug mode is for this machine, and host '{settings.host}' can be reached from other machines. "
+            "Set HAYSTACK_HOST=127.0.0.1, or HAYSTACK_DEBUG=false and a way to sign in (docs/service.md)"
         )
-    return IapIdentity(settings.iap_audience, KeySet(settings.iap_keys_url), admins, settings.iap_issuer)
+    if not (settings.debug or settings.oidc_issuer or settings.proxy_header or settings.iap_audience):
+        raise ConfigError(
+            "nobody could be told apart: set HAYSTACK_OIDC_ISSUER (a sign-in provider), HAYSTACK_PROXY_HEADER (a proxy "
+            "that signs people in) or HAYSTACK_IAP_AUDIENCE (Google's Identity-Aware Proxy), or HAYSTACK_DEBUG=true on "
+            "your own machine"
+        )
+
+
+def _headers_of_proxies(settings: ServiceSettings) -> list[Way]:
+    admins = frozenset(settings.admins)
+    ways: list[Way] = []
+    if settings.proxy_header and settings.proxy_secret and not settings.debug:
+        secret = settings.proxy_secret.get_secret_value()
+        ways.append(ProxyHeader(settings.proxy_header, secret, settings.proxy_networks, admins))
+    if settings.iap_audience and not settings.debug:
+        keys = KeySet(settings.iap_keys_url)
+        ways.append(Iap(IapIdentity(settings.iap_audience, keys, admins, settings.iap_issuer)))
+    return ways
 
 
 def _page(settings: ServiceSettings) -> Path:
@@ -146,19 +194,20 @@ def _page(settings: ServiceSettings) -> Path:
     return folder
 
 
-def _describe_sign_in(app: FastAPI, *, needed: bool) -> None:
+def _describe_sign_in(app: FastAPI, *, iap: bool) -> None:
     """Say in the OpenAPI document how requests are signed."""
+    schemes: dict[str, Any] = {"token": {"type": "http", "scheme": "bearer"}}
+    if iap:
+        schemes["iap"] = {"type": "apiKey", "in": "header", "name": "X-Goog-IAP-JWT-Assertion"}
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-            if needed:
-                proxy = {"type": "apiKey", "in": "header", "name": "X-Goog-IAP-JWT-Assertion"}
-                schema.setdefault("components", {})["securitySchemes"] = {"iap": proxy}
-                for path, methods in schema["paths"].items():
-                    if path.startswith("/api/v1/") and not path.startswith("/api/v1/files/"):
-                        for operation in methods.values():
-                            operation["security"] = [{"iap": []}]
+            schema.setdefault("components", {})["securitySchemes"] = schemes
+            for path, methods in schema["paths"].items():
+                if path.startswith("/api/v1/") and not path.startswith("/api/v1/files/"):
+                    for operation in methods.values():
+                        operation["security"] = [{name: []} for name in schemes]
             app.openapi_schema = schema
         return app.openapi_schema
 

@@ -16,7 +16,11 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--host", help="address to listen on (HAYSTACK_HOST)")
     parser.add_argument("--port", type=int, help="port (HAYSTACK_PORT)")
-    parser.add_argument("--debug", action="store_true", help="no sign-in; only on this machine (HAYSTACK_DEBUG)")
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        help="for you on this machine: sign in by a printed link (HAYSTACK_DEBUG)",
+    )
     parser.set_defaults(run=run_serve)
 
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from anyio import to_thread
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
@@ -21,9 +20,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haystack.api.headers import PLAIN
-from haystack.api.identity import HEADER, DebugIdentity, Identity, User
+from haystack.api.identity import User
 from haystack.api.preview import BusyError
 from haystack.api.problems import error_response, of_haystack
+from haystack.api.signin import Asked, SignIn
 from haystack.api.status import StatusDesk
 from haystack.errors import HaystackError
 
@@ -36,6 +36,7 @@ MAX_BODY = 64 * 1024
 """bytes; the largest sensible request has about 5 KB"""
 MAX_BATCH = 1024 * 1024
 """bytes of a table of questions"""
+VALIDATE = COLLECTION + "validate"
 BATCH = COLLECTION + "batch"
 BODY_SECONDS = 15.0
 LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
@@ -49,7 +50,7 @@ class Door:
 
     Parameters
     ----------
-    identity
+    sign_in
         who is asking; `scope["state"]["user"]` is set for all of the API but links to files.
     origins
         origins (besides its own) whose pages may change something.
@@ -58,16 +59,24 @@ class Door:
         be two thirds of the work.
     per_minute
         requests of one person.
+    local
+        only this machine is answered, and only by its own name: no page elsewhere can lead a browser here.
     """
 
     def __init__(
-        self, app: ASGIApp, identity: Identity, origins: Iterable[str], desk: StatusDesk, per_minute: int
+        self,
+        app: ASGIApp,
+        sign_in: SignIn,
+        origins: Iterable[str],
+        desk: StatusDesk,
+        per_minute: int,
+        local: bool = False,
     ) -> None:
         self.app = app
-        self.identity = identity
+        self.sign_in = sign_in
         self.desk = desk
         self.origins = frozenset(origins)
-        self.debug = isinstance(identity, DebugIdentity)
+        self.local = local
         self.rate = RateLimitItemPerMinute(per_minute)
         self.limiter = FixedWindowRateLimiter(MemoryStorage())
 
@@ -90,6 +99,8 @@ class Door:
             user = await self._user(scope)
             if isinstance(user, Response):
                 answer = user
+            elif not user.may_write and scope["method"] not in SAFE and path != VALIDATE:
+                answer = error_response(403, "ReadOnly", "this token only reads; make one that may write")
             elif not await self.limiter.hit(self.rate, user.email):
                 answer = await self._too_many(user)
             elif scope["method"] == "GET" and (run := ONE_RUN.fullmatch(path)):
@@ -105,14 +116,9 @@ class Door:
         await (answer or self.app)(scope, receive, dressed)
 
     async def _user(self, scope: Scope) -> User | Response:
-        tokens = [value for name, value in scope["headers"] if name == HEADER]
-        user = self.identity.known(tokens)
-        if user is not None:
-            return user
+        client = str((scope.get("client") or ("", 0))[0])
         try:
-            if self.identity.may_block(tokens):
-                return await to_thread.run_sync(self.identity.verify, tokens)
-            return self.identity.verify(tokens)
+            return await self.sign_in.user(Asked(scope["headers"], client))
         except HaystackError as error:
             return of_haystack(error)
 
@@ -128,13 +134,13 @@ class Door:
             return of_haystack(error, run_id)
 
     def _refuse(self, scope: Scope) -> Response | None:
-        """Requests that another page makes a browser send, and, in debug mode, whatever is not of this machine."""
+        """Requests that another page makes a browser send, and, in local mode, whatever is not of this machine."""
         headers = Headers(raw=scope["headers"])
         host = headers.get("host", "")
-        if self.debug:
+        if self.local:
             client = (scope.get("client") or ("127.0.0.1", 0))[0]
             if not LOOPBACK.fullmatch(host) or not str(client).startswith(LOOPBACK_CLIENTS):
-                return error_response(403, "NotLocal", "without sign-in (debug mode), only this machine may ask")
+                return error_response(403, "NotLocal", "in local mode (debug) only this machine may ask")
         if scope["method"] in SAFE:
             return None
         origin = headers.get("origin")

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 from haystack.api.keys import KeySet, UnknownKeyError
 from haystack.errors import HaystackError
@@ -44,44 +44,10 @@ class User:
 
     email: str
     is_admin: bool = False
-
-
-class Identity(Protocol):
-    """Something that knows who is asking."""
-
-    def known(self, tokens: Sequence[bytes]) -> User | None:
-        """The user, where no work is needed to tell. `tokens`: every value of HEADER."""
-
-    def may_block(self, tokens: Sequence[bytes]) -> bool:
-        """Whether `verify` may have to ask for keys over the network."""
-
-    def prepare(self) -> None:
-        """Fetch what the first request would wait for. No error when that fails: the request then says so."""
-
-    def verify(self, tokens: Sequence[bytes]) -> User:
-        """The user; may ask for keys over the network."""
-
-
-class DebugIdentity:
-    """Everyone is the same user. For development on one machine: see `haystack.api.app.open_identity`."""
-
-    def __init__(self, email: str, admins: frozenset[str]) -> None:
-        self.user = User(email.lower(), email.lower() in admins)
-
-    def known(self, tokens: Sequence[bytes]) -> User | None:
-        """Always the same."""
-        return self.user
-
-    def may_block(self, tokens: Sequence[bytes]) -> bool:
-        """Never."""
-        return False
-
-    def prepare(self) -> None:
-        """Nothing."""
-
-    def verify(self, tokens: Sequence[bytes]) -> User:
-        """Always the same."""
-        return self.user
+    via: str = "iap"
+    """how they signed in: iap, session, proxy, token"""
+    may_write: bool = True
+    """false: a token that only reads"""
 
 
 class IapIdentity:

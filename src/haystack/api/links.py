@@ -18,6 +18,12 @@ from haystack.runs.settings import ServiceSettings
 SECRET_FILE = "signing_secret"  # noqa: S105 - the name of the file, not the secret
 
 
+def service_secret(settings: ServiceSettings) -> bytes:
+    """The configured secret, or one that is made once and kept in the service's folder."""
+    given = settings.signing_secret
+    return given.get_secret_value().encode() if given else _kept(settings.work_dir / SECRET_FILE)
+
+
 class LinkError(HaystackError):
     """A link that is not signed by this service, or has expired. HTTP 403."""
 
@@ -39,9 +45,7 @@ class Links:
     @classmethod
     def of(cls, settings: ServiceSettings) -> Links:
         """With the configured secret, or one that is made once and kept in the service's folder."""
-        given = settings.signing_secret
-        secret = given.get_secret_value().encode() if given else _kept(settings.work_dir / SECRET_FILE)
-        return cls(secret, settings.signed_url_minutes * 60)
+        return cls(service_secret(settings), settings.signed_url_minutes * 60)
 
     def path(self, run_id: str, name: str) -> str:
         """Address on this service, from `/`."""

@@ -32,13 +32,15 @@ def serve(settings: ServiceSettings) -> None:
         # Taken at once: the service is restarted often enough for a queue of clients to be waiting.
         listener.listen(2048)
         host, port = listener.getsockname()[:2]
-        print(f"HAYSTACK: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+        app.state.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        print(f"HAYSTACK: {app.state.address}", flush=True)
         config = uvicorn.Config(
             app,
             http=Connection,
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # who holds the connection counts, not what it says of itself
             timeout_keep_alive=75,
             timeout_graceful_shutdown=10,  # seconds for downloads that are under way
             lifespan="on",

@@ -37,7 +37,7 @@ from haystack.runs.errors import StoreError
 from haystack.runs.models import RunRecord
 from haystack.runs.settings import ServiceSettings
 
-REVISION = "0002"
+REVISION = "0003"
 """newest migration; a test compares it with the folder"""
 MIGRATION_LOCK = 7_216_043_119
 """key of PostgreSQL's advisory lock while the schema is brought up to date"""
@@ -119,6 +119,21 @@ runs = Table(
     Index("runs_by_request", "user_email", "request_key", unique=True),
     Index("runs_by_status", "status", "created_at"),
     Index("runs_by_notification", "notification"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("user_email", String(320), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("scope", String(8), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("revoked_at", UtcTime),
+    Index("tokens_by_hash", "hash", unique=True),
+    Index("tokens_of_user", "user_email"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -135,9 +136,25 @@ class ServiceSettings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, validation_alias=AliasChoices("HAYSTACK_PORT", "PORT"))
     """port to listen on; Cloud Run says it by PORT"""
     debug: bool = False
-    """true: no sign-in, everybody is debug_user; refused beyond loopback"""
+    """true: for one person on this machine, who signs in by a link that is printed; refused beyond loopback"""
     debug_user: str = "developer@localhost"
-    """who everybody is in debug mode"""
+    """who that person is"""
+    oidc_issuer: str | None = None
+    """sign-in by OpenID Connect: address of the provider, such as https://accounts.google.com"""
+    oidc_client_id: str | None = None
+    """what the provider calls this service"""
+    oidc_client_secret: SecretStr | None = None
+    """from the environment only"""
+    oidc_allowed: Words = []
+    """e-mail addresses, or domains of them, that may sign in; empty: everybody whom the provider lets in"""
+    session_hours: float = Field(default=12, gt=0, le=24 * 31)
+    """how long a sign-in by link or provider holds"""
+    proxy_header: str | None = None
+    """header in which a proxy says whom it signed in, such as X-Auth-Request-Email"""
+    proxy_secret: SecretStr | None = Field(default=None, min_length=32)
+    """what the proxy sends as X-Haystack-Proxy-Secret (environment only)"""
+    proxy_networks: Words = ["127.0.0.0/8", "::1/128"]
+    """addresses that the proxy may have"""
     iap_audience: str | None = None
     """expected audience of Google IAP's signed header"""
     iap_issuer: str = "https://cloud.google.com/iap"
@@ -158,7 +175,7 @@ class ServiceSettings(BaseSettings):
     """what links to local result files are signed with (environment only); null: made once and kept in work_dir"""
     mail: MailSettings = MailSettings()
 
-    @field_validator("admins", "cors_origins", mode="before")
+    @field_validator("admins", "cors_origins", "oidc_allowed", "proxy_networks", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return split_words(value)
@@ -169,7 +186,12 @@ class ServiceSettings(BaseSettings):
         BACKENDS.check(value, "service settings: backend")
         return value
 
-    @field_validator("admins")
+    @field_validator("proxy_networks")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        return [str(ip_network(network)) for network in value]
+
+    @field_validator("admins", "oidc_allowed")
     @classmethod
     def _lower(cls, value: list[str]) -> list[str]:
         return [address.lower() for address in value]
@@ -182,6 +204,14 @@ class ServiceSettings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _whole(self) -> ServiceSettings:
+        if self.oidc_issuer and not self.oidc_client_id:
+            raise ValueError("oidc_client_id: set HAYSTACK_OIDC_CLIENT_ID to what the provider calls this service")
+        if self.proxy_header and self.proxy_secret is None:
+            raise ValueError("proxy_secret: set HAYSTACK_PROXY_SECRET, or anybody could send that header")
+        return self
+
+    @model_validator(mode="after")
     def _absolute(self) -> ServiceSettings:
         object.__setattr__(self, "pipeline_dir", self.pipeline_dir.resolve())
         object.__setattr__(self, "work_dir", (self.pipeline_dir / self.work_dir).resolve())
@@ -191,6 +221,10 @@ class ServiceSettings(BaseSettings):
     def url(self) -> SecretStr:
         """The database's address; by default a file in `work_dir`."""
         return self.database_url or SecretStr(f"sqlite:///{self.work_dir / 'haystack.sqlite'}")
+
+    def page_url(self, asked: str) -> str:
+        """Address of the page with a slash at its end; `asked` is how a request named the service."""
+        return (self.public_url or asked).rstrip("/") + "/"
 
     @property
     def is_loopback(self) -> bool:
@@ -252,8 +286,9 @@ def _refuse_secrets_in_file(path: Path) -> None:
             raise ConfigError(
                 f"{path}: '{name}' is a secret. Set it in the environment (HAYSTACK_MAIL__{name.upper()})"
             )
-    if data.get("signing_secret"):
-        raise ConfigError(f"{path}: 'signing_secret' is a secret. Set it in the environment (HAYSTACK_SIGNING_SECRET)")
+    for name in ("signing_secret", "oidc_client_secret", "proxy_secret"):
+        if data.get(name):
+            raise ConfigError(f"{path}: '{name}' is a secret. Set it in the environment (HAYSTACK_{name.upper()})")
     if (
         "@" in str(data.get("database_url") or "").split("://")[-1].split("/")[0]
         and ":" in str(data["database_url"]).split("://")[-1].split("@")[0]

@@ -100,13 +100,13 @@ class RunStore:
         StoreError
             when it does not.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             connection.execute(text("SELECT 1"))
 
     def now(self) -> datetime:
         """The database's clock: one for all services, whatever their own say."""
         clock = func.clock_timestamp() if self._engine.dialect.name == "postgresql" else SQLITE_NOW
-        with self._reading() as connection:
+        with self.reading() as connection:
             found = connection.execute(select(clock)).scalar_one()
         return found if isinstance(found, datetime) else datetime.fromisoformat(found).replace(tzinfo=UTC)
 
@@ -120,7 +120,7 @@ class RunStore:
         RunNotFoundError
             when there is none.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(select(runs).where(runs.c.run_id == run_id)).mappings().first()
         if row is None:
             raise RunNotFoundError(run_id)
@@ -129,7 +129,7 @@ class RunStore:
     def look(self, run_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """The columns SHORT of several runs, by run_id; unknown ones are left out. One query: for many who poll."""
         query = select(*(runs.c[name] for name in SHORT)).where(runs.c.run_id.in_(run_ids))
-        with self._reading() as connection:
+        with self.reading() as connection:
             return {row["run_id"]: cast("Mapping[str, Any]", row) for row in connection.execute(query).mappings()}
 
     def list_runs(
@@ -145,7 +145,7 @@ class RunStore:
             .limit(page_size)
             .offset((page - 1) * page_size)
         )
-        with self._reading() as connection:
+        with self.reading() as connection:
             total = connection.execute(select(func.count()).select_from(runs).where(*where)).scalar_one()
             rows = connection.execute(page_of).mappings().all()
         return RunPage(runs=[from_row(row) for row in rows], total=total, page=page, page_size=page_size)
@@ -154,13 +154,13 @@ class RunStore:
         """Runs whose columns hold these values (a set or list: one of them; None: nothing), oldest first."""
         where = [_is(name, value) for name, value in equal.items()]
         query = select(runs).where(*where).order_by(runs.c.created_at, runs.c.run_id).limit(limit)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [from_row(row) for row in connection.execute(query).mappings()]
 
     def find_request(self, user_email: str, key: str) -> RunRecord | None:
         """The run that a person's request with this Idempotency-Key made; None for a new one."""
         where = (runs.c.user_email == user_email, runs.c.request_key == key)
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(select(runs).where(*where)).mappings().first()
         return from_row(row) if row is not None else None
 
@@ -169,7 +169,7 @@ class RunStore:
         query = select(func.count()).where(
             runs.c.user_email == user_email, runs.c.status.in_([status.value for status in ACTIVE])
         )
-        with self._reading() as connection:
+        with self.reading() as connection:
             return int(connection.execute(query).scalar_one())
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ class RunStore:
             when the run_id, or the person's request_key, is taken.
         """
         try:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 connection.execute(insert(runs).values(to_row(run)))
         except IntegrityError:
             raise RunStateError(f"run '{run.run_id}' exists already", run_id=run.run_id) from None
@@ -209,7 +209,7 @@ class RunStore:
             .where(runs.c.run_id == run_id, runs.c.status.in_([before.value for before in TRANSITIONS[status]]))
             .values(**to_row(values), version=runs.c.version + 1)
         )
-        with self._writing() as connection:
+        with self.writing() as connection:
             changed = connection.execute(change).rowcount
         run = self.get(run_id)
         if not changed:
@@ -277,7 +277,7 @@ class RunStore:
                 .where(runs.c.run_id == run_id, runs.c.version == run.version)
                 .values(**to_row({**values, "updated_at": utc_now()}), version=run.version + 1)
             )
-            with self._writing() as connection:
+            with self.writing() as connection:
                 written = connection.execute(statement).rowcount
             if written:
                 return self.get(run_id)
@@ -307,7 +307,7 @@ class RunStore:
             .where(runs.c.node == node, runs.c.status.in_(active))
             .values(lease_until=self.now() + timedelta(seconds=lease))
         )
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(statement)
 
     def abandoned(self) -> list[RunRecord]:
@@ -315,7 +315,7 @@ class RunStore:
         query = select(runs).where(
             runs.c.status.in_([status.value for status in ACTIVE]), runs.c.lease_until < self.now()
         )
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [from_row(row) for row in connection.execute(query).mappings()]
 
     def take_notification(self, run_id: str) -> bool:
@@ -329,13 +329,14 @@ class RunStore:
                 version=runs.c.version + 1,
             )
         )
-        with self._writing() as connection:
+        with self.writing() as connection:
             return bool(connection.execute(statement).rowcount)
 
     # -- connections -----------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """A connection to read by; what goes wrong is a StoreError."""
         try:
             with self._engine.connect() as connection:
                 yield connection
@@ -343,7 +344,8 @@ class RunStore:
             raise StoreError(f"the database cannot be read ({type(error).__name__})") from error
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """A transaction; what goes wrong is a StoreError, but for what the schema refuses."""
         try:
             with self._engine.begin() as connection:
                 yield connection

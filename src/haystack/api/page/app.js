@@ -1,5 +1,5 @@
 // The page of the run service. Everything that comes from outside is set as text, never as HTML.
-import { phases, preview, result, runRows, scoreChart, statusWord } from "./views.js";
+import { phases, preview, result, runRows, scoreChart, statusWord, tokenRows } from "./views.js";
 import { ApiError, call } from "./client.js";
 import { clear, el, show } from "./dom.js";
 
@@ -17,10 +17,11 @@ function route() {
   state.heard = "";
   clear($("alert"));
   const [, kind, id] = (location.hash || "#/").split("/");
-  const place = !kind ? "home" : kind === "runs" && /^run_[0-9a-f]{12}$/.test(id || "") ? "run" : "missing";
-  for (const name of ["home", "run", "missing"]) $(name).hidden = name !== place;
+  const place = !kind ? "home" : kind === "runs" && /^run_[0-9a-f]{12}$/.test(id || "") ? "run" : kind === "tokens" ? "tokens" : "missing";
+  for (const name of ["home", "run", "tokens", "missing"]) $(name).hidden = name !== place;
   if (place === "run") openRun(id);
   if (place === "home") openHome();
+  if (place === "tokens") openTokens();
   if (place === "missing") document.title = "Not found - HAYSTACK";
   if (state.route > 1) $(`${place}-title`).focus();
 }
@@ -40,7 +41,8 @@ function openRun(id) {
 
 function problem(error) {
   clear($("alert"));
-  $("alert").append(el("div", { class: "banner bad" }, el("p", {}, error.message)));
+  const again = error instanceof ApiError && error.status === 401 ? el("a", { href: "login" }, "Sign in") : null;
+  $("alert").append(el("div", { class: "banner bad" }, el("p", {}, error.message, again ? " " : null, again)));
 }
 
 function tell(text) {
@@ -50,6 +52,63 @@ function tell(text) {
 function later(work) {
   clearTimeout(state.timer);
   state.timer = setTimeout(work, POLL);
+}
+
+// ---------------------------------------------------------------- who, and tokens
+
+async function refreshMe() {
+  try {
+    const me = await call("GET", "/api/v1/me");
+    $("who").textContent = me.user_email;
+    $("to-tokens").hidden = false;
+    $("sign-out").hidden = me.via !== "session";
+  } catch {
+    // the list says what is wrong
+  }
+}
+
+async function signOut() {
+  await fetch("logout", { method: "POST", redirect: "manual", credentials: "same-origin" });
+  location.reload();
+}
+
+function openTokens() {
+  document.title = "Tokens - HAYSTACK";
+  $("here").textContent = location.origin;
+  clear($("new-token"));
+  refreshTokens();
+}
+
+async function refreshTokens() {
+  try {
+    show($("token-list"), tokenRows((await call("GET", "/api/v1/tokens")).tokens, revoke));
+  } catch (error) {
+    problem(error);
+  }
+}
+
+async function makeToken(event) {
+  event.preventDefault();
+  const form = new FormData($("make-token"));
+  const body = { name: form.get("name").trim(), scope: form.get("scope"), days: Number(form.get("days")) };
+  try {
+    const made = await call("POST", "/api/v1/tokens", body);
+    $("new-token").replaceChildren(el("p", {}, "Copy it now, it is not shown again:"), el("p", {}, el("code", { class: "secret" }, made.token)));
+    $("make-token").reset();
+    refreshTokens();
+  } catch (error) {
+    problem(error);
+  }
+}
+
+async function revoke(id) {
+  try {
+    await call("POST", `/api/v1/tokens/${id}/revoke`);
+    tell("The token is revoked.");
+  } catch (error) {
+    problem(error);
+  }
+  refreshTokens();
 }
 
 // ---------------------------------------------------------------- the list
@@ -288,5 +347,8 @@ document.addEventListener("visibilitychange", () => {
   if (!$("home").hidden) refreshList();
   else if (state.run && !$("run").hidden && ["pending", "running"].includes(state.run.status)) refreshRun(state.run.run_id);
 });
+$("sign-out").addEventListener("click", signOut);
+$("make-token").addEventListener("submit", makeToken);
 window.addEventListener("hashchange", route);
+refreshMe();
 route();

@@ -26,6 +26,7 @@ export async function call(method, path, body = undefined, signal = undefined, k
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "The service does not answer. The page keeps trying.");
   }
+  if (answer.status === 204) return null;
   let data = null;
   try {
     data = await answer.json();
@@ -33,7 +34,7 @@ export async function call(method, path, body = undefined, signal = undefined, k
     if (error.name === "AbortError") throw error;
   }
   if (answer.ok && data !== null) return data;
-  if (answer.status === 401) throw new ApiError(401, "You are signed out. Reload the page to sign in again.");
+  if (answer.status === 401) throw new ApiError(401, "You are not signed in.");
   throw new ApiError(answer.status, data?.message ?? `The service answers ${answer.status}.`,
     Number(answer.headers.get("Retry-After")) || 0);
 }

@@ -91,6 +91,21 @@ function confidence(name) {
     el("span", { class: "pips", "aria-hidden": "true" }, [1, 2, 3].map((place) => el("i", { class: place <= on ? "on" : null }))), ` ${name}`);
 }
 
+// ---------------------------------------------------------------- tokens
+
+export function tokenRows(tokens, revoke) {
+  if (!tokens.length) return el("p", { class: "muted" }, "You have no tokens.");
+  const day = (text) => el("time", { datetime: text }, new Date(text).toLocaleDateString(undefined, { dateStyle: "medium" }));
+  return el("table", { class: "runs" },
+    el("thead", {}, el("tr", {}, ["Token", "May", "Made", "Ends", ""].map((text) => el("th", { scope: "col" }, text)))),
+    el("tbody", {}, tokens.map((token) => {
+      const end = el("button", { type: "button", "aria-label": `Revoke ${token.name}` }, "Revoke");
+      end.addEventListener("click", () => revoke(token.id));
+      return el("tr", {}, el("td", { class: "question" }, token.name), el("td", {}, token.scope === "read" ? "read" : "read and submit"),
+        el("td", { class: "nowrap" }, day(token.created_at)), el("td", { class: "nowrap" }, day(token.expires_at)), el("td", {}, end));
+    })));
+}
+
 // ---------------------------------------------------------------- one run
 
 export function phases(run) {

@@ -29,7 +29,10 @@ from haystack.runs.runner import CANCELLED, EXIT, LOCK, OUTPUT, PROCESS
 from haystack.runs.settings import ServiceSettings
 from haystack.specs import BackendSpec
 
-SECRET_VARIABLES = ("HAYSTACK_DATABASE_URL", "HAYSTACK_MAIL__", "HAYSTACK_SIGNING_SECRET", "HAYSTACK_TOKEN")
+SECRET_VARIABLES = (
+    *("HAYSTACK_DATABASE_URL", "HAYSTACK_MAIL__", "HAYSTACK_SIGNING_SECRET", "HAYSTACK_TOKEN"),
+    *("HAYSTACK_OIDC_CLIENT_SECRET", "HAYSTACK_PROXY_SECRET"),
+)
 """beginnings of environment variables that no pipeline needs to see"""
 MARK = "HAYSTACK_RUN_FOLDER"
 """variable that every process of a run carries"""

@@ -28,6 +28,7 @@ from typing import Any
 from haystack.contracts.query import Perturbation, StructuredQuery
 from haystack.errors import HaystackError, QueryParsingError
 from haystack.knowledge import perturbations
+from haystack.knowledge.genetic import symbols
 from haystack.knowledge.names import key
 from haystack.ontology.index import HEALTHY, ontology
 from haystack.query import parse_question
@@ -47,6 +48,17 @@ NEGATED = (
     "Generate hepatocytes in the absence of {}",
     "hepatocytes never exposed to {} under hypoxia",
     "hepatocytes given mebendazole but not {}",
+)
+GENE_QUESTIONS = (
+    ("{} knockout in T cells", -1),
+    ("sgRNA against {} in T cells", -1),
+    ("overexpression of {} in hepatocytes", 1),
+    ("How would hepatocytes respond to {} knockdown?", -1),
+    ("Effect of CRISPRi of {} on monocytes", -1),
+    ("T cells transduced with {}", 1),
+    ("Silence {} in fibroblasts", -1),
+    ("hepatocytes lacking {}", -1),
+    ("What does loss of {} do to B cells?", -1),
 )
 
 
@@ -226,6 +238,26 @@ def negated_treatments(names: list[str]) -> tuple[int, list[tuple[str, str]]]:
     return asked, wrong
 
 
+def acted_on_genes(symbols: list[str]) -> tuple[int, list[tuple[str, str]]]:
+    """(questions asked, those in which something else than the gene is acted on, or in the other direction).
+
+    A ligand that is lacking may be its blockade, which is said.
+    """
+    asked, wrong = 0, []
+    for symbol, (question, direction) in itertools.product(symbols, GENE_QUESTIONS):
+        asked += 1
+        try:
+            query = parse_question(question.format(symbol))
+        except HaystackError as error:
+            wrong.append((question.format(symbol), str(error)[:60]))
+            continue
+        read = [(p.targets, p.direction) for p in query.asked.perturbations if p.type == "genetic"]
+        absent = [item.external_ids.get("HGNC") for item in query.asked.absent]
+        if read != [([symbol], direction)] and absent != [symbol]:
+            wrong.append((question.format(symbol), f"{read}"))
+    return asked, wrong
+
+
 def run_vocabulary(count: int, seed: int) -> None:
     """Print the share right, and what is wrong, for each kind of name."""
     pert = [(p.name, p.name) for p in perturbations()]
@@ -244,6 +276,7 @@ def run_vocabulary(count: int, seed: int) -> None:
             "target_disease_state",
         ),
         "negated": negated_treatments([name for name, _ in pert]),
+        "genes": acted_on_genes(random.Random(seed).sample(sorted(set(symbols().values())), min(800, count))),
     }
     for name, (_, wrong) in parts.items():
         for question, answer in wrong[:40]:

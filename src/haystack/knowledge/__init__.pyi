@@ -1,7 +1,7 @@
 from .clients.enrich import enrich_perturbation as enrich_perturbation
 from .genetic import gene_symbol as gene_symbol
+from .guides import effect_of as effect_of
 from .labels import clean_name as clean_name
-from .labels import effect_of as effect_of
 from .labels import parts_of as parts_of
 from .labels import resolve_label as resolve_label
 from .libraries import download_gene_sets as download_gene_sets
@@ -10,5 +10,4 @@ from .resolve import perturbations as perturbations
 from .resolve import resolve_perturbation as resolve_perturbation
 from .resolve import suggest_perturbations as suggest_perturbations
 from .signatures import markers as markers
-from .spot import find_perturbations as find_perturbations
 from .tables import KnowledgeError as KnowledgeError

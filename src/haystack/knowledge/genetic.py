@@ -10,20 +10,6 @@ from haystack.knowledge.names import GREEK
 from haystack.knowledge.tables import items, read_rows, signed
 from haystack.resources import resource
 
-LOSS = {
-    "knock-out": r"knock(?:ed|ing)?[\s-]?outs?|kos?|crispr(?:[\s/-]?cas9)?(?:[\s-]?(?:ko|knock[\s-]?out))?|deletions?|"
-    r"deleted|null|lacking|deficien(?:t|cy)|loss|ablation|disruption|\(?-/-\)?|−/−",
-    "knock-down": r"knock(?:ed|ing)?[\s-]?downs?|kd|crispr[\s-]?i|crispr interference|crispr inhibition|sirna|shrna|"
-    r"rnai|silencing|silenced|depletion|depleted|antisense|aso",
-}
-GAIN = {
-    "overexpression": r"over[\s-]?express(?:ion|ed|ing)|ectopic expression|oe|orf|crispr[\s-]?a|crispr activation|"
-    r"gain[\s-]of[\s-]function|transduction|transfection|induction|forced expression",
-}
-ACTIONS: dict[str, tuple[str, Direction]] = {
-    **{name: (pattern, -1) for name, pattern in LOSS.items()},
-    **{name: (pattern, 1) for name, pattern in GAIN.items()},
-}
 NOT_GENES = {
     "CTRL",
     "CAST",
@@ -41,10 +27,6 @@ NOT_GENES = {
     "CRISPR",
     "CAS9",
 }
-# `combined immunodeficiency due to JAK3 deficiency` is a disease, nothing that was done.
-INHERITED = re.compile(r"\bdue\s+to\s+(?:(?:partial|complete)\s+)?$", re.IGNORECASE)
-SYMBOL = r"(?P<gene>[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)?)"
-FILLER = r"(?:[\s-]+(?:of|for|against|targeting|the|gene|in|mediated|guides?|sgrna|grna))*"
 
 
 @cache
@@ -103,58 +85,6 @@ def ensembl_symbols() -> dict[str, str]:
     """Ensembl gene id (without version) -> current HGNC symbol."""
     rows = read_rows(resource("knowledge/gene_symbols.tsv"), ("symbol", "ensembl"))
     return {identifier: row["symbol"] for row in rows for identifier in items(row["ensembl"])}
-
-
-@cache
-def patterns() -> tuple[tuple[re.Pattern[str], str, Direction | None], ...]:
-    """Patterns with a group `gene`, the action, and its direction (None: the words do not say it)."""
-    found: list[tuple[re.Pattern[str], str, Direction | None]] = []
-    for action, (words, direction) in ACTIONS.items():
-        end = r"(?![A-Za-z0-9])"
-        found.append(
-            (re.compile(rf"(?<![A-Za-z0-9]){SYMBOL}[\s_-]*(?:gene[\s_-]+)?(?:{words}){end}", re.I), action, direction)
-        )
-        found.append(
-            (re.compile(rf"(?<![A-Za-z0-9])(?:{words}){FILLER}[\s_:-]+{SYMBOL}{end}", re.I), action, direction)
-        )
-    start = r"(?<![A-Za-z0-9])"
-    found.append((re.compile(rf"{start}(?:si|sh)[-_]?(?P<gene>[A-Z][A-Z0-9]+)(?![A-Za-z0-9])"), "knock-down", -1))
-    # A guide says which gene, not what Cas9 does there: it cuts, dCas9 represses or activates.
-    guide = rf"{start}(?:sg|g)[-_]?(?P<gene>[A-Z][A-Z0-9]+)(?:[-_]\d)?(?![A-Za-z0-9])"
-    found.append((re.compile(guide), "perturbation", None))
-    found.append((re.compile(rf"{start}[ΔΔ∆](?P<gene>[A-Z][A-Z0-9]+)(?![A-Za-z0-9])"), "knock-out", -1))
-    return tuple(found)
-
-
-def find_genetic(text: str) -> list[tuple[int, int, Perturbation]]:
-    """Genetic perturbations in a text, as (start, end, perturbation), longest first where they overlap."""
-    found = []
-    for pattern, action, direction in patterns():
-        position = 0
-        while match := pattern.search(text, position):
-            position = match.start() + 1
-            symbol = gene_symbol(match["gene"])
-            if (
-                symbol is None
-                or not _written_as_gene(match["gene"])
-                or INHERITED.search(text[max(0, match.start() - 60) : match.start()])
-            ):
-                continue
-            start, end = match.span()
-            found.append((start, end, genetic(symbol, action, direction, text[start:end])))
-            position = end
-    chosen: list[tuple[int, int, Perturbation]] = []
-    for start, end, perturbation in sorted(found, key=lambda item: (item[0] - item[1], item[0])):
-        if all(end <= other[0] or start >= other[1] for other in chosen):
-            chosen.append((start, end, perturbation))
-    return sorted(chosen, key=lambda item: item[0])
-
-
-def _written_as_gene(word: str) -> bool:
-    """False for words such as `was` or `for`, which are symbols only in capitals; mouse style (`Stat1`) counts."""
-    if word.upper() in NOT_GENES:
-        return False
-    return word.upper() == word or (any(c.isdigit() for c in word)) or (len(word) > 3 and word[0].isupper())
 
 
 def genetic(symbol: str, action: str, direction: Direction | None, query: str) -> Perturbation:

@@ -12,40 +12,13 @@ import re
 from collections.abc import Iterator
 from functools import reduce
 
-from haystack.contracts.query import GENETIC_EFFECTS, Direction, Perturbation, PerturbationType
-from haystack.knowledge.genetic import NOT_GENES, ensembl_symbols, gene_symbol, genetic
+from haystack.contracts.query import Direction, Perturbation, PerturbationType
+from haystack.knowledge.guides import CONTROL_ARM, read_guides, sign
 from haystack.knowledge.names import BRACKETS, bare, unbracketed
 from haystack.knowledge.resolve import resolve_perturbation
-from haystack.knowledge.retired import retired_symbols
 
 TOGETHER = " + "
 """between the names of a combination, sorted"""
-EFFECTS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("CRISPRa", re.compile(r"crispr[\s_-]?a(?![a-z])|crispr[\s_-]?act|activation|\bsam\b|vp64|vpr\b", re.I)),
-    ("ORF", re.compile(r"\borf\b|over[\s_-]?express|\boe\b|\bcdna\b", re.I)),
-    (
-        "CRISPRi",
-        re.compile(r"crispr[\s_-]?i(?![a-z])|interference|knock[\s_-]?down|\bkd\b|krab|\bs[hi]rna|\brnai\b", re.I),
-    ),
-    ("knock-out", re.compile(r"knock[\s_-]?out|\bko\b|crispr[\s_-]?(?:ko|n|cas9)?$|\bcas9\b|nuclease|deletion", re.I)),
-)
-CONTROL_ARM = re.compile(
-    r"(?:neg(?:ative)?[\s_-]?)?(?:ctrl|control)s?[\s_-]?\d*|non?[\s_-]?target(?:ing)?[\s_-]?\d*|nt[cg]?[\s_-]?\d*|"
-    r"safe[\s_-]?(?:targeting|harbor)?\d*|aavs1|intergenic\d*|scrambled?|e?gfp|luc(?:iferase)?|lacz|wt",
-    re.IGNORECASE,
-)
-# Parts of a guide's name that say nothing about the gene.
-NOISE = re.compile(
-    r"(?i:sg|g|gr|sgr|sh|si|cr|guide|[gs]?grna|rep|oligo|pool|clone|#)?[\s_-]?#?\d{1,8}(?:\.\d+)?|[A-Za-z+-]|(?:P\d){1,2}|"
-    r"p[A-Z]{2,3}\d{2,4}|TFORF\d+|ENST\d+(?:\.\d+)?|[ACGT]{15,}|(?i:sg|sh|si|cr|guides?|s?grna|shrna|sirna|all|vs|perturbation|single|double|dual)|"
-    r"[+-]?\d+\.\d+(?:-(?:P\d){1,2})?|(?i:exon\d*|tss\d*|site\d*|lib(?:rary)?\d*|enh(?:ancer)?\d*|prom(?:oter)?\d*|top\d+|pos|pcdna\d*|pmj\d+)",
-)
-GUIDE_BEFORE = re.compile(r"^(?:sg|sh|si|cr|g)(?:RNA)?[-_]?(?=[A-Z0-9])|^(?:sgRNA|gRNA|guide)[-_]?", re.ASCII)
-GUIDE_BEHIND = re.compile(r"(?:[-.]?(?:sg|g|gr|i|e|#)\d{1,3}|[-.]\d{1,3}|[-.](?:P\d){1,2})$", re.IGNORECASE)
-_INTERFERING = re.compile(r"s[hi](?:RNA)?[-_]?(?=[A-Z])")  # an RNA that silences: shTP53, siEGFR
-ENSEMBL = re.compile(r"ENSG\d{11}(?:\.\d+)?")
-SHORT_RETIRED = 5
-"""signs of an earlier symbol that is not trusted in a guide's name"""
 GUIDE = re.compile(r"(?:sg|sgRNA|gRNA)[-_]?(?=[A-Z][A-Z0-9])")
 _HANDED = re.compile(r"^\((?:[RS±]|[+]/-|rac|DL?|L)\)-", re.IGNORECASE)  # (R)-verapamil, (±)-...
 LOOSE_NUMBER = re.compile(r"[_\s]+\d+(?:[.,]\d+)?$")
@@ -80,23 +53,6 @@ def resolve_label(text: str, hint: PerturbationType | None = None, effect: str |
     return None
 
 
-def effect_of(text: str) -> str | None:
-    """How genes were changed, from the words of a column (`CRISPR-cas9`, `knockdown`, `OE`): a key of GENETIC_EFFECTS.
-
-    >>> effect_of("CRISPRi"), effect_of("CRISPR-cas9"), effect_of("over-expression"), effect_of("drug")
-    ('CRISPRi', 'knock-out', 'ORF', None)
-    """
-    return next((effect for effect, pattern in EFFECTS if pattern.search(text.strip())), None)
-
-
-def sign(perturbation: Perturbation, effect: str | None) -> Perturbation:
-    """The perturbation with the direction of `effect`, where it is one of a gene that does not say its own."""
-    if effect is None or perturbation.type != "genetic" or perturbation.direction is not None:
-        return perturbation
-    action, direction = GENETIC_EFFECTS[effect]
-    return genetic(perturbation.targets[0], action, direction, perturbation.query)
-
-
 def parts_of(name: str) -> list[str]:
     """Canonical names of the parts of a combination; of a single perturbation its own."""
     return name.split(TOGETHER)
@@ -116,7 +72,7 @@ def _readings(label: str, wanted: PerturbationType | None) -> Iterator[list[Pert
     yield _literal(label, wanted)
     yield _single(label, wanted)
     if wanted == "genetic" or (wanted is None and GUIDE.match(label)):
-        yield _guides(label)
+        yield read_guides(label)
     yield _bracketed(label, wanted)
     yield _several(label, wanted)
     if wanted != "genetic" and LOOSE_NUMBER.search(label):  # a dose without its unit: Belinostat_10
@@ -173,7 +129,7 @@ def _strings(value: object) -> Iterator[str]:
 
 
 def _name(text: str, wanted: PerturbationType | None) -> list[Perturbation] | None:
-    return _single(text, wanted) or _bracketed(text, wanted) or (_guides(text) if wanted == "genetic" else None)
+    return _single(text, wanted) or _bracketed(text, wanted) or (read_guides(text) if wanted == "genetic" else None)
 
 
 def _all_of(parts: list[list[Perturbation] | None]) -> list[Perturbation] | None:
@@ -203,64 +159,6 @@ def _several(label: str, wanted: PerturbationType | None) -> list[Perturbation] 
         if found := _all_of([_name(part, wanted) for part in named]):
             return found
     return None
-
-
-def _guides(label: str) -> list[Perturbation] | None:
-    """Genes of a guide's or construct's name; every other part must be noise, an action or a control arm."""
-    genes: dict[str, None] = {}
-    by_id: dict[str, None] = {}
-    said: str | None = None
-    for token in re.split(r"[\s_|+;,/:&()~]+", label):
-        if not token or CONTROL_ARM.fullmatch(token) or CONTROL_ARM.fullmatch(GUIDE_BEFORE.sub("", token)):
-            continue
-        if ENSEMBL.fullmatch(token):
-            symbol = ensembl_symbols().get(token.partition(".")[0])
-            if symbol is None:
-                return None
-            by_id[symbol] = None
-            continue
-        read = _gene_of(token)
-        if read is None:
-            return None
-        symbols, effect = read
-        genes.update(dict.fromkeys(symbols))
-        said = effect or said
-    chosen = by_id if len(by_id) == 1 and len(genes) == 1 else genes | by_id
-    found = [genetic(symbol, "perturbation", None, label) for symbol in chosen]
-    return [sign(one, said) for one in found] or None
-
-
-def _gene_of(token: str) -> tuple[list[str], str | None] | None:
-    """(gene symbols, effect) of one part: either may be absent; None when the part is not understood."""
-    symbol = _symbol(token)
-    if symbol:
-        return [symbol], None
-    effect = effect_of(token)
-    if NOISE.fullmatch(token) or effect:
-        return [], effect
-    for shorter in (
-        GUIDE_BEFORE.sub("", token),
-        GUIDE_BEHIND.sub("", token),
-        GUIDE_BEHIND.sub("", GUIDE_BEFORE.sub("", token)),
-    ):
-        if shorter != token and (symbol := _symbol(shorter)):
-            return [symbol], "CRISPRi" if _INTERFERING.match(token) else None
-    pieces = [piece for piece in re.split(r"[-.]", token) if piece]
-    if len(pieces) < 2:
-        return None
-    read = [_gene_of(piece) for piece in pieces]
-    if any(one is None for one in read):
-        return None
-    known = [one for one in read if one is not None]
-    return [symbol for symbols, _ in known for symbol in symbols], next((e for _, e in known if e), None)
-
-
-def _symbol(token: str) -> str | None:
-    """The gene; `HLA.A` as R writes HLA-A. Words of everyday English need capitals."""
-    if token.upper() in NOT_GENES and not token.isupper():
-        return None
-    found = gene_symbol(token) or (gene_symbol(token.replace(".", "-")) if "." in token else None)
-    return found or (retired_symbols().get(token.upper()) if len(token) > SHORT_RETIRED else None)
 
 
 def _joined(one: Perturbation, other: Perturbation) -> Perturbation:

@@ -8,7 +8,8 @@ from haystack.contracts.query import Direction, Perturbation, PerturbationType
 from haystack.errors import nearest
 from haystack.knowledge.catalogue import catalogue, classes, index, known
 from haystack.knowledge.chebi import chebi_drug
-from haystack.knowledge.genetic import find_genetic, gene_symbol, genetic
+from haystack.knowledge.genetic import gene_symbol
+from haystack.knowledge.guides import read_guides
 from haystack.knowledge.ligands import named_protein
 from haystack.knowledge.names import agent, bare, key, unbracketed
 from haystack.knowledge.unii import unii_drug
@@ -27,7 +28,6 @@ DOSE = re.compile(
     r"[\s_,]*[\s_,(@]\s*\d+(?:[.,]\d+)?\s*(?:[pnuµμm]?M|[pnuµμm]?g/m[lL]|[km]?[IU]?U/m[lL]|units?/m[lL]|mg/kg|%|"
     r"h|hrs?|hours?|d|days?|min(?:utes?)?)\)?$"
 )
-GENETIC_FILLERS = {"gene", "cells", "the", "of", "a", "crispr", "cas9", "mediated", "by", "via"}
 CONTROLS = {
     "ctrl",
     "control",
@@ -107,7 +107,7 @@ def suggest_perturbations(text: str, n: int = 5) -> list[str]:
 
 def _resolve(text: str, wanted: PerturbationType | None) -> Perturbation | None:
     if wanted == "genetic":
-        return _genetic(text) or _bare_gene(text)
+        return _genetic(text, said=False)
     name = lookup(text)
     if name:
         return known(name)
@@ -181,23 +181,10 @@ def blockade(cytokine: Perturbation) -> Perturbation:
     )
 
 
-def _genetic(text: str) -> Perturbation | None:
-    """A genetic perturbation when the text is nothing but one."""
-    found = find_genetic(text)
-    if len(found) != 1:
-        return None
-    start, end, perturbation = found[0]
-    rest = re.sub(r"[^A-Za-z0-9]+", " ", text[:start] + " " + text[end:]).strip().lower()
-    return (
-        perturbation
-        if not set(rest.split()) - {"gene", "cells", "the", "of", "a", "crispr", "cas9", "mediated", "by", "via"}
-        else None
-    )
-
-
-def _bare_gene(text: str) -> Perturbation | None:
-    symbol = gene_symbol(re.sub(r"\+ctrl$|^ctrl\+", "", text.strip()))
-    return genetic(symbol, "perturbation", None, text) if symbol else None
+def _genetic(text: str, *, said: bool = True) -> Perturbation | None:
+    """What was done to one gene; `said`: only where the words say what."""
+    found = read_guides(text)
+    return found[0] if found and len(found) == 1 and not (said and found[0].direction is None) else None
 
 
 def _chebi(text: str) -> Perturbation | None:

@@ -8,7 +8,6 @@ from functools import cache, lru_cache
 from haystack.contracts.query import Perturbation
 from haystack.knowledge.catalogue import catalogue, index, known
 from haystack.knowledge.chebi import chebi_drug, chebi_names
-from haystack.knowledge.genetic import find_genetic
 from haystack.knowledge.ligands import ligands, named_protein
 from haystack.knowledge.names import agent, bare, key
 from haystack.knowledge.resolve import blockade, resolve_perturbation
@@ -101,19 +100,6 @@ STOP = {
     *("interferons", "hormone", "steroid", "steroids", "antibiotic", "antigen", "gene", "lead", "tin", "iron", "air"),
     *("alcohol", "carbon", "nitrogen", "hydrogen", "ethanol", "globin", "base", "ion", "donor", "sample"),
 }
-
-
-def find_perturbations(text: str) -> list[tuple[int, int, Perturbation]]:
-    """All perturbations that a sentence mentions, in order, as (start, end, perturbation); `end` is exclusive.
-
-    Longest names win and spans never overlap. Cytokines and compounds of the tables are found anywhere; names that are
-    also English words (LIGHT, APRIL) only in capitals; other substances of ChEBI only where the words say treatment or
-    the name ends like a drug's. A cytokine that is part of another name (`IL-2 receptor`, `IFN-gamma-producing`) is
-    left out, and so are gene and marker words (`CD4`) unless something is done to the gene.
-    """
-    found: list[tuple[int, int, Perturbation]] = list(find_genetic(text))
-    found += find_substances(text, [(start, end) for start, end, _ in found])
-    return sorted(found, key=lambda item: item[0])
 
 
 def find_substances(text: str, taken: list[tuple[int, int]]) -> list[tuple[int, int, Perturbation]]:

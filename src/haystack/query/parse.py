@@ -211,8 +211,11 @@ def _genes(found: Findings, taken: list[Span], substances: list[Treatment]) -> N
 
 def _stays(mention: GeneMention, item: Treatment) -> bool:
     """Whether the substance stays one, although it has a gene's name too."""
-    longer = item.span.end - item.span.start > mention.span.end - mention.span.start + 1
-    return mention.cue is None or mention.read_out or longer or soft(mention.cue) or mention.perturbation.type == "drug"
+    more = (item.span.end - item.span.start) - (mention.span.end - mention.span.start)
+    if mention.cue is None or mention.read_out or more > 1 or mention.perturbation.type == "drug":
+        return True
+    symbol = mention.span.text in mention.perturbation.targets  # lacking CAMP: the gene, as it is written
+    return soft(mention.cue) and not (symbol and (item.perturbation.type != "cytokine" or more < -1))
 
 
 def _absences(found: Findings, negations: list[Negation]) -> None:

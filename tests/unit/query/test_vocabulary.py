@@ -8,9 +8,11 @@ from types import ModuleType
 
 import pytest
 
-from haystack.knowledge import find_perturbations, perturbations
+from haystack.knowledge import perturbations
 from haystack.knowledge.catalogue import catalogue, classes
+from haystack.knowledge.genetic import symbols
 from haystack.knowledge.names import key
+from haystack.knowledge.spot import find_substances
 from haystack.ontology.everyday import everyday_words
 from haystack.ontology.index import resources
 
@@ -75,6 +77,18 @@ def test_a_negated_name_is_never_a_treatment(size: int) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize(
+    "size", [pytest.param(40, id="sample"), pytest.param(800, id="800", marks=pytest.mark.nightly)]
+)
+def test_a_gene_that_is_acted_on_is_that_gene_in_that_direction(size: int) -> None:
+    """Those whose symbols name cells, tissues, lines or species too are always among them."""
+    others = ["ATM", "SST", "PDC", "SCT", "MYOF", "HR", "VIP", "TH", "FAP", "CA1", "HAP1", "CAT", "BCR"]
+    sample = random.Random(7).sample(sorted(set(symbols().values())), size)
+    asked, wrong = BENCH.acted_on_genes([*others, *sample])
+    assert asked == 9 * (size + len(others))
+    assert wrong == []
+
+
 def test_no_pair_of_everyday_words_becomes_a_name_that_is_written_in_one() -> None:
     """`differ in` was Differin: keys leave blanks out, so that pairs which make a key must not match."""
     everyday = everyday_words()
@@ -88,7 +102,7 @@ def test_no_pair_of_everyday_words_becomes_a_name_that_is_written_in_one() -> No
     ]
     assert len(pairs) >= 8
     for first, second in pairs:
-        assert find_perturbations(f"How do T cells {first} {second} lupus?") == [], (first, second)
+        assert find_substances(f"How do T cells {first} {second} lupus?", []) == [], (first, second)
 
 
 def test_everyday_words_are_a_plain_sorted_list() -> None:

@@ -44,6 +44,12 @@ _WORKS = {
             "10.21105/joss.04371",
         ),
         Citation(
+            "scanpy",
+            "Wolf FA, Angerer P, Theis FJ. SCANPY: large-scale single-cell gene expression data analysis. "
+            "Genome Biology (2018).",
+            "10.1186/s13059-017-1382-0",
+        ),
+        Citation(
             "umap",
             "McInnes L, Healy J, Saul N, Großberger L. UMAP: Uniform Manifold Approximation and Projection. "
             "Journal of Open Source Software (2018).",
@@ -135,8 +141,9 @@ def _data(log: RunLog, cite: Any) -> str:
         f"The question was answered with {_version(log, 'haystack')}, a Snakemake workflow "
         f"({_version(log, 'snakemake')}) {cite('snakemake')}. Cell types and tissues were resolved to the Cell "
         f"Ontology {cite('cl')} and Uberon {cite('uberon')}; cells were handled with {_version(log, 'anndata')} "
-        f"{cite('anndata')}, the map of cells (PCA, UMAP {cite('umap')}) was made with "
-        f"{_version(log, 'scranpy')}. Prompt, control and query cells came from {listed(used) or 'no atlas'}. The "
+        f"{cite('anndata')}, the map of cells was made with {_version(log, 'scanpy')} "
+        f"{cite('scanpy')} (PCA) and {_version(log, 'scranpy')} (UMAP {cite('umap')}). Prompt, "
+        f"control and query cells came from {listed(used) or 'no atlas'}. The "
         f"closed loop took {count(n, 'iteration')}{end}; the run reports the iteration with the highest composite."
     )
 

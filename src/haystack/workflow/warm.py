@@ -31,6 +31,7 @@ SCIENCE = (
     "pyarrow.parquet",
     "duckdb",
     "anndata",
+    "scanpy",
     "scranpy",
 )
 """what most stages import"""

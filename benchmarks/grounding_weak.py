@@ -47,8 +47,7 @@ def weak(data: Path, split: str) -> dict[str, Any]:
         table = differential_expression(treated.X, control.X, list(cells.var_names), evidence.de)
         response = response_of(table, evidence.de)
         for asked, question in questions.items():
-            others = [other for other in evidence.expectations if other.name.lower() != question.name.lower()]
-            found = read_verdict(arms, response, question, others)
+            found = read_verdict(arms, response, question, evidence.alternatives)
             which = "right" if asked == RIGHT else "wrong"
             answers.setdefault((kind, which), Counter())[found.verdict.value] += 1
     cases = {}

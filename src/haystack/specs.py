@@ -58,6 +58,8 @@ class ModelSpec:
     """false: sits no exam, because what it would reach on measured contexts is known without"""
     exam_always: bool = False
     """true: in every iteration, because the exam decides how it predicts; false: in the first"""
+    sees_all: bool = False
+    """true: predicts from all that was measured, whatever the prompt shows"""
     needs: tuple[str, ...] = ()
     """further files of the run that it reads, as `results/runs/{run_id}/NAME`: inputs of the inference job"""
     package: str | None = None

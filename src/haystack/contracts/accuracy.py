@@ -133,6 +133,12 @@ class ExpectedAccuracy(Contract):
     perturbations: list[str] = Field(default=[], description="names under which the contexts were measured")
     asked_is_measured: bool = Field(description="false: the contexts show the nearest perturbations instead")
     asked_type_is_measured: bool = Field(default=False, description="the asked cell type is among the contexts")
+    kept: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of an agreement (Fisher's z) that is left in the asked cells; 1: no farther than measured",
+    )
     methods: dict[str, float] = Field(default={}, description="method -> mean r over the left-out contexts")
     contexts: list[LeftOut] = []
     notes: list[str] = []

@@ -57,7 +57,11 @@ class PromptGrounding(Contract):
     verdict: Verdict | None = Field(default=None, description="what the known response says of the prediction")
     verdict_sentence: str | None = None
     findings: list[Finding] = []
-    expected_r: float | None = Field(default=None, description="against independent measured contexts; null: unknown")
+    expected_r: float | None = Field(
+        default=None,
+        description="with the response in the asked cells, by independent measured contexts, sampling noise removed; "
+        "null: unknown",
+    )
     n_agreeing: int = Field(default=0, ge=0, description="independent donors or atlases whose responses agree")
     confidence: Confidence | None = Field(default=None, description="null: by nulls only (observations, specification)")
     confidence_reasons: list[str] = []

@@ -18,7 +18,7 @@ from haystack.grounding.arms import RANK
 REACHED = 0.5
 """Pearson r of predicted and true log2 fold changes that counts as right"""
 HIGH_R, MEDIUM_R = 0.45, 0.25
-"""expected r that the classes high and medium need; of pools it is 0.1 too low on average (simulation, even seeds)"""
+"""expected r, sampling noise removed, that the classes high and medium need (simulation, even seeds)"""
 FACTOR: Mapping[Cap, float] = {"high": 1.0, "medium": 0.95, "low": 0.35}
 """factor on the evidence, by the lowest class that a finding allows"""
 UNMEASURED = 0.75
@@ -64,7 +64,7 @@ def confidence_of(value: float | None, basis: Basis) -> Class:
     cap = lowest(basis.findings)
     allowed: Cap = cap.cap if cap else "high"
     r, n = basis.expected_r, basis.n_agreeing
-    measured = "expected r cannot be estimated" if r is None else f"expected r {r:.2f}"
+    measured = "expected r cannot be estimated" if r is None else f"expected r {r:.2f}, sampling noise removed"
     agree = f"{n} independent donors or contexts agree"
     verdict = f"known response: {basis.verdict.value}"
     independent = n >= 2 and r is not None

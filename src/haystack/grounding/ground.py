@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -234,7 +235,7 @@ def ground_prompts(
     shown: dict[str, Shown] = {}
     if measured is not None and perturbational:
         known = read_contexts(contexts) if contexts is not None else None
-        shown = prompts_shown(measured, chosen.prompts, question, known, accuracy, settings.seed)
+        shown = prompts_shown(measured, chosen.prompts, question, known, accuracy, settings.seed, _sees_all(generated))
     found = []
     for prompt in chosen.prompts:
         if prompt.prompt_id not in set(generated.obs["prompt_id"].astype(str)):
@@ -262,6 +263,11 @@ def ground_prompts(
             )
         found.append(grounding)
     return found
+
+
+def _sees_all(predictions: ad.AnnData) -> bool:
+    """Whether the model that answered predicts from all that was measured (as the inference job says)."""
+    return bool(json.loads(predictions.uns.get("inference", "{}")).get("sees_all"))
 
 
 def prompt_ids(cells: ad.AnnData) -> list[str]:

@@ -21,8 +21,6 @@ CHANGED = 0.25
 FEW_CHANGED = 5
 """genes so changed, below which the model predicts almost no change"""
 MEASURED = "measured_support"
-ALLOWED = 0.15
-"""r that a prompt may be expected to reach above the estimate of the run"""
 
 
 def compose(
@@ -83,10 +81,6 @@ def judgement(
     support = components[MEASURED]
     expected = support.value if support.evaluated else None
     measured = shown.measurements if shown else None
-    if shown and shown.accuracy is not None and expected is not None and shown.accuracy.asked_is_measured:
-        # The headline number of the run bounds what a single prompt may claim.
-        r = shown.accuracy.r
-        expected = expected if r is None else min(expected, r + ALLOWED)
     basis = Basis(findings, reading.verdict, expected, measured.n_agreeing if measured else 0)
     found = confidence_of(value, basis)
     weighed = weigh(components, case.evidence.grounding.weights_of("perturbation"))

@@ -32,7 +32,12 @@ class Shown:
     findings: tuple[Finding, ...]
     accuracy: ExpectedAccuracy | None = None
     contexts: tuple[int, ...] = ()
-    """rows of `measurements` that the prompt shows"""
+    """rows of `measurements` that the prediction rests on"""
+
+    @property
+    def kept(self) -> float:
+        """Share of an agreement with measured contexts (Fisher's z) that is left in the asked cells."""
+        return self.accuracy.kept if self.accuracy is not None else 1.0
 
 
 def prompts_shown(
@@ -42,6 +47,7 @@ def prompts_shown(
     contexts: ad.AnnData | None,
     accuracy: ExpectedAccuracy | None,
     seed: int,
+    sees_all: bool = False,
 ) -> dict[str, Shown]:
     """Per prompt of an iteration: its donors, the measured contexts, and the findings on both.
 
@@ -51,6 +57,8 @@ def prompts_shown(
         `cells.h5ad`: prompt, control prompt and query cells with raw counts.
     contexts
         `contexts.h5ad`; None: nothing was measured, or the run has none.
+    sees_all
+        the model predicts from all contexts, so none of them is independent support.
     """
     measured = measurements(contexts, query)
     role, owner = (cells.obs[name].astype(str).to_numpy() for name in ("role", "prompt_id"))
@@ -72,8 +80,11 @@ def prompts_shown(
                 own = prompt_findings(*parts, seed, other_donors=apart, own=own_batch)
         else:
             own = [_other_perturbation(prompt, query)]
-        rows = contexts_shown(measured, prompt)
-        found[prompt.prompt_id] = Shown(measured, donors[0] | donors[1], (*findings, *own), accuracy, rows)
+        people, rows = donors[0] | donors[1], contexts_shown(measured, prompt)
+        if sees_all and measured is not None:
+            people |= measured.people
+            rows = tuple(range(len(measured.names)))
+        found[prompt.prompt_id] = Shown(measured, people, (*findings, *own), accuracy, rows)
     return found
 
 

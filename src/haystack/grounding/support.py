@@ -34,6 +34,8 @@ UNMATCHED = 0.25
 """weight of a context whose controls come from other donors"""
 WIDTH = 0.8
 """width of the kernel of control profiles, in units of the distance of the nearest context (as transfer.combine)"""
+CERTAIN = 0.99
+"""correlation beyond which Fisher's z says nothing"""
 LEAST_RELIABILITY = 0.05
 """reliability below which a context says nothing of its response"""
 
@@ -87,6 +89,11 @@ class Measurements:
         """Genes outside the rival programmes and of measurable spread, (genes,)."""
         rival = frozenset().union(*programmes().values())
         return np.array([gene not in rival for gene in self.genes])
+
+    @property
+    def people(self) -> frozenset[str]:
+        """All donors of either arm."""
+        return frozenset(filter(None, self.donors)).union(*self.control_donors)
 
     def independent(self, i: int, j: int) -> bool:
         """Whether the contexts share no donor in the same arm, or no atlas where donors are not recorded."""
@@ -267,7 +274,11 @@ def measurements_of(contexts: ad.AnnData, closeness: Mapping[str, float] | None 
 
 
 def measured_support(
-    found: Measurements | None, response: Response | None, donors: Collection[str], rows: Sequence[int] = ()
+    found: Measurements | None,
+    response: Response | None,
+    donors: Collection[str],
+    rows: Sequence[int] = (),
+    kept: float = 1.0,
 ) -> Component:
     """Expected r of a prediction: its agreement with measured contexts that are not in its prompt.
 
@@ -277,7 +288,9 @@ def measured_support(
         of the prompt and of its controls: their contexts do not count. Empty where they are not recorded: then no
         context is known to be absent from the prompt.
     rows
-        the contexts that the prompt shows; empty: it may show any.
+        the contexts that the prediction rests on; empty: it may rest on any.
+    kept
+        share of the agreement (Fisher's z) that is left in the asked cells (`ExpectedAccuracy.kept`).
 
     value = mean over the contexts left, the nearest to the asked cells counting most, of the correlation of predicted
     and measured log2 fold changes, corrected for sampling of the measured cells. Where every context shares a donor
@@ -291,10 +304,10 @@ def measured_support(
     if response is None or not response.genes.size:
         return Component(evaluated=False, reason="no gene could be tested")
     at = np.array([found.position.get(gene, -1) for gene in response.genes])
-    kept = at >= 0
-    if kept.sum() < 20:
+    shared = at >= 0
+    if shared.sum() < 20:
         return Component(evaluated=False, reason="fewer than 20 tested genes were measured")
-    predicted, measured = response.log2fc[kept], found.log2fc[:, at[kept]]
+    predicted, measured = response.log2fc[shared], found.log2fc[:, at[shared]]
 
     def agreement(change: np.ndarray, weight: np.ndarray) -> float:
         used = np.flatnonzero(weight)
@@ -312,6 +325,9 @@ def measured_support(
             return Component(evaluated=False, reason="no measured context is independent of the prompt")
         own = agreement(measured[shown].mean(axis=0), weight)
         value = float(np.clip(expected * agreement(predicted, weight) / own, -1, 1)) if own > 0 else 0.0
+    agrees = value
+    if kept < 1:
+        value = float(np.tanh(kept * np.arctanh(np.clip(value, -CERTAIN, CERTAIN))))
     return Component(
         score=score(max(value, 0.0)),
         value=round(value, 6),
@@ -319,9 +335,10 @@ def measured_support(
         evaluated=True,
         details={
             "compared_with": how,
+            "agreement": round(agrees, 6),
             "contexts": int(np.count_nonzero(weight)),
             "donors": len({found.donors[i] or found.atlases[i] for i in np.flatnonzero(weight).tolist()}),
-            "genes": int(kept.sum()),
+            "genes": int(shared.sum()),
         },
     )
 

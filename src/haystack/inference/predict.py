@@ -119,7 +119,7 @@ def _run(
     if len(asked) < len(pairs):
         predictions.uns["exam"] = exam_answers(pairs, prediction.facts.get("examined", settings.kind), folder)
     clock.lap("generate", prediction.load_seconds)
-    facts = {"kind": settings.kind, "device": "cpu", "precision": "fp32", **prediction.facts}
+    facts = {"kind": settings.kind, "device": "cpu", "precision": "fp32", "sees_all": spec.sees_all, **prediction.facts}
     predictions.uns["inference"] = json.dumps(facts)
     write_predictions(out, predictions)
     clock.lap("write")

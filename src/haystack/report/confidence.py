@@ -32,10 +32,11 @@ RULE = (
     "Low: less. Not scored: too little of the evidence could be evaluated."
 )
 DESIGN_RULE = (
-    f"High: expected r of at least {HIGH_R:g} from at least two independent donors or contexts that agree, no finding "
-    "that caps the class, and a known response that does not contradict the prediction. Medium: expected r of at least "
-    f"{MEDIUM_R:g} from two that agree or, where nothing independent was measured, a known response that supports the "
-    "prediction; no finding that caps the class at low. Low: less. Not scored: nothing could be tested."
+    f"High: expected r (sampling noise removed) of at least {HIGH_R:g} from at least two independent donors or "
+    "contexts that agree, no finding that caps the class, and a known response that does not contradict the "
+    f"prediction. Medium: expected r of at least {MEDIUM_R:g} from two that agree or, where nothing independent was "
+    "measured, a known response that supports the prediction; no finding that caps the class at low. Low: less. Not "
+    "scored: nothing could be tested."
 )
 
 

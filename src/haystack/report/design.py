@@ -93,7 +93,7 @@ def model_rows(log: RunLog) -> list[dict[str, Any]]:
                 "name": f"This prediction ({log.model.kind}{f': {answered}' if answered else ''})",
                 "what": "best prompt of the run" + (f". {because}" if because else ""),
                 "r": log.answer.expected_r,
-                "how": "against measured contexts that are not in its prompt",
+                "how": "with measured contexts that are not in its prompt; here alone sampling noise is removed",
                 "own": True,
             }
         )
@@ -101,7 +101,7 @@ def model_rows(log: RunLog) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": "Half of the real cells",
-                "what": "agreement of one half with the other: what a perfect model could reach",
+                "what": "agreement of one half with the other: what a second measurement reaches",
                 "r": accuracy.half_of_real_cells,
                 "how": _left_out(accuracy),
                 "own": False,

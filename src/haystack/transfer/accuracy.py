@@ -33,7 +33,8 @@ SHARE = 0.75
 LEVEL = 0.95
 """upper quantile: a 90 % interval"""
 FAR_LOSS = 0.6
-"""z that cells at `farness` 1 lose, give or take as much (chosen on kang_donors, near types left out)"""
+"""cells at `farness` 1 keep exp(-FAR_LOSS) of z, give or take what they lose (chosen on kang_donors, near types left
+out)"""
 FAR = "the asked cells differ more from every measured context than these from each other: expected r is lowered for it"
 
 
@@ -81,7 +82,8 @@ def expected_accuracy(
     shift = SHARE * fisher(_detectable(answer.log2fc, cells, n_perturbed, n_control, panel))
     # Where contexts show nothing (r about 0), a weaker prediction than theirs is not worse than nothing.
     z = max(centre + shift, min(float(np.mean([fisher(s.left_out.r["transfer"]) for s in scores])), 0.0))
-    loss = FAR_LOSS * answer.far
+    kept = float(np.exp(-FAR_LOSS * answer.far))
+    loss = z * (1 - kept)
     z, margin = z - loss, float(np.hypot(margin, loss))
     low, r, high = np.tanh([z - margin, z, z + margin]).round(4).tolist()
     real = [s.left_out.half_of_real_cells for s in scores if s.left_out.half_of_real_cells is not None]
@@ -94,6 +96,7 @@ def expected_accuracy(
         n_donors=panel.groups(contexts),
         independence=design.independence,
         half_of_real_cells=round(float(np.mean(real)), 4) if real else None,
+        kept=round(kept, 4),
         methods={name: round(value, 4) for name, value in methods.items()},
         contexts=[score.left_out for score in scores],
         **_about(panel, design, [FAR] if answer.far > 0 else []),

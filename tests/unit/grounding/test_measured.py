@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import anndata as ad
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from haystack.config import GroundingSettings
-from haystack.contracts import CellSet, Prompt
+from haystack.contracts import CellSet, ExpectedAccuracy, Prompt
 from haystack.grounding.ground import ground_cells
 from haystack.grounding.measured import Shown, prompts_shown, shows
 from haystack.grounding.score import Evidence
@@ -52,6 +53,10 @@ def contexts(made: SimpleNamespace, **donors: tuple[float, float]) -> ad.AnnData
     obs["n_cells"], obs["mean_total_counts"] = 60, bulk.depth
     obs.index = obs.index.astype(str)
     return ad.AnnData(bulk.mean, obs, pd.DataFrame(index=made.genes), layers={"variance": bulk.variance})
+
+
+def accuracy(kept: float) -> ExpectedAccuracy:
+    return ExpectedAccuracy(r=0.5, low=0.3, high=0.7, kept=kept, asked_is_measured=True)
 
 
 def shown(found: Measurements | None, *donors: str) -> Shown:
@@ -99,6 +104,41 @@ def test_support_comes_from_donors_that_are_not_in_the_prompt(made: SimpleNamesp
     assert not single.components["measured_support"].evaluated
     assert single.expected_r is None
     assert single.confidence == "medium"
+
+
+def test_support_carries_less_far_the_farther_the_asked_cells_are(made: SimpleNamespace, evidence: Evidence) -> None:
+    query = made.query(dict.fromkeys(made.rise[:14], 1), name="stuff")
+    found = measurements_of(contexts(made, A=(3.0, 0.3), B=(3.0, 0.3), C=(3.0, 0.3)))
+    pair = made.cells(60, 31, 3.0, 0.3), made.cells(60, 32)
+    near, far = (
+        ground_cells(query, *pair, evidence, shown=replace(shown(found, "A"), accuracy=accuracy(kept)))
+        for kept in (1.0, 0.5)
+    )
+    details = [one.components["measured_support"].details for one in (near, far)]
+    assert details[0]["agreement"] == details[1]["agreement"] == pytest.approx(near.expected_r, abs=1e-6)
+    assert np.arctanh(far.expected_r) == pytest.approx(0.5 * np.arctanh(near.expected_r), abs=1e-4)
+    assert far.composite_value < near.composite_value
+
+
+def test_what_a_model_predicts_from_is_no_independent_support_for_it(made: SimpleNamespace, evidence: Evidence) -> None:
+    query = made.query(dict.fromkeys(made.rise[:14], 1), name="stuff")
+    parts = []
+    for role in ("prompt", "control_prompt", "query"):
+        cells = made.cells(60, len(parts), 3.0 if role == "prompt" else 1.0)
+        cells.obs = cells.obs.assign(role=role, prompt_id=None if role == "query" else "p1", donor_id="A")
+        parts.append(cells)
+    cells = ad.concat(parts, index_unique="-")
+    measured = contexts(made, A=(3.0, 0.3), B=(0.3, 3.0))
+    pair = made.cells(60, 31, 0.3, 3.0), made.cells(60, 32)  # as donor B shows it
+    found = {
+        sees_all: prompts_shown(cells, [prompt("p1", "stuff")], query, measured, None, 0, sees_all)["p1"]
+        for sees_all in (False, True)
+    }
+    assert found[True].donors == {"A", "B"}
+    assert found[True].contexts == (0, 1)
+    said = {key: ground_cells(query, *pair, evidence, shown=one).expected_r for key, one in found.items()}
+    assert said[False] > 0.8
+    assert said[True] <= 0  # the two donors contradict each other
 
 
 def test_noise_that_a_model_repeats_earns_nothing(made: SimpleNamespace, evidence: Evidence) -> None:

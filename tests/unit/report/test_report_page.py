@@ -166,7 +166,7 @@ def test_first_screen_shows_accuracy_class_and_limits(fresh):
     rows += ["This prediction (stack) this run best prompt of the run 0.55", "Half of the real cells"]
     assert all(row in models for row in rows)
     assert run.log.answer.expected_r == 0.55
-    assert "High: expected r of at least 0.45" in text
+    assert "High: expected r (sampling noise removed) of at least 0.45" in text
 
 
 def test_every_expected_gene_is_listed_with_links(finish):

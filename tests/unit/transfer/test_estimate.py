@@ -146,7 +146,8 @@ def test_far_cells_lower_the_expected_r_and_widen_the_genes(study, tmp_path: Pat
     found, accuracy = answer(far, 0.1)
     assert near.far < 0.3 < found.far
     plain = expected_accuracy(panel, far, replace(found, far=0.0), design)
-    assert np.arctanh(plain.r) - np.arctanh(accuracy.r) == pytest.approx(0.6 * found.far, abs=0.01)
+    assert accuracy.kept == pytest.approx(np.exp(-0.6 * found.far), abs=1e-4)
+    assert np.arctanh(accuracy.r) == pytest.approx(accuracy.kept * np.arctanh(plain.r), abs=0.01)
     assert np.arctanh(accuracy.r) - np.arctanh(accuracy.low) > np.arctanh(plain.r) - np.arctanh(plain.low)
     assert not near_accuracy.notes or "differ more" not in near_accuracy.notes[0]
     assert "differ more" in accuracy.notes[0]

@@ -18,7 +18,7 @@ def evaluate(case: Case) -> Component:
     shown = case.shown
     if shown is None:
         return measured_support(None, case.unrelated_response, ())
-    return measured_support(shown.measurements, case.unrelated_response, shown.donors, shown.contexts)
+    return measured_support(shown.measurements, case.unrelated_response, shown.donors, shown.contexts, shown.kept)
 
 
 SPEC = ComponentSpec(

@@ -27,7 +27,7 @@ def predict(request: Request) -> Prediction:
     chosen, because = _choose(request, sat)
     answer = chosen.predict(replace(request, prompts=asked))
     made = {prompt.prompt_id: one for prompt, one in zip([*exam, *asked], [*sat.prompts, *answer.prompts], strict=True)}
-    own = {"examined": stack.SPEC.name, "answered_by": chosen.name, "because": because}
+    own = {"examined": stack.SPEC.name, "answered_by": chosen.name, "because": because, "sees_all": chosen.sees_all}
     return Prediction(
         [made[prompt.prompt_id] for prompt in request.prompts],
         {**sat.facts, **answer.facts, **own},

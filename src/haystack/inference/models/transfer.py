@@ -48,6 +48,7 @@ SPEC = ModelSpec(
     predict=predict,
     licences=licences("transfer"),
     exam=False,
+    sees_all=True,
     needs=(NAME,),
     order=15,
 )

@@ -234,6 +234,12 @@ class ToldBackend:
         self.cancelled.add(run.run_id)
         return True
 
+    def forget_end(self, run: RunRecord) -> None:
+        self.seen.pop(run.run_id, None)
+
+    def log_tail(self, run: RunRecord) -> str:
+        return "12 of 40 steps (30%) done\n"
+
     def locate(self, run: RunRecord, name: str) -> Path | str | None:
         path = self.folder / FILES[name].format(run_id=run.run_id)
         return path if path.is_file() else None

@@ -154,7 +154,7 @@ def test_the_package_is_light_and_the_service_loads_no_science():
     code = (
         "import sys, haystack.api\n"
         "assert not set(sys.modules) & {'fastapi', 'sqlalchemy', 'pyarrow'}\n"
-        "import haystack.api.app, haystack.api.server\n"
+        "import haystack.api.application, haystack.api.server\n"
         "heavy = set(sys.modules) & {'torch', 'scanpy', 'anndata', 'pandas', 'sklearn', 'stack', 'snakemake'}\n"
         "assert not heavy, heavy"
     )

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from haystack.api.app import check_sign_in, create_app
+from haystack.api.application import check_sign_in, create_app
 from haystack.api.identity import IapIdentity, IdentityError
 from haystack.api.keys import KeySet, KeysUnavailableError, UnknownKeyError, lifetime_of
 from haystack.errors import ConfigError

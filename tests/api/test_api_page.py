@@ -147,6 +147,43 @@ def test_a_question_from_preview_to_result_and_back(tab, here):
     assert all(url.startswith((here.url, "about:")) for url in tab.browser.requests), tab.browser.requests
 
 
+def test_log_settings_and_asking_again(tab, here):
+    with here.client(None) as client:
+        run_id = here.submit(client, QUESTION, seed=7, max_iterations=3, de={"log2fc": 0.8}, enrichment=False)
+    here.complete(run_id)
+    tab.go(f"#/runs/{run_id}")
+    tab.wait("document.querySelector('#result h2')")
+    assert "took" in tab.text("#run-line")
+    tab.run("document.getElementById('log').open = true")
+    tab.wait("document.getElementById('log-text').textContent.includes('12 of 40 steps')")
+    tab.run("document.getElementById('settings').open = true")
+    settings = " ".join(tab.text("#settings-list").split())
+    for said in ("seed 7", "iterations at most 3", "de.log2fc 0.8", "enrichment.enabled false"):
+        assert said in settings
+    tab.run("document.getElementById('again').click()")
+    tab.wait("document.getElementById('query').value")
+    body = "const f = document.getElementById('ask').elements;"
+    assert tab.run(f"(() => {{ {body} return f.namedItem('query').value }})()") == QUESTION
+    names = ["max_iterations", "seed", "de.log2fc"]
+    assert tab.run(f"(() => {{ {body} return {names}.map(n => f.namedItem(n).value) }})()") == ["3", "7", "0.8"]
+    assert not tab.run(f"(() => {{ {body} return f.namedItem('enrichment').checked }})()")
+    tab.wait("document.querySelector('#preview dl')")
+
+
+def test_dark_where_the_system_is_dark(tab):
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    tab.browser.send("Emulation.setEmulatedMedia", media="", features=dark)
+    try:
+        tab.go()
+        shades = [
+            sum(int(part) for part in tab.run(f"getComputedStyle(document.body).{what}")[4:-1].split(","))
+            for what in ("backgroundColor", "color")
+        ]
+        assert shades[0] < 150 < 600 < shades[1]
+    finally:
+        tab.browser.send("Emulation.setEmulatedMedia", media="", features=[])
+
+
 def test_tokens_are_made_and_revoked_on_the_page(tab, here):
     tab.go()
     tab.wait("!document.getElementById('to-tokens').hidden")

@@ -12,7 +12,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from haystack.api.app import create_app
+from haystack.api.application import create_app
 from haystack.api.signin import Sessions
 from haystack.errors import ConfigError
 from haystack.runs.settings import ServiceSettings, load_service_settings

@@ -1,2 +1,2 @@
-from .app import create_app as create_app
+from .application import create_app as create_app
 from .server import serve as serve

@@ -6,21 +6,25 @@ Pure ASGI: a poll of a run's status costs no more than it must.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import re
 import time
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from anyio import to_thread
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from haystack.api.headers import PLAIN
 from haystack.api.identity import User
+from haystack.api.metrics import Metrics
 from haystack.api.preview import BusyError
 from haystack.api.problems import error_response, of_haystack
 from haystack.api.signin import Asked, SignIn
@@ -36,11 +40,14 @@ MAX_BODY = 64 * 1024
 """bytes; the largest sensible request has about 5 KB"""
 MAX_BATCH = 1024 * 1024
 """bytes of a table of questions"""
+METRICS = "/metrics"
 VALIDATE = COLLECTION + "validate"
 BATCH = COLLECTION + "batch"
 BODY_SECONDS = 15.0
 LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?", re.IGNORECASE)
 LOOPBACK_CLIENTS = ("127.", "::1", "::ffff:127.")
+PAGE = [(name.lower().encode(), value.encode()) for name, value in {**PLAIN, "Cache-Control": "no-cache"}.items()]
+"""of the page's files: asked about each time, and sent only where they changed"""
 ALL = [(name.lower().encode(), value.encode()) for name, value in PLAIN.items()]
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -59,6 +66,8 @@ class Door:
         be two thirds of the work.
     per_minute
         requests of one person.
+    metrics
+        counts answers, and is told at /metrics to whoever is signed in.
     local
         only this machine is answered, and only by its own name: no page elsewhere can lead a browser here.
     """
@@ -70,13 +79,14 @@ class Door:
         origins: Iterable[str],
         desk: StatusDesk,
         per_minute: int,
+        metrics: Metrics,
         local: bool = False,
     ) -> None:
         self.app = app
         self.sign_in = sign_in
         self.desk = desk
         self.origins = frozenset(origins)
-        self.local = local
+        self.local, self.metrics = local, metrics
         self.rate = RateLimitItemPerMinute(per_minute)
         self.limiter = FixedWindowRateLimiter(MemoryStorage())
 
@@ -86,16 +96,22 @@ class Door:
             await self.app(scope, receive, send)
             return
 
+        began, method = time.perf_counter(), scope["method"]
+
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
+                self.metrics.answered(method, message["status"], time.perf_counter() - began)
                 headers = message.setdefault("headers", [])
                 own = {name.lower() for name, _ in headers}
-                headers.extend(item for item in ALL if item[0] not in own)
+                headers.extend(item for item in (ALL if path.startswith("/api/") else PAGE) if item[0] not in own)
             await send(message)
 
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}  # the server leaves out the body
         answer = self._refuse(scope)
         path = scope["path"] = _one_form(scope["path"])
-        if answer is None and path.startswith(API) and not path.startswith(FILES) and scope["method"] != "OPTIONS":
+        signed = (path.startswith(API) and not path.startswith(FILES)) or path == METRICS
+        if answer is None and signed and scope["method"] != "OPTIONS":
             user = await self._user(scope)
             if isinstance(user, Response):
                 answer = user
@@ -104,7 +120,9 @@ class Door:
             elif not await self.limiter.hit(self.rate, user.email):
                 answer = await self._too_many(user)
             elif scope["method"] == "GET" and (run := ONE_RUN.fullmatch(path)):
-                answer = await self._status(user, run[1])
+                answer = await self._status(user, run[1], scope)
+            elif path == METRICS:
+                answer = await self._metrics()
             else:
                 scope.setdefault("state", {})["user"] = user
         if answer is None and scope["method"] not in SAFE:
@@ -127,11 +145,22 @@ class Door:
         message = f"more than {self.rate.amount} requests of yours within a minute"
         return of_haystack(BusyError(message, max(1, math.ceil(ends - time.time()))))
 
-    async def _status(self, user: User, run_id: str) -> Response:
+    async def _status(self, user: User, run_id: str, scope: Scope) -> Response:
         try:
-            return Response(await self.desk.status(user, run_id), media_type="application/json")
+            body = await self.desk.status(user, run_id)
         except HaystackError as error:
             return of_haystack(error, run_id)
+        tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+        if tag in Headers(raw=scope["headers"]).get("if-none-match", ""):
+            return Response(status_code=304, headers={"ETag": tag})
+        return Response(body, media_type="application/json", headers={"ETag": tag})
+
+    async def _metrics(self) -> Response:
+        try:
+            text = await to_thread.run_sync(self.metrics.text)
+        except HaystackError as error:
+            return of_haystack(error)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     def _refuse(self, scope: Scope) -> Response | None:
         """Requests that another page makes a browser send, and, in local mode, whatever is not of this machine."""

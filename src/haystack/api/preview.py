@@ -58,6 +58,11 @@ class Previews:
         self._waiting: Counter[str] = Counter()
         self._kept: LRUCache[tuple[object, ...], bytes] = LRUCache(KEPT)
 
+    @property
+    def waiting(self) -> int:
+        """Previews that wait or are under way."""
+        return self._waiting.total()
+
     async def preview(self, user: str, question: str, asked: ControlStrategy | None) -> bytes:
         """An `Understanding` as JSON.
 

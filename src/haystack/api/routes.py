@@ -26,6 +26,7 @@ from haystack.api.schemas import (
     BatchRequest,
     BatchRow,
     Health,
+    LogTail,
     MetadataFilter,
     MetadataPage,
     Readiness,
@@ -108,8 +109,9 @@ def run_routes(
             status=wanted.status,
             everybody=wanted.everybody and user.is_admin,
         )
+        places = service.store.places([{"node": run.node, "status": run.status.value} for run in found.runs])
         return RunList(
-            runs=[run_state(run, defaults) for run in found.runs],
+            runs=[run_state(run, defaults, places.get(run.run_id)) for run in found.runs],
             total=found.total,
             page=found.page,
             page_size=found.page_size,
@@ -153,6 +155,11 @@ def run_routes(
             de_url=place("de"),
             enrichment_url=place("enrichment"),
         )
+
+    @router.get("/{run_id}/log", summary="The end of a run's log", responses=UNKNOWN)
+    def log_tail(run_id: RunId, request: Request) -> LogTail:
+        """What Snakemake printed last, up to 16 KiB; empty on Google Batch."""
+        return LogTail(text=service.log_tail(_user(request).email, _checked(run_id)))
 
     @router.post("/{run_id}/cancel", summary="Cancel a run", responses=UNKNOWN)
     def cancel(run_id: RunId, request: Request) -> RunState:
@@ -215,7 +222,9 @@ def metadata_routes(catalogue: Catalogue) -> APIRouter:
 def health_routes(service: RunService) -> APIRouter:
     """For load balancers; without sign-in."""
     router = APIRouter(prefix="/api/health", tags=["health"])
-    down: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody, "description": "the database does not answer"}}
+    down: dict[int | str, dict[str, Any]] = {
+        503: {"model": ErrorBody, "description": "database or disk cannot be written"}
+    }
 
     @router.get("", summary="The service answers")
     async def health() -> Health:
@@ -223,7 +232,7 @@ def health_routes(service: RunService) -> APIRouter:
 
     asking = CapacityLimiter(1)  # threads that wait for something else do not make the service look ill
 
-    @router.get("/ready", summary="Its database answers too", responses=down)
+    @router.get("/ready", summary="Runs can be taken: database and disk can be written", responses=down)
     async def ready() -> Readiness:
         await to_thread.run_sync(service.ready, limiter=asking)
         return Readiness(version=__version__)

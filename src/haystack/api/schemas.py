@@ -38,6 +38,10 @@ class RunState(BaseModel):
     message: str = Field(description="one sentence for people")
     error_message: str | None
     seed: int | None
+    settings: dict[str, Any] = Field(description="of this run, laid over the service's config")
+    queue_place: int | None = Field(default=None, description="1: starts next; null: does not wait, or not known here")
+    started_at: datetime | None
+    finished_at: datetime | None
     created_at: datetime
     updated_at: datetime
     user_email: str
@@ -178,12 +182,18 @@ class Health(BaseModel):
     version: str
 
 
+class LogTail(BaseModel):
+    """The end of what a run's pipeline printed."""
+
+    text: str
+
+
 class Readiness(Health):
-    """So does its database."""
+    """Runs can be taken."""
 
     database: Literal["ok"] = "ok"
 
 
-def run_state(run: RunRecord, defaults: Defaults) -> RunState:
+def run_state(run: RunRecord, defaults: Defaults, place: int | None = None) -> RunState:
     """How a run is doing."""
-    return RunState.model_validate(record_fields(run, defaults))
+    return RunState.model_validate(record_fields(run, defaults, place))

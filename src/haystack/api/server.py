@@ -18,7 +18,7 @@ def serve(settings: ServiceSettings) -> None:
     """
     import uvicorn
 
-    from haystack.api.app import create_app
+    from haystack.api.application import create_app
     from haystack.api.connections import Connection
 
     app = create_app(settings)

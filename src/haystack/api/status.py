@@ -72,10 +72,12 @@ class StatusDesk:
                         future.set_result(found.get(run_id))
 
     def _look(self, run_ids: list[str]) -> dict[str, Told]:
-        return {run_id: self._tell(row) for run_id, row in self._store.look(run_ids).items()}
+        rows = self._store.look(run_ids)
+        places = self._store.places(rows.values())
+        return {run_id: self._tell(row, places.get(run_id)) for run_id, row in rows.items()}
 
-    def _tell(self, row: Mapping[str, Any]) -> Told:
-        return row["user_email"], json.dumps(run_fields(row, self._defaults), separators=(",", ":")).encode()
+    def _tell(self, row: Mapping[str, Any], place: int | None) -> Told:
+        return row["user_email"], json.dumps(run_fields(row, self._defaults, place), separators=(",", ":")).encode()
 
 
 Told = tuple[str, bytes]

@@ -73,5 +73,8 @@ class Backend(Protocol):
     def cancel(self, run: RunRecord) -> bool:
         """Stop all that belongs to a run; true once nothing of it is left. Repeating it is no error."""
 
+    def log_tail(self, run: RunRecord) -> str:
+        """The end of what its pipeline printed; empty where there is nothing."""
+
     def locate(self, run: RunRecord, name: FileName) -> Path | str | None:
         """A result file: a path on this machine, or a signed address that holds for a while; None if absent."""

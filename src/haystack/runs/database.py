@@ -37,7 +37,7 @@ from haystack.runs.errors import StoreError
 from haystack.runs.models import RunRecord
 from haystack.runs.settings import ServiceSettings
 
-REVISION = "0003"
+REVISION = "0004"
 """newest migration; a test compares it with the folder"""
 MIGRATION_LOCK = 7_216_043_119
 """key of PostgreSQL's advisory lock while the schema is brought up to date"""
@@ -103,6 +103,7 @@ runs = Table(
     Column("result", JsonText),
     Column("attempts", Integer, nullable=False),
     Column("killed", Integer, nullable=False),
+    Column("stage", String(64)),
     Column("request_key", String(200)),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
@@ -121,6 +122,12 @@ runs = Table(
     Index("runs_by_notification", "notification"),
 )
 
+heartbeat = Table(
+    "heartbeat",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("beats", BigInteger, nullable=False),
+)
 tokens = Table(
     "tokens",
     metadata,

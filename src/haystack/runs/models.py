@@ -167,6 +167,7 @@ class RunRecord(BaseModel):
     result: RunResult | None = Field(default=None, description="what a completed run found")
     attempts: int = Field(default=0, description="starts; more than one after a restart that found it dead")
     killed: int = Field(default=0, description="times it was killed for want of memory; tried once more, alone")
+    stage: str | None = Field(default=None, description="the stage that began last, shared ones included")
     request_key: str | None = Field(default=None, description="the client's Idempotency-Key")
     created_at: datetime
     updated_at: datetime

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +13,7 @@ from typing import Any
 
 from haystack.runs.backend import Backend, BackendError
 from haystack.runs.dispatcher import Dispatcher
-from haystack.runs.errors import RequestError, RunNotFoundError, RunStateError, SubmissionError
+from haystack.runs.errors import RequestError, RunNotFoundError, RunStateError, StoreError, SubmissionError
 from haystack.runs.models import FileName, RunPage, RunRecord, RunRequest, RunResult, RunStatus, new_run_id
 from haystack.runs.notifications import Postman
 from haystack.runs.settings import ServiceSettings
@@ -184,8 +187,35 @@ class RunService:
             time.sleep(0.2)
 
     def ready(self) -> None:
-        """Return when the database answers; StoreError else."""
+        """Return when runs can be taken: the database and the folder of runs can be written, and have room.
+
+        Raises
+        ------
+        StoreError
+            when they cannot.
+        """
         self.store.ready()
+        folder, least = self.settings.work_dir, self.settings.min_free_gb
+        try:
+            free = shutil.disk_usage(folder).free / 1e9
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(b"haystack")
+                probe.flush()
+                os.fsync(probe.fileno())
+        except OSError as error:
+            raise StoreError(f"the folder of runs cannot be written ({error.strerror})") from None
+        if free < least:
+            raise StoreError(f"{free:.1f} GB are free where runs are kept, fewer than {least:g} (HAYSTACK_MIN_FREE_GB)")
+
+    def log_tail(self, user_email: str, run_id: str) -> str:
+        """The end of what Snakemake printed for a run; empty where there is nothing.
+
+        Raises
+        ------
+        RunNotFoundError
+            as in `get`.
+        """
+        return self.backend.log_tail(self.get(user_email, run_id))
 
     def is_admin(self, user_email: str) -> bool:
         """Whether a person sees everybody's runs."""

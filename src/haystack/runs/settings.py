@@ -123,6 +123,8 @@ class ServiceSettings(BaseSettings):
     """requests that one person may send in a minute, by any one process of the service; beyond: 429"""
     max_attempts: int = Field(default=3, ge=1)
     """starts of a run whose process vanished without a word (power cut, out of memory) before it fails"""
+    min_free_gb: float = Field(default=1.0, ge=0)
+    """GB that must be free where runs are kept, for the service to call itself ready"""
     poll_seconds: float = Field(default=1.0, gt=0)
     """how often running runs are looked at"""
     lease_seconds: float = Field(default=600, gt=0)

@@ -6,16 +6,17 @@ cancelled run never becomes completed, and of two writers neither loses an updat
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from haystack.runs.database import connect, from_row, migrate, runs, to_row
+from haystack.runs.database import connect, from_row, heartbeat, migrate, runs, to_row
 from haystack.runs.errors import RunNotFoundError, RunStateError, StoreError
 from haystack.runs.models import (
     ACTIVE,
@@ -32,6 +33,8 @@ from haystack.runs.models import (
 from haystack.runs.settings import ServiceSettings
 
 SQLITE_NOW = func.strftime("%Y-%m-%d %H:%M:%f", "now")
+CHECK_SECONDS = 60.0
+"""between two looks at the whole file of SQLite"""
 RETRIES = 100
 """times a writer reads anew when another was faster"""
 STAGES = {
@@ -54,10 +57,11 @@ TERMINATIONS = {"threshold_reached", "plateau", "max_iterations", "candidates_ex
 SHORT = (
     *("run_id", "user_email", "query", "seed", "status", "phase", "iteration", "max_iterations", "scores", "config"),
     *("control_strategy", "control_strategy_effective", "final_score", "termination_reason", "error_message"),
-    *("result", "killed", "created_at", "updated_at"),
+    *("result", "killed", "stage", "node", "backend", "started_at", "finished_at", "created_at", "updated_at"),
 )
 """columns that say how a run is doing"""
 Change = dict[str, Any]
+Waiting = TypeVar("Waiting", bound=Any)
 
 
 class RunStore:
@@ -74,6 +78,7 @@ class RunStore:
     def __init__(self, engine: Engine, notify: Collection[str] = ()) -> None:
         self._engine = engine
         self._notify = frozenset(notify)
+        self._checked = float("-inf")
 
     @classmethod
     def open(cls, settings: ServiceSettings) -> RunStore:
@@ -93,15 +98,53 @@ class RunStore:
         self._engine.dispose()
 
     def ready(self) -> None:
-        """Return when the database answers.
+        """Return when the database can be read and written, and (SQLite, once a minute) its file is whole.
 
         Raises
         ------
         StoreError
-            when it does not.
+            when it cannot.
         """
+        with self.writing() as connection:
+            beat = update(heartbeat).where(heartbeat.c.id == 1).values(beats=heartbeat.c.beats + 1)
+            if not connection.execute(beat).rowcount:
+                with suppress(IntegrityError), connection.begin_nested():  # another process was first
+                    connection.execute(insert(heartbeat).values(id=1, beats=1))
+        if self._engine.dialect.name == "sqlite" and time.monotonic() > self._checked + CHECK_SECONDS:
+            with self.reading() as connection:
+                found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+            if found != "ok":
+                raise StoreError(f"the database is damaged ({found}): restore it from a backup")
+            self._checked = time.monotonic()
+
+    def count_by_status(self) -> dict[str, int]:
+        """Runs of everybody, by status."""
+        query = select(runs.c.status, func.count()).group_by(runs.c.status)
         with self.reading() as connection:
-            connection.execute(text("SELECT 1"))
+            return {status: int(n) for status, n in connection.execute(query)}
+
+    def places(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+        """Place in the queue, from 1, of the waiting runs of the nodes of these rows, as things stand.
+
+        Runs without a node wait elsewhere, in an order that is not known here.
+        """
+        nodes = {row["node"] for row in rows if row["status"] == RunStatus.PENDING.value and row["node"]}
+        if not nodes:
+            return {}
+        query = (
+            select(runs.c.run_id, runs.c.user_email, runs.c.status, runs.c.node)
+            .where(runs.c.node.in_(nodes), _is("status", ACTIVE))
+            .order_by(runs.c.created_at, runs.c.run_id)
+        )
+        with self.reading() as connection:
+            active = connection.execute(query).all()
+        found: dict[str, int] = {}
+        for node in nodes:
+            here = [row for row in active if row.node == node]
+            waiting = [row for row in here if row.status == RunStatus.PENDING.value]
+            running = [row for row in here if row.status == RunStatus.RUNNING.value]
+            found |= {row.run_id: place for place, row in enumerate(fair_order(waiting, running), 1)}
+        return found
 
     def now(self) -> datetime:
         """The database's clock: one for all services, whatever their own say."""
@@ -355,10 +398,11 @@ class RunStore:
             raise StoreError(f"the database cannot be written ({type(error).__name__})") from error
 
 
-def fair_order(waiting: Sequence[RunRecord], running: Sequence[RunRecord]) -> list[RunRecord]:
+def fair_order(waiting: Sequence[Waiting], running: Sequence[Any]) -> list[Waiting]:
     """Waiting runs in the order in which they start: of the person with the fewest before it, then the oldest.
 
-    `waiting` are oldest first. A person's hundred runs let another's one pass after each.
+    Both are records, or rows that have a `user_email`; `waiting` are oldest first. A hundred runs of one person let
+    another's pass after each.
     """
     before = Counter(run.user_email for run in running)
     ranked = []
@@ -382,8 +426,9 @@ def _told_by(event: WorkflowEvent, run: RunRecord) -> Change:
     change: Change = {}
     if event.iteration is not None and event.iteration > run.iteration:
         change["iteration"] = event.iteration
-    if event.event == "stage_started" and event.stage in STAGES:
-        change["phase"] = STAGES[event.stage]
+    if event.event == "stage_started" and event.stage:
+        change["stage"] = event.stage[:64]
+        change["phase"] = STAGES.get(event.stage, run.phase)
     elif event.event == "iteration_scored" and event.iteration is not None:
         others = [score for score in run.scores if score.iteration != event.iteration]
         scored = ScoreRecord(iteration=event.iteration, score=event.score)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from haystack.config import Settings
-from haystack.report.words import REASONS, count, listed, number
+from haystack.report.words import REASONS, STAGES, count, listed, number
 from haystack.runs.models import Phase, RunRecord, RunResult, RunStatus
 
 PHASES = {
@@ -35,8 +35,8 @@ class Defaults:
         return cls(config.max_iterations, config.score_threshold, config.control_strategy.value)
 
 
-def run_fields(row: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
-    """How a run is doing, ready for JSON, from the store's columns (or a record's dump)."""
+def run_fields(row: Mapping[str, Any], defaults: Defaults, place: int | None = None) -> dict[str, Any]:
+    """How a run is doing, ready for JSON, from the store's columns (or a record's dump) and its place in the queue."""
     scores = {item["iteration"]: item["score"] for item in row["scores"]}
     by_iteration = [scores.get(number) for number in range(1, max(scores, default=0) + 1)]
     completed = row["status"] == RunStatus.COMPLETED
@@ -59,32 +59,39 @@ def run_fields(row: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
         "expected_accuracy": (result.get("expected_accuracy") or {}).get("r"),
         "num_upregulated": result.get("num_upregulated"),
         "num_downregulated": result.get("num_downregulated"),
-        "message": message_of(row, max_iterations),
+        "message": message_of(row, max_iterations, place),
         "error_message": row["error_message"],
         "seed": row["seed"],
+        "settings": row["config"],
+        "queue_place": place,
+        "started_at": _time(row["started_at"]),
+        "finished_at": _time(row["finished_at"]),
         "created_at": _time(row["created_at"]),
         "updated_at": _time(row["updated_at"]),
         "user_email": row["user_email"],
     }
 
 
-def record_fields(run: RunRecord, defaults: Defaults) -> dict[str, Any]:
+def record_fields(run: RunRecord, defaults: Defaults, place: int | None = None) -> dict[str, Any]:
     """The same of a record."""
-    return run_fields(run.model_dump(), defaults)
+    return run_fields(run.model_dump(), defaults, place)
 
 
-def _time(value: datetime) -> str:
+def _time(value: datetime | None) -> str | None:
     """As pydantic writes it."""
-    return value.isoformat().replace("+00:00", "Z")
+    return None if value is None else value.isoformat().replace("+00:00", "Z")
 
 
-def message_of(row: Mapping[str, Any], max_iterations: int) -> str:
+def message_of(row: Mapping[str, Any], max_iterations: int, place: int | None = None) -> str:
     """One sentence on where a run is."""
     status, iteration = row["status"], row["iteration"]
     if status == RunStatus.PENDING:
-        return "Waiting for its turn."
+        before = "" if place is None else " Next to start." if place == 1 else f" {count(place - 1, 'run')} before it."
+        return f"Waiting for its turn.{before}"
     if status == RunStatus.RUNNING:
         where = f", iteration {iteration} of at most {max_iterations}" if iteration else ""
+        if row["phase"] == Phase.PENDING and row["stage"]:
+            return f"Preparing what all runs share: {STAGES.get(row['stage'], row['stage'])}."
         again = "Killed for want of memory; once more, alone: " if row["killed"] else ""
         return f"{again}{PHASES[Phase(row['phase'])]}{where}."
     if status == RunStatus.COMPLETED:

@@ -1,5 +1,5 @@
 // The page of the run service. Everything that comes from outside is set as text, never as HTML.
-import { phases, preview, result, runRows, scoreChart, statusWord, tokenRows } from "./views.js";
+import { phases, preview, result, runRows, scoreChart, settingsList, statusWord, tokenRows } from "./views.js";
 import { ApiError, call } from "./client.js";
 import { clear, el, show } from "./dom.js";
 
@@ -34,7 +34,7 @@ function openHome() {
 function openRun(id) {
   state.run = state.shown = null;
   document.title = "Run - HAYSTACK";
-  for (const name of ["run-title", "run-line", "run-problem", "phases", "run-message", "scores", "result"]) clear($(name));
+  for (const name of ["run-title", "run-line", "run-problem", "phases", "run-message", "scores", "result", "log-text", "settings-list"]) clear($(name));
   $("cancel").hidden = true;
   refreshRun(id);
 }
@@ -178,8 +178,9 @@ function showRun(run) {
     el("span", { class: `status ${run.status}` }, statusWord(run.status)),
     el("span", {}, el("code", {}, run.run_id)),
     el("span", {}, "asked ", el("time", { datetime: run.created_at }, when(run.created_at))),
-    run.seed === null ? null : el("span", {}, `seed ${run.seed}`),
+    took(run) ? el("span", {}, took(run)) : null,
   ]);
+  show($("settings-list"), settingsList(run));
   show($("run-problem"), run.error_message
     ? el("div", { class: "banner bad" }, el("p", {}, el("strong", {}, "The run failed.")), el("p", {}, run.error_message))
     : null);
@@ -192,6 +193,48 @@ function showRun(run) {
   $("cancel").disabled = false;
   if (state.heard && state.heard !== run.message) tell(run.message);
   state.heard = run.message;
+  refreshLog();
+}
+
+// How long it took, or has been going on.
+function took(run) {
+  const end = run.finished_at ?? (run.status === "running" ? new Date().toISOString() : null);
+  if (!run.started_at || !end) return null;
+  const minutes = Math.max(0, new Date(end) - new Date(run.started_at)) / 60000;
+  const long = minutes < 1 ? "less than a minute" : minutes < 90 ? `${Math.round(minutes)} min` : `${(minutes / 60).toFixed(1)} h`;
+  return run.finished_at ? `took ${long}` : `running for ${long}`;
+}
+
+async function refreshLog() {
+  if (!$("log").open || !state.run) return;
+  const id = state.run.run_id;
+  try {
+    const found = await call("GET", `/api/v1/runs/${id}/log`);
+    if (state.run?.run_id !== id) return;
+    $("log-text").textContent = found.text || "Nothing yet.";
+    $("log-text").scrollTop = $("log-text").scrollHeight;
+  } catch (error) {
+    $("log-text").textContent = error.message;
+  }
+}
+
+// The same question and settings, in the form, to be changed and sent.
+function askAgain() {
+  const { query, settings, control_strategy } = state.run;
+  const form = $("ask");
+  const field = (name) => form.elements.namedItem(name);
+  form.reset();
+  $("query").value = query;
+  field("control_strategy").value = control_strategy;
+  for (const name of ["max_iterations", "score_threshold", "prompts_per_iteration", "seed"]) field(name).value = settings[name] ?? "";
+  for (const [name, value] of Object.entries(settings.de ?? {})) {
+    if (field(`de.${name}`)) field(`de.${name}`).value = value;
+  }
+  field("enrichment").checked = settings.enrichment?.enabled ?? true;
+  field("literature").checked = settings.literature?.enabled ?? false;
+  field("llm").checked = Boolean(settings.query?.llm);
+  location.hash = "#/";
+  refreshPreview();
 }
 
 async function refreshResult(id, mine) {
@@ -347,6 +390,8 @@ document.addEventListener("visibilitychange", () => {
   if (!$("home").hidden) refreshList();
   else if (state.run && !$("run").hidden && ["pending", "running"].includes(state.run.status)) refreshRun(state.run.run_id);
 });
+$("again").addEventListener("click", askAgain);
+$("log").addEventListener("toggle", refreshLog);
 $("sign-out").addEventListener("click", signOut);
 $("make-token").addEventListener("submit", makeToken);
 window.addEventListener("hashchange", route);

@@ -114,9 +114,24 @@ export function phases(run) {
   return PHASES.map(([, label], place) => {
     const done = place < at;
     const here = going && place === at;
-    return el("li", { class: done ? "done" : null, "aria-current": here ? "step" : null },
-      label, el("span", { class: "unseen" }, done ? " (done)" : here ? " (now)" : ""));
+    const broken = run.status === "failed" && place === at;
+    return el("li", { class: done ? "done" : broken ? "broken" : null, "aria-current": here ? "step" : null },
+      label, el("span", { class: "unseen" }, done ? " (done)" : here ? " (now)" : broken ? " (failed here)" : ""));
   });
+}
+
+export function settingsList(run) {
+  const named = new Set(["seed", "max_iterations", "score_threshold", "control_strategy"]);
+  const rows = [["seed", run.seed], ["iterations at most", run.max_iterations], ["threshold", run.score_threshold],
+    ["control", CONTROLS[run.control_strategy] ?? run.control_strategy],
+    ...flat(run.settings, "").filter(([name]) => !named.has(name))];
+  return el("dl", { class: "facts" }, rows.filter(([, value]) => value !== null && value !== undefined)
+    .map(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))]));
+}
+
+function flat(value, name) {
+  if (value === null || typeof value !== "object") return [[name, value]];
+  return Object.entries(value).flatMap(([key, item]) => flat(item, name ? `${name}.${key}` : key));
 }
 
 export function scoreChart(run) {

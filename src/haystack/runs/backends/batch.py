@@ -154,6 +154,10 @@ class BatchBackend:
             raise ending.error
         return True
 
+    def log_tail(self, run: RunRecord) -> str:
+        """Google keeps it (Cloud Logging)."""
+        return ""
+
     def locate(self, run: RunRecord, name: FileName) -> str | None:
         """A signed address."""
         return self.bucket.sign(self._file(run, name)) if self._is_there(run, name) else None

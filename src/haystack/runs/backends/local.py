@@ -34,6 +34,8 @@ SECRET_VARIABLES = (
     *("HAYSTACK_OIDC_CLIENT_SECRET", "HAYSTACK_PROXY_SECRET"),
 )
 """beginnings of environment variables that no pipeline needs to see"""
+TAIL = 16 * 1024
+"""bytes of a run's output that are shown"""
 MARK = "HAYSTACK_RUN_FOLDER"
 """variable that every process of a run carries"""
 ERROR_HEAD = re.compile(r"(?P<kind>\w+(Error|Exception))( in file .*, line \d+)?:\s*(?P<rest>.*)$")
@@ -139,6 +141,18 @@ class LocalBackend:
         left = self._end(folder, kill=asked)
         self._reap(run.run_id)
         return left == 0 and not self._is_locked(folder)
+
+    def log_tail(self, run: RunRecord) -> str:
+        """The last lines of its output."""
+        try:
+            with (self.folders.run(run.run_id) / OUTPUT).open("rb") as handle:
+                handle.seek(0, os.SEEK_END)
+                whole = handle.tell() <= TAIL
+                handle.seek(max(0, handle.tell() - TAIL))
+                text = handle.read().decode("utf-8", "replace")
+            return text if whole else text.partition("\n")[2]
+        except FileNotFoundError:
+            return ""
 
     def locate(self, run: RunRecord, name: FileName) -> Path | None:
         """A result file on this machine."""

@@ -22,6 +22,7 @@ from haystack.api.door import Door
 from haystack.api.identity import IapIdentity
 from haystack.api.keys import KeySet
 from haystack.api.links import Links, service_secret
+from haystack.api.metrics import Metrics
 from haystack.api.oidc import Provider
 from haystack.api.preview import Previews
 from haystack.api.problems import add_handlers
@@ -103,7 +104,8 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
     links = Links.of(settings)
     desk = StatusDesk(runs.store, catalogue.defaults)
     app.include_router(health_routes(runs))
-    app.include_router(run_routes(runs, desk, Previews(settings, catalogue), catalogue.defaults, links))
+    previews = Previews(settings, catalogue)
+    app.include_router(run_routes(runs, desk, previews, catalogue.defaults, links))
     app.include_router(metadata_routes(catalogue))
     app.include_router(file_routes(runs, links))
     app.include_router(account_routes(token_store, tokens))
@@ -116,6 +118,7 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
         origins=settings.cors_origins,
         desk=desk,
         per_minute=settings.requests_per_minute,
+        metrics=Metrics(runs, previews),
         local=settings.debug,
     )
     if provider is not None:

@@ -42,6 +42,7 @@ SPELLED = (
     ("colonystimulatingfactor", "csf"),
     ("lymphotoxin", "lt"),
 )
+MISTYPED = ("infalpha", "infbeta", "infgamma", "inflambda")
 # A Greek letter is shortened only behind these stems, so that `beta-estradiol` and `gamma-secretase` keep theirs.
 GREEK_STEM = re.compile(
     r"^(ifn|tgf|tnf|lt|il\d+|il\d+ra?|fgf|groi?)(alpha|alfa|beta|gamma|delta|epsilon|kappa|lambda|omega)(\d*[a-z]?)$"
@@ -86,6 +87,8 @@ def key(text: str) -> str:
         text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
         text = "".join(GREEK.get(letter, letter) for letter in text)
     compact = _NO_KEY.sub("", text.replace("tumour", "tumor")).rstrip("+")
+    if compact.startswith(MISTYPED):  # INF-gamma
+        compact = "ifn" + compact[3:]
     turned = TURNED.match(compact)
     if turned:
         compact = turned[2] + turned[1]

@@ -18,6 +18,7 @@ from haystack.query.genetics import NO_GENES
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
 from haystack.query.task import Named, task_type
 from haystack.query.text import Span
+from haystack.query.treatments import in_one_list
 
 if TYPE_CHECKING:
     from haystack.query.findings import Findings
@@ -106,6 +107,10 @@ def _cells(query: StructuredQuery, found: Findings) -> None:
     where, line = found.lines[0]
     match = Match(line.cell_type_cl_id, line.cell_type, 0.95, "cell line")
     _cell_type(query, found.cells or [Entity(where, [match])])
+    if found.cells and in_one_list(found.text, where, found.cells[0].span):
+        query.warnings.append(
+            f"'{found.cells[0].span.text}' are named beside {line.name}, which was taken: ask one by one"
+        )
     cells, sample = query.asked.cells, query.asked.context
     cells.line, cells.line_id, cells.line_sex = line.name, line.accession or None, line.sex or None
     query.evidence.append(_evidence("cell_line", where, 0.98, "cell line"))

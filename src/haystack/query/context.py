@@ -14,7 +14,7 @@ _ID = r"(?=[\w.-]*\d)[A-Za-z0-9](?:[\w.-]*\w)?|[A-Z]{1,3}(?![\w-])"
 _PERSON = r"(?:donors?|patients?|subjects?|individuals?|participants?|volunteers?|samples?|biops(?:y|ies)|specimens?)"
 _DONOR = re.compile(
     rf"\b(?P<role>(?i:reference|source|template|target|query|new|unseen|another)\s+)?"
-    rf"(?:[a-z-]+\s+)?(?P<person>(?i:{_PERSON}))(?:\s+|\s*[:=]\s*)(?:(?:with\s+)?(?i:id|"
+    rf"(?:[a-z-]+\s+)?(?P<person>(?i:{_PERSON}))(?:\s+|(?<!s)\s*[:=]\s*)(?:(?:with\s+)?(?i:id|"
     rf"identifier|number|no\.?|called|named|#)[\s:]*)?[\"'“‘(]?(?P<id>{_ID})",
 )
 _LONE_ID = re.compile(r"(?<![\w/])(?P<id>[A-Z]{1,6}_\d[\w]*|(?i:donor|patient|subject|individual)[_-]?\d+)(?![\w/])")

@@ -36,6 +36,7 @@ _MODIFIER = re.compile(
     re.IGNORECASE,
 )
 _PRECURSOR = re.compile(r"(?:precursor|progenitor)(?:s| cells?)?")
+_CONTRACTION = re.compile(r"['’](?:m|d|ll|ve|re|t)$")  # I'm
 DEVELOPS = 0.75  # score of the cells that others develop from: inferred, so that it is doubted
 _MIXTURES = {"CL:2000001", "CL:0000842"}  # PBMC: where cells come from, when another cell type stands beside it
 _APPOSED = re.compile(
@@ -231,7 +232,7 @@ def _could_be_cell(piece: list[Word], text: str) -> bool:
     lowered = [word.lower for word in piece]
     if any(word in QUESTION_WORDS and word not in INSIDE for word in lowered):
         return False
-    if lowered[0] in INSIDE or lowered[-1] in INSIDE:
+    if lowered[0] in INSIDE or lowered[-1] in INSIDE or any(_CONTRACTION.search(word) for word in lowered):
         return False
     between = [text[left.end : right.start] for left, right in pairwise(piece)]
     if any(re.search(r"[.;:?!(]", gap) for gap in between):

@@ -177,7 +177,7 @@ def _counts(kind: str, where: Span, name: str, size: int, placed: bool) -> bool:
         return not (kind == "disease" and name in DISEASE_NOT)
     written, lower = where.text.removesuffix("s") if where.text[:-1].isupper() else where.text, where.text.lower()
     if name in common_names(kind):
-        return len(name) > 3 or written.isupper() or name in ANATOMICAL
+        return len(name) > 3 or sum(letter.isupper() for letter in written) > 1 or name in ANATOMICAL
     if kind == "tissue" and name in ANATOMICAL:
         return placed or name not in TISSUE_NOT
     if kind == "cell-type" and sum(letter.isupper() for letter in written) > 1:

@@ -59,8 +59,13 @@ _HAVING = re.compile(
     r"(?:\w+\s+){0,2}?(?:with|having|infected\s+with)\s+(?:[\w-]+\s+){0,2}$",
     re.IGNORECASE,
 )
+_SERO = re.compile(
+    r"^[\s-]+(?:sero(?:positive|negative)|(?:positive|negative)\s+(?:donors?|patients?|people|individuals?))\b",
+    re.IGNORECASE,
+)
 _PATIENTS = re.compile(
-    r"^[\s-]+(?:positive|infected)?\s*(?:patients?|donors?|individuals?|people|subjects?|cases?)\b", re.IGNORECASE
+    r"^[\s-]+(?:(?:sero)?(?:positive|negative)|infected)?\s*(?:patients?|donors?|individuals?|people|subjects?|cases?)\b",
+    re.IGNORECASE,
 )
 
 
@@ -121,7 +126,14 @@ def _read(question: str, repaired: Repaired, genes: list[Span]) -> Findings:
     found.lines = find_lines(text, [*taken, *genes])
     taken = [*taken, *(where for where, _ in found.lines)]
     names = [n for n in exact_names(text) if not any(n.span.overlaps(other) for other in [*taken, *genes])]
-    substances, settled = _settle(_not_sick(text, find_known(text, taken), names), names)
+    known = find_known(text, taken)
+    carried = [item for item in known if _SERO.match(text[item.span.end :])]  # CMV seropositive donors
+    found.classes = [item.span for item in carried]
+    found.notes += [f"'{item.span.text}' was read as what the donors carry, not as a treatment" for item in carried]
+    taken = [*taken, *found.classes]
+    known = [item for item in known if item not in carried]
+    names = [name for name in names if not any(name.span.overlaps(where) for where in found.classes)]
+    substances, settled = _settle(_not_sick(text, known, names), names)
     held = [*taken, *genes, *(item.span for item in substances)]
     found.diseases = find_diseases([*settled, *(name for name in names if name.kind == "tissue")], held)
     found.cells = tumour_cells(text, found.diseases)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from haystack.contracts.query import Perturbation, PerturbationType
@@ -65,7 +65,11 @@ _PATTERNS: tuple[tuple[str, PerturbationType | None], ...] = (
         r"deprivation|withdrawal|starvation|infection|therapy|inhibition)\b",
         None,
     ),
-    (r"\b(?P<what>[A-Za-z0-9α-ω/-]+)[- ](?:treated|stimulated|exposed|infected)\b", None),
+    (
+        r"\b(?P<what>[A-Za-z0-9α-ω/-]+)[- ](?:treated|stimulated|exposed|infected|primed|activated|loaded|pulsed|"
+        r"challenged|fed|supplemented|polari[sz]ed)\b",
+        None,
+    ),
 )
 _CUES = tuple((re.compile(pattern, re.IGNORECASE), kind) for pattern, kind in _PATTERNS)
 _EDGE = re.compile(
@@ -98,6 +102,7 @@ _CLASS_BEHIND = re.compile(
     r"^(?:\s+(?:degrader|inhibitor|antibody|drug))?[\s,(]*(?:(?:which|that)\s+is\s+)?(?:an?|the)\s+(?:[\w-]+\s+)?$|^\s+$",
     re.IGNORECASE,
 )
+_EACH = re.compile(r"\b(?:all|every|each|several|various|different|\d+)\s+(?:of\s+)?(?:the\s+)?$", re.IGNORECASE)
 _JOIN = re.compile(r"^\s*(?:,|/|\+|&|,?\s*(?:and|or|plus|versus|vs\.?)|and/or|then|followed\s+by)\s*$", re.IGNORECASE)
 _SLOT_BEFORE = re.compile(
     r"(?:\b(?:after|under|with|plus|on|given|giving|and|or|by|of|to|receiving|taking|using|via)|[+/;:,(]|^)\s*"
@@ -311,6 +316,8 @@ def keep_members(text: str, found: list[Treatment]) -> list[Treatment]:
             for other in others
         ):
             continue
+        if _is_class(item) and _EACH.search(text[: item.span.start]):
+            item = replace(item, doubt=f"'{item.span.text}' are many drugs; the class was taken: ask one by one")
         kept.append(item)
     return kept
 

@@ -202,6 +202,7 @@ def test_a_symbol_beside_what_was_done_is_a_gene_whatever_else_it_names(text: st
         ("CRISPRa of IL2RA, CD4 T cells", "CD4-positive, alpha-beta T cell"),
         ("anti-PD-L1 antibody on macrophages", "macrophage"),
         ("NK, bortezomib", "natural killer cell"),
+        ("I'm interested in megakaryocytes with TPO", "megakaryocyte"),
         ("AML blasts treated with venetoclax", "malignant cell"),
         ("Th2 polarisation: IL-4 given to naive B cells", "naive B cell"),
         ("conditioned medium from macrophages on fibroblasts", "fibroblast"),
@@ -230,6 +231,10 @@ def test_cells_are_found_beside_names_that_hold_or_touch_them(text: str, name: s
         ("Does IL-10 block TNF in macrophages?", ["IL-10"]),
         ("Can dexamethasone prevent IL-6 induction in fibroblasts?", ["dexamethasone"]),
         ("the opposite of IL-10 in macrophages", []),
+        ("NK cells of CMV seropositive donors with IL-15", ["IL-15"]),
+        ("airway basal cells of CF donors: IL-13", ["IL-13"]),
+        ("nigericin-primed macrophages", ["nigericin"]),
+        ("INF-gamma on macrophages", ["IFN-gamma"]),
         ("alveolar macrophages in COVID-19 and influenza", []),
     ],
 )
@@ -242,6 +247,11 @@ def test_donors_are_read_in_quotes_behind_a_colon_and_beside_a_reference() -> No
     assert parse_question("cells: monocytes; treatment: LPS; donor: HD03").target_donor_id == "HD03"
     query = parse_question("Using donor A as a reference, predict donor B's NK cells after IL-15")
     assert (query.reference_donor_id, query.target_donor_id) == ("A", "B")
+
+
+def test_a_class_of_which_all_are_asked_for_is_doubted() -> None:
+    assert any("many drugs" in doubt for doubt in parse_question("all kinase inhibitors in HUVECs").warnings)
+    assert parse_question("a kinase inhibitor in HUVECs").warnings == []
 
 
 def test_a_vector_s_short_form_is_no_disease() -> None:

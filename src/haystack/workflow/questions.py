@@ -5,17 +5,27 @@ What a parser loads (ontologies, tables of knowledge: 80 MiB) would stay in the 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from haystack.codehash import code_hash
 from haystack.errors import HaystackError
+from haystack.files import write_text
+
+UNDERSTOOD = Path(".snakemake/haystack_understood.json")
+"""digests of the questions, settings and code that were understood at the last start"""
 
 
 def misunderstood(questions: Iterable[tuple[str, str, dict[str, Any]]]) -> list[str]:
     """What is wrong, a line per question that cannot be parsed.
+
+    A question that was understood at the last start is not parsed again, unless its settings or the parser changed.
 
     Parameters
     ----------
@@ -27,11 +37,31 @@ def misunderstood(questions: Iterable[tuple[str, str, dict[str, Any]]]) -> list[
     HaystackError
         when they could not be looked at.
     """
+    code = code_hash("haystack.query.parse_run")
+    asked = {_digest(code, question): question for question in questions}
+    try:
+        known = set(json.loads(UNDERSTOOD.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        known = set()
+    new = {digest: question for digest, question in asked.items() if digest not in known}
+    found = _parse(list(new.values())) if new else {}
+    with suppress(OSError):  # a folder that cannot be written
+        write_text(UNDERSTOOD, json.dumps([digest for digest, (run_id, *_) in asked.items() if run_id not in found]))
+    return list(found.values())
+
+
+def _digest(code: str, question: tuple[str, str, dict[str, Any]]) -> str:
+    text = json.dumps([code, *question], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _parse(questions: list[tuple[str, str, dict[str, Any]]]) -> dict[str, str]:
+    """run_id -> what is wrong with its question."""
     command = [sys.executable, "-m", "haystack.workflow.questions"]
-    done = subprocess.run(command, input=json.dumps(list(questions)), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input=json.dumps(questions), capture_output=True, text=True, check=False)
     if done.returncode:
         raise HaystackError(f"the questions could not be checked: {done.stderr.strip()[-2000:]}")
-    found: list[str] = json.loads(done.stdout)
+    found: dict[str, str] = json.loads(done.stdout)
     return found
 
 
@@ -40,12 +70,12 @@ def main() -> None:
     from haystack.config import QuerySettings
     from haystack.query import parse_run
 
-    problems = []
+    problems = {}
     for run_id, question, settings in json.load(sys.stdin):
         try:
             parse_run(question, QuerySettings.model_validate(settings), offline=True)
         except HaystackError as error:
-            problems.append(f"run {run_id}: {error}")
+            problems[run_id] = f"run {run_id}: {error}"
     json.dump(problems, sys.stdout)
 
 

@@ -53,9 +53,9 @@ def similarity(panel: Panel, refs: Sequence[int], target: Target) -> Floats:
 
 def distances(panel: Panel, refs: Sequence[int], control: Bulk) -> Floats:
     """Mean squared difference of log2(CP10k + c) of control profiles, less what sampling of cells adds, (refs,)."""
-    c, controls = panel.pseudocount, panel.whole[1][np.asarray(refs)]
-    raw = ((controls.log2(c) - control.log2(c)) ** 2).mean(axis=1)
-    noise = controls.log2_variance(c).mean(axis=1) + control.log2_variance(c).mean()
+    c, rows = panel.pseudocount, np.asarray(refs)
+    raw = ((panel.control_log2[rows] - control.log2(c)) ** 2).mean(axis=1)
+    noise = panel.control_noise[rows] + control.log2_variance(c).mean()
     return np.asarray(np.maximum(raw - noise, 0.1 * raw))
 
 

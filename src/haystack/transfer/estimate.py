@@ -118,8 +118,8 @@ def _examples(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> 
     """Pairs of examples (either half of the control cells as target) of the left-out references."""
     able = [(j, others) for j in refs if (others := rule.references(j, refs))]
     if len(able) > MAX_TRAINING:
-        c = panel.pseudocount
-        distance = {j: ((panel.whole[1].log2(c)[j] - target.control.log2(c)) ** 2).mean() for j, _ in able}
+        profile = target.control.log2(panel.pseudocount)
+        distance = {j: ((panel.control_log2[j] - profile) ** 2).mean() for j, _ in able}
         able = sorted(able, key=lambda item: (distance[item[0]], item[0]))[:MAX_TRAINING]
     small = panel.training
     pairs = []

@@ -52,7 +52,7 @@ def features(panel: Panel, refs: Sequence[int], target: Target) -> Features:
     added = np.log2(np.maximum(target.control.mean + near_perturbed - near_control, 0) + c) - own
     ratio = (near_perturbed + RATIO_COUNT) / (near_control + RATIO_COUNT)
     scaled = np.log2(target.control.mean * ratio + c) - own
-    logs = np.log2(control + c)
+    logs = panel.control_log2[rows]
     above_near, above_all = own - weight @ logs, own - base @ logs
     shrunk = mean * combined.variance / (combined.variance + float(np.mean(mean**2)) + 1e-9)
     columns = [mean, even - mean, added - mean, scaled - mean, log2fc[int(weight.argmax())] - mean, -shrunk]

@@ -76,6 +76,16 @@ class Panel(Labels):
         return self.perturbed.pooled(), self.control.pooled()
 
     @cached_property
+    def control_log2(self) -> Floats:
+        """log2(CP10k + c) of all control cells, (K, G)."""
+        return np.ascontiguousarray(self.whole[1].log2(self.pseudocount))
+
+    @cached_property
+    def control_noise(self) -> Floats:
+        """Mean sampling variance of `control_log2`, (K,)."""
+        return np.asarray(np.ascontiguousarray(self.whole[1].log2_variance(self.pseudocount)).mean(axis=1))
+
+    @cached_property
     def log2fc(self) -> Floats:
         """log2((CP10k perturbed + c) / (CP10k control + c)), (K, G)."""
         return self.whole[0].log2(self.pseudocount) - self.whole[1].log2(self.pseudocount)

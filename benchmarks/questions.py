@@ -5,6 +5,9 @@ Usage
 python benchmarks/questions.py                         tracked questions, and the time of a cold `haystack parse`
 python benchmarks/questions.py --file FILE             JSON lines (query, kind, cl, perts, ...): right in every field,
                                                        wrong without a doubt, refused although answerable
+python benchmarks/questions.py --file FILE --proposals PROPOSALS
+                                                       the same with what a language model proposed, recorded as JSON
+                                                       (question -> fields of `haystack.query.llm.Proposal`)
 python benchmarks/questions.py --vocabulary [N]        every name of cells and perturbations, N sampled tissues and
                                                        diseases (default 2,000), singular and plural, and negated
 python benchmarks/questions.py --speed N               processor seconds of N different questions
@@ -94,13 +97,31 @@ def differences(expected: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     return wrong
 
 
-def judge(row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+Parse = Callable[[str], StructuredQuery]
+
+
+def with_proposals(path: Path) -> Parse:
+    """A parser that takes a recorded language model's words over, as the `llm` option does."""
+    from haystack.query.llm import Proposal, dispose
+    from haystack.query.parse import finish, read
+
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+
+    def parse(question: str) -> StructuredQuery:
+        found = read(question)
+        dispose(found, Proposal.model_validate(recorded.get(question, {})))
+        return finish(found)
+
+    return parse
+
+
+def judge(row: dict[str, Any], parse: Parse = parse_question) -> tuple[str, dict[str, Any]]:
     """Of a question with answers: (right, doubted, wrong or refused), and what differs.
 
     A field that the row leaves null is not asked for, except that no disease, donor, dose or time may be invented.
     """
     try:
-        query = parse_question(row["query"])
+        query = parse(row["query"])
     except HaystackError as error:
         return ("right" if row["kind"] == "refuse_or_doubt" else "refused"), {"error": str(error)}
     doubted = bool(doubts(query))
@@ -156,17 +177,17 @@ def _take(left: list[Perturbation], names: list[str]) -> bool:
     return False
 
 
-def run_file(path: Path) -> None:
+def run_file(path: Path, parse: Parse) -> None:
     """Judge each row and print what is not right, then the shares for all rows and by half (odd, even numbers)."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     counts: dict[str, Counter[str]] = {"all": Counter(), "odd": Counter(), "even": Counter()}
     by_doubts: dict[int, Counter[str]] = {}
     for number, row in enumerate(rows):
-        verdict, wrong = judge(row)
+        verdict, wrong = judge(row, parse)
         for part in ("all", "odd" if row.get("n", number) % 2 else "even"):
             counts[part][verdict] += 1
         if row["kind"] != "refuse_or_doubt" and verdict != "refused":
-            by_doubts.setdefault(min(3, len(doubts(parse_question(row["query"])))), Counter())[verdict] += 1
+            by_doubts.setdefault(min(3, len(doubts(parse(row["query"])))), Counter())[verdict] += 1
         if wrong and verdict != "right":
             print(f"{verdict}: {row['query']}\n    {wrong}")
     print(f"\n{'part':<8}{'asked':>8}{'right':>8}{'wrong without doubt':>22}{'refused':>10}")
@@ -339,12 +360,13 @@ def cold(question: str) -> tuple[float, float]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--file", type=Path)
+    parser.add_argument("--proposals", type=Path)
     parser.add_argument("--vocabulary", type=int, nargs="?", const=2000, metavar="N")
     parser.add_argument("--speed", type=int, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.file:
-        run_file(args.file)
+        run_file(args.file, with_proposals(args.proposals) if args.proposals else parse_question)
     elif args.vocabulary:
         run_vocabulary(args.vocabulary, args.seed)
     elif args.speed:

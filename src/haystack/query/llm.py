@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from haystack.config import QuerySettings
 
 CACHE_NAME = "llm_parse.json"
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"
 TIMEOUT = 60.0  # seconds for one answer
 SURE = 0.95  # a rules' claim with this score stays before a name that the model made up
 INSTRUCTIONS = """\
 You read one question of a biologist about single cells and copy the words that name things into fields.
-Copy words from the question; translate them into English only when the question is in another language.
+Copy words from the question, but spell out short forms, correct misspellings and translate into English.
+List as perturbations only what is done to the cells: nothing that is said to be absent, avoided or only measured.
 Leave a field empty when the question does not name such a thing. Never give identifiers of databases.
 task_type: perturbation_novel_cell_types (something is done to cells of a type), perturbation_novel_samples (something
 is done to cells of a given or new donor, patient or sample), cell_type_imputation (cells of a type that a donor or
@@ -139,8 +140,8 @@ def dispose(found: Findings, proposal: Proposal) -> None:
         _entity(found, "tissue", proposal.tissue, found.tissues, "tissue")
     if proposal.disease and not found.diseases:
         _entity(found, "disease", proposal.disease, found.diseases, "disease")
-    for words in proposal.perturbations:
-        _treatment(found, words, proposal.perturbation_type)
+    if proposal.perturbations:
+        _treatments(found, proposal)
     context = found.context
     for words, spans, what in (
         (proposal.target_donor, context.target_donors, "target donor"),
@@ -175,13 +176,40 @@ def _entity(found: Findings, kind: str, words: str, entities: list[Entity], what
     entities.insert(0 if first else len(entities), claim)
 
 
+def _treatments(found: Findings, proposal: Proposal) -> None:
+    """The proposed perturbations; a guess of the rules that the model does not name gives way to them."""
+    guesses = [item for item in found.treatments if item.doubt or not item.known]
+    before = len(found.treatments)
+    for words in proposal.perturbations:
+        _treatment(found, words, proposal.perturbation_type)
+    added = len(found.treatments) > before
+    named = [item for item in guesses if any(_same(item, words) for words in proposal.perturbations)]
+    if added or len(proposal.perturbations) < before:
+        found.treatments = [item for item in found.treatments if item not in guesses or item in named]
+    for item in found.treatments:
+        if not any(_same(item, words) for words in proposal.perturbations):
+            found.notes.append(f"the language model does not name '{item.span.text}' as what is done to the cells")
+
+
+def _same(item: Treatment, words: str) -> bool:
+    from haystack.knowledge import resolve_perturbation
+
+    known = resolve_perturbation(words[:200])
+    return words.lower() == item.span.text.lower() or (known is not None and known.name == item.perturbation.name)
+
+
 def _treatment(found: Findings, words: str, kind: PerturbationType | None) -> None:
     from haystack.knowledge import resolve_perturbation
 
     where = _place(found.text, words)
     known = None if _IDENTIFIER.search(words) else resolve_perturbation(words[:200], kind)
     names = {item.perturbation.name for item in found.treatments}
-    if known and known.name not in names:
+    absent = {item.perturbation.name for item, _ in found.absent}
+    if known and (known.name in absent or (where and any(where.overlaps(item.span) for item, _ in found.absent))):
+        found.notes.append(f"the language model named '{words[:60]}', which the question says is absent; ignored")
+    elif known and known.name not in names and where is None and _surely(found):
+        found.notes.append(f"the language model reads '{words[:60]}'; the question's own words were kept")
+    elif known and known.name not in names:
         place = where or Span(-1, -1, words)
         found.treatments = [item for item in found.treatments if item.known]
         found.treatments.append(Treatment(place, known.model_copy(update={"query": words}), known=True))
@@ -191,6 +219,11 @@ def _treatment(found: Findings, words: str, kind: PerturbationType | None) -> No
         found.treatments.append(Treatment(where, Perturbation(query=where.text, name=where.text), known=False))
     elif known is None and where is None:
         found.notes.append(f"the language model named '{words[:60]}' as perturbation, which is not known; ignored")
+
+
+def _surely(found: Findings) -> bool:
+    """Whether the rules found treatments, all without a guess."""
+    return bool(found.treatments) and all(item.known and not item.doubt for item in found.treatments)
 
 
 def _literal(found: Findings, words: str, what: str) -> Span | None:

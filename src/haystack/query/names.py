@@ -16,6 +16,7 @@ from haystack.ontology.terms import common_names, exact
 from haystack.query.lexicon import ANATOMICAL, DISEASE_NOT, QUESTION_WORDS, TISSUE_NOT
 from haystack.query.text import Span, span
 
+SHORT = 3  # letters of a short form that means a disease only where one is spoken of
 LONGEST = 24  # words of the longest names of the ontologies
 _ATOM = re.compile(r"[^\W_]+|[+⁺]")
 _BREAK = re.compile(r"[;?!]|[.:]\s|\n")
@@ -112,10 +113,11 @@ def _forms(keys: list[str], last: str) -> Iterator[str]:
 
 def _lookup(where: Span, names: list[str], edges: set[str], before: str, behind: str) -> Iterator[Name]:
     size = names[0].count(" ") + 1
+    sick = bool(_SICK.search(before) or _SICK_BEHIND.match(behind))
     if size == 2 and edges & _EDGES:
         return
     for kind, home in (("cell-type", "CL"), ("disease", "MONDO"), ("tissue", "UBERON")):
-        if kind == "disease" and where.text in ambiguous(kind) and (_SICK.search(before) or _SICK_BEHIND.match(behind)):
+        if kind == "disease" and where.text in ambiguous(kind) and sick:
             yield Name(kind, where, [replace(match, score=0.9) for match in meanings(kind, where.text, None)], size)
             continue
         by_key, common = ontology(home).by_key, common_names(kind)
@@ -124,7 +126,7 @@ def _lookup(where: Span, names: list[str], edges: set[str], before: str, behind:
             name = next(filter(None, map(disease_of_adjective, names)), None)
         healthy = kind == "disease" and names[0] in {"healthy", "normal"}
         name = names[0] if healthy else name
-        if name is None or not (healthy or _counts(kind, where, name, size, bool(_PLACE.search(before)))):
+        if name is None or not (healthy or _counts(kind, where, name, size, bool(_PLACE.search(before)), sick)):
             continue
         if kind == "disease" and (_LIKE.match(behind) or _ACRONYMS.fullmatch(where.text) or _is_vector(where, behind)):
             continue
@@ -168,10 +170,11 @@ def disease_of_adjective(name: str) -> str | None:
     return None
 
 
-def _counts(kind: str, where: Span, name: str, size: int, placed: bool) -> bool:
+def _counts(kind: str, where: Span, name: str, size: int, placed: bool, sick: bool) -> bool:
     """Whether a name that is also an everyday word, or very short, is meant as a name.
 
-    `placed`: `of`, `in` or `from` stands before it, so that `the bone` is a tissue.
+    `placed`: `of`, `in` or `from` stands before it, so that `the bone` is a tissue. `sick`: it stands where a disease
+    does (in TAC patients).
     """
     if size > 1:
         return not (kind == "disease" and name in DISEASE_NOT)
@@ -182,7 +185,7 @@ def _counts(kind: str, where: Span, name: str, size: int, placed: bool) -> bool:
         return placed or name not in TISSUE_NOT
     if kind == "cell-type" and sum(letter.isupper() for letter in written) > 1:
         return lower not in everyday_words()
-    if kind == "disease" and _is_gene(written):
+    if kind == "disease" and (_is_gene(written) or (written.isupper() and len(written) <= SHORT and not sick)):
         return False
     if name in {"tissue": TISSUE_NOT, "disease": DISEASE_NOT}.get(kind, ()) or lower in QUESTION_WORDS:
         return False

@@ -38,7 +38,7 @@ _NOMINAL = re.compile(
     r"\b(?:without|lacking|lacks?|lacked|minus|except(?:\s+for)?|excluding|other\s+than|rather\s+than|instead\s+of|"
     r"in\s+place\s+of|devoid\s+of|free\s+(?:of|from)|deprived\s+of|starved\s+(?:of|for)|depleted\s+of|"
     r"(?:withdrawal|removal|deprivation|depletion|omission|withholding)\s+of|withdrawn\s+from|absence\s+of|absent|"
-    r"omitting|withholding|(?:opposite|reverse|contrary)\s+of|(?:not|never)\s+(?:on|taking|under)|no|not|never|neither|nor)\b(?:\s+(?:any|the|a|an|all|prior|previous|further|added)\b)*"
+    r"omitting|withholding|(?:opposite|reverse|contrary)\s+of|(?:anything|everything|all)\s+but|(?:not|never)\s+(?:on|taking|under)|no|not|never|neither|nor)\b(?:\s+(?:any|the|a|an|all|prior|previous|further|added)\b)*"
     rf"(?:\s+{_NOUNS}\s+(?:of|to|with|by))?(?:\s+(?:any|the|a|an)\b)*",
     re.IGNORECASE,
 )

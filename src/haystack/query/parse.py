@@ -54,6 +54,7 @@ _CHANGES = re.compile(
     r"induction|synthesis)\s+of\s+)?",
     re.IGNORECASE,
 )
+_PATHWAY = re.compile(r"^[\s-]+(?:receptors?\s+)?(?:signall?ing|pathways?|axis|activity)\b", re.IGNORECASE)
 _HAVING = re.compile(
     r"\b(?:patients?|people|persons?|individuals?|donors?|subjects?|wom[ae]n|m[ae]n|child(?:ren)?|cases?|someone|adults?)\s+"
     r"(?:\w+\s+){0,2}?(?:with|having|infected\s+with)\s+(?:[\w-]+\s+){0,2}$",
@@ -284,7 +285,10 @@ def _without_read_outs(found: Findings, treatments: list[Treatment]) -> list[Tre
     """Without what another treatment is asked to change (Does IL-10 block TNF in macrophages?)."""
     kept: list[Treatment] = []
     for item in treatments:
-        if kept and _CHANGES.fullmatch(found.text[kept[-1].span.end : item.span.start]):
+        between = found.text[kept[-1].span.end : item.span.start] if kept else ""
+        if _PATHWAY.match(found.text[item.span.end :]) and len(treatments) > 1:
+            found.classes.append(item.span)  # stop TGF-beta signalling with galunisertib
+        elif _CHANGES.fullmatch(between):
             found.classes.append(item.span)
             found.notes.append(f"'{item.span.text}' was read as what {kept[-1].span.text} changes, not as a treatment")
         else:

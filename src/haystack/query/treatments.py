@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from haystack.contracts.query import Perturbation, PerturbationType
 from haystack.ontology.everyday import everyday_words
+from haystack.ontology.vocabulary import vocabulary
 from haystack.query.genetics import GeneMention
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
 from haystack.query.text import CODE, Span, Word, span
@@ -239,6 +240,8 @@ def _may_name(piece: list[Word]) -> bool:
     if len(piece) == 1:
         text = piece[0].text
         capitals = sum(letter.isupper() for letter in text)
+        if text.islower() and words[0] in vocabulary().weight:
+            return False  # luminal is no Luminal
         return words[0] not in everyday_words() and (len(text) > 4 or text.upper() == text != text[:1] or capitals > 1)
     return not all(word in everyday_words() for word in words)
 

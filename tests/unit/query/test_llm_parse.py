@@ -85,6 +85,23 @@ def test_a_sure_reading_of_the_rules_stays_first() -> None:
     assert any("hepatocyte" in alternative for item in query.ambiguities for alternative in item.alternatives)
 
 
+def test_what_is_said_to_be_absent_stays_absent() -> None:
+    query = ask(
+        "macrophages given IL-4 but not IL-13", Answers(cell_type="macrophages", perturbations=["IL-4", "IL-13"])
+    )
+    assert [item.name for item in query.perturbations] == ["IL-4"]
+    assert any("absent; ignored" in warning for warning in query.warnings)
+
+
+def test_a_guess_of_the_rules_gives_way_to_a_known_name_and_a_sure_reading_does_not() -> None:
+    spelled_out = Answers(cell_type="B cells", perturbations=["retinoic acid"])
+    query = ask("RA-treated B cells", spelled_out)
+    assert [item.name for item in query.perturbations] == ["all-trans-retinoic acid"]
+    query = ask("B cells given ibrutinib", Answers(cell_type="B cells", perturbations=["imatinib"]))
+    assert [item.name for item in query.perturbations] == ["ibrutinib"]
+    assert any("own words were kept" in warning for warning in query.warnings)
+
+
 def test_answers_are_cached_beside_the_run_and_replayed(tmp_path: Path) -> None:
     question = "Wie reagieren Lungenfibroblasten auf TGF-beta?"
     answers = Answers(cell_type="lung fibroblasts", perturbations=["TGF-beta"])

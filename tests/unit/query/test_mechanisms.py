@@ -235,6 +235,9 @@ def test_cells_are_found_beside_names_that_hold_or_touch_them(text: str, name: s
         ("airway basal cells of CF donors: IL-13", ["IL-13"]),
         ("nigericin-primed macrophages", ["nigericin"]),
         ("INF-gamma on macrophages", ["IFN-gamma"]),
+        ("monocytes treated with anything but dexamethasone, namely LPS", ["lipopolysaccharide"]),
+        ("Stop TGF-β signalling with galunisertib in fibroblasts", ["galunisertib"]),
+        ("tamoxifen and luminal breast epithelium", ["tamoxifen"]),
         ("alveolar macrophages in COVID-19 and influenza", []),
     ],
 )

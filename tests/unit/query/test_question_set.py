@@ -39,6 +39,12 @@ def test_question_in_another_voice_is_read_in_every_field(row: dict[str, Any]) -
     assert verdict == "right", wrong
 
 
+def test_a_recorded_language_model_makes_no_right_reading_wrong() -> None:
+    parse = benchmark().with_proposals(ROOT / "tests/data/proposals_own.json")
+    verdicts = [benchmark().judge(row, parse)[0] for row in OWN]
+    assert verdicts.count("right") == len(OWN)
+
+
 def test_the_set_is_large_and_covers_every_task_type() -> None:
     assert len(QUESTIONS) >= 120
     assert {row["task_type"] for row in QUESTIONS if "task_type" in row} == {task.value for task in TaskType}

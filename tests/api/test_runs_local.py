@@ -280,6 +280,18 @@ def test_a_run_that_vanishes_again_and_again_is_given_up(service, pipeline):
     assert (done.status, done.error_type, done.attempts) == (RunStatus.FAILED, "ProcessLost", 3)
 
 
+KERNEL_KILLS = [
+    "-c",
+    """
+import itertools, sys
+from pathlib import Path
+from haystack.runs import runner
+count = itertools.count()
+runner.oom_kills = lambda: next(count)
+sys.exit(runner.main(Path(sys.argv[1]), int(sys.argv[2])))
+""",
+]
+"""the runner, on a machine whose kernel ends processes all the time"""
 JOB_KILLED = """RuleException:
 CalledProcessError in file "workflow/rules/inference.smk", line 3:
 Command '/usr/bin/python predict.py' died with <Signals.{signal}: 9>.
@@ -310,22 +322,49 @@ def test_a_run_out_of_memory_is_tried_once_more_alone(service, pipeline):
 
 
 @pytest.mark.parametrize("does", [{"fail": JOB_KILLED.format(signal="SIGKILL")}, {"die": True}])
-def test_out_of_memory_twice_is_a_failure_that_says_so(service, pipeline, does):
-    """The job was killed, or Snakemake itself."""
+def test_out_of_memory_twice_is_a_failure_that_says_so(open_service, pipeline, does, monkeypatch):
+    """The job was killed, or Snakemake itself; by the kernel, as its count says."""
+    monkeypatch.setattr("haystack.runs.backends.local.RUNNER", KERNEL_KILLS)
     stub.behave(pipeline, **{"*": does})
+    service = open_service()
+    service.start()
     done = ended(service, ask(service).run_id)
     assert (done.status, done.error_type, len(starts(pipeline))) == (RunStatus.FAILED, "OutOfMemory", 2)
     who = "generating cells (stack_inference)" if "fail" in does else "the pipeline"
-    assert done.error_message.startswith(f"{who} was killed (SIGKILL)")
+    assert done.error_message.startswith(f"{who} was killed (SIGKILL): the kernel ended it for want of memory.")
     assert re.search(r"at least [\d.]+ GiB at once, and this machine has [\d.]+ GiB", done.error_message)
     assert "no other run beside it. Use a machine with more memory" in done.error_message
     assert done.phase is Phase.INFERENCE
 
 
+def test_a_run_that_somebody_kills_has_all_its_starts(service, pipeline):
+    stub.behave(pipeline, **{"*": {"die": True}})
+    done = ended(service, ask(service).run_id)
+    assert (done.status, done.error_type, len(starts(pipeline))) == (RunStatus.FAILED, "Killed", 3)
+    assert "by an operator or for want of memory" in done.error_message
+
+
+def test_any_name_of_a_folder_reaches_snakemake(settings, pipeline, tmp_path):
+    from snakemake.cli import parse_config
+
+    from haystack.runs.folders import Folders
+
+    for name in ("a #b", "a: b", "'quoted' \"twice\"", "[x]", "ümläut", "100", "a\\b", "null "):
+        folders = Folders(settings.model_copy(update={"work_dir": tmp_path / name}))
+        now = utc_now()
+        run = RunRecord(
+            run_id=new_run_id(), user_email=OWNER, query="q", backend="local", created_at=now, updated_at=now
+        )
+        folders.prepare(run)
+        shared = json.loads((folders.run(run.run_id) / "spec.json").read_text())["shared"]
+        told = parse_config([shared["command"][shared["command"].index("--config") + 1]])
+        assert (Path(shared["folder"]) / told["runs"]).read_text().endswith(f"{run.run_id}\tq\n")
+
+
 def test_another_signal_is_named_and_not_tried_again(service, pipeline):
     stub.behave(pipeline, **{"*": {"fail": JOB_KILLED.format(signal="SIGSEGV")}})
     done = ended(service, ask(service).run_id)
-    assert (done.error_type, len(starts(pipeline))) == ("Killed", 1)
+    assert (done.error_type, len(starts(pipeline))) == ("Signal", 1)
     assert done.error_message == "generating cells (stack_inference) was ended by SIGSEGV"
 
 

@@ -12,6 +12,9 @@ from haystack.runs.outcome import Outcome
 
 State = Literal["waiting", "running", "succeeded", "failed", "killed", "lost"]
 
+OUT_OF_MEMORY, KILLED = "OutOfMemory", "Killed"
+"""kinds of error of a run that is killed: by the kernel, which says so; by a SIGKILL of unknown origin"""
+
 
 class BackendError(HaystackError):
     """The backend cannot do what is asked: no folder, no quota, no permission."""
@@ -22,7 +25,7 @@ class Observation:
     """What a backend sees of a run."""
 
     state: State
-    """lost: its process or job is gone without a word; killed: for want of memory, as far as can be told"""
+    """lost: its process or job is gone without a word; killed: by SIGKILL, mostly for want of memory"""
     events: list[WorkflowEvent] = field(default_factory=list)
     """those after the row's `events_read`"""
     events_read: int = 0

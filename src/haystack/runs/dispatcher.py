@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from haystack.errors import HaystackError
 from haystack.files import write_text
-from haystack.runs.backend import Backend, BackendError, Observation
+from haystack.runs.backend import OUT_OF_MEMORY, Backend, BackendError, Observation
 from haystack.runs.errors import RunStateError, StoreError
 from haystack.runs.models import Phase, RunRecord, RunStatus, utc_now
 from haystack.runs.settings import ServiceSettings
@@ -260,13 +260,15 @@ class Dispatcher:
         )
 
     def _killed(self, run: RunRecord, seen: Observation) -> None:
-        """Out of memory: once more, with the whole machine to itself; a second time it fails, and says why."""
-        if run.killed:
+        """Out of memory: once more, with the whole machine to itself; a second time it fails, and says why. Where it is
+        not certain that memory was wanting, it has all its starts.
+        """
+        if run.attempts >= self.settings.max_attempts or (run.killed and seen.error_type == OUT_OF_MEMORY):
             again = "It was tried again with no other run beside it"
             advice = "Use a machine with more memory, a smaller model, or fewer prompts or cells"
             self._fail(run, seen.error_type or "OutOfMemory", f"{seen.error_message}. {again}. {advice}.")
             return
-        log.warning("%s: %s; it is tried once more, alone", run.run_id, seen.error_message)
+        log.warning("%s: %s; it is tried again, alone", run.run_id, seen.error_message)
         self.backend.forget_end(run)
         self.store.change(run.run_id, lambda now: {"killed": now.killed + 1})
 

@@ -157,7 +157,8 @@ class Folders:
         shared = ["results/index/cell_sets.parquet"]
         if MODELS.get(settings.model.kind).weights and "://" in (settings.model.path or "://"):
             shared.append(f"results/model/{settings.model.name}/model.safetensors")
-        own = f"runs={folder / 'config' / 'runs.tsv'}"
+        # Relative: Snakemake reads the value as YAML, in which ` #` in a folder's name begins a comment.
+        own = f"runs={os.path.relpath(folder / 'config' / 'runs.tsv', self.shared)}"
         return {
             "folder": str(folder),
             "command": self.command(report, "--allowed-rules", *RUN_RULES),

@@ -92,7 +92,7 @@ def message_of(row: Mapping[str, Any], max_iterations: int, place: int | None = 
         where = f", iteration {iteration} of at most {max_iterations}" if iteration else ""
         if row["phase"] == Phase.PENDING and row["stage"]:
             return f"Preparing what all runs share: {STAGES.get(row['stage'], row['stage'])}."
-        again = "Killed for want of memory; once more, alone: " if row["killed"] else ""
+        again = "It was killed, and is tried again with no run beside it. " if row["killed"] else ""
         return f"{again}{PHASES[Phase(row['phase'])]}{where}."
     if status == RunStatus.COMPLETED:
         confidence = (row["result"] or {}).get("confidence")

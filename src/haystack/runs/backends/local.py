@@ -19,7 +19,7 @@ from typing import Any
 from haystack.errors import HaystackError
 from haystack.files import first_text, write_text
 from haystack.report.words import STAGES
-from haystack.runs.backend import BackendError, Observation, State
+from haystack.runs.backend import KILLED, OUT_OF_MEMORY, BackendError, Observation, State
 from haystack.runs.events import read_events
 from haystack.runs.folders import EVENTS, Folders
 from haystack.runs.models import FILES, FileName, RunRecord
@@ -34,13 +34,13 @@ SECRET_VARIABLES = (
     *("HAYSTACK_OIDC_CLIENT_SECRET", "HAYSTACK_PROXY_SECRET"),
 )
 """beginnings of environment variables that no pipeline needs to see"""
+RUNNER = ("-m", "haystack.runs.runner")
 TAIL = 16 * 1024
 """bytes of a run's output that are shown"""
 MARK = "HAYSTACK_RUN_FOLDER"
 """variable that every process of a run carries"""
 ERROR_HEAD = re.compile(r"(?P<kind>\w+(Error|Exception))( in file .*, line \d+)?:\s*(?P<rest>.*)$")
 """how Snakemake begins to tell of an error"""
-OUT_OF_MEMORY = "OutOfMemory"
 SIGNAL = re.compile(r"died with <Signals\.(?P<name>SIG\w+): \d+>|exit (status|code):? (?P<code>1[2-9]\d)\b")
 """how Python tells of a process that a signal ended; a shell adds 128 to its number"""
 RULE = re.compile(r"[Ee]rror in rule (\w+)")
@@ -85,7 +85,7 @@ class LocalBackend:
             self._end(folder, kill=True)
             try:
                 self._children[run.run_id] = subprocess.Popen(
-                    [sys.executable, "-m", "haystack.runs.runner", str(folder), str(lock)],
+                    [sys.executable, *RUNNER, str(folder), str(lock)],
                     cwd=folder,
                     env={**_environment(), MARK: str(folder)},
                     stdin=subprocess.DEVNULL,
@@ -114,7 +114,7 @@ class LocalBackend:
         if ended["returncode"] == 0:
             return Observation("succeeded", **told)
         kind, message = self._why(run.run_id, ended)
-        state: State = "killed" if kind == OUT_OF_MEMORY else "failed"
+        state: State = "killed" if kind in {OUT_OF_MEMORY, KILLED} else "failed"
         return Observation(state, **told, error_type=kind, error_message=message)
 
     def forget_end(self, run: RunRecord) -> None:
@@ -198,13 +198,12 @@ class LocalBackend:
         who = f"{STAGES.get(rules[0], rules[0])} ({rules[0]})" if rules else "the pipeline"
         name = signal.Signals(number).name
         if number != signal.SIGKILL:
-            return "Killed", f"{who} was ended by {name}"
+            return "Signal", f"{who} was ended by {name}"
         peak, limit = (f"{ended.get(name, 0) / 2**30:.1f} GiB" for name in ("peak_bytes", "limit_bytes"))
-        sure = "the kernel ended" if ended.get("out_of_memory") else "most likely the kernel, or an operator, ended"
-        return OUT_OF_MEMORY, (
-            f"{who} was killed ({name}): {sure} it for want of memory. The run took at least {peak} at once, and this "
-            f"machine has {limit}"
-        )
+        took = f"The run took at least {peak} at once, and this machine has {limit}"
+        if ended.get("out_of_memory"):
+            return OUT_OF_MEMORY, f"{who} was killed ({name}): the kernel ended it for want of memory. {took}"
+        return KILLED, f"{who} was killed ({name}), by an operator or for want of memory. {took}"
 
     def _why(self, run_id: str, ended: dict[str, Any]) -> tuple[str, str]:
         """Kind of error and message: what the failed script said, else the end of what Snakemake said."""

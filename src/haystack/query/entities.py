@@ -36,6 +36,11 @@ _MODIFIER = re.compile(
     re.IGNORECASE,
 )
 _PRECURSOR = re.compile(r"(?:precursor|progenitor)(?:s| cells?)?")
+# What may stand before one letter that means cells: T, B and NK cells; IL-2 on B.
+_ALONE = re.compile(
+    r"(?:^|[,;:/(+&\"'\[=|]|\b(?:and|or|of|in|on|with|by|to|for|from|do|does|how|would|naive|memory|human|vs\.?|versus))\s*$",
+    re.IGNORECASE,
+)
 _CONTRACTION = re.compile(r"['’](?:m|d|ll|ve|re|t)$")  # I'm
 DEVELOPS = 0.75  # score of the cells that others develop from: inferred, so that it is doubted
 _MIXTURES = {"CL:2000001", "CL:0000842"}  # PBMC: where cells come from, when another cell type stands beside it
@@ -152,8 +157,8 @@ def _reading(text: str, piece: list[Word], taken: list[Span], exact: list[Entity
     inside = [entity for entity in exact if where.overlaps(entity.span)]
     if any(where.overlaps(other) for other in taken) or not all(where.holds(entity.span) for entity in inside):
         return None
-    if len(where.text) == 1 and text[where.end : where.end + 1] == ".":
-        return None  # M. tuberculosis
+    if len(where.text) == 1 and (text[where.end : where.end + 1] == "." or not _ALONE.search(text[: where.start])):
+        return None  # M. tuberculosis, amphotericin B
     if inside and inside[0].span == where:
         said = sum(word.lower not in INSIDE for word in piece)
         return inside[0].best.score + PER_WORD * said, len(piece), inside[0]

@@ -286,7 +286,9 @@ def _without_read_outs(found: Findings, treatments: list[Treatment]) -> list[Tre
     kept: list[Treatment] = []
     for item in treatments:
         between = found.text[kept[-1].span.end : item.span.start] if kept else ""
-        if _PATHWAY.match(found.text[item.span.end :]) and len(treatments) > 1:
+        if re.fullmatch(r"\s+(?:from|of)\s+", between):
+            found.classes.append(item.span)  # LPS from Salmonella
+        elif _PATHWAY.match(found.text[item.span.end :]) and len(treatments) > 1:
             found.classes.append(item.span)  # stop TGF-beta signalling with galunisertib
         elif _CHANGES.fullmatch(between):
             found.classes.append(item.span)

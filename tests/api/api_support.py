@@ -234,6 +234,9 @@ class ToldBackend:
         self.cancelled.add(run.run_id)
         return True
 
+    def begin_look(self) -> None:
+        pass
+
     def forget_end(self, run: RunRecord) -> None:
         self.seen.pop(run.run_id, None)
 

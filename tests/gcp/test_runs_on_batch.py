@@ -5,6 +5,7 @@ import json
 import threading
 from pathlib import Path
 
+import bucket_server
 import grpc
 import pytest
 from batch_service import Image
@@ -22,8 +23,19 @@ STUB = Path(__file__).parents[1] / "api" / "stub_pipeline.py"
 
 
 @pytest.fixture
-def service(storage_emulator, batch_service, tmp_path) -> RunService:
-    storage.client().create_bucket("results")
+def bucket(monkeypatch):
+    """A server that honours ranges and counts bytes, with an empty bucket."""
+    with bucket_server.serving() as running:
+        running.objects["results"] = {}
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", running.address)
+        storage.client.cache_clear()
+        yield running
+    storage.client.cache_clear()
+
+
+@pytest.fixture
+def service(bucket, batch_service, tmp_path, monkeypatch) -> RunService:
+    monkeypatch.setattr("haystack.runs.backends.batch.EVENTS_SECONDS", 0)
     batch_service.execute = False
     batch_service.images["orchestrator"] = Image({})
     given = {
@@ -94,6 +106,40 @@ def test_a_run_is_a_coordinator_from_question_to_result(service, batch_service):
     assert set(done.outputs) == {"report", "log"}
     assert service.result(OWNER, run.run_id).top_upregulated == ["GBP1"]
     assert service.locate(OWNER, run.run_id, "predictions") is None
+
+
+def test_thirty_runs_cost_one_list_and_each_event_is_read_once(service, batch_service, bucket, monkeypatch):
+    runs = [ask(service) for _ in range(30)]
+    for run in runs:
+        start(batch_service, run)
+        put(f"coordinators/{run.run_id}.events.jsonl", long_past(run.run_id, 200))
+        put(f"results/runs/{run.run_id}/query.json", '{"raw_query": "x"}')
+    monkeypatch.setattr("haystack.runs.backends.batch.EVENTS_SECONDS", 1000)
+    calls = []
+    client = service.backend.client
+    real = client._call
+    monkeypatch.setattr(client, "_call", lambda what, *how: (calls.append(what), real(what, *how))[1])
+    service._dispatcher.look()
+    assert {service.get(OWNER, run.run_id).phase for run in runs} == {Phase.INFERENCE}
+    calls.clear()
+    bucket.reset()
+    for _ in range(5):
+        service._dispatcher.look()
+    assert (calls, bucket.requests) == (["Listing the coordinators"] * 5, 0)
+    monkeypatch.setattr("haystack.runs.backends.batch.EVENTS_SECONDS", 0)
+    more = events({"event": "iteration_scored", "run_id": runs[0].run_id, "iteration": 1, "score": 5.5})
+    path = f"coordinators/{runs[0].run_id}.events.jsonl"
+    put(path, long_past(runs[0].run_id, 200) + more)
+    bucket.reset()
+    service._dispatcher.look()
+    assert service.get(OWNER, runs[0].run_id).scores[0].score == 5.5
+    assert bucket.requests == 30
+    assert bucket.bytes_out < 30 * 1000 + len(more), "only what is new, not the whole log"
+
+
+def long_past(run_id, lines):
+    begun = {"event": "stage_started", "run_id": run_id, "stage": "stack_inference", "iteration": 1}
+    return events(*[begun] * lines)
 
 
 def test_result_files_are_signed(service, batch_service, monkeypatch):
@@ -177,16 +223,16 @@ def test_an_unreachable_service_changes_nothing(service, batch_service, caplog):
     start(batch_service, run)
     service._dispatcher.look()
 
-    def refuse(run_id):
+    def refuse(*_, **__):
         from haystack.gcp.errors import UnavailableError
 
         raise UnavailableError("Batch: unavailable")
 
-    service.backend.client.describe = refuse
+    service.backend.client.describe = service.backend.client.active = refuse
     for _ in range(3):
         service._dispatcher.look()
     assert service.get(OWNER, run.run_id).status is RunStatus.RUNNING
-    assert caplog.text.count("Batch: unavailable") == 1
+    assert caplog.text.count("Batch: unavailable") == 2, "about all, and about this one, each once"
 
 
 def test_the_project_has_to_be_named(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from haystack.gcp.errors import (
     explain,
 )
 from haystack.gcp.jobs import began, coordinator_job, message_of, plain_time, ran_out_of_time
-from haystack.gcp.names import RUN_LABEL, job_id, label_value
+from haystack.gcp.names import COMPONENT_LABEL, ORCHESTRATOR, RUN_LABEL, job_id, label_value
 from haystack.gcp.patience import patience
 from haystack.gcp.request import (
     CoordinatorRequest,
@@ -178,6 +178,26 @@ class CoordinatorClient:
             ended=plain_time(job.update_time) if state in ENDED else None,
             message=message_of(job),
         )
+
+    def active(self, **labels: str) -> dict[str, JobState]:
+        """Coordinators with these labels that wait or run, by the full name of their job: one request for all."""
+        from google.cloud import batch_v1
+
+        terms = [f'labels.{name}="{value}"' for name, value in {COMPONENT_LABEL: ORCHESTRATOR, **labels}.items()]
+        terms += [f'status.state!="{state}"' for state in sorted(ENDED | ENDING)]
+        asked = batch_v1.ListJobsRequest(parent=self.settings.parent, filter=" AND ".join(terms), page_size=1000)
+        found = self._call("Listing the coordinators", lambda batch, retry: list(batch.list_jobs(asked, retry=retry)))
+        return {
+            job.name: JobState(
+                run_id=job.labels.get(RUN_LABEL, ""),
+                status=STATUS.get(job.status.state.name, Status.WAITING),
+                job=job.name,
+                state=job.status.state.name,
+                message=message_of(job),
+            )
+            for job in found
+            if job.status.state.name not in ENDED | ENDING
+        }
 
     def cancel(self, run_id: str) -> None:
         """Stop the coordinator and every GPU job of the run, and mark the run as cancelled in its results.

@@ -117,6 +117,23 @@ def read_bytes(uri: str) -> tuple[bytes, int]:
         return blob.download_as_bytes(checksum="crc32c", timeout=TIMEOUT, if_generation_match=generation), generation
 
 
+def read_from(uri: str, start: int) -> bytes:
+    """Content of an object after byte `start`; empty where there is no more. One request.
+
+    Raises
+    ------
+    MissingObjectError
+        when there is no such object.
+    """
+    from google.api_core.exceptions import RequestRangeNotSatisfiable
+
+    with _blob(uri, "Reading") as blob:
+        try:
+            return bytes(blob.download_as_bytes(start=start, timeout=TIMEOUT, checksum=None))
+        except RequestRangeNotSatisfiable:
+            return b""
+
+
 def exists(uri: str) -> bool:
     """Whether the object is there. A missing bucket is a BucketError, not `False`."""
     return _look(uri, "Looking for") is not None

@@ -58,6 +58,9 @@ class Backend(Protocol):
     def forget_end(self, run: RunRecord) -> None:
         """Let a run that was killed be started again: it then looks lost."""
 
+    def begin_look(self) -> None:
+        """All runs are about to be observed: what one request tells of all of them is fetched here."""
+
     def observe(self, run: RunRecord) -> Observation:
         """How a running run is doing."""
 

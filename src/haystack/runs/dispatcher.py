@@ -119,7 +119,7 @@ class Dispatcher:
 
     def look(self) -> None:
         """Do once all that is due. What cannot be done for one run does not keep the others waiting."""
-        for step in (self._renew, self._submit, self._claim, self._watch, self._end, self._give_up):
+        for step in (self._renew, self._begin, self._submit, self._claim, self._watch, self._end, self._give_up):
             try:
                 step()
             except StoreError as error:
@@ -157,6 +157,14 @@ class Dispatcher:
         if self.backend.node and time.monotonic() - self._renewed > self.settings.lease_seconds / 4:
             self.store.renew(self.backend.node, self.settings.lease_seconds)
             self._renewed = time.monotonic()
+
+    def _begin(self) -> None:
+        try:
+            self.backend.begin_look()
+        except StoreError:
+            raise
+        except HaystackError as error:
+            self._trouble("begin", error)
 
     def _submit(self) -> None:
         """Runs that were recorded by a process that died before it handed them on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,7 +14,7 @@ from haystack.contracts.failure import Failure
 from haystack.errors import HaystackError
 from haystack.runs.backend import BackendError, Observation, State
 from haystack.runs.events import parse_events
-from haystack.runs.models import FILES, FileName, RunRecord
+from haystack.runs.models import FILES, FileName, RunRecord, RunStatus
 from haystack.runs.outcome import Outcome, read_outcome
 from haystack.runs.settings import ServiceSettings
 from haystack.specs import BackendSpec
@@ -21,6 +22,10 @@ from haystack.specs import BackendSpec
 if TYPE_CHECKING:
     from haystack.gcp.settings import GcpSettings
 
+LABELS = {"haystack-service": "api"}
+"""of all coordinators that a service submits"""
+EVENTS_SECONDS = 10.0
+"""between two looks at the events of a run that goes on: the page asks every 15 s"""
 STATES: dict[str, State] = {
     "waiting": "waiting",
     "running": "running",
@@ -41,6 +46,9 @@ class Coordinators(Protocol):
     ) -> str:
         """Start a run's coordinator, unless it is on its way; the job's name."""
 
+    def active(self, **labels: str) -> Mapping[str, Any]:
+        """Those that wait or run, by name of their job, as `describe` gives them: one request for all."""
+
     def describe(self, run_id: str) -> Any:
         """An object with `status` and `message`."""
 
@@ -56,6 +64,9 @@ class Bucket(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """Content of a small object; None where there is none."""
+
+    def read_from(self, name: str, start: int) -> bytes:
+        """Content after byte `start`; empty where there is none."""
 
     def fetch(self, name: str, target: Path) -> bool:
         """Copy an object to a file; false where there is none."""
@@ -88,11 +99,13 @@ class BatchBackend:
     def __init__(self, client: Coordinators, bucket: Bucket) -> None:
         self.client, self.bucket = client, bucket
         self._ending: dict[str, _Ending] = {}
+        self._active: Mapping[str, Any] = {}
+        self._read_at: dict[str, float] = {}
 
     def submit(self, run: RunRecord) -> str | None:
         """Create the coordinator's job."""
         try:
-            return self.client.submit(run.run_id, run.query, run.config, {"haystack-service": "api"})
+            return self.client.submit(run.run_id, run.query, run.config, LABELS)
         except HaystackError as error:
             raise BackendError(str(error)) from None
 
@@ -104,13 +117,12 @@ class BatchBackend:
         """Nothing: Batch itself tries again what was killed."""
 
     def observe(self, run: RunRecord) -> Observation:
-        """State of the job, and the events that it copied into the bucket."""
-        job = self.client.describe(run.run_id)
+        """State of the job, and the events that it copied into the bucket, from where they were left."""
+        job = self._active.get(run.job_name or "") or self.client.describe(run.run_id)
         status = str(job.status)
         if status == "out_of_time":
             self.client.resume(run.run_id)
-        data = self.bucket.read(f"coordinators/{run.run_id}.events.jsonl") or b""
-        new = data[run.events_read : data.rfind(b"\n") + 1]
+        new = self._events(run) if self._is_due(run, STATES[status]) else b""
         told: dict[str, Any] = {"events": parse_events(new, run.run_id), "events_read": run.events_read + len(new)}
         state = STATES[status]
         if state != "failed":
@@ -122,6 +134,29 @@ class BatchBackend:
         if failure is not None:
             return Observation("failed", **told, error_type=failure.error_type, error_message=failure.message)
         return Observation("failed", **told, error_type="JobFailed", error_message=job.message or "the job failed")
+
+    def begin_look(self) -> None:
+        """One request for the coordinators that wait or run; one that is not among them is asked about by itself."""
+        self._active = {}
+        self._active = self.client.active(**LABELS)
+
+    def _is_due(self, run: RunRecord, state: State) -> bool:
+        """Whether to read events now: of a run that goes on now and then, of one that has ended always."""
+        if run.status is RunStatus.PENDING:
+            return False
+        if state != "running":
+            self._read_at.pop(run.run_id, None)
+            return True
+        now = time.monotonic()
+        if now < self._read_at.get(run.run_id, float("-inf")) + EVENTS_SECONDS:
+            return False
+        self._read_at[run.run_id] = now
+        return True
+
+    def _events(self, run: RunRecord) -> bytes:
+        """New whole lines."""
+        data = self.bucket.read_from(f"coordinators/{run.run_id}.events.jsonl", run.events_read)
+        return data[: data.rfind(b"\n") + 1]
 
     def outcome(self, run: RunRecord) -> Outcome:
         """From the run's log in the bucket."""
@@ -205,6 +240,16 @@ class GoogleBucket:
             return storage.read_bytes(self.address(name))[0]
         except MissingObjectError:
             return None
+
+    def read_from(self, name: str, start: int) -> bytes:
+        """Content after byte `start`; empty where there is none."""
+        from haystack.gcp import storage
+        from haystack.gcp.errors import MissingObjectError
+
+        try:
+            return storage.read_from(self.address(name), start)
+        except MissingObjectError:
+            return b""
 
     def fetch(self, name: str, target: Path) -> bool:
         """Copy an object to a file; false where there is none."""

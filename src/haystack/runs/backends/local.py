@@ -98,6 +98,9 @@ class LocalBackend:
                 raise BackendError(f"the run's process cannot be started: {error}") from None
         return name
 
+    def begin_look(self) -> None:
+        """Nothing: each run has files of its own."""
+
     def observe(self, run: RunRecord) -> Observation:
         """Its events, and whether its lock is still held."""
         self._reap(run.run_id)

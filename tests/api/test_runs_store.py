@@ -246,6 +246,21 @@ def test_claims_respect_limit_order_and_node(store):
     assert (second.run_id, second.attempts, second.status) == (new.run_id, 1, RunStatus.RUNNING)
 
 
+def test_one_of_several_leads_until_it_is_silent(settings, store, monkeypatch):
+    other = RunStore.open(settings)
+    assert store.lead("first", 60)
+    assert not other.lead("second", 60)
+    assert store.lead("first", 60)
+    later = store.now() + timedelta(seconds=61)
+    monkeypatch.setattr(other, "now", lambda: later)
+    assert other.lead("second", 60)
+    assert not store.lead("first", 60)
+    monkeypatch.undo()
+    other.resign("second")
+    assert store.lead("first", 60)
+    other.close()
+
+
 def test_people_take_turns(store):
     now = utc_now()
     many = [store.create(record(created_at=now + timedelta(seconds=i))).run_id for i in range(4)]

@@ -137,6 +137,21 @@ def test_thirty_runs_cost_one_list_and_each_event_is_read_once(service, batch_se
     assert bucket.bytes_out < 30 * 1000 + len(more), "only what is new, not the whole log"
 
 
+def test_of_two_copies_one_looks(service, tmp_path):
+    settings = load_service_settings(pipeline_dir=tmp_path, work_dir=tmp_path / "service", backend="batch")
+    with open_service(settings) as copy:
+        looks = []
+        for one in (service, copy):
+            one.backend.begin_look = lambda one=one: looks.append(one)
+        for _ in range(3):
+            service._dispatcher.look()
+            copy._dispatcher.look()
+        assert looks == [service] * 3
+        service._dispatcher.store.resign(service._dispatcher._name)
+        copy._dispatcher.look()
+        assert looks[3:] == [copy]
+
+
 def long_past(run_id, lines):
     begun = {"event": "stage_started", "run_id": run_id, "stage": "stack_inference", "iteration": 1}
     return events(*[begun] * lines)

@@ -37,7 +37,7 @@ from haystack.runs.errors import StoreError
 from haystack.runs.models import RunRecord
 from haystack.runs.settings import ServiceSettings
 
-REVISION = "0004"
+REVISION = "0005"
 """newest migration; a test compares it with the folder"""
 MIGRATION_LOCK = 7_216_043_119
 """key of PostgreSQL's advisory lock while the schema is brought up to date"""
@@ -127,6 +127,13 @@ heartbeat = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("beats", BigInteger, nullable=False),
+)
+leader = Table(
+    "leader",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("holder", String(32), nullable=False),
+    Column("until", UtcTime, nullable=False),
 )
 tokens = Table(
     "tokens",

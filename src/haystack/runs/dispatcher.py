@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -24,6 +25,8 @@ from haystack.runs.settings import ServiceSettings
 from haystack.runs.store import RunStore
 
 log = logging.getLogger(__name__)
+LEAD_SECONDS = 30.0
+"""after which another copy takes over from one that is gone, or asleep"""
 STOPPED = "stopped"
 """file of work_dir: runs that were under way when the service was stopped in order"""
 SUBMITTING = {"local": timedelta(seconds=3), "batch": timedelta(seconds=90)}
@@ -46,6 +49,7 @@ class Dispatcher:
         self._thread: threading.Thread | None = None
         self._renewed = float("-inf")
         self._planned: set[str] = set()
+        self._name = uuid.uuid4().hex
         self._troubles: dict[str, str] = {}
 
     def start(self) -> None:
@@ -79,6 +83,9 @@ class Dispatcher:
                     self._pause()
                 if works:
                     self._leave_plan()
+                if self.backend.node is None:
+                    with suppress(StoreError):
+                        self.store.resign(self._name)
             self._pause()
 
     def _leave_plan(self) -> None:
@@ -118,13 +125,25 @@ class Dispatcher:
             yield True
 
     def look(self) -> None:
-        """Do once all that is due. What cannot be done for one run does not keep the others waiting."""
+        """Do once all that is due. What cannot be done for one run does not keep the others waiting.
+
+        Of several copies of a service whose runs live in no folder, one does it.
+        """
+        if self.backend.node is None and not self._leads():
+            return
         for step in (self._renew, self._begin, self._submit, self._claim, self._watch, self._end, self._give_up):
             try:
                 step()
             except StoreError as error:
                 self._trouble(step.__name__, error)
                 return
+
+    def _leads(self) -> bool:
+        try:
+            return self.store.lead(self._name, max(LEAD_SECONDS, 5 * self.settings.poll_seconds))
+        except StoreError as error:
+            self._trouble("lead", error)
+            return False
 
     def _each(self, step: str, runs: list[RunRecord], do: Any) -> None:
         for run in runs:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import Connection, Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from haystack.runs.database import connect, from_row, heartbeat, migrate, runs, to_row
+from haystack.runs.database import connect, from_row, heartbeat, leader, migrate, runs, to_row
 from haystack.runs.errors import RunNotFoundError, RunStateError, StoreError
 from haystack.runs.models import (
     ACTIVE,
@@ -116,6 +116,26 @@ class RunStore:
             if found != "ok":
                 raise StoreError(f"the database is damaged ({found}): restore it from a backup")
             self._checked = time.monotonic()
+
+    def lead(self, holder: str, seconds: float) -> bool:
+        """Whether `holder` leads for the next seconds, by the database's clock: it did already, or nobody does."""
+        now = self.now()
+        values = {"holder": holder, "until": now + timedelta(seconds=seconds)}
+        mine = update(leader).where(leader.c.id == 1, (leader.c.holder == holder) | (leader.c.until < now))
+        with self.writing() as connection:
+            if connection.execute(mine.values(**values)).rowcount:
+                return True
+            try:
+                with connection.begin_nested():
+                    connection.execute(insert(leader).values(id=1, **values))
+            except IntegrityError:  # there is one
+                return False
+        return True
+
+    def resign(self, holder: str) -> None:
+        """Let another lead at once."""
+        with self.writing() as connection:
+            connection.execute(update(leader).where(leader.c.holder == holder).values(until=self.now()))
 
     def count_by_status(self) -> dict[str, int]:
         """Runs of everybody, by status."""

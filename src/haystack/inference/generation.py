@@ -110,13 +110,11 @@ def generate_cells(
 
 
 def _start(model: Model, job: Job) -> _State:
-    rng = torch.Generator(device=model.device)
-    rng.manual_seed(job.seed)
     counts = job.query.clone()
     return _State(
         job=job,
         draws=job.draws or KeptDraws(job.seed),
-        rng=rng,
+        rng=make_generator(model.device, job.seed),
         counts=counts,
         mean=torch.zeros_like(counts),
         theta=torch.zeros_like(counts),
@@ -234,11 +232,19 @@ def _unmask_step(model: Model, state: _State, step: Step) -> None:
     state.query_tokens[rows] = forward.tokenize(model.network, drawn)
 
 
+def make_generator(device: torch.device, seed: int) -> torch.Generator:
+    """Random numbers for `sample_counts`: on the device, but on the processor for Apple's, which draws no Poisson."""
+    return torch.Generator(device="cpu" if device.type == "mps" else device).manual_seed(seed)
+
+
 def sample_counts(mean: Tensor, theta: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw from the negative binomial with these means and inverse dispersions, as a Gamma-Poisson mixture."""
-    theta = theta.clamp_min(1e-6)
+    """Draw from the negative binomial with these means and inverse dispersions, as a Gamma-Poisson mixture.
+
+    Drawn where the generator is; the counts are where the means are.
+    """
+    own, theta = mean.to(rng.device), theta.to(rng.device).clamp_min(1e-6)
     gamma = torch._standard_gamma(theta.contiguous(), generator=rng)
-    return torch.poisson((gamma * (mean / theta)).clamp_max(1e8), generator=rng)
+    return torch.poisson((gamma * (own / theta)).clamp_max(1e8), generator=rng).to(mean.device)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

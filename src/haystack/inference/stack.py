@@ -117,7 +117,7 @@ def _generate_all(
 ) -> list[Predicted]:
     import torch
 
-    from haystack.inference.generation import Job, generate_cells, sample_counts
+    from haystack.inference.generation import Job, generate_cells, make_generator, sample_counts
     from haystack.inference.schedule import UpstreamDraws, make_schedule
 
     schedule = make_schedule(
@@ -139,8 +139,7 @@ def _generate_all(
         group = outputs[start : start + settings.generations]
         counts, mean = group[0].counts, group[0].mean
         if len(group) > 1:
-            rng = torch.Generator(device=model.device)
-            rng.manual_seed(jobs[start].seed ^ 0x5EED)
+            rng = make_generator(model.device, jobs[start].seed ^ 0x5EED)
             mean = torch.stack([one.mean for one in group]).mean(dim=0)
             counts = sample_counts(mean, torch.stack([one.theta for one in group]).mean(dim=0), rng)
         logit = np.stack([one.logit for one in group]).mean(axis=0, dtype=np.float32)

@@ -17,7 +17,7 @@ from haystack.config import ModelSettings  # noqa: E402
 from haystack.contracts import read_predictions, write_cells  # noqa: E402
 from haystack.errors import ModelError  # noqa: E402
 from haystack.inference import forward, generation  # noqa: E402
-from haystack.inference.generation import Job, generate_cells, sample_counts  # noqa: E402
+from haystack.inference.generation import Job, generate_cells, make_generator, sample_counts  # noqa: E402
 from haystack.inference.predict import run_files, run_inference  # noqa: E402
 from haystack.inference.schedule import KeptDraws, make_schedule, make_windows, unmask  # noqa: E402
 from haystack.inference.stack import generate  # noqa: E402
@@ -306,3 +306,12 @@ def test_bf16_is_close(tiny):
     half.network.to(torch.bfloat16)
     means = [single(model, query, ModelSettings(steps=1), 0).layers["mean"] for model in (tiny, half)]
     assert np.corrcoef(means[0].ravel(), means[1].ravel())[0, 1] > 0.99
+
+
+def test_apples_devices_which_draw_no_poisson_get_the_processors_draws():
+    mean, theta = torch.full((20, 30), 4.0), torch.full((20, 30), 2.0)
+    apple = make_generator(torch.device("mps"), 3)
+    assert apple.device == torch.device("cpu")
+    drawn = sample_counts(mean, theta, apple)
+    assert torch.equal(drawn, sample_counts(mean, theta, make_generator(torch.device("cpu"), 3)))
+    assert not torch.equal(drawn, sample_counts(mean, theta, make_generator(torch.device("cpu"), 4)))

@@ -18,7 +18,7 @@ from haystack.errors import ContractError, HaystackError, ModelError  # noqa: E4
 from haystack.files import sha256  # noqa: E402
 from haystack.inference.architecture import Architecture, build  # noqa: E402
 from haystack.inference.importing import import_checkpoint, read_gene_list  # noqa: E402
-from haystack.inference.store import load_model, model_genes, save_model  # noqa: E402
+from haystack.inference.store import load_model, model_genes, pick_device, save_model  # noqa: E402
 
 TINY = Architecture(n_genes=60, n_hidden=4, token_dim=8, n_cells=32, n_layers=2, n_heads=2)
 GENES = [f"GENE{i}" for i in range(60)]
@@ -244,3 +244,22 @@ assert "sympy" not in sys.modules, "torch imports sympy to draw numbers that are
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_auto_takes_no_device_that_no_test_has_run_on(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device("auto") == torch.device("cpu")
+    assert pick_device("mps") == torch.device("mps")
+
+
+@pytest.mark.parametrize(
+    ("units", "warns"), [({"avx512_bf16": False, "amx_bf16": True}, False), ({"avx2": True}, True)]
+)
+def test_bf16_without_units_for_it_is_told(tiny_dir, monkeypatch, caplog, units, warns):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
+    load_model(tiny_dir, device="cpu", precision="bf16")
+    assert ("five times as long" in caplog.text) is warns
+    caplog.clear()
+    load_model(tiny_dir, device="cpu")
+    assert not caplog.text

@@ -61,7 +61,13 @@ def find_species(text: str) -> list[Species]:
             last = words[number + size - 1]
             name = " ".join(text[word.start() : last.end()].lower().split())
             hit = _taxon(name) or _taxon(name.rstrip("."))
-            if hit is None or _REAGENT_BEHIND.match(text[last.end() :]) or _REAGENT_BEFORE.search(text[: word.start()]):
+            acronym = size == 1 and word[0].isupper() and len(word[0]) < 5 and not text.isupper()  # BAT
+            if (
+                hit is None
+                or acronym
+                or _REAGENT_BEHIND.match(text[last.end() :])
+                or _REAGENT_BEFORE.search(text[: word.start()])
+            ):
                 continue
             found.append(Species(word.start(), last.end(), *hit))
             break

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from haystack.ontology.cellwords import HUMAN, abbreviations, is_abbreviation
+from haystack.ontology.cellwords import HUMAN, abbreviation, abbreviations
 from haystack.ontology.index import ontology
 from haystack.ontology.match import Match
 from haystack.ontology.normalise import key, plain
@@ -167,7 +167,8 @@ def _reading(text: str, piece: list[Word], taken: list[Span], exact: list[Entity
     if len(inside) > 1 or not _could_be_cell(piece, text) or _MODIFIER.match(text[where.end :]):
         return None
     matches = resolve_name("cell-type", where.text, top=5)
-    listed = len(piece) > 1 and is_abbreviation(where.text)
+    row = abbreviation(where.text) if len(piece) > 1 else None
+    listed = row is not None and row.scope == "word"
     if any(word.lower.endswith("-derived") for word in piece) and not listed:  # hESC-derived neurons are neurons
         matches = [match for match in matches if "derived" in match.name]
     if inside and not listed:

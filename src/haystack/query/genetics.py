@@ -42,7 +42,7 @@ _CUES: tuple[tuple[str, int, str], ...] = (
     (
         GAIN,
         3,
-        r"over-?\s?express(?:e[sd]|ing|ion)?|oe|orfs?|crispr-?a|crispr[\s-]activation|ectopic(?:ally)?(?:\s+express\w*)?|"
+        r"over-?\s?express(?:e[sd]|ing|ion)?|(?:made|forced|engineered|programmed|modified|induced)\s+to\s+express|oe|orfs?|crispr-?a|crispr[\s-]activation|ectopic(?:ally)?(?:\s+express\w*)?|"
         r"gain[\s-]of[\s-]function|gof|amplif(?:y|ied|ication)|(?:du|tri)plicat(?:ed|ion)|constitutively[\s-]active|"
         r"hyperactiv(?:e|ated|ation|ating)|(?:forced|exogenous|enforced|transgenic|induced)\s+expression|"
         r"activating(?:\s+mutations?)?|re-?stor(?:e[sd]?|ing|ation)|reconstitut(?:e[sd]?|ing|ion)|transgene|gains?(?=\s+of\s+[A-Z])|up-?regulat(?:e[sd]?|ing|ion)",
@@ -86,7 +86,7 @@ NO_GENES = word_set("""
 """)
 _MARKED = re.compile(
     r"^(?![(]?[+-]/[-−–])(?:[+⁺⁻]|-(?=[\s,;/)]|$)|\s?(?:hi|lo|high|low|bright|dim|positive|negative|pos|neg)\b|"
-    r"-(?:positive|negative|high|low))"
+    r"-(?:positive|negative|high|low)|[\s-]?CARs?\b)"
 )
 # The gene is read out, or only part of another thing's name.
 _READ_BEHIND = re.compile(

@@ -38,7 +38,8 @@ _NOMINAL = re.compile(
     r"\b(?:without|lacking|lacks?|lacked|minus|except(?:\s+for)?|excluding|other\s+than|rather\s+than|instead\s+of|"
     r"in\s+place\s+of|devoid\s+of|free\s+(?:of|from)|deprived\s+of|starved\s+(?:of|for)|depleted\s+of|"
     r"(?:withdrawal|removal|deprivation|depletion|omission|withholding)\s+of|withdrawn\s+from|absence\s+of|absent|"
-    r"omitting|withholding|(?:opposite|reverse|contrary)\s+of|(?:anything|everything|all)\s+but|(?:not|never)\s+(?:on|taking|under)|no|not|never|neither|nor)\b(?:\s+(?:any|the|a|an|all|prior|previous|further|added)\b)*"
+    r"omit(?:ting|ted|s)?|withh(?:old(?:ing|s)?|eld)|(?:withdraw(?:ing|s)?|remov(?:e[sd]?|ing)|wash(?:ing|ed)?\s+out|"
+    r"tak(?:e|ing)\s+away|leav(?:e|ing)\s+out)(?=\s+(?:the\s+)?\S+\s+from\b)|(?:opposite|reverse|contrary)\s+of|(?:anything|everything|all)\s+but|(?:not|never)\s+(?:on|taking|under)|no|not|never|neither|nor)\b(?:\s+(?:any|the|a|an|all|prior|previous|further|added)\b)*"
     rf"(?:\s+{_NOUNS}\s+(?:of|to|with|by))?(?:\s+(?:any|the|a|an)\b)*",
     re.IGNORECASE,
 )
@@ -56,7 +57,7 @@ _BEHIND = re.compile(
     r"present|applied|administered|included|available|there)|(?<!\s)\s+(?:is\s+|was\s+|were\s+|are\s+)?(?:absent|omitted|"
     r"withheld|withdrawn|removed|missing|left\s+out|washed\s+out))\b|"
     r"^[\s-]+(?:free|na[iï]ve|negative|deprived|deprivation|withdrawal|depleted|depletion|untreated|unstimulated|"
-    r"unexposed|starved|starvation|less)\b",
+    r"unexposed|starved|starvation|removal|washout|wash-out|omission|elimination|clearance|less)\b",
     re.IGNORECASE,
 )
 # They end what a negator governs: prepositions, verbs, words that open another clause.

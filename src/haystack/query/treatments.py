@@ -273,25 +273,39 @@ def is_druglike(word: str) -> bool:
 
 
 def complete_list(text: str, tokens: list[Word], found: list[Treatment], taken: list[Span]) -> list[Treatment]:
-    """Siblings of known treatments in a list that are cut short (PMA/iono): the one name that begins so."""
-    from haystack.knowledge.catalogue import index, known
+    """Siblings of known treatments in a list: cut short (PMA/iono), or short names in small letters (scf + tpo)."""
+    added: list[Treatment] = []
+    words = [span(text, match.start(), match.end()) for match in re.finditer(r"[A-Za-z][\w-]+", text)]
+    while True:
+        held = [*found, *added]
+        explained = [*taken, *(item.span for item in held)]
+        near = [where for where in words if any(in_one_list(text, where, item.span) for item in held)]
+        new = [
+            item
+            for where in near
+            if not any(where.overlaps(other) for other in explained) and (item := _sibling(where)) is not None
+        ]
+        if not new:
+            return added
+        added += new
 
-    added = []
-    for match in re.finditer(r"[A-Za-z][\w-]{3,}", text):
-        where = span(text, match.start(), match.end())
-        if any(where.overlaps(other) for other in [*taken, *(item.span for item in found)]) or _says_nothing(
-            where.text
-        ):
-            continue
-        if where.text.lower() in everyday_words() or not any(in_one_list(text, where, item.span) for item in found):
-            continue
-        stem = where.text.lower()
-        names = {name for written, name in index().items() if written.startswith(stem) and written.isalpha()}
-        if len(names) == 1:
-            name = names.pop()
-            item = known(name).model_copy(update={"query": where.text})
-            added.append(Treatment(where, item, True, f"'{where.text}' was read as {name}"))
-    return added
+
+def _sibling(where: Span) -> Treatment | None:
+    """What a word in a list of treatments names: a name of the tables in any case, or the one that begins so."""
+    from haystack.knowledge.catalogue import index, known
+    from haystack.knowledge.names import key
+
+    word = where.text.lower()
+    if _says_nothing(where.text) or word in everyday_words():
+        return None
+    names = {index()[key(word)]} if key(word) in index() else set()
+    if not names and len(word) > 3:
+        names = {name for written, name in index().items() if written.startswith(word) and written.isalpha()}
+    if len(names) != 1:
+        return None
+    name = names.pop()
+    doubt = f"'{where.text}' was read as {name}"
+    return Treatment(where, known(name).model_copy(update={"query": where.text}), True, doubt)
 
 
 def in_one_list(text: str, one: Span, other: Span) -> bool:

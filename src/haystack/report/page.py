@@ -38,7 +38,7 @@ from haystack.report.template import asset, plotly_script, render
 if TYPE_CHECKING:
     import pandas as pd
 
-SCRIPTS = ("plots.js", "report.js", "figures.js")
+SCRIPTS = ("pager.js", "plots.js", "report.js", "figures.js")
 
 
 def render_report(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from haystack.contracts import read_json
 from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import PathwayHit, RunLog
@@ -96,9 +98,11 @@ def summarize_runs(runs: Sequence[tuple[str, str]], results_dir: Path, out_tsv: 
     counts = {status: sum(run.status == status for run in found) for status in ("completed", "failed", "pending")}
     # By expected accuracy, the best first; then those without one, failed and pending runs, in the table's order.
     shown = sorted(zip(found, rows, strict=True), key=lambda pair: _rank(*pair))
+    script = Markup().join(map(asset, ("pager.js", "summary.js")))
     page = render(
         "summary.html.j2",
-        scripts=[asset("summary.js")],
+        scripts=[script],
+        script=script,
         runs=shown,
         counts=counts,
         heat=heat_maps([run for run, _ in shown]),

@@ -33,6 +33,8 @@ FLAGS = [
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 ]
+KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "Space": (32, " "), "ArrowDown": (40, "")}
+"""key -> virtual key code, text that it types"""
 
 
 class Browser:
@@ -119,6 +121,13 @@ class Browser:
         while not self.run(f"new Promise(done => setTimeout(() => done({expression}), 20))"):
             if time.monotonic() > end:
                 raise TimeoutError(expression)
+
+    def press(self, key: str, *, shift: bool = False) -> None:
+        """A key as a reader presses it: a name (Tab, Enter, Space, ArrowDown) or one character."""
+        code, text = KEYS[key] if key in KEYS else (ord(key.upper()), key)
+        event = {"key": text if key == "Space" else key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
+        self.send("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **event)
+        self.send("Input.dispatchKeyEvent", type="keyUp", **event)
 
     def screenshot(self, out: Path, width: int, height: int) -> None:
         """Save a PNG of the top of the page."""

@@ -40,8 +40,28 @@ const draw = (id, traces, shape) => {
     modeBarButtons: [["toImage", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
     toImageButtonOptions: { format: "svg", filename: `${data.run_id}_${id}` },
   };
-  if (!node.dataset.drawn) node.after(saving(node, id));
+  if (!node.dataset.drawn) {
+    node.after(saving(node, id));
+    node.addEventListener("keydown", toggle);
+  }
   Plotly.newPlot(node, traces, layout(shape), config).then(() => { node.dataset.drawn = "yes"; });
+  reachable(node);
+  node.on("plotly_afterplot", () => reachable(node));
+};
+// Plotly's legend answers the mouse only: its entries become buttons that Tab reaches and that Enter and Space press.
+const reachable = (node) => {
+  for (const entry of node.querySelectorAll(".legendtoggle")) {
+    const group = entry.closest(".traces");
+    entry.setAttribute("tabindex", "0");
+    entry.setAttribute("role", "button");
+    entry.setAttribute("aria-label", `Show ${group.querySelector(".legendtext").textContent}`);
+    entry.setAttribute("aria-pressed", String(Number(group.style.opacity || 1) === 1));
+  }
+};
+const toggle = (event) => {
+  if (!event.target.matches(".legendtoggle") || ![" ", "Enter"].includes(event.key)) return;
+  event.preventDefault();
+  for (const type of ["mousedown", "mouseup"]) event.target.dispatchEvent(new MouseEvent(type, { bubbles: true, view: window }));
 };
 // Every figure as SVG, and as PDF by the browser's own printing of that figure alone.
 const saving = (node, id) => {

@@ -219,8 +219,7 @@
       }
       if (!state.rows.length) cell(body.insertRow(), "No gene fits these filters.").colSpan = 7;
       field("shown").textContent = `${state.rows.length.toLocaleString("en")} of ${n.toLocaleString("en")} genes; page ${state.page + 1} of ${pages.toLocaleString("en")}`;
-      field("previous").disabled = state.page === 0;
-      field("next").disabled = state.page >= pages - 1;
+      turnable(field("previous"), field("next"), state.page, pages);
     }
     function download() {
       const quote = (value) => (value === null ? "" : /[",\n\r]/.test(value) ? `"${String(value).replace(/"/g, '""')}"` : String(value));

@@ -75,8 +75,7 @@
     }));
     const pages = Math.max(1, Math.ceil(runs.length / PAGE));
     field("heat-shown").textContent = `${runs.length} ${runs.length === 1 ? "run" : "runs"} with results; page ${place + 1} of ${pages}`;
-    field("heat-previous").disabled = place === 0;
-    field("heat-next").disabled = place >= pages - 1;
+    turnable(field("heat-previous"), field("heat-next"), place, pages);
   }
   for (const id of ["find", "status", "confidence", "accuracy"]) field(id).addEventListener("input", filter);
   if (field("heat")) {

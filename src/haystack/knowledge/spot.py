@@ -55,7 +55,9 @@ _GENUS = re.compile(r"^[A-Z]\.\s+(?=[a-z])")
 _PLUS = re.compile(r"[+⁺](\w[\w-]*+)(?![+⁺])")
 """EGF+bFGF: what follows is a substance too, so the sign is no marker's"""
 ANTI = re.compile(
-    r"(?:\banti[\s-]?|\bblocking\s+(?:of\s+)?|\bblockade\s+of\s+|\bneutrali[sz]ing\s+(?:anti-?)?)$", re.IGNORECASE
+    r"(?:\banti[\s-]?|\bblocking\s+(?:of\s+)?|\b(?:blockade|neutrali[sz]ation|inhibition|antagonism)\s+of\s+|"
+    r"\bneutrali[sz]ing\s+(?:anti-?)?)$",
+    re.IGNORECASE,
 )
 ANTIBODY = re.compile(r"\banti[\s-]?\S+\s+(?:\w+\s+)?antibod", re.IGNORECASE)
 BLOCKED = re.compile(

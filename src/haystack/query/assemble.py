@@ -16,6 +16,7 @@ from haystack.query.doubts import understanding
 from haystack.query.entities import Entity
 from haystack.query.genetics import NO_GENES
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
+from haystack.query.negation import unread_turns
 from haystack.query.task import Named, task_type
 from haystack.query.text import Span
 from haystack.query.treatments import in_one_list
@@ -63,6 +64,7 @@ def assemble(found: Findings) -> StructuredQuery:
     _place(query, found)
     _donors(query, found)
     _leftovers(query, found)
+    query.warnings += _turned(found)
     if _PROTEIN.search(found.text):
         query.warnings.append("protein was asked for; what is predicted is RNA")
     for item in query.evidence:  # places are those of the question as it was written, markup and typos included
@@ -97,6 +99,16 @@ def _with_absent(found: Findings) -> tuple[list[Treatment], list[str]]:
         else:
             notes.append(f"'{item.span.text}' is said to be absent: {name} is no treatment here")
     return found.treatments + blocked, notes
+
+
+def _turned(found: Findings) -> list[str]:
+    """A doubt for each word that may turn the question round, where a treatment was found and nothing used the word."""
+    if not found.treatments:
+        return []
+    used = [item.cue for item in found.negations] + [item.cue for _, item in found.absent]
+    used += [gene.cue for gene in found.genes if gene.cue] + found.classes + [item.span for item in found.treatments]
+    used += [entity.span for entity in (*found.cells, *found.diseases)]
+    return [f"'{where.text}' was not read: it may turn the question round" for where in unread_turns(found.text, used)]
 
 
 def _cells(query: StructuredQuery, found: Findings) -> None:

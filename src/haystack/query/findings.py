@@ -28,6 +28,7 @@ class Findings:
     treatments: list[Treatment] = field(default_factory=list)
     absent: list[tuple[Treatment, Negation]] = field(default_factory=list)
     """what is said not to be there"""
+    negations: list[Negation] = field(default_factory=list)
     genes: list[GeneMention] = field(default_factory=list)
     tissues: list[Entity] = field(default_factory=list)
     diseases: list[Entity] = field(default_factory=list)

@@ -177,7 +177,7 @@ def find_genes(text: str, taken: list[Span], cells: list[Span]) -> list[GeneMent
     genes = list(_genes(text, taken))
     if not genes:
         return []
-    cues = _cues(text, [gene.span for gene in genes])
+    cues = _cues(text, [*taken, *(gene.span for gene in genes)])  # a deficiency in a disease's name is none
     found = []
     for group in _groups(text, genes):
         cue = _attached(text, group, cues, cells)
@@ -298,12 +298,12 @@ def _written_as_gene(word: str, shouted: bool) -> bool:
     return len(word) > 2 and word[0].isupper() and word.lower() not in everyday_words()
 
 
-def _cues(text: str, genes: list[Span]) -> list[_Cue]:
+def _cues(text: str, taken: list[Span]) -> list[_Cue]:
     found: list[_Cue] = []
     for action, weight, pattern in _PATTERNS:
         for match in pattern.finditer(text):
             where = span(text, match.start(), match.end())
-            if not any(where.overlaps(gene) for gene in genes):
+            if not any(where.overlaps(other) for other in taken):
                 found.append(_Cue(where, action, weight))
     found += [_Cue(span(text, match.start(), match.end()), KNOCK_OUT, 3) for match in _GENOTYPE.finditer(text)]
     for match in _KNOCK_APART.finditer(text):

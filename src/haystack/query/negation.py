@@ -74,6 +74,13 @@ _LIST = re.compile(
 _CONTINUES = re.compile(r"^,\s*(?:and|or|nor)\s", re.IGNORECASE)
 
 
+_TURNS = re.compile(
+    r"\b(?:remov|withdr|withh|deplet|depriv|starv|lack|absen|without|never|neither|neutrali|quench|scaveng|sequest|omit|"
+    r"antagoni[sz]e|devoid|instead\s+of|rather\s+than|free\s+of|wash(?:ed|ing)?[\s-]?out|not\b)\w*",
+    re.IGNORECASE,
+)
+
+
 @dataclass(frozen=True)
 class Negation:
     """A stretch of the question that is said not to be there."""
@@ -98,6 +105,13 @@ def find_negations(text: str, tokens: list[Word]) -> list[Negation]:
                 absent = pattern is _NOMINAL and bool(_ABSENT.search(match[0]))
                 found.append(Negation(span(text, match.end(), end), cue, absent))
     return sorted(found, key=lambda item: item.scope.start)
+
+
+def unread_turns(text: str, read: list[Span]) -> list[Span]:
+    """Words that turn a question round (removal, never, neutralise) and that no reading has used."""
+    found = [span(text, match.start(), match.end()) for match in _TURNS.finditer(text)]
+    harmless = [where for where in found if _HARMLESS.match(text[where.end :]) or _BOTH.search(text[: where.start])]
+    return [where for where in found if where not in harmless and not any(where.overlaps(other) for other in read)]
 
 
 def negated(where: Span, text: str, negations: list[Negation]) -> Negation | None:

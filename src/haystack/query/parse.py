@@ -119,14 +119,17 @@ def _read(question: str, repaired: Repaired, genes: list[Span]) -> Findings:
     if blank_markup(question) != question:
         found.notes.append("markup in the question was ignored")
     found.notes += [f"'{written}' was read as '{read}'" for _, written, read in repaired.repairs]
-    negations = find_negations(text, tokens)
+    negations = found.negations = find_negations(text, tokens)
     taken = found.context.fixed
     found.group = find_group(text, found.context.datasets)
     if found.group:
         taken = [*taken, found.group.span]
     found.lines = find_lines(text, [*taken, *genes])
     taken = [*taken, *(where for where, _ in found.lines)]
-    names = [n for n in exact_names(text) if not any(n.span.overlaps(other) for other in [*taken, *genes])]
+    names = exact_names(text)
+    sick = [name.span for name in names if name.kind == "disease" and name.words > 1]
+    genes = [gene for gene in genes if not any(where.holds(gene) for where in sick)]  # due to ZAP70 deficiency
+    names = [name for name in names if not any(name.span.overlaps(other) for other in [*taken, *genes])]
     known = find_known(text, taken)
     carried = [item for item in known if _SERO.match(text[item.span.end :])]  # CMV seropositive donors
     found.classes = [item.span for item in carried]

@@ -237,6 +237,7 @@ def test_cells_are_found_beside_names_that_hold_or_touch_them(text: str, name: s
         ("Block TNF in macrophages", ["TNF blockade"]),
         ("hepatocytes, by neutralising IL-6", ["anti-IL-6"]),
         ("IL-6 is blocked in hepatocytes", ["anti-IL-6"]),
+        ("neutralisation of IL-6 in hepatocytes", ["anti-IL-6"]),
         ("LPS and blocking IL-10 in macrophages", ["lipopolysaccharide", "anti-IL-10"]),
         ("Does IL-10 block TNF in macrophages?", ["IL-10"]),
         ("Can dexamethasone prevent IL-6 induction in fibroblasts?", ["dexamethasone"]),
@@ -263,6 +264,22 @@ def test_donors_are_read_in_quotes_behind_a_colon_and_beside_a_reference() -> No
     assert parse_question("cells: monocytes; treatment: LPS; donor: HD03").target_donor_id == "HD03"
     query = parse_question("Using donor A as a reference, predict donor B's NK cells after IL-15")
     assert (query.reference_donor_id, query.target_donor_id) == ("A", "B")
+
+
+def test_a_word_that_may_turn_the_question_round_is_a_doubt_where_nothing_used_it() -> None:
+    doubt = "may turn the question round"
+    assert any(doubt in warning for warning in parse_question("TNF with its quencher on hepatocytes").warnings)
+    for text in (
+        "T cells with IL-7 but without IL-2",
+        "STAT1-depleted T cells with IL-2",
+        "not only IL-2 but also IL-7, T cells",
+    ):
+        assert not any(doubt in warning for warning in parse_question(text).warnings), text
+
+
+def test_a_gene_inside_a_disease_s_name_is_no_gene() -> None:
+    query = parse_question("T cells of patients with combined immunodeficiency due to ZAP70 deficiency given IL-2")
+    assert (query.target_disease_state, query.perturbation_resolved) == ("MONDO:0010023", "IL-2")
 
 
 def test_a_class_of_which_all_are_asked_for_is_doubted() -> None:

@@ -123,6 +123,8 @@ def test_headers_of_every_answer(live):
             "/",
             "/app.js",
             "/nothing",
+            "/login",
+            "/metrics",
             "/api/health",
             "/api/v1/runs/",
             f"/api/v1/runs/{run_id}",
@@ -136,7 +138,8 @@ def test_headers_of_every_answer(live):
             assert headers["x-content-type-options"] == "nosniff"
             assert headers["x-frame-options"] == "DENY"
             assert headers["referrer-policy"] == "no-referrer"
-            assert headers["cache-control"] == "no-store"
+            kept = path in {"/", "/app.js", "/nothing"}  # files: asked about each time, sent where they changed
+            assert headers["cache-control"] == ("no-cache" if kept else "no-store")
             assert "server" not in headers or "uvicorn" in headers["server"]  # `haystack serve` sends none
     with live.client(None) as client:
         assert client.get("/api/v1/runs/").headers["x-content-type-options"] == "nosniff"

@@ -41,6 +41,8 @@ MAX_BODY = 64 * 1024
 MAX_BATCH = 1024 * 1024
 """bytes of a table of questions"""
 METRICS = "/metrics"
+TOLD = ("/api/", "/login", "/logout", METRICS)
+"""answers that no cache keeps; everything else is a file of the page"""
 VALIDATE = COLLECTION + "validate"
 BATCH = COLLECTION + "batch"
 BODY_SECONDS = 15.0
@@ -103,7 +105,7 @@ class Door:
                 self.metrics.answered(method, message["status"], time.perf_counter() - began)
                 headers = message.setdefault("headers", [])
                 own = {name.lower() for name, _ in headers}
-                headers.extend(item for item in (ALL if path.startswith("/api/") else PAGE) if item[0] not in own)
+                headers.extend(item for item in (ALL if path.startswith(TOLD) else PAGE) if item[0] not in own)
             await send(message)
 
         if method == "HEAD":

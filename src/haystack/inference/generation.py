@@ -96,7 +96,9 @@ def generate_cells(
     list of Generated
         one per job, in order
     """
-    states = [_start(model, job) for job in jobs]
+    # Jobs of one prompt share its query cells, and their tokens until a cell changes.
+    tokens = {id(job.query): forward.tokenize(model.network, job.query) for job in jobs}
+    states = [_start(model, job, tokens[id(job.query)]) for job in jobs]
     total = sum(len(job.query) for job in jobs) * len(schedule)
     done = 0
     for step in schedule:
@@ -109,7 +111,7 @@ def generate_cells(
     return [Generated(s.counts, s.mean, s.theta, s.logit) for s in states]
 
 
-def _start(model: Model, job: Job) -> _State:
+def _start(model: Model, job: Job, query_tokens: Tensor) -> _State:
     counts = job.query.clone()
     return _State(
         job=job,
@@ -119,7 +121,7 @@ def _start(model: Model, job: Job) -> _State:
         mean=torch.zeros_like(counts),
         theta=torch.zeros_like(counts),
         prompt_tokens=forward.tokenize(model.network, job.prompt),
-        query_tokens=forward.tokenize(model.network, counts),
+        query_tokens=query_tokens.clone(),
         masked=np.ones(len(counts), dtype=bool),
         logit=np.zeros(len(counts), dtype=np.float32),
     )

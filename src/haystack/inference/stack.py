@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from haystack.config import ModelSettings
+    from haystack.inference.generation import Generated
     from haystack.inference.store import Model
 
 log = logging.getLogger(__name__)
@@ -115,9 +116,7 @@ def _generate_all(
     draws: DrawsKind,
     progress: Progress,
 ) -> list[Predicted]:
-    import torch
-
-    from haystack.inference.generation import Job, generate_cells, make_generator, sample_counts
+    from haystack.inference.generation import Job, generate_cells
     from haystack.inference.schedule import UpstreamDraws, make_schedule
 
     schedule = make_schedule(
@@ -127,24 +126,46 @@ def _generate_all(
         settings.context_ratio,
         settings.context_ratio_min,
     )
-    jobs = []
-    for prompt, _, source in wanted:
-        for generation in range(settings.generations):
-            own = seed + 1000 * generation if draws == "upstream" else job_seed(seed, prompt.prompt_id, generation)
-            dealt = UpstreamDraws(own) if draws == "upstream" else None
-            jobs.append(Job(_tensor(model, source), _tensor(model, prompt.query), own, dealt))
-    outputs = generate_cells(model, jobs, schedule, settings.batch_size, progress)
-    results = []
-    for start in range(0, len(outputs), settings.generations):
-        group = outputs[start : start + settings.generations]
-        counts, mean = group[0].counts, group[0].mean
-        if len(group) > 1:
-            rng = make_generator(model.device, jobs[start].seed ^ 0x5EED)
-            mean = torch.stack([one.mean for one in group]).mean(dim=0)
-            counts = sample_counts(mean, torch.stack([one.theta for one in group]).mean(dim=0), rng)
-        logit = np.stack([one.logit for one in group]).mean(axis=0, dtype=np.float32)
-        results.append(Predicted(counts.cpu().numpy(), mean.cpu().numpy(), logit))
+    # Jobs of a round fill its batches together; one round at a time, so that memory does not grow with the prompts.
+    size = max(1, settings.batch_size // settings.generations)
+    cells = [settings.generations * prompt.query.shape[0] * settings.steps for prompt, _, _ in wanted]
+    results: list[Predicted] = []
+    for start in range(0, len(wanted), size):
+        round_ = wanted[start : start + size]
+        queries = {id(prompt): _tensor(model, prompt.query) for prompt, _, _ in round_}
+        jobs = []
+        for prompt, _, source in round_:
+            shown = _tensor(model, source)
+            for generation in range(settings.generations):
+                own = seed + 1000 * generation if draws == "upstream" else job_seed(seed, prompt.prompt_id, generation)
+                dealt = UpstreamDraws(own) if draws == "upstream" else None
+                jobs.append(Job(shown, queries[id(prompt)], own, dealt))
+        before = sum(cells[:start])
+        outputs = generate_cells(
+            model,
+            jobs,
+            schedule,
+            settings.batch_size,
+            lambda done, _, before=before: progress(before + done, sum(cells)),
+        )
+        for first in range(0, len(outputs), settings.generations):
+            results.append(_averaged(model, outputs[first : first + settings.generations], jobs[first].seed))
     return results
+
+
+def _averaged(model: Model, generations: Sequence[Generated], seed: int) -> Predicted:
+    """One prediction from several generations: means averaged, counts drawn from them."""
+    import torch
+
+    from haystack.inference.generation import make_generator, sample_counts
+
+    counts, mean = generations[0].counts, generations[0].mean
+    if len(generations) > 1:
+        rng = make_generator(model.device, seed ^ 0x5EED)
+        mean = torch.stack([one.mean for one in generations]).mean(dim=0)
+        counts = sample_counts(mean, torch.stack([one.theta for one in generations]).mean(dim=0), rng)
+    logit = np.stack([one.logit for one in generations]).mean(axis=0, dtype=np.float32)
+    return Predicted(counts.cpu().numpy(), mean.cpu().numpy(), logit)
 
 
 def _tensor(model: Model, counts: sparse.csr_matrix) -> Any:

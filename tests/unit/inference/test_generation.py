@@ -315,3 +315,23 @@ def test_apples_devices_which_draw_no_poisson_get_the_processors_draws():
     drawn = sample_counts(mean, theta, apple)
     assert torch.equal(drawn, sample_counts(mean, theta, make_generator(torch.device("cpu"), 3)))
     assert not torch.equal(drawn, sample_counts(mean, theta, make_generator(torch.device("cpu"), 4)))
+
+
+def test_a_round_of_jobs_bounds_memory_and_changes_nothing(tiny, monkeypatch):
+    """Jobs held at once are as many as a batch has windows, or one prompt's generations; progress counts them all."""
+    cells = helpers.cells_of(GENES, {"a": (20, 15), "b": (12, 12), "c": (9, 9)}, n_query=10)
+    held, steps, plain = [], [], generation.generate_cells
+
+    def spy(model, jobs, *more):
+        held.append(len(jobs))
+        return plain(model, jobs, *more)
+
+    monkeypatch.setattr(generation, "generate_cells", spy)
+    settings = SETTINGS.model_copy(update={"generations": 3, "batch_size": 6})
+    small = generate(tiny, cells, settings, 0, progress=lambda done, total: steps.append((done, total)))
+    assert held == [6, 6, 6]  # three prompts, perturbed and control, three generations
+    assert steps[-1] == (10 * 5 * 18, 10 * 5 * 18)
+    assert steps == sorted(steps)
+    whole = generate(tiny, cells, settings.model_copy(update={"batch_size": 64}), 0, progress=lambda done, total: None)
+    assert held[3:] == [18]
+    np.testing.assert_array_equal(small.X.toarray(), whole.X.toarray())

@@ -76,6 +76,7 @@ _CELLS_BEHIND = re.compile(
     r"^[+⁺]?\s+(?:(?!(?:in|of|on|from|with|and|or)\b)\w+\s+)?(?:cells?|(?:inter)?neurons?|\w+(?:cytes?|blasts?|phages?))\b",
     re.IGNORECASE,
 )
+_UNKNOWN = re.compile(r"[A-Z]{3,}|[A-Z][a-z]+\d+[a-z]?")  # may be a gene of no table: knockout of FROBN
 _TOOLS = {"sg": KNOCK_OUT, "g": KNOCK_OUT, "si": KNOCK_DOWN, "sh": KNOCK_DOWN, "Δ": KNOCK_OUT, "∆": KNOCK_OUT}
 # Words of experiments that are symbols, or look like symbols, and name no gene that something is done to.
 NO_GENES = word_set("""
@@ -182,6 +183,8 @@ def find_genes(text: str, taken: list[Span], cells: list[Span]) -> list[GeneMent
     for group in _groups(text, genes):
         cue = _attached(text, group, cues, cells)
         near = cue is not None and _is_beside(text, group, cue)
+        if near and cue is not None and soft(cue.span):
+            near = all(gene.known for gene in group)  # without PUVA
         found += [
             _mention(text, gene, cue)
             for gene in group
@@ -194,7 +197,7 @@ def claimed(text: str) -> list[Span]:
     """Symbols that the word beside them makes genes, whatever else they may name (ATM knockout, sgRNA against SST)."""
     if not says_genetic(text):
         return []
-    genes = [gene for gene in _genes(text, []) if gene.span.text == gene.symbol]
+    genes = [gene for gene in _genes(text, []) if gene.known and gene.span.text == gene.symbol]
     cues = _cues(text, [gene.span for gene in genes])
     cues = [cue for cue in cues if not soft(cue.span) or cue.span.text.lower().startswith("lack")]
     found = []
@@ -277,6 +280,8 @@ def _gene_at(text: str, match: re.Match[str], shouted: bool) -> _Gene | None:
             )
     if _LIKE_GENE.fullmatch(parts[0]) and parts[0] not in NO_GENES and not shouted:
         return _Gene(span(text, start, start + len(parts[0])), parts[0], known=False)
+    if _UNKNOWN.fullmatch(parts[0]) and parts[0].upper() not in NO_GENES and not shouted:
+        return _Gene(span(text, start, start + len(parts[0])), parts[0], known=False, needs_neighbour=True)
     return None
 
 

@@ -218,18 +218,22 @@ def _genes(found: Findings, taken: list[Span], substances: list[Treatment]) -> N
     found.genes = [
         mention
         for mention in find_genes(found.text, explained, cells)
-        if not any(mention.span.overlaps(item.span) and _stays(mention, item) for item in substances)
+        if not any(mention.span.overlaps(item.span) and _stays(found, mention, item) for item in substances)
     ]
     acted = [mention.span for mention in found.genes if mention.cue is not None]
     kept = [item for item in substances if not any(item.span.overlaps(where) for where in acted)]
     found.treatments = _in_text_order(kept + genetic_treatments(found.genes))
 
 
-def _stays(mention: GeneMention, item: Treatment) -> bool:
+def _stays(found: Findings, mention: GeneMention, item: Treatment) -> bool:
     """Whether the substance stays one, although it has a gene's name too."""
     more = (item.span.end - item.span.start) - (mention.span.end - mention.span.start)
     if mention.cue is None or mention.read_out or more > 1 or mention.perturbation.type == "drug":
         return True
+    first, last = sorted((mention.cue, mention.span), key=lambda where: where.start)
+    between = Span(first.end, last.start, "")
+    if any(between.holds(cells) for cells in (*(c.span for c in found.cells), *(where for where, _ in found.lines))):
+        return first is mention.cue  # STAT3 KO T cells with IL-6
     symbol = mention.span.text in mention.perturbation.targets  # lacking CAMP: the gene, as it is written
     return soft(mention.cue) and not (symbol and (item.perturbation.type != "cytokine" or more < -1))
 

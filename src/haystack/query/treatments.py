@@ -43,11 +43,6 @@ _PATTERNS: tuple[tuple[str, PerturbationType | None], ...] = (
         rf"(?:[^\s,;?!]+\s+){{1,8}}?to\s+{_SLOT}{_END}",
         None,
     ),
-    (
-        r"\b(?:knock(?:s|ed|ing)?[- ]?(?:out|down)|knockouts?|deletion|ablation|silencing|overexpression|depletion)"
-        r"\s+(?:of\s+)?(?-i:(?P<what>[A-Z][\w-]+))",
-        "genetic",
-    ),
     (rf"\b(?:expos(?:e|es|ed|ing|ure))\s+(?:[\w+-]+\s+){{0,4}}?to\s+{_SLOT}{_END}", None),
     (
         rf"\b(?:effects?|impact|influence|action|consequences?)\s+of\s+{_SLOT}\s+(?:treatment\s+)?(?:on|in|upon)\b",

@@ -282,6 +282,22 @@ def test_a_gene_inside_a_disease_s_name_is_no_gene() -> None:
     assert (query.target_disease_state, query.perturbation_resolved) == ("MONDO:0010023", "IL-2")
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("STAT3 KO T cells with IL-6", ["STAT3 knock-out", "IL-6"]),
+        ("CRISPR-edited T cells stimulated with IL-2", ["IL-2"]),
+        ("TET2-mutant monocytes + IL-6", ["TET2 perturbation", "IL-6"]),
+        ("Cas9-expressing THP-1 monocytes exposed to IFN-gamma", ["IFN-gamma"]),
+        ("knocking out both IL-4 and IL-13 in T cells", ["IL4 knock-out", "IL13 knock-out"]),
+        ("IL-10-deficient macrophages", ["IL10 knock-out"]),
+        ("knockout of FROBN in T cells", ["FROBN knock-out"]),
+    ],
+)
+def test_what_was_done_to_the_cells_is_not_done_to_what_they_are_given(text: str, names: list[str]) -> None:
+    assert [item.name for item in parse_question(text).perturbations] == names
+
+
 def test_a_class_of_which_all_are_asked_for_is_doubted() -> None:
     assert any("many drugs" in doubt for doubt in parse_question("all kinase inhibitors in HUVECs").warnings)
     assert parse_question("a kinase inhibitor in HUVECs").warnings == []

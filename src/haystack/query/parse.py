@@ -215,21 +215,28 @@ def _genes(found: Findings, taken: list[Span], substances: list[Treatment]) -> N
     explained = [*taken, *cells, *(disease.span for disease in found.diseases)]
     if not says_genetic(found.text):
         explained += [item.span for item in substances]
+    mentions = find_genes(found.text, explained, cells)
     found.genes = [
         mention
-        for mention in find_genes(found.text, explained, cells)
-        if not any(mention.span.overlaps(item.span) and _stays(found, mention, item) for item in substances)
+        for mention in mentions
+        if not any(mention.span.overlaps(item.span) and _stays(found, mention, item, mentions) for item in substances)
     ]
     acted = [mention.span for mention in found.genes if mention.cue is not None]
     kept = [item for item in substances if not any(item.span.overlaps(where) for where in acted)]
     found.treatments = _in_text_order(kept + genetic_treatments(found.genes))
 
 
-def _stays(found: Findings, mention: GeneMention, item: Treatment) -> bool:
+def _between(one: Span, middle: Span, other: Span) -> bool:
+    return one.end <= middle.start and middle.end <= other.start
+
+
+def _stays(found: Findings, mention: GeneMention, item: Treatment, mentions: list[GeneMention]) -> bool:
     """Whether the substance stays one, although it has a gene's name too."""
     more = (item.span.end - item.span.start) - (mention.span.end - mention.span.start)
     if mention.cue is None or mention.read_out or more > 1 or mention.perturbation.type == "drug":
         return True
+    if any(one.cue == mention.cue and _between(one.span, mention.cue, mention.span) for one in mentions):
+        return True  # CISH KO, IL-15: the word has its gene
     first, last = sorted((mention.cue, mention.span), key=lambda where: where.start)
     between = Span(first.end, last.start, "")
     if any(between.holds(cells) for cells in (*(c.span for c in found.cells), *(where for where, _ in found.lines))):

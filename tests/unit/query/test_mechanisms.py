@@ -291,6 +291,8 @@ def test_a_gene_inside_a_disease_s_name_is_no_gene() -> None:
         ("Cas9-expressing THP-1 monocytes exposed to IFN-gamma", ["IFN-gamma"]),
         ("knocking out both IL-4 and IL-13 in T cells", ["IL4 knock-out", "IL13 knock-out"]),
         ("IL-10-deficient macrophages", ["IL10 knock-out"]),
+        ("NK cells, CISH KO, IL-15 10 ng/ml", ["CISH knock-out", "IL-15"]),
+        ("keratinocytes with IL17RA knocked out, treated with IL-17A", ["IL17RA knock-out", "IL-17A"]),
         ("knockout of FROBN in T cells", ["FROBN knock-out"]),
     ],
 )

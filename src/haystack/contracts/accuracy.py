@@ -155,15 +155,21 @@ class ExpectedAccuracy(Contract):
 
     @property
     def sentence(self) -> str:
-        """For people: `expected r 0.62, 90 % interval 0.45 to 0.74, from 7 contexts of 4 donors; ...`."""
+        """For people: `Expected r 0.62 (90 % interval 0.45 to 0.74). Estimated from 7 contexts of 4 donors; ...`."""
         if self.r is None:
             return f"Expected accuracy {self.reason}."
-        half = "" if self.half_of_real_cells is None else f", half of the real cells {self.half_of_real_cells:.2f}"
+        return f"Expected r {self.r:.2f} (90 % interval {self.low:.2f} to {self.high:.2f}). {self.basis}"
+
+    @property
+    def basis(self) -> str:
+        """What the estimate rests on, and what r a prediction of no change and a second measurement would have."""
+        half = ""
+        if self.half_of_real_cells is not None:
+            half = f", and one half of the real cells predicts the other with {self.half_of_real_cells:.2f}"
         groups = "within one experiment (donors are not recorded)"
         if self.independence is not Independence.WITHIN_EXPERIMENT:
             groups = f"of {self.n_donors} independent {self.independence or 'donors'}"
         contexts = f"{self.n_contexts} measured context" + ("" if self.n_contexts == 1 else "s")
         return (
-            f"Expected r {self.r:.2f}, 90 % interval {self.low:.2f} to {self.high:.2f}, from {contexts} "
-            f"{groups}; a prediction that changes nothing scores 0{half}."
+            f"Estimated from {contexts} {groups} by leaving each out in turn. A prediction of no change has r 0{half}."
         )

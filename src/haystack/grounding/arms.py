@@ -354,7 +354,7 @@ def _power(arms: Comparison) -> Finding:
     cap: Cap = "low" if n < VERY_FEW else "medium" if n < FEW else "high"
     sentence = (
         f"Power: {arms.treated.shape[0]} treated and {arms.control.shape[0]} control cells; "
-        f"{100 * arms.reliability:.0f} % of the response is more than sampling of cells."
+        f"{100 * arms.reliability:.0f} % of the variance of the response is signal, the rest sampling noise."
     )
     return Finding(name="power", value=float(n), sentence=sentence, cap=cap)
 

@@ -64,8 +64,10 @@ def confidence_of(value: float | None, basis: Basis) -> Class:
     cap = lowest(basis.findings)
     allowed: Cap = cap.cap if cap else "high"
     r, n = basis.expected_r, basis.n_agreeing
-    measured = "expected r cannot be estimated" if r is None else f"expected r {r:.2f}, sampling noise removed"
-    agree = f"{n} independent donors or contexts agree"
+    measured = "agreement with measured contexts could not be tested"
+    if r is not None:
+        measured = f"r {r:.2f} with measured contexts outside the prompt, sampling noise removed"
+    agree = f"{n} independent donors or contexts agree with each other"
     verdict = f"known response: {basis.verdict.value}"
     independent = n >= 2 and r is not None
     if independent and (r or 0) >= HIGH_R and allowed == "high" and basis.verdict is not Verdict.CONTRADICTED:

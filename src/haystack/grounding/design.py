@@ -131,9 +131,11 @@ def _rivals(found: Measurements) -> Finding | None:
 def _distance(found: Measurements) -> Finding:
     value = float(found.closeness.max())
     sentence = (
-        "Distance: the perturbation was measured in the asked cell type."
+        "Distance: the perturbation was measured in this cell type."
         if value == 1
-        else f"Distance: the nearest measured cell type has closeness {value:.2f} to the asked one (1: the same)."
+        else "Distance: no related cell type was measured under the perturbation."
+        if value == 0
+        else f"Distance: the closest measured cell type has an ontology similarity of {value:.2f} (1: the same type)."
     )
     cap: Cap = "high" if value >= NEAR else "medium"
     return Finding(name="distance", value=round(value, 3), sentence=sentence, cap=cap)

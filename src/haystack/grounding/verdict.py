@@ -74,7 +74,7 @@ def read_verdict(arms: Comparison | None, response: Response, question: Expectat
     rival = _rival(genes, question, others)
     facts: dict[str, Any] = {"effect": round(effect, 4), "z": round(z, 3)}
     facts |= {"detectable": detectable, "n_genes": int(where.size)}
-    mean = f"its {where.size} expected genes move by {effect:+.2f} log2 units in the expected directions (z {z:.1f})"
+    mean = f"on average its {where.size} expected genes change by {effect:+.2f} log2 units as expected (z {z:.1f})"
     if z >= SUPPORTS and rival is None:
         return Reading(Verdict.SUPPORTED, f"Supported: {mean}.", **facts)
     if z <= CONTRADICTS:
@@ -82,7 +82,7 @@ def read_verdict(arms: Comparison | None, response: Response, question: Expectat
     if rival is not None:
         sentence = f"Cannot tell: {mean}, and {rival} explains the response better."
         return Reading(Verdict.CANNOT_TELL, sentence, rival=rival, **facts)
-    power = "" if detectable is None else f"; from {detectable:+.2f} on these cells would show it"
+    power = "" if detectable is None else f"; these cells would show a change of {detectable:+.2f} or more"
     sentence = f"Cannot tell: {mean}{power}."
     return Reading(Verdict.CANNOT_TELL, sentence, **facts)
 

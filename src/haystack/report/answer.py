@@ -60,7 +60,7 @@ def answer_sentences(log: RunLog) -> list[str]:
         subject = subject.replace("the model predicts", "the model predicts almost no change:")
     limits = call_limits(log)
     if answer.n_de == 0:
-        return [f"{subject} no clear change of any gene.", f"None of {_tested(answer)}tested genes has {limits}."]
+        return [f"{subject} no clear change in any gene.", f"None of {_tested(answer)}tested genes has {limits}."]
     changes = (
         f"{subject} {count(answer.n_up, 'upregulated gene')} and {count(answer.n_down, 'downregulated gene')} "
         f"among {_tested(answer)}tested ({limits})."
@@ -167,6 +167,6 @@ def _expected_sentence(log: RunLog, own: pd.DataFrame) -> list[str]:
     wrong = int((rows["is_de"] & (rows["log2fc"] * direction < 0)).sum())
     against = f", {wrong} in the opposite direction" if wrong else ""
     return [
-        f"Of {count(len(expected), 'gene')} known to respond, {len(rows)} could be tested: "
-        f"{right} of them change in the expected direction{against}."
+        f"Of {count(len(expected), 'gene')} known to respond, {len(rows)} were tested one by one; "
+        f"{right} {'is' if right == 1 else 'are'} called in the expected direction{against}."
     ]

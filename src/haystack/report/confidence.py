@@ -32,11 +32,11 @@ RULE = (
     "Low: less. Not scored: too little of the evidence could be evaluated."
 )
 DESIGN_RULE = (
-    f"High: expected r (sampling noise removed) of at least {HIGH_R:g} from at least two independent donors or "
-    "contexts that agree, no finding that caps the class, and a known response that does not contradict the "
-    f"prediction. Medium: expected r of at least {MEDIUM_R:g} from two that agree or, where nothing independent was "
-    "measured, a known response that supports the prediction; no finding that caps the class at low. Low: less. Not "
-    "scored: nothing could be tested."
+    f"High: agreement with measured contexts outside the prompt (r without sampling noise) of at least {HIGH_R:g}, at "
+    "least two independent donors or contexts that agree, no finding that caps the class, and a known response that "
+    f"does not contradict the prediction. Medium: r of at least {MEDIUM_R:g} and two that agree or, where nothing "
+    "independent was measured, a known response that supports the prediction; no finding that caps the class at low. "
+    "Low: anything less. Not scored: nothing could be tested."
 )
 
 

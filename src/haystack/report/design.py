@@ -48,7 +48,11 @@ def design_rows(log: RunLog) -> list[tuple[str, str]]:
         ("Predicted for", _arm(item.query_cell_sets, item.query_cells_per_set)),
         ("Atlases", _atlases(log)),
     ]
-    near = [one.sentence.removeprefix("Distance: ") for one in log.answer.findings if one.name == "distance"]
+    near = [
+        one.sentence.removeprefix("Distance: ")
+        for one in log.answer.findings
+        if one.name == "distance" and log.answer.capped_by != "distance"  # stands beside the class then
+    ]
     return [*rows, *(("Distance", text) for text in near)]
 
 
@@ -93,7 +97,7 @@ def model_rows(log: RunLog) -> list[dict[str, Any]]:
                 "name": f"This prediction ({log.model.kind}{f': {answered}' if answered else ''})",
                 "what": "best prompt of the run" + (f". {because}" if because else ""),
                 "r": log.answer.expected_r,
-                "how": "with measured contexts that are not in its prompt; here alone sampling noise is removed",
+                "how": "with measured contexts outside its prompt; unlike in the other rows, sampling noise is removed",
                 "own": True,
             }
         )
@@ -101,7 +105,7 @@ def model_rows(log: RunLog) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": "Half of the real cells",
-                "what": "agreement of one half with the other: what a second measurement reaches",
+                "what": "one half predicts the other: what a second measurement would reach",
                 "r": accuracy.half_of_real_cells,
                 "how": _left_out(accuracy),
                 "own": False,
@@ -120,10 +124,9 @@ def _exam_rows(exam: Exam) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": f"Exam of {exam.model}",
-                "what": f"asked for {cells} under {one.perturbation_name}, which were measured and kept out of its "
-                "prompt",
+                "what": f"predicts {cells} under {one.perturbation_name}, measured but kept out of the prompt",
                 "r": one.r["model"],
-                "how": f"on {one.n_genes} genes; {others} there{trained}",
+                "how": f"on {one.n_genes:,} genes; {others} on the same genes{trained}",
                 "own": False,
             }
         )
@@ -139,7 +142,7 @@ def limitations(log: RunLog, not_shown: Sequence[str]) -> list[str]:
     accuracy = run_accuracy(log)
     if accuracy is not None and accuracy.r is not None and not accuracy.asked_is_measured:
         said.append(
-            f"The asked perturbation was not measured; accuracy is estimated for {listed(accuracy.perturbations)}."
+            f"This perturbation was not measured; accuracy is estimated from {listed(accuracy.perturbations)} instead."
         )
     if accuracy is not None:
         said += accuracy.notes
@@ -190,4 +193,7 @@ def accuracy_text(accuracy: ExpectedAccuracy | None) -> tuple[str, str]:
         return "not estimated", "This run did not estimate its accuracy."
     if accuracy.r is None:
         return "cannot be estimated", f"{accuracy.sentence}"
-    return f"r {number(accuracy.r)} ({number(accuracy.low)} to {number(accuracy.high)})", accuracy.sentence
+    return (
+        f"r {number(accuracy.r)} ({number(accuracy.low)} to {number(accuracy.high)})",
+        f"In brackets: 90 % interval. {accuracy.basis}",
+    )

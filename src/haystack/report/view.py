@@ -308,9 +308,12 @@ def _short(values: Any) -> list[float | None]:
 
 
 def term_data(log: RunLog, enrichment: pd.DataFrame) -> list[dict[str, Any]]:
-    """Over-represented gene sets of the best prompt by padj: significant ones, and at most `OTHERS_SHOWN` others."""
+    """Over-represented gene sets of the best prompt by padj: significant ones, and at most `OTHERS_SHOWN` others.
+
+    A set without a called gene is none of them.
+    """
     sources = {term: source for library in log.gene_sets for term, source in library.sources.items()}
-    rows = _of_best(log, enrichment, "ora").sort_values(["padj", "pval", "term", "direction"])
+    rows = _of_best(log, enrichment, "ora").query("n_overlap > 0").sort_values(["padj", "pval", "term", "direction"])
     passed = int((rows["padj"] <= log.settings["enrichment"]["padj"]).sum())
     rows = rows.head(min(passed + OTHERS_SHOWN, TERMS_SHOWN))
     terms = [_term(row) for row in rows.itertuples(index=False)]

@@ -35,7 +35,7 @@ LEVEL = 0.95
 FAR_LOSS = 0.6
 """cells at `farness` 1 keep exp(-FAR_LOSS) of z, give or take what they lose (chosen on kang_donors, near types left
 out)"""
-FAR = "the asked cells differ more from every measured context than these from each other: expected r is lowered for it"
+FAR = "expected r is reduced: the query cells differ more from every measured context than these differ from each other"
 
 
 @dataclass(frozen=True)

@@ -51,14 +51,14 @@ def summary(finish, tmp_path):
 
 
 def walk(browser, key, shift=False):
-    """Stops of the focus, from the top of the page until it leaves the page."""
+    """Stops of the focus, from one end of the page until it leaves the page or begins again."""
     stops = []
     while len(stops) < 2000:
         browser.press(key, shift=shift)
         stop = browser.run(STOP)
-        if stop is None:
+        if stops and (stop is None or stop["at"] == stops[0]["at"]):
             return stops
-        stops.append(stop)
+        stops += [stop] if stop else []
     raise AssertionError(f"the focus does not leave the page: {stops[-5:]}")
 
 

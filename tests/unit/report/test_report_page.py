@@ -84,10 +84,10 @@ def test_report_answers_in_plain_words(finish):
         "For B cells treated with interferon beta, the model predicts 11 upregulated genes and 3 downregulated genes"
         in text
     )
-    assert "Of 3 genes known to respond, 2 could be tested: 2 of them change in the expected direction." in text
+    assert "Of 3 genes known to respond, 2 were tested one by one; 2 are called in the expected direction." in text
     assert "Simulation." in text
     assert "High" in text
-    assert "p-values of generated cells describe only the model’s sampling, so they call no gene" in text
+    assert "p-values of generated cells describe only the model’s sampling, so no gene is called by them" in text
     assert "Literature: the run is offline and no answers are cached." in text
     assert "nothing is predicted for them: TP53" in text
     assert "Non-Commercial License" in text
@@ -166,7 +166,9 @@ def test_first_screen_shows_accuracy_class_and_limits(fresh):
     rows += ["This prediction (stack) this run best prompt of the run 0.55", "Half of the real cells"]
     assert all(row in models for row in rows)
     assert run.log.answer.expected_r == 0.55
-    assert "High: expected r (sampling noise removed) of at least 0.45" in text
+    assert (
+        "High: agreement with measured contexts outside the prompt (r without sampling noise) of at least 0.45" in text
+    )
 
 
 def test_every_expected_gene_is_listed_with_links(finish):
@@ -293,7 +295,7 @@ def test_table_data_equals_the_csv(finish):
 
 def test_no_de_genes(finish):
     text = page(finish(n_de=0)).text
-    assert "predicts no clear change of any gene" in text
+    assert "predicts no clear change in any gene" in text
     assert "No gene passes the thresholds" in text
 
 
@@ -301,7 +303,7 @@ def test_no_prompts(finish):
     found = page(finish(n_prompts=0, scores=(None,)))
     assert "No prediction could be made" in found.text
     assert "No composite: no prediction was made." in found.text
-    assert "What was looked for" in found.text
+    assert "What was searched" in found.text
     assert not [attrs for _, attrs in found.tags if attrs.get("class") == "plot"]
 
 

@@ -17,6 +17,7 @@
   // Okabe and Ito's colours, told apart by colour-blind readers; shapes repeat them.
   const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6b6b6b", "#B8A900"];
   const SHAPES = ["circle", "diamond", "square", "triangle-up", "x", "cross", "star", "triangle-down"];
+  const MARKS = ["x-thin", "cross-thin", "y-up", "y-down", "square-open", "diamond-open", "triangle-up-open", "star-open"];
   const SCALE = [[0, "#e8e4d8"], [0.5, "#7cb0b5"], [1, "#123f47"]];
 
   function effectPlot() {
@@ -27,7 +28,7 @@
     if (!rows.length) return;
     const series = [
       ...effects.prompts.map((one) => [one, one.best ? UP : DOWN, one.best ? "diamond" : "circle-open", one.best ? 10 : 7, `prompt ${one.name}, predicted`]),
-      ...effects.donors.map((one, i) => [one, GOLD, ["x-thin", "cross-thin", "asterisk", "y-up"][i % 4], 6, `${one.name}, measured`]),
+      ...effects.donors.map((one, i) => [one, GOLD, MARKS[i % MARKS.length], 6, `${narrow() && one.name.length > 28 ? `${one.name.slice(0, 27)}…` : one.name}, measured`]),
     ];
     const step = 0.8 / Math.max(1, series.length - 1);
     const traces = series.map(([one, color, symbol, size, name], i) => {
@@ -47,29 +48,31 @@
   }
 
   const short = { query: "query", control: "control", perturbed: "predicted", control_prompt: "control, measured", prompt: "prompt, measured" };
-  const groupName = (group) => `${group.type.length > 34 ? `${group.type.slice(0, 33)}…` : group.type}: ${short[group.role]}`;
-  function expressionPlot() {
-    const rows = [...groups].reverse(), dots = field("expression-kind").value === "dot";
-    const wide = Math.max(1, genes.length), names = genes.map(safe);
+  const groupName = (group, most) => `${group.type.length > most ? `${group.type.slice(0, most - 1)}…` : group.type}: ${short[group.role]}`;
+  // Genes run across a wide window, and down a phone or a sheet of paper, which are too narrow for their names.
+  function expressionPlot(down = narrow()) {
+    const dots = field("expression-kind").value === "dot", n = genes.length, names = genes.map(safe);
+    const place = (row, at) => (down ? { x: row, y: n - 1 - at } : { x: at, y: groups.length - 1 - row });
     // A matrix plot compares within a gene: each gene from its smallest to its largest mean.
-    const scaled = rows.map((group) => group.mean.map((value, at) => {
-      const column = rows.map((one) => one.mean[at]), low = Math.min(...column), high = Math.max(...column);
-      return high > low ? (value - low) / (high - low) : 0;
-    }));
-    const text = (group, at) => `<b>${names[at]}</b>, ${safe(groupName(group))} (${group.n} cells)<br>mean ${group.mean[at].toFixed(2)}, in ${(100 * group.share[at]).toFixed(0)} % of the cells`;
-    const bar = (title) => ({ title: { text: title, side: "right", font: { size: 11 } }, thickness: 10, len: 0.9, tickfont: { size: 10 } });
-    const points = rows.flatMap((group, y) => genes.map((_, at) => ({ group, y, at })));
-    const trace = dots ? {
-      type: "scatter", mode: "markers", x: points.map((p) => p.at), y: points.map((p) => p.y), hoverinfo: "text", text: points.map((p) => text(p.group, p.at)),
-      marker: { size: points.map((p) => 2 + (narrow() ? 8 : 14) * p.group.share[p.at]), color: points.map((p) => p.group.mean[p.at]), colorscale: SCALE, showscale: true, line: { width: 0.6, color: GREY }, colorbar: bar("mean log CP10k") },
-    } : {
-      type: "heatmap", z: scaled, x: genes.map((_, at) => at), y: rows.map((_, y) => y), hoverinfo: "text", text: rows.map((group) => genes.map((_, at) => text(group, at))),
-      colorscale: SCALE, zmin: 0, zmax: 1, xgap: 1, ygap: 1, colorbar: bar("mean, scaled by gene"),
+    const scaled = (group, at) => {
+      const column = groups.map((one) => one.mean[at]), low = Math.min(...column), high = Math.max(...column);
+      return high > low ? (group.mean[at] - low) / (high - low) : 0;
     };
-    field("expression").style.height = `${9 + rows.length * 1.7}rem`;
+    const text = (group, at) => `<b>${names[at]}</b>, ${safe(groupName(group, 34))} (${group.n} cells)<br>mean ${group.mean[at].toFixed(2)}, in ${(100 * group.share[at]).toFixed(0)} % of the cells`;
+    const bar = (title) => ({ title: { text: title, side: "right", font: { size: 11 } }, thickness: 10, len: down ? 0.5 : 0.9, tickfont: { size: 10 } });
+    const points = groups.flatMap((group, row) => genes.map((_, at) => ({ group, at, ...place(row, at) })));
+    const common = { x: points.map((p) => p.x), y: points.map((p) => p.y), hoverinfo: "text", text: points.map((p) => text(p.group, p.at)) };
+    const trace = dots ? {
+      ...common, type: "scatter", mode: "markers",
+      marker: { size: points.map((p) => 2 + (down ? 10 : 14) * p.group.share[p.at]), color: points.map((p) => p.group.mean[p.at]), colorscale: SCALE, showscale: true, line: { width: 0.6, color: GREY }, colorbar: bar("mean log CP10k") },
+    } : { ...common, type: "heatmap", z: points.map((p) => scaled(p.group, p.at)), colorscale: SCALE, zmin: 0, zmax: 1, xgap: 1, ygap: 1, colorbar: bar("mean, scaled by gene") };
+    const geneAxis = { tickvals: genes.map((_, at) => (down ? n - 1 - at : at)), ticktext: names, range: [-0.7, n - 0.3] };
+    const groupAxis = { tickvals: groups.map((_, row) => (down ? row : groups.length - 1 - row)), ticktext: groups.map((group) => safe(groupName(group, down ? 20 : 34))), range: [-0.7, groups.length - 0.3] };
+    field("expression").style.height = `${down ? 20 + n * 1.05 : 9 + groups.length * 1.7}rem`;
     draw("expression", [trace], {
-      showlegend: false, xaxis: axis("", { tickvals: genes.map((_, at) => at), ticktext: names, tickangle: -90, tickfont: { size: narrow() ? 8 : 11 }, range: [-0.7, wide - 0.3] }),
-      yaxis: axis("", { tickvals: rows.map((_, y) => y), ticktext: rows.map((group) => safe(groupName(group))), tickfont: { size: narrow() ? 9 : 11.5 }, range: [-0.7, rows.length - 0.3] }),
+      showlegend: false,
+      xaxis: axis("", { ...(down ? groupAxis : geneAxis), tickangle: -90, tickfont: { size: down ? 10 : 11 } }),
+      yaxis: axis("", { ...(down ? geneAxis : groupAxis), tickfont: { size: down ? 10 : 11.5 } }),
     });
   }
 
@@ -139,7 +142,10 @@
     effectPlot();
     expressionPlot();
     violins();
-    field("expression-kind").addEventListener("input", expressionPlot);
+    field("expression-kind").addEventListener("input", () => expressionPlot());
+    // Before all plots take the width of the paper (report.js).
+    window.addEventListener("beforeprint", () => expressionPlot(true), { capture: true });
+    window.addEventListener("afterprint", () => expressionPlot(), { capture: true });
     field("violin-gene").addEventListener("input", violins);
   }
   if (cells.umap && field("map")) {

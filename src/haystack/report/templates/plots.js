@@ -27,7 +27,7 @@ const axis = (title, extra) => ({
 });
 const layout = (extra) => ({
   font: { family: colour("--sans"), size: 13, color: INK }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-  margin: { l: 56, r: 16, t: 12, b: 48 }, hoverlabel: { bgcolor: colour("--card"), bordercolor: LINE, font: { color: INK } },
+  margin: { l: 56, r: 16, t: narrow() ? 12 : 40, b: 48 }, hoverlabel: { bgcolor: colour("--card"), bordercolor: LINE, font: { color: INK } },
   legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 } }, dragmode: narrow() ? false : "zoom",
   modebar: { bgcolor: "rgba(0,0,0,0)", color: "#9aa3ab", activecolor: INK },
   ...extra,

@@ -27,7 +27,7 @@
       if (p === null || x === null) return;
       const point = { name, x, y: at(p), p, flag: genes.flag[index], low: genes.low[index], high: genes.high[index] };
       if (point.flag & CHANGED) { (x > 0 ? sets.up : sets.down).push(point); return; }
-      // Unchanged genes lie on top of each other by the thousand: one per spot is drawn.
+      // Unchanged genes lie on top of each other by the thousand: one per place is drawn.
       const spot = `${Math.round(x * 40)}:${Math.round((point.y / cap) * 150)}`;
       if (!(point.flag & EXPECTED) && seen.has(spot)) return;
       seen.add(spot);
@@ -215,7 +215,11 @@
         cell(row, fixed(genes.perturbed[i], 1), "num wide");
         cell(row, fixed(genes.control[i], 1), "num wide");
         const last = cell(row, notes(genes.flag[i]), "links");
-        for (const item of links) last.append(last.childNodes.length ? " · " : "", item);
+        if (!links.length) continue;
+        const pages = document.createElement("span");
+        pages.className = "pages";
+        pages.append(last.textContent ? " · " : "", ...links.flatMap((item, at) => (at ? [" · ", item] : [item])));
+        last.append(pages);
       }
       if (!state.rows.length) cell(body.insertRow(), "No gene fits these filters.").colSpan = 7;
       field("shown").textContent = `${state.rows.length.toLocaleString("en")} of ${n.toLocaleString("en")} genes; page ${state.page + 1} of ${pages.toLocaleString("en")}`;

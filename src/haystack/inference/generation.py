@@ -62,6 +62,8 @@ class _State:
     masked: np.ndarray
     logit: np.ndarray
     kept: forward.Kept | None = None
+    median: Tensor | None = None
+    """median dispersion of the kept prompt cells (genes,); None: each window has its own, in `medians`"""
     states: Tensor | None = None
     """final states (Q, width) of this step"""
     window_of: np.ndarray | None = None
@@ -140,20 +142,25 @@ def _run_step(model: Model, states: list[_State], step: Step, batch_size: int) -
             tasks.append((number, window))
         if state.draws.keeps_prompt and state.kept is None:
             rows = torch.as_tensor(windows[0].base[: step.n_kept], device=model.device)
-            state.kept = _run_kept(model.network, state.prompt_tokens[rows].unsqueeze(0))
+            state.kept = forward.run_kept(model.network, state.prompt_tokens[rows].unsqueeze(0))
+            logits = forward.dispersion_logits(model.network, state.kept.final[0])
+            state.median = forward.median_dispersion(model.network, logits)
+    tasks.sort(key=lambda task: len(task[1].query))  # windows of one size can share a forward pass
     start = 0
     while start < len(tasks):
+        size = len(tasks[start][1].query)
+        batch = [task for task in tasks[start : start + batch_size] if len(task[1].query) == size]
         try:
-            _run_windows(model, states, step, tasks[start : start + batch_size])
+            _run_windows(model, states, step, batch)
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error) or batch_size == 1:
+            if not _is_out_of_memory(error) or len(batch) == 1:
                 raise
-            batch_size = max(1, batch_size // 2)
+            batch_size = len(batch) // 2
             log.warning("out of memory: going on with %d windows per forward pass", batch_size)
             if model.device.type == "cuda":
                 torch.cuda.empty_cache()
             continue
-        start += batch_size
+        start += len(batch)
     return batch_size
 
 
@@ -172,7 +179,7 @@ def _run_windows(model: Model, states: list[_State], step: Step, tasks: list[tup
     base_sum = kept.final.sum(dim=1)[owner] + final[:, :n_context].sum(dim=1)
     logits = forward.confidence(network, base_sum / step.n_base, final[:, n_context:]).cpu().numpy()
     medians = []
-    for i in range(len(tasks)):
+    for i in range(len(tasks) if kept.dispersion else 0):
         context = forward.dispersion_logits(network, final[i, :n_context])
         medians.append(forward.median_dispersion(network, torch.cat([kept.dispersion[int(owner[i])], context], dim=1)))
     for i, (number, window) in enumerate(tasks):
@@ -181,7 +188,7 @@ def _run_windows(model: Model, states: list[_State], step: Step, tasks: list[tup
         real = window.query[: window.n_real]
         state.states[torch.as_tensor(real, device=model.device)] = final[i, n_context : n_context + window.n_real]
         state.logit[real] = logits[i, : window.n_real]
-        state.medians.append(medians[i])
+        state.medians += medians[i : i + 1]
 
 
 def _kept_of(
@@ -199,13 +206,9 @@ def _kept_of(
         states[number].prompt_tokens[torch.as_tensor(window.base[: step.n_kept], device=model.device)]
         for number, window in tasks
     ]
-    return _run_kept(model.network, torch.stack(tokens)), torch.arange(len(tasks), device=model.device)
-
-
-def _run_kept(network: Any, tokens: Tensor) -> forward.Kept:
-    kept = forward.run_kept(network, tokens)
-    kept.dispersion = [forward.dispersion_logits(network, group) for group in kept.final]
-    return kept
+    kept = forward.run_kept(model.network, torch.stack(tokens))
+    kept.dispersion = [forward.dispersion_logits(model.network, group) for group in kept.final]
+    return kept, torch.arange(len(tasks), device=model.device)
 
 
 def _stack_kept(groups: list[Any]) -> forward.Kept:
@@ -214,7 +217,6 @@ def _stack_kept(groups: list[Any]) -> forward.Kept:
         [torch.cat([group.keys[layer] for group in groups]) for layer in layers],
         [torch.cat([group.values[layer] for group in groups]) for layer in layers],
         torch.cat([group.final for group in groups]),
-        [logits for group in groups for logits in group.dispersion],
     )
 
 
@@ -228,7 +230,10 @@ def _unmask_step(model: Model, state: _State, step: Step) -> None:
     rows = torch.as_tensor(np.flatnonzero(taken), device=model.device)
     library = state.counts[rows].sum(dim=1)
     mean = forward.means(model.network, forward.hidden(model.network, state.states[rows]), library)
-    theta = torch.stack(state.medians)[torch.as_tensor(state.window_of[taken], device=model.device)]
+    if state.median is not None:
+        theta = state.median.expand_as(mean)
+    else:
+        theta = torch.stack(state.medians)[torch.as_tensor(state.window_of[taken], device=model.device)]
     drawn = sample_counts(mean, theta, state.rng)
     state.counts[rows], state.mean[rows], state.theta[rows] = drawn, mean, theta
     state.query_tokens[rows] = forward.tokenize(model.network, drawn)

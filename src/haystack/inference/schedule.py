@@ -132,12 +132,16 @@ class KeptDraws:
 
 
 def make_windows(step: Step, n_prompt: int, n_query: int, draws: Draws) -> list[Window]:
-    """Deal the query cells, in order, to windows.
+    """Deal the query cells, in order, to as few windows as hold them.
 
-    The last one is filled up with query cells from the start, over and over where there are few (arc-stack raises
-    IndexError there).
+    Draws that keep the prompt deal them evenly and leave no more positions than cells. For the others, as for
+    arc-stack, the last window is filled up with query cells from the start, over and over where there are few
+    (arc-stack raises IndexError there).
     """
     rows = draws.base_rows(step, n_prompt)
+    if draws.keeps_prompt:
+        n_windows = -(-n_query // step.n_query)
+        return [Window(next(rows), part, len(part)) for part in np.array_split(np.arange(n_query), n_windows)]
     windows = []
     for start in range(0, n_query, step.n_query):
         real = np.arange(start, min(start + step.n_query, n_query))

@@ -77,7 +77,7 @@ def test_kept_draws_use_every_prompt_cell_and_keep_the_first():
     kept = {tuple(window.base[:8]) for window in windows}
     assert len(kept) == 1
     assert {row for window in windows for row in window.base} == set(range(40))
-    assert all(len(window.base) + len(window.query) == 32 for window in windows)
+    assert all(len(window.base) + len(window.query) <= 32 for window in windows)
 
 
 def test_windows_cover_each_query_cell_once():
@@ -85,6 +85,14 @@ def test_windows_cover_each_query_cell_once():
         for step in schedule():
             real = [row for w in make_windows(step, 9, n_query, KeptDraws(0)) for row in w.query[: w.n_real]]
             assert real == list(range(n_query))
+
+
+def test_kept_draws_compute_no_position_twice():
+    for step in schedule():
+        sizes = [len(window.query) for window in make_windows(step, 9, 40, KeptDraws(0))]
+        assert sum(sizes) == 40
+        assert len(sizes) == -(-40 // step.n_query)
+        assert max(sizes) - min(sizes) <= 1
 
 
 def test_unmask_takes_the_most_confident():
@@ -116,7 +124,7 @@ def test_out_of_memory_halves_the_batch(tiny, monkeypatch, caplog):
     monkeypatch.setattr(forward, "run_rest", run_rest)
     job = Job(*tensors(50, 100), 0)
     small = generate_cells(tiny, [job], schedule(), batch_size=8)[0]
-    assert sizes[:3] == [6, 3, 2] or sizes[0] > 2 >= sizes[-1]
+    assert sizes[:4] == [2, 4, 2, 2]
     assert "out of memory: going on with" in caplog.text
     monkeypatch.setattr(forward, "run_rest", original)
     again = generate_cells(tiny, [Job(*tensors(50, 100), 0)], schedule(), batch_size=2)[0]

@@ -16,7 +16,7 @@ pytest.importorskip("stack")
 from haystack.inference import generation  # noqa: E402
 from haystack.inference.architecture import Architecture  # noqa: E402
 from haystack.inference.generation import Job, generate_cells  # noqa: E402
-from haystack.inference.schedule import UpstreamDraws, make_schedule, unmask  # noqa: E402
+from haystack.inference.schedule import KeptDraws, UpstreamDraws, make_schedule, make_windows, unmask  # noqa: E402
 
 _spec = importlib.util.spec_from_file_location("inference_helpers", Path(__file__).with_name("conftest.py"))
 helpers = sys.modules.setdefault("inference_helpers", importlib.util.module_from_spec(_spec))
@@ -286,9 +286,9 @@ def test_fault_query_embedding_reaches_only_query_cells(monkeypatch):
 
     monkeypatch.setattr(generation.forward, "run_rest", run_rest)
     schedule = make_schedule(32, 5, 0.25, 0.4, 0.2)
-    prompt, query = (torch.from_numpy(helpers.counts_of(n, 60, n)) for n in (40, 20))
+    prompt, query = (torch.from_numpy(helpers.counts_of(n, 60, n)) for n in (40, 45))
     generate_cells(model, [Job(prompt, query, 0)], schedule, batch_size=1)
-    per_window = {step.n_query for step in schedule}
+    per_window = {len(window.query) for step in schedule for window in make_windows(step, 40, 45, KeptDraws(0))}
     assert {n for batch in seen for n in batch} == per_window
 
 

@@ -169,7 +169,7 @@ RESULT = RunResult(
     termination_reason="threshold_reached",
     confidence="medium",
     confidence_reasons=["expected r 0.41", "known response: supported"],
-    capped_by="Distance: the nearest measured cell type has closeness 0.40 to the asked one.",
+    capped_by="Distance: the closest measured cell type has an ontology similarity of 0.40 (1: the same type).",
     expected_accuracy=Accuracy(r=0.41, low=-0.05, high=0.63, sentence="Expected r 0.41, from 7 measured contexts."),
     answer=["For NK cells treated with ibrutinib, the model predicts 9 upregulated genes.", "No gene set is enriched."],
     cautions=["The thresholds are loose."],

@@ -132,12 +132,12 @@ class ExpectedAccuracy(Contract):
     reason: str | None = Field(default=None, description="why r is null: 'cannot be estimated, because ...'")
     perturbations: list[str] = Field(default=[], description="names under which the contexts were measured")
     asked_is_measured: bool = Field(description="false: the contexts show the nearest perturbations instead")
-    asked_type_is_measured: bool = Field(default=False, description="the asked cell type is among the contexts")
+    asked_type_is_measured: bool = Field(default=False, description="the cell type in question is among the contexts")
     kept: float = Field(
         default=1.0,
         ge=0,
         le=1,
-        description="share of an agreement (Fisher's z) that is left in the asked cells; 1: no farther than measured",
+        description="share of an agreement (Fisher's z) that is left in the queried cells; 1: no farther than measured",
     )
     methods: dict[str, float] = Field(default={}, description="method -> mean r over the left-out contexts")
     contexts: list[LeftOut] = []

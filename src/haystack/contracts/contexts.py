@@ -46,9 +46,9 @@ def write_contexts(path: str | Path, contexts: ad.AnnData) -> None:
 
     One row per context, arm and half. X is the mean CP10k over the row's cells (float32, NaN where the atlas lacks the
     gene), layers["variance"] their variance over the cells (ddof 1), var_names gene symbols, obs as CONTEXT_OBS.
-    uns["asked_is_measured"] is false where the contexts show the nearest perturbations instead of the asked one.
+    uns["asked_is_measured"] is false where the contexts show the nearest perturbations instead of the one in question.
     Questions about cells as they are: rows `observed`, whose perturbation_name is the donor, tissue, disease or atlas
-    (`asked`: of the asked one), uns["observed"] which of these it is (empty: none), uns["asked_types"] the asked types.
+    (`asked`: of the queried one), uns["observed"] which of these (empty: none), uns["asked_types"] the asked types.
     """
     _check(path, contexts)
     write_h5ad(path, contexts)

@@ -59,7 +59,7 @@ class PromptGrounding(Contract):
     findings: list[Finding] = []
     expected_r: float | None = Field(
         default=None,
-        description="with the response in the asked cells, by independent measured contexts, sampling noise removed; "
+        description="with the response in the queried cells, by independent measured contexts, sampling noise removed; "
         "null: unknown",
     )
     n_agreeing: int = Field(default=0, ge=0, description="independent donors or atlases whose responses agree")

@@ -50,7 +50,7 @@ class Evidence(Contract):
 
     gene: str = Field(description="gene symbol")
     perturbation: str = Field(description="canonical name")
-    cell_type: str | None = Field(default=None, description="the asked cell type, where the sentence or paper names it")
+    cell_type: str | None = Field(default=None, description="the queried cell type, where sentence or paper names it")
     cell_type_match: Literal["sentence", "paper", "none"] = Field(
         description="where the cell type (or a close relative) is named"
     )

@@ -66,7 +66,7 @@ def confidence_of(value: float | None, basis: Basis) -> Class:
     r, n = basis.expected_r, basis.n_agreeing
     measured = "agreement with measured contexts could not be tested"
     if r is not None:
-        measured = f"r {r:.2f} with measured contexts outside the prompt, sampling noise removed"
+        measured = f"agreement with measured contexts outside the prompt: r {r:.2f}, sampling noise removed"
     agree = f"{n} independent donors or contexts agree with each other"
     verdict = f"known response: {basis.verdict.value}"
     independent = n >= 2 and r is not None

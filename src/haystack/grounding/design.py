@@ -1,4 +1,4 @@
-"""Findings on the measured contexts of the asked perturbation: donors, controls, rival programmes, power, distance."""
+"""Findings on the measured contexts of the queried perturbation: donors, controls, rivals, power, distance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from haystack.grounding.support import Measurements
 SHAM = 1.5
 """squared distance of treated cells from untreated donors, over that of untreated donors from each other"""
 NEAR = 0.45
-"""closeness of cell types (retrieval.celltypes) from which contexts are near the asked type"""
+"""closeness of cell types (retrieval.celltypes) from which contexts are near the type in question"""
 
 
 def context_findings(found: Measurements | None, query: np.ndarray | None = None) -> list[Finding]:
@@ -23,7 +23,7 @@ def context_findings(found: Measurements | None, query: np.ndarray | None = None
     Parameters
     ----------
     query
-        log2(mean CP10k + 1) of untreated cells of another donor and the asked type, over `found.genes`; None where
+        log2(mean CP10k + 1) of untreated cells of another donor and the queried type, over `found.genes`; None where
         there are none.
     """
     if found is None:
@@ -133,7 +133,7 @@ def _distance(found: Measurements) -> Finding:
     sentence = (
         "Distance: the perturbation was measured in this cell type."
         if value == 1
-        else "Distance: no related cell type was measured under the perturbation."
+        else "Distance: no closely related cell type was measured under the perturbation."
         if value == 0
         else f"Distance: the closest measured cell type has an ontology similarity of {value:.2f} (1: the same type)."
     )

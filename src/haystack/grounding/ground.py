@@ -223,7 +223,7 @@ def ground_prompts(
     literature
         `literature.json`; None: what rests on papers is not evaluated.
     contexts, accuracy
-        `contexts.h5ad` and the contents of `accuracy.json`: what was measured of the asked perturbation; None:
+        `contexts.h5ad` and the contents of `accuracy.json`: what was measured of the perturbation in question; None:
         measured support is not evaluated.
     """
     generated, table = read_predictions(predictions, means=False), read_table(de, DE)

@@ -1,4 +1,4 @@
-"""What a prompt shows, and what else was measured of the asked perturbation."""
+"""What a prompt shows, and what else was measured of the perturbation in question."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Shown:
     """What is known of a prompt besides its prediction."""
 
     measurements: Measurements | None
-    """measured contexts of the asked perturbation; None: there are none"""
+    """measured contexts of the perturbation in question; None: there are none"""
     donors: frozenset[str]
     """of the prompt and of its controls: they are no independent support"""
     findings: tuple[Finding, ...]
@@ -36,7 +36,7 @@ class Shown:
 
     @property
     def kept(self) -> float:
-        """Share of an agreement with measured contexts (Fisher's z) that is left in the asked cells."""
+        """Share of an agreement with measured contexts (Fisher's z) that is left in the cells in question."""
         return self.accuracy.kept if self.accuracy is not None else 1.0
 
 
@@ -98,7 +98,7 @@ def contexts_shown(measured: Measurements | None, prompt: Prompt) -> tuple[int, 
 
 
 def measurements(contexts: ad.AnnData | None, query: StructuredQuery) -> Measurements | None:
-    """The contexts that measure the asked perturbation itself; None where there are none."""
+    """The contexts that measure the perturbation in question itself; None where there are none."""
     from haystack.retrieval.celltypes import relate
 
     if contexts is None:
@@ -118,7 +118,7 @@ def measurements(contexts: ad.AnnData | None, query: StructuredQuery) -> Measure
 
 
 def shows(prompt: Prompt, query: StructuredQuery) -> bool:
-    """True when all cells of a prompt are under the asked perturbation, whatever name it goes by."""
+    """True when all cells of a prompt are under the perturbation in question, whatever name it goes by."""
     return bool(prompt.cell_sets) and all(_is_asked(part.perturbation_name, query) for part in prompt.cell_sets)
 
 

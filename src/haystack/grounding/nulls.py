@@ -29,7 +29,7 @@ def null_composites(
     - `no_change`: every gene as in the control;
     - `permuted_labels`: perturbed and control cells exchanged at random, DE and components computed again;
     - `random_expectation`: the same DE, asked for every other known perturbation that shares less than half of the
-      expected genes, at most EXPECTATIONS of them, each against all the others as rivals, the asked one among them.
+      expected genes, at most EXPECTATIONS of them, each against all the others as rivals, the queried one among them.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""The components of questions without a perturbation: whether cells look like the asked type, tissue and donor.
+"""The components of questions without a perturbation: whether cells look like the type in question, tissue and donor.
 
-Nothing but the generated cells and lists of genes is needed: the asked list is set against the lists of all other cell
+Nothing but the generated cells and lists of genes is needed: the given list is set against the lists of all other cell
 types (or tissues), so that a gene list that any cell expresses earns nothing.
 """
 
@@ -52,7 +52,7 @@ def observe(
 
     Nulls: `no_change`, the same components of the control cells; `permuted_labels`, gene labels exchanged at random;
     `random_expectation`, every other cell type asked for. None of them has anything of the donor, so where
-    `donor_effect_capture` counts for the prediction it scores 1 in the nulls. Control cells of the asked type are meant
+    `donor_effect_capture` counts for the prediction it scores 1 in the nulls. Control cells of that type are meant
     to look like it: `no_change` is high then, and `control_score` in a component's details says what was there before.
     """
     case = Case(query, evidence, perturbed, control, reference=reference)
@@ -119,18 +119,18 @@ class Looks:
         return _percentiles(values.toarray())
 
     def markers(self, query: StructuredQuery) -> list[str]:
-        """Markers of the asked cell type; empty where none are known."""
+        """Markers of the cell type in question; empty where none are known."""
         if query.asked.cells.markers:
             return [current(gene) for gene in query.asked.cells.markers]
         return _nearest(query.asked.cells.cl_id, self.types) if query.asked.cells.cl_id else []
 
     def why_no_markers(self, query: StructuredQuery) -> str:
-        """Why there are no markers of the asked cell type."""
-        known = "no marker genes are known for the asked cell type"
+        """Why there are no markers of the cell type in question."""
+        known = "no marker genes are known for the cell type in question"
         return known if query.asked.cells.label else "no cell type is asked for"
 
     def unrelated(self, query: StructuredQuery) -> dict[str, Sequence[str]]:
-        """Cell types that are neither above nor below the asked one."""
+        """Cell types that are neither above nor below the one in question."""
         return _unrelated_types(query.asked.cells.cl_id, self.types)
 
     def signature(self, tissue: str | None) -> list[str]:
@@ -139,9 +139,9 @@ class Looks:
 
 
 def list_match(looks: Looks, asked: Sequence[str], others: Lists, what: str) -> Component:
-    """How high the asked genes stand in mean expression, against the lists of everything unrelated.
+    """How high the given genes stand in mean expression, against the lists of everything unrelated.
 
-    value = weighted mean percentile of the asked genes among all genes of the cells (earlier genes weigh more);
+    value = weighted mean percentile of the given genes among all genes of the cells (earlier genes weigh more);
     null_value = median of the other lists; p = (1 + lists at least as high) / (1 + lists).
     """
     position = looks.position
@@ -177,7 +177,7 @@ def list_match(looks: Looks, asked: Sequence[str], others: Lists, what: str) -> 
 
 
 def cell_type_coherence(looks: Looks, asked: Sequence[str], others: Lists) -> Component:
-    """Share of single cells in which the asked markers stand higher than those of every unrelated cell type.
+    """Share of single cells in which the given markers stand higher than those of every unrelated cell type.
 
     value = that share; null_value = 1 / number of cell types, what guessing would reach; p: binomial.
     """
@@ -271,7 +271,7 @@ def _nearest(term: str | None, lists: Lists) -> list[str]:
 
 
 def _unrelated_types(cl_id: str | None, types: Lists) -> dict[str, Sequence[str]]:
-    """Cell types that are neither above nor below the asked one."""
+    """Cell types that are neither above nor below the one in question."""
     if cl_id is None:
         return dict(types)
     from haystack.ontology import ancestors, descendants
@@ -281,7 +281,7 @@ def _unrelated_types(cl_id: str | None, types: Lists) -> dict[str, Sequence[str]
 
 
 def _rivals(asked: Sequence[str], others: Lists, position: Mapping[str, int]) -> dict[str, list[int]]:
-    """Per unrelated list: the positions of the genes that the asked list lacks."""
+    """Per unrelated list: the positions of the genes that the given list lacks."""
     own = set(asked)
     found = {}
     for name in sorted(others):

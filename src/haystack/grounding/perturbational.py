@@ -30,7 +30,7 @@ RIVAL_SUPPORT = 0.25
 MAX_RIVALS = 20
 """best supported rivals that are compared"""
 TOLERANCE = 0.6
-"""share of the rival's support from which the asked perturbation is as good an explanation"""
+"""share of the rival's support from which the perturbation in question is as good an explanation"""
 NETWORK_HALF = 0.05
 """as curves.HALF, for shares of edges, which stay small even within one module"""
 TF_SHARE = 0.25
@@ -39,10 +39,10 @@ TF_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Specificity:
-    """How well the asked perturbation explains the response beside its best rival."""
+    """How well the perturbation in question explains the response beside its best rival."""
 
     factor: float
-    """1: no other known perturbation explains the response much better; 0: the asked one adds nothing to the rival"""
+    """1: no other known perturbation explains the response much better; 0: the queried one adds nothing to the rival"""
     rival: str | None
     own: float | None
     others: float | None
@@ -77,7 +77,7 @@ def set_evidence(response: Response, sets: SetMatrix, padj: float) -> SetEvidenc
 def specificity(
     response: Response, sets: SetMatrix, evidence: SetEvidence, question: Expectation, others: Sequence[Expectation]
 ) -> Specificity:
-    """Compare what only the asked perturbation expects with what only another one expects.
+    """Compare what only the perturbation in question expects with what only another one expects.
 
     Perturbations that share a mechanism share expectations: what both expect counts for neither, and where the asked
     one expects nothing of its own the two cannot be told apart, so nothing is taken away.

@@ -1,4 +1,4 @@
-"""What measured contexts of the asked perturbation say, and how far they may be believed.
+"""What measured contexts of the perturbation in question say, and how far they may be believed.
 
 Support is counted over independent contexts only. Two contexts are independent if no donor serves in the same arm of
 both (of different atlases where donors are not recorded). A donor that is treated in one and control in the other
@@ -42,7 +42,7 @@ LEAST_RELIABILITY = 0.05
 
 @dataclass(frozen=True)
 class Measurements:
-    """Measured responses to the asked perturbation, one per context; arrays (contexts, genes) unless said otherwise."""
+    """Measured responses to the queried perturbation, one per context; (contexts, genes) arrays unless noted."""
 
     genes: Sequence[str]
     log2fc: np.ndarray
@@ -60,13 +60,13 @@ class Measurements:
     control_donors: Sequence[frozenset[str]]
     matches: Sequence[ControlMatch]
     closeness: np.ndarray
-    """(contexts,): of the context's cell type to the asked one, 0 to 1"""
+    """(contexts,): of the context's cell type to the one in question, 0 to 1"""
     distance: np.ndarray | None = None
     """(contexts,): mean squared difference of control and query profile (log2), less sampling; None: no query cells"""
 
     @cached_property
     def nearness(self) -> np.ndarray:
-        """How much each context says of the asked cells, by its cell type and its control cells, (contexts,)."""
+        """How much each context says of the cells in question, by its cell type and its control cells, (contexts,)."""
         weight = 0.1 + self.closeness**2
         if self.distance is not None:
             nearest = max(float(self.distance.min()), 1e-9)
@@ -159,10 +159,10 @@ class Measurements:
         ]
 
     def expected_of(self, rows: Sequence[int]) -> float | None:
-        """Expected r, in the asked cells, of the mean response of these contexts; None where none can be tested.
+        """Expected r, in the cells in question, of the mean response of these contexts; None where none can be tested.
 
         Every context is predicted from the mean of those of `rows` that are independent of it; correlations are
-        corrected for sampling of its cells and weighted by its nearness to the asked cells. Where that takes units
+        corrected for sampling of its cells and weighted by its nearness to the queried cells. Where that takes units
         (donors) away from the mean, r is stepped up to all of them (Spearman and Brown, 1910).
         """
         values, weights = [], []
@@ -215,7 +215,7 @@ def measurements_of(contexts: ad.AnnData, closeness: Mapping[str, float] | None 
     Parameters
     ----------
     closeness
-        cell type (as `obs.cell_type`) -> closeness to the asked one; missing types are 0. None: all 1.
+        cell type (as `obs.cell_type`) -> closeness to the one in question; missing types are 0. None: all 1.
     """
     obs = contexts.obs
     ids = [name for name in dict.fromkeys(obs["context_id"].astype(str)) if name != QUERY_CONTEXT]
@@ -290,16 +290,16 @@ def measured_support(
     rows
         the contexts that the prediction rests on; empty: it may rest on any.
     kept
-        share of the agreement (Fisher's z) that is left in the asked cells (`ExpectedAccuracy.kept`).
+        share of the agreement (Fisher's z) that is left in the cells in question (`ExpectedAccuracy.kept`).
 
-    value = mean over the contexts left, the nearest to the asked cells counting most, of the correlation of predicted
+    value = mean over the contexts left, the nearest to the queried cells counting most, of the correlation of predicted
     and measured log2 fold changes, corrected for sampling of the measured cells. Where every context shares a donor
     with the prompt: the expected r of the mean of what it shows, by leaving contexts out, times how much better the
     prediction agrees with all contexts than that mean; not evaluated where no two are independent.
     """
     if found is None:
         return Component(
-            evaluated=False, reason="no measured context shows the asked perturbation beside control cells"
+            evaluated=False, reason="no measured context shows the perturbation in question beside control cells"
         )
     if response is None or not response.genes.size:
         return Component(evaluated=False, reason="no gene could be tested")

@@ -29,7 +29,7 @@ LARGEST = 3.0
 DRAWS = 100
 """exchanged labels"""
 RIVAL_Z, RIVAL_FACTOR = 4.0, 1.5
-"""z of another perturbation's own genes, and how far above the asked one's own, from which it explains more"""
+"""z of another perturbation's own genes, and how far above this one's own, from which it explains more"""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def read_verdict(arms: Comparison | None, response: Response, question: Expectat
     rival = _rival(genes, question, others)
     facts: dict[str, Any] = {"effect": round(effect, 4), "z": round(z, 3)}
     facts |= {"detectable": detectable, "n_genes": int(where.size)}
-    mean = f"on average its {where.size} expected genes change by {effect:+.2f} log2 units as expected (z {z:.1f})"
+    mean = f"the {where.size} expected genes change by {effect:+.2f} log2 units on average in the expected direction"
+    mean += f" (z {z:.1f})"
     if z >= SUPPORTS and rival is None:
         return Reading(Verdict.SUPPORTED, f"Supported: {mean}.", **facts)
     if z <= CONTRADICTS:
@@ -189,7 +190,7 @@ def _labels(seed: int, n: int, n_treated: int) -> np.ndarray:
 
 
 def _rival(genes: _Genes, question: Expectation, others: Alternatives) -> str | None:
-    """Another perturbation whose own genes stand out clearly more than those that only the asked one expects."""
+    """Another perturbation whose own genes stand out clearly more than those that only the one in question expects."""
     best: tuple[float, str] | None = None
     response = genes.response
     for other in others.outstanding(genes, question):

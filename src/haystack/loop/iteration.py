@@ -58,7 +58,7 @@ def ground_predictions(
     literature
         `literature.json`; None: what rests on papers is not evaluated.
     contexts, accuracy
-        `contexts.h5ad` and `accuracy.json`: what was measured of the asked perturbation; None: support by measured
+        `contexts.h5ad` and `accuracy.json`: what was measured of the queried perturbation; None: support by measured
         cells is not evaluated.
     estimates
         `transfer.parquet`: with `accuracy`, the prediction is compared with its neighbours.

@@ -148,7 +148,7 @@ def _worth(item: PromptGrounding) -> float | None:
 
 
 def _pool_best(seen: Round, plan: Plan) -> None:
-    """Sets of the prompts that show the asked perturbation become one deeper prompt, where that is worth it.
+    """Sets of the prompts that show the perturbation in question become one deeper prompt, where that is worth it.
 
     A pool averages the noise of few cells and single donors out, and the nearest type away: it is made only where the
     leave-one-out estimate of its accuracy beats that of its best member. The specification pools by score.

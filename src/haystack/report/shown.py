@@ -15,8 +15,8 @@ HEALTHY = "PATO:0000461"
 
 
 def measured_sentences(log: RunLog) -> list[str]:
-    """One sentence where prompts of any iteration show the asked cells: under the asked perturbation itself, or of the
-    asked donor, tissue and disease.
+    """One sentence where prompts of any iteration show the queried cells: under the perturbation, or of the
+    donor, tissue and disease in question.
 
     Only what the model was shown counts: cells that were held out, or that no prompt took, are not in the log.
     """
@@ -53,7 +53,7 @@ def carried_sentences(log: RunLog) -> list[str]:
         part = " partly" if len(foreign) < len(shown) else ""
         asked = f"{plural(query.asked.cells.label or 'cells')} of {_sample(query)}"
         return [f"The prediction is{part} extrapolated from {_kinds(foreign)} of other samples, in place of {asked}."]
-    asked = query.asked.name or "the asked perturbation"
+    asked = query.asked.name or "the perturbation in question"
     under = [(item, n) for item, n in foreign if item.perturbation_name]
     other = any(not _asked_perturbation(query, item) for item, _ in under)
     states = f" under {_perturbations(under)}" if under else ""
@@ -119,7 +119,7 @@ def _shown(prompts: Iterable[PromptLog]) -> list[tuple[CellSet, int]]:
 
 
 def _is_asked(query: StructuredQuery, item: CellSet) -> bool:
-    """The asked cells in the asked state: perturbation, or else donor, tissue and disease as far as they are named."""
+    """True for the cells in question in their state: perturbation, or else donor, tissue and disease where named."""
     if not _asked_type(query, item):
         return False
     if query.task_type.is_perturbational:
@@ -137,11 +137,11 @@ def _is_asked(query: StructuredQuery, item: CellSet) -> bool:
 def _sample(query: StructuredQuery) -> str:
     sample = query.asked.context
     named = (sample.donor_id, sample.tissue_name, sample.disease_name)
-    return listed([text for text in named if text]) or "the asked sample"
+    return listed([text for text in named if text]) or "the sample in question"
 
 
 def _asked_type(query: StructuredQuery, item: CellSet) -> bool:
-    """True for the asked cell line, or the asked cell type and its subtypes."""
+    """True for the cell line in question, or the cell type in question and its subtypes."""
     if query.asked.cells.line is not None:
         line = line_of_label(item.cell_type_name or "")
         return line is not None and line.name == query.asked.cells.line
@@ -150,7 +150,7 @@ def _asked_type(query: StructuredQuery, item: CellSet) -> bool:
 
 
 def _asked_perturbation(query: StructuredQuery, item: CellSet) -> bool:
-    """True for an asked perturbation under its own name or a synonym, not where names agree only in part."""
+    """True for a perturbation of the question under its own name or a synonym, not where names agree only in part."""
     from haystack.retrieval.perturbations import match_combination, match_names, names_of
 
     if not item.perturbation_name:

@@ -66,7 +66,8 @@ def number(value: float | None, digits: int = 2) -> str:
     """A number with `digits` decimals, a true minus sign, and a dash for missing."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.{digits}f}".replace("-", "−")
+    text = f"{value:.{digits}f}"
+    return (text.removeprefix("-") if float(text) == 0 else text).replace("-", "−")
 
 
 def p_value(value: float | None) -> str:

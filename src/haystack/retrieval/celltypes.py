@@ -22,7 +22,7 @@ LINE_HOPS = 2
 
 @dataclass(frozen=True)
 class Relation:
-    """`hops` is_a steps from the asked type; a sibling is a relative two hops away."""
+    """`hops` is_a steps from the type in question; a sibling is a relative two hops away."""
 
     kind: Kind
     hops: int
@@ -38,7 +38,7 @@ class Relation:
         """For a rationale: how `name` relates to `asked`."""
         steps = f"{self.hops} step{'s' if self.hops > 1 else ''}"
         if self.kind == "same":
-            return f"{name} is the asked cell type"
+            return f"{name} is the cell type in question"
         if self.kind == "ancestor":
             return f"{name} is a broader type of {asked} ({steps} up in the Cell Ontology)"
         if self.kind == "descendant":
@@ -50,16 +50,16 @@ class Relation:
 
 
 def relate(asked: str | None, others: Iterable[str], line: str | None = None) -> dict[str, Relation]:
-    """How each of `others` relates to the asked cells; unrelated ones are left out.
+    """How each of `others` relates to the cells in question; unrelated ones are left out.
 
     Parameters
     ----------
     asked
-        CL id of the asked cells, of the type that it comes from where they are a cell line.
+        CL id of the cells in question, of the type that it comes from where they are a cell line.
     others
         CL ids, or labels of cells without one; of these only cell lines can be related.
     line
-        name of the asked cell line. A line and the type that it comes from are never the same cells: see LINE_HOPS.
+        name of the queried cell line. A line and the type that it comes from are never the same cells: see LINE_HOPS.
     """
     others = list(others)
     lines = {name: own for name in others if not name.startswith("CL:") and (own := line_of_label(name))}

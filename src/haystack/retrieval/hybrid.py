@@ -19,10 +19,10 @@ GENERIC = {"atlas", "cell", "cells", "data", "dataset", "demo", "donors", "human
 def rows_of_one_atlas(
     question: Question, rows: np.ndarray, facts: Mapping[str, np.ndarray]
 ) -> tuple[np.ndarray, frozenset[str] | None]:
-    """Of `rows` (unperturbed, of the asked type) those of one atlas, and the atlases that prompts must come from.
+    """Of `rows` (unperturbed, of the type in question) those of one atlas, and the atlases that prompts must come from.
 
-    A named dataset that shows the asked perturbation gives the prompts, one that does not the query cells; if all that
-    are named show it, the last one named gives the query cells. Without a perturbation the first one named gives the
+    A named dataset that shows the queried perturbation gives the prompts, one that does not the query cells; if all
+    named ones show it, the last one named gives the query cells. Without a perturbation the first one named gives the
     query cells. What is not named is chosen: query cells by `facts`, then by size, where another atlas has prompts.
 
     Raises

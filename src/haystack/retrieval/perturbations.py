@@ -1,4 +1,4 @@
-"""Whether a perturbation of the index is the asked one: the same name, a synonym, or part of a name."""
+"""Whether a perturbation of the index is the one in question: the same name, a synonym, or part of a name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TURNING = {
 
 @dataclass(frozen=True)
 class PerturbationMatch:
-    """How a perturbation of the index fits the asked one."""
+    """How a perturbation of the index fits the one in question."""
 
     kind: MatchKind
     quality: float

@@ -1,4 +1,4 @@
-"""Which cell sets the query cells come from: unperturbed cells of the asked type, from the asked sample if there.
+"""Which cell sets the query cells come from: unperturbed cells of the type in question, of the right sample if there.
 
 The choice depends on the question, the index and the hold-outs only, so that all iterations of a run share it.
 """
@@ -19,7 +19,7 @@ from haystack.retrieval.profile import target_profile
 from haystack.retrieval.question import Question, related_terms, same_donor
 
 LEAST_LINEAGE = 0.5
-"""shared lineage from which cells of a near type may stand for the asked one"""
+"""shared lineage from which cells of a near type may stand for the one in question"""
 TYPES_NAMED = 6
 """cell types that an error names at most"""
 
@@ -46,9 +46,9 @@ class QueryChoice:
 def choose_query_sets(question: Question) -> QueryChoice:
     """Find the sets that query cells may come from.
 
-    The asked cell type with its subtypes; else the nearest type within `max_hops` that shares half of its lineage.
+    The queried cell type with its subtypes; else the nearest type within `max_hops` that shares half of its lineage.
     Observational questions leave out the target donor, whose cells are what is asked for. Tiers follow, in this order:
-    asked donor, reference donor, reference dataset, tissue, disease, an atlas that shows the perturbation
+    donor in question, reference donor, reference dataset, tissue, disease, an atlas that shows the perturbation
     (observational: healthy donors and the target donor's atlas instead of the last two). No tier mixes atlases.
 
     Raises
@@ -135,7 +135,7 @@ def shares(sizes: np.ndarray, n: int) -> np.ndarray:
 
 
 def _rows_of_type(question: Question) -> tuple[np.ndarray, str]:
-    """Unperturbed rows of the asked type, or of the nearest one, and words for them."""
+    """Unperturbed rows of the type in question, or of the nearest one, and words for them."""
     index = question.index
     free = index.is_control & (index.n_cells > 0)
     if not question.query.task_type.is_perturbational and question.asked.context.donor_id:
@@ -167,7 +167,7 @@ def _rows_of_type(question: Question) -> tuple[np.ndarray, str]:
 
 
 def _types_held(question: Question, free: np.ndarray) -> str:
-    """The types that rows have, those that share most of the asked type's lineage first."""
+    """The types that rows have, those that share most of the lineage of the type in question first."""
     lineage: dict[str, float] = {}
     for row in np.flatnonzero(free).tolist():
         name = question.index.label("cell_type_name", row)
@@ -191,7 +191,7 @@ def _facts(question: Question) -> dict[str, np.ndarray]:
     facts: dict[str, np.ndarray] = {}
     perturbational = query.task_type.is_perturbational
     if perturbational and sample.donor_id:
-        facts["asked donor"] = question.target_donor_rows
+        facts["donor in question"] = question.target_donor_rows
     if reference := sample.reference_donor_id:
         facts["reference donor"] = _where(index.column("donor_id").spread, lambda d: same_donor(reference, d))
     dataset = sample.reference_dataset

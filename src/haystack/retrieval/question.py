@@ -84,7 +84,7 @@ class Question:
 
     @property
     def asked_type_words(self) -> str:
-        """The asked cell type for sentences."""
+        """The cell type in question for sentences."""
         return self.asked.cells.label or "any cell type"
 
     @cached_property
@@ -104,7 +104,7 @@ class Question:
             return pool & index.perturbed & ~self.turned_rows
         pool = pool & index.is_control
         if self.asked_type is not None:
-            # Cells of the asked type from the target donor would be the answer itself.
+            # Cells of the type in question from the target donor would be the answer itself.
             pool &= ~(self.target_donor_rows & self.is_asked_type)
         return pool
 
@@ -112,12 +112,12 @@ class Question:
 
     @cached_property
     def relations(self) -> dict[str, Relation]:
-        """Cell type of the index -> its relation to the asked one; unrelated ones are absent."""
+        """Cell type of the index -> its relation to the one in question; unrelated ones are absent."""
         return relate(self.asked_type, self.index.cell_type.values, self.asked.cells.line)
 
     @cached_property
     def closeness(self) -> np.ndarray:
-        """Per row: 1 for the asked type, less for each hop, 0 beyond max_hops; 1 everywhere when none was asked."""
+        """Per row: 1 for the queried type, less for each hop, 0 beyond max_hops; 1 everywhere when none was asked."""
         if self.asked_type is None:
             return np.ones(len(self.index))
         return self.index.cell_type.spread(self._closeness_of)
@@ -128,7 +128,7 @@ class Question:
 
     @cached_property
     def lineage(self) -> np.ndarray:
-        """Per row: lineage shared with the asked type in [0, 1], however far; 0 where either has no CL id."""
+        """Per row: lineage shared with the type in question in [0, 1], however far; 0 where either has no CL id."""
         likeness = lineage_likeness(self.asked_type, self.index.cell_type.values)
         return self.index.cell_type.spread(lambda cell_type: likeness.get(cell_type, 0.0))
 
@@ -139,14 +139,14 @@ class Question:
 
     @cached_property
     def is_asked_type(self) -> np.ndarray:
-        """Rows of the asked type or one of its subtypes."""
+        """Rows of the type in question or one of its subtypes."""
         kinds = {"same", "descendant"}
         return self.index.cell_type.spread(
             lambda value: float(value in self.relations and self.relations[value].kind in kinds)
         ).astype(bool)
 
     def type_words(self, row: int) -> str:
-        """How a row's cell type relates to the asked one."""
+        """How a row's cell type relates to the one in question."""
         name = self.index.label("cell_type_name", row) or "an unnamed cell type"
         if self.asked_type is None:
             return f"{name} (no cell type was asked for)"
@@ -170,7 +170,7 @@ class Question:
 
     @cached_property
     def perturbation_matches(self) -> dict[str, PerturbationMatch]:
-        """Perturbation of the index -> how it matches an asked one by name; those that do not are absent."""
+        """Perturbation of the index -> how it matches an one in question by name; those that do not are absent."""
         found: dict[str, PerturbationMatch] = {}
         names = self.index.column("perturbation_name").values
         for rank, asked in enumerate(self.asked.perturbations):
@@ -242,7 +242,7 @@ class Question:
 
     @cached_property
     def target_donor_rows(self) -> np.ndarray:
-        """Rows of the asked donor."""
+        """Rows of the donor in question."""
         asked = self.asked.context.donor_id
         if not asked:
             return np.zeros(len(self.index), dtype=bool)
@@ -303,7 +303,7 @@ class Question:
 
 
 def _meant(asked: Perturbation) -> Perturbation:
-    """What is known about an asked perturbation; itself where the question gave a name without it."""
+    """What is known about a perturbation in question; itself where the question gave a name without it."""
     return asked if asked.resolved else known(asked.name) or asked
 
 

@@ -21,7 +21,7 @@ FEATURES = {
     "sample_condition": 0.05,
 }
 """what makes two cell sets alike: the sum over equal fields (missing equals missing) is their likeness in [0, 1].
-Another perturbation than the asked one is worth little: a prompt shows something new by its cells and donors"""
+Another perturbation than the one in question is worth little: a prompt shows something new by its cells and donors"""
 FULL_COUNT, FULL_GENES = 500, 2000
 """cells per set and mean genes per cell from which more is not better"""
 QUALITY_SHARES = {"cells": 0.4, "depth": 0.2, "control": 0.4}

@@ -112,7 +112,7 @@ def design_of(panel: Labels, lineage: Floats, asked_type: str | None, asked_is_m
     """How contexts are left out for a question.
 
     A context is predicted from contexts that share no donor with it on either arm; as the question demands, also from
-    other cell types only (the asked one is not measured) or other perturbations only (the asked one is not measured).
+    other cell types only or other perturbations only, where those of the question are not measured.
     """
     n = len(panel)
     notes: list[str] = []
@@ -159,7 +159,7 @@ def _reason(panel: Labels, allowed: NDArray[np.bool_], asked_is_measured: bool) 
             f"{CANNOT}, because all {n} contexts share donors{donors}: a donor's shift is in all its cell types; "
             "another donor on both arms is needed"
         )
-    return f"{CANNOT}, because no other independent perturbation near the asked one is measured"
+    return f"{CANNOT}, because no other independent perturbation near the one in question is measured"
 
 
 def lineage_matrix(types: Sequence[str]) -> Floats:

@@ -89,7 +89,7 @@ def estimate(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> E
 
 
 def estimate_asked(panel: Panel, target: Target, rule: Rule) -> Estimate:
-    """The estimate for the asked cells from all contexts; wider where left-out contexts were nearer to theirs."""
+    """The estimate for the cells in question from all contexts; wider where left-out contexts were nearer to theirs."""
     found = estimate(panel, list(range(len(panel))), target, rule)
     far = farness(panel, target, rule)
     return replace(found, se=found.se * np.sqrt(1 + FAR_VARIANCE * far), far=far)

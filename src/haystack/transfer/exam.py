@@ -1,4 +1,4 @@
-"""The exam of a model: it is asked for a measured context near the asked one; its cells are kept out of the prompt."""
+"""The exam of a model: predict a measured context near the queried one, whose cells are kept out of the prompt."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def choose_exam(
     """Cells of the exam: up to `n` measured contexts, prompt and query cells of each.
 
     A context is asked for as `expected_accuracy` leaves it out: from contexts that share no donor with it, of other
-    cell types where the asked type is not measured. The nearest to the asked cells by lineage come first, one of each
+    cell types where that type is not measured. The nearest to the queried cells by lineage come first, one of each
     cell type before a second one. Its prompt is the nearest such context with its controls, joined by other donors of
     the same type up to `prompting.prompt_cells`. Its query cells are from the half of its control cells that the truth
     does not use.
@@ -115,7 +115,7 @@ def _cells_of(study: Study, context: Context, prompt: Sequence[Context], setting
         found += _chosen(study, other.perturbed, shown, CellRole.EXAM_PROMPT, name)
         left -= len(shown)
         if paired:
-            # Contexts of one experiment may share control cells: those of the asked context stay out.
+            # Contexts of one experiment may share control cells: those of the context in question stay out.
             free = np.setdiff1d(arms[Arm.CONTROL], own[Arm.CONTROL]) if _same_atlas(study, context, other) else None
             control = _set_rows(study, other.control, arms[Arm.CONTROL] if free is None else free)
             control = sample_alike(control, shown, len(shown), generator(seed, "exam control", name, other.context_id))

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FEW = 3
-"""with fewer groups that hold the asked type, samples of all types are left out"""
+"""with fewer groups that hold the type in question, samples of all types are left out"""
 NOTE = (
-    "expected r is that of the transparent estimate (the type's mean, shifted as the asked group's other cell types "
-    "are); the model's own prediction was not left out"
+    "expected r is that of a simple estimate (the mean of the cell type, shifted as the other cell types of the group "
+    "in question are), not of the model's own prediction"
 )
 
 
@@ -60,7 +60,7 @@ class Samples:
         return {name: lineage_likeness(name, self.cell_type) for name in set(self.cell_type)}
 
     def others(self, k: int) -> list[int]:
-        """Samples of the same type of other groups, the asked one left out; most cells first."""
+        """Samples of the same type of other groups, the one in question left out; most cells first."""
         same = [
             i
             for i in range(len(self))
@@ -107,7 +107,7 @@ class _Example:
 
 
 def observed_accuracy(contexts: ad.AnnData, pseudocount: float) -> ExpectedAccuracy:
-    """Leave out samples of the asked type (of all types, where fewer than FEW groups have it), one group at a time.
+    """Leave out samples of the queried type (of all types, where fewer than FEW groups have it), one group at a time.
 
     Parameters
     ----------
@@ -120,13 +120,13 @@ def observed_accuracy(contexts: ad.AnnData, pseudocount: float) -> ExpectedAccur
     what = str(kind).rstrip("s")
     samples = Samples.read(contexts, pseudocount, kind) if (contexts.obs["arm"] == Arm.OBSERVED.value).any() else None
     if samples is None or TARGET not in samples.group:
-        return _cannot(f"no other cells of the asked {what} are measured")
+        return _cannot(f"no other cells of the {what} in question are measured")
     asked = {str(name) for name in contexts.uns["asked_types"]}
     able = [k for k in range(len(samples)) if samples.group[k] != TARGET and samples.others(k)]
     own = [k for k in able if samples.cell_type[k] in asked]
     notes = [NOTE]
     if len({samples.group[k] for k in own}) < FEW:
-        notes.append("few groups hold the asked cell type: other cell types were left out too")
+        notes.append("few groups hold the cell type in question: other cell types were left out too")
         own = able
     examples = [example for k in own if (example := _example(samples, k)) is not None]
     if len({samples.group[example.sample] for example in examples}) < 2:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_SAMPLES = 80
-"""samples that are read, those of the asked type first, then those of cell types that the asked group has"""
+"""samples to read: of the type in question first, then of cell types that the group in question has"""
 CELLS = 200
 """cells read per sample, at most"""
 KINDS = {
@@ -28,7 +28,7 @@ KINDS = {
 }
 """what is left out -> its column in the index"""
 TARGET = "asked"
-"""name of the asked group among the samples"""
+"""name of the group in question among the samples"""
 
 
 def asked_kind(question: Question) -> Independence | None:
@@ -46,7 +46,7 @@ def asked_kind(question: Question) -> Independence | None:
 def find_samples(question: Question, min_cells: int) -> list[Context]:
     """Samples of the index with at least `min_cells` cells, as contexts without controls, named by their group.
 
-    The asked type of the asked group is what the question asks for: it stays out.
+    The type in question of the group in question is what the question asks for: it stays out.
     """
     kind = asked_kind(question)
     if kind is None:
@@ -57,7 +57,7 @@ def find_samples(question: Question, min_cells: int) -> list[Context]:
     usable = index.is_control & (column.codes >= 0) & ~(target & question.is_asked_type)
     groups: dict[tuple[str, str, str], list[int]] = {}
     for row in np.flatnonzero(usable).tolist():
-        # All parts of the asked tissue or forms of the asked disease are one group: no part may predict another.
+        # All parts of a tissue or forms of a disease are one group: no part may predict another.
         group = TARGET if target[row] else column.at(row) or ""
         groups.setdefault((index.label("atlas", row) or "", index.cell_type.at(row) or "", group), []).append(row)
     enough = {key: rows for key, rows in groups.items() if index.n_cells[rows].sum() >= min_cells}

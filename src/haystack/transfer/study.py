@@ -80,7 +80,7 @@ def question_of(query: StructuredQuery, index: CellSetIndex, settings: Retrieval
 
 
 def perturbations_of(question: Question) -> tuple[list[str], bool]:
-    """Names of the index under which the asked perturbation, or else the nearest ones, were measured.
+    """Names of the index under which the perturbation in question, or else the nearest ones, were measured.
 
     Returns
     -------

@@ -81,6 +81,7 @@ def test_numbers_as_people_read_them():
     assert p_value(0.0) == "below 10⁻³⁰⁰"
     assert p_value(None) == p_value(float("nan")) == number(float("inf")) == "–"
     assert number(-1.234) == "−1.23"
+    assert number(-0.004) == "0.00"
     assert count(1, "gene") == "1 gene"
     assert count(12345, "gene") == "12,345 genes"
     assert listed(["a", "b", "c"]) == "a, b and c"

@@ -298,7 +298,7 @@ def test_command_prints_json_or_words(pbmc, tmp_path: Path, capsys) -> None:
     assert args.run(args) == 0
     words = capsys.readouterr().out
     assert "control: 40 cells, matched" in words
-    assert "direct: IFN-beta is the asked perturbation" in words
+    assert "direct: IFN-beta is the perturbation in question" in words
     args = parser.parse_args(["retrieve", "x", *where[:2], "--index", str(tmp_path / "nowhere")])
     with pytest.raises(RetrievalError, match="haystack index build"):
         args.run(args)

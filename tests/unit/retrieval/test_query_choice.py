@@ -41,7 +41,7 @@ def test_asked_donor_before_tissue_before_disease_before_the_perturbations_atlas
     frame.loc[frame["cell_set_id"] == "donor", "donor_id"] = "x:7"
     tiers, choice = _choose(query, frame)
     assert tiers == [["donor"], ["tissue"], ["disease"], ["atlas"], ["none"]]
-    assert "fits: asked donor" in choice.rationale
+    assert "fits: donor in question" in choice.rationale
     assert "none that also fits: tissue" in choice.rationale
 
 

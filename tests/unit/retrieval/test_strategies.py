@@ -64,7 +64,7 @@ def test_direct_prefers_the_asked_type_then_exact_names(ask, sets) -> None:
     assert 1 > found["t"] > found["monocyte"]
     partial = _relevance("direct", ask(perturbation="interferon"), frame)
     assert partial["same"] == pytest.approx(0.75)
-    assert "asked perturbation" in _reason("direct", ask(), frame, "same")
+    assert "perturbation in question" in _reason("direct", ask(), frame, "same")
 
 
 def test_ontology_takes_parents_before_children_before_siblings_and_stops_at_max_hops(ask, sets) -> None:

@@ -65,4 +65,4 @@ def test_the_answer_itself_is_not_read(study, tmp_path: Path) -> None:
 @pytest.mark.parametrize("question", ["What would B cells of donor d9 look like?"])
 def test_a_donor_without_cells_cannot_be_judged(study, tmp_path: Path, question: str) -> None:
     found = _accuracy(study(DONORS), tmp_path, question)
-    assert found.reason == "cannot be estimated, because no other cells of the asked donor are measured"
+    assert found.reason == "cannot be estimated, because no other cells of the donor in question are measured"

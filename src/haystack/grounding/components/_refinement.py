@@ -9,18 +9,18 @@ if TYPE_CHECKING:
 
 
 def nearer_types(seen: Round, plan: Plan) -> None:
-    """Take one ontology step fewer, and prefer the asked cell type."""
+    """Take one ontology step fewer, and prefer the cell type in question."""
     hops = seen.settings.retrieval.max_hops if plan.max_hops is None else plan.max_hops
     plan.max_hops = max(hops - 1, 0)
     if name := seen.query.asked.cells.cl_id:
         plan.add(plan.cell_types, [name])
     plan.words.append(
-        f"the cells do not look like the asked cell type, so it goes at most {plan.max_hops} ontology steps"
+        f"the cells do not look like the cell type in question, so it goes at most {plan.max_hops} ontology steps"
     )
 
 
 def prefer_where(seen: Round, plan: Plan, key: str, wanted: str | None, word: str) -> None:
-    """Prefer candidate cell sets whose `key` is the asked one."""
+    """Prefer candidate cell sets whose `key` is the one in question."""
     sets = [candidate.cell_set for candidate in seen.candidates.candidates]
     fitting = [cell_set.cell_set_id for cell_set in sets if wanted and getattr(cell_set, key) == wanted]
     plan.add(plan.cell_sets, fitting)

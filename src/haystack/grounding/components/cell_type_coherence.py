@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(case: Case) -> Component:
-    """In single cells the asked markers stand higher than those of every unrelated cell type."""
+    """In single cells the given markers stand higher than those of every unrelated cell type."""
     from haystack.grounding.observational import cell_type_coherence
 
     looks = case.looked
@@ -30,7 +30,7 @@ SPEC = ComponentSpec(
     weight=0.2,
     evaluate=evaluate,
     when_weak=nearer_types,
-    needs="markers of the asked cell type that the model holds",
+    needs="markers of the cell type in question that the model holds",
     value="share of cells in which the markers stand higher than those of every unrelated type",
     chance="1 / types",
     p_value="binomial",

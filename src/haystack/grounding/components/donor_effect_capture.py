@@ -29,7 +29,7 @@ def evaluate(case: Case) -> Component:
 
 
 def when_weak(seen: Round, plan: Plan) -> None:
-    """Prefer cell sets of the asked donor."""
+    """Prefer cell sets of the donor in question."""
     prefer_where(seen, plan, "donor_id", seen.query.asked.context.donor_id, "donor")
 
 

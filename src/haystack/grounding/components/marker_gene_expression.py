@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(case: Case) -> Component:
-    """The markers of the asked cell type stand higher than those of unrelated types."""
+    """The markers of the cell type in question stand higher than those of unrelated types."""
     from haystack.grounding.observational import list_match
 
     looks = case.looked
@@ -30,7 +30,7 @@ SPEC = ComponentSpec(
     weight=0.3,
     evaluate=evaluate,
     when_weak=nearer_types,
-    needs="markers of the asked cell type that the model holds",
+    needs="markers of the cell type in question that the model holds",
     value="weighted mean percentile of the markers' mean expression",
     chance="median of all unrelated cell types' lists",
     p_value="rank among them",

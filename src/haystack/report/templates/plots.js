@@ -8,7 +8,7 @@ const CHANGED = 1, EXPECTED = 2, OUTSIDE = 4;
 // Plotly reads a little HTML in its texts, so names of genes and gene sets are escaped for it.
 const safe = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const minus = (text) => text.replace("-", "−");
-const fixed = (value, digits) => (value === null ? "–" : minus(value.toFixed(digits)));
+const fixed = (value, digits) => (value === null ? "–" : minus((Number(value.toFixed(digits)) || 0).toFixed(digits)));
 const SUPERSCRIPT = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
 const pValue = (value) => {
   if (value === null) return "–";

@@ -1,4 +1,4 @@
-"""The asked perturbation itself, in the asked cell type (relevance 1) or in any other (0.35 to 0.5)."""
+"""The perturbation in question itself, in the cell type in question (relevance 1) or in any other (0.35 to 0.5)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from haystack.specs import StrategySpec
 
 OTHER_TYPE, LINEAGE = 0.35, 0.15
 _HOW = {
-    "exact": "is the asked perturbation",
+    "exact": "is the perturbation in question",
     "synonym": "is a synonym of",
     "same_effect": "changes the same gene in the same direction as",
     "partial": "shares part of its name with",
@@ -17,9 +17,9 @@ _HOW = {
 
 
 def propose(question: Question) -> Proposals:
-    """Rows with the asked perturbation by exact name (1), synonym (0.97), effect on the gene (0.9) or part of the name.
+    """Rows with the queried perturbation by exact name (1), synonym (0.97), effect on the gene (0.9) or part of it.
 
-    Times 1 for the asked cell type, 0.35 + 0.15 x shared lineage for any other.
+    Times 1 for the cell type in question, 0.35 + 0.15 x shared lineage for any other.
     """
     same = question.closeness >= 1
     relevance = (
@@ -36,7 +36,7 @@ def propose(question: Question) -> Proposals:
 
 
 def perturbation_words(question: Question, row: int) -> str:
-    """How a row's perturbation matches the asked one by name."""
+    """How a row's perturbation matches the one in question by name."""
     name = question.index.label("perturbation_name", row) or ""
     match = question.perturbation_matches[name]
     return f"{name} {_HOW[match.kind]}" + ("" if match.kind == "exact" else f" {match.asked}")
@@ -45,7 +45,7 @@ def perturbation_words(question: Question, row: int) -> str:
 SPEC = StrategySpec(
     name="direct",
     title="same perturbation, measured directly",
-    description="the asked perturbation itself: same name, synonym, or part of the name; the asked cell type first",
+    description="the queried perturbation itself: same name, synonym, or part of the name; the queried cell type first",
     propose=propose,
     tasks=("perturbation",),
     order=10,

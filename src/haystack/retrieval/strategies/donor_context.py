@@ -1,4 +1,4 @@
-"""Other cell types of the asked donor, and donors alike in disease, tissue, age and sex."""
+"""Other cell types of the donor in question, and donors alike in disease, tissue, age and sex."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def propose(question: Question) -> Proposals:
 
     def explain(row: int) -> str:
         if question.target_donor_rows[row]:
-            return f"another cell type of the asked donor {question.asked.context.donor_id}: {question.type_words(row)}"
+            return f"another cell type of donor {question.asked.context.donor_id}: {question.type_words(row)}"
         shared = profile.shared(question, row)
         donor = question.index.label("donor_id", row) or "a donor without a name"
         return f"{donor} is alike in {', '.join(shared) or 'a form of the disease'}; {question.type_words(row)}"
@@ -43,7 +43,7 @@ def propose(question: Question) -> Proposals:
 SPEC = StrategySpec(
     name="donor_context",
     title="same or similar donor",
-    description="other cell types of the asked donor, and donors alike in disease, tissue, age and sex",
+    description="other cell types of the donor in question, and donors alike in disease, tissue, age and sex",
     propose=propose,
     tasks=("observation",),
     order=50,

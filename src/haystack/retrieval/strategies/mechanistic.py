@@ -7,7 +7,7 @@ from haystack.retrieval.question import Proposals, Question
 from haystack.specs import StrategySpec
 
 SHARE = 0.85
-"""relevance of a perturbation with wholly shared mechanism in the asked cell type"""
+"""relevance of a perturbation with wholly shared mechanism in the cell type in question"""
 LEAST = 0.1
 """shared mechanism below which a perturbation is not related: some JAK in common is no mechanism"""
 

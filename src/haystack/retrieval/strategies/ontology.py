@@ -1,4 +1,4 @@
-"""Cell types near the asked one in the Cell Ontology: closer is better, parents before children before siblings."""
+"""Cell types near the queried one in the Cell Ontology: closer is better, parents before children before siblings."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from haystack.retrieval.strategies.direct import perturbation_words
 from haystack.specs import StrategySpec
 
 FLOOR, RANGE = 0.55, 0.4
-"""relevance of the asked perturbation in a near type: above direct's 0.5 for any other type, below its 1"""
+"""relevance of the perturbation in question in a near type: above direct's 0.5 for any other type, below its 1"""
 
 
 def propose(question: Question) -> Proposals:
-    """The asked perturbation in near types; for observational questions near types in fitting samples.
+    """The perturbation in question in near types; for observational questions near types in fitting samples.
 
     The relevance of a perturbed set is its name match times 0.55 + 0.4 x closeness (celltypes.Relation); that of an
     unperturbed one (0.3 + 0.4 x closeness) x (0.5 + 0.5 x share of the stated facts about the sample that it fits).
@@ -36,7 +36,7 @@ def propose(question: Question) -> Proposals:
 SPEC = StrategySpec(
     name="ontology",
     title="related cell type in the Cell Ontology",
-    description="cell types near the asked one in the Cell Ontology: parents, then children, then siblings",
+    description="cell types near the one in question in the Cell Ontology: parents, then children, then siblings",
     propose=propose,
     tasks=("perturbation", "observation"),
     order=40,

@@ -1,4 +1,4 @@
-"""Healthy reference populations of the asked tissue."""
+"""Healthy reference populations of the tissue in question."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def propose(question: Question) -> Proposals:
 SPEC = StrategySpec(
     name="tissue_atlas",
     title="same tissue in a reference atlas",
-    description="healthy reference populations of the asked tissue",
+    description="healthy reference populations of the tissue in question",
     propose=propose,
     tasks=("observation",),
     order=60,

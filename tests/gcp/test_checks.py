@@ -1,4 +1,4 @@
-"""What is wrong with the cloud is said before the first job, with the command that mends it."""
+"""What is wrong with the cloud is said before the first job, with the command that fixes it."""
 
 from types import SimpleNamespace
 

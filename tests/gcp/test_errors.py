@@ -1,4 +1,4 @@
-"""What Google's libraries raise becomes one message with the command that mends it; the guide says what code says."""
+"""What Google's libraries raise becomes one message with the command that fixes it; the guide says what code says."""
 
 import re
 import shlex
@@ -64,7 +64,7 @@ GUIDE = Path(__file__).parents[2] / "docs/gcp.md"
             "docker images list r-docker.pkg.dev/p/h",
         ),
         (exceptions.PreconditionFailed("conditionNotMet"), errors.ConflictError, "someone else"),
-        (exceptions.AlreadyExists("job j"), errors.ConflictError, "exists already"),
+        (exceptions.AlreadyExists("job j"), errors.ConflictError, "already exists"),
         (exceptions.ServiceUnavailable("try later"), errors.UnavailableError, "try later"),
         (auth.TransportError("no route"), errors.UnavailableError, "Check the network"),
         (requests_exceptions.ConnectionError("refused"), errors.UnavailableError, "Check the network"),

@@ -77,7 +77,7 @@ def write_zarr(source: str, target: str, counts_layer: str = "X") -> Converted:
             return _write(store, matrix, _remote_group(target), target)
         path = Path(target)
         if path.exists():
-            raise AtlasError(f"{target}: exists already. Remove it, or choose another name")
+            raise AtlasError(f"{target}: already exists. Remove it, or choose another name")
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.stem}.part.zarr")
         shutil.rmtree(beside, ignore_errors=True)
@@ -97,7 +97,7 @@ def _remote_group(target: str) -> Any:
 
     file_system, path = fsspec.core.url_to_fs(target, **remote_options(target))
     if file_system.exists(f"{path.rstrip('/')}/zarr.json"):
-        raise AtlasError(f"{target}: exists already. Remove it, or choose another name")
+        raise AtlasError(f"{target}: already exists. Remove it, or choose another name")
     group = zarr.open_group(target, mode="w", zarr_format=3, storage_options=remote_options(target))
     close_at_exit(target)
     return group

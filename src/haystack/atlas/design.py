@@ -15,7 +15,7 @@ class Pairing(StrEnum):
     PARTLY = "partly paired"
     """some donors have control cells too; the others say nothing within a donor"""
     CONFOUNDED = "confounded"
-    """no donor has control cells too: the condition cannot be told from the donors"""
+    """no donor has control cells too: the condition cannot be separated from the donors"""
     UNKNOWN = "unknown"
     """cells of the condition or the controls without a donor"""
 

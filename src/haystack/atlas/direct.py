@@ -1,6 +1,6 @@
 """Scattered ranges of HDF5 arrays, read past HDF5 where its own way is slow.
 
-Contiguous arrays: the system is told of all ranges first and fetches them together, instead of one after the other.
+Contiguous arrays: all ranges are announced to the system first, which then fetches them together.
 Gzip-compressed arrays: HDF5 holds one lock while it inflates whole chunks; here only the wanted front of each chunk is
 inflated, on several cores.
 """
@@ -125,7 +125,7 @@ def _descriptor(array: Any) -> Iterator[int | None]:
 
 
 def _announce(descriptor: int | None, spans: Iterable[tuple[int, int]]) -> None:
-    """Tell the system which bytes come next, where it can be told."""
+    """Announce the next bytes to the system, where it supports that."""
     if descriptor is None or not hasattr(os, "posix_fadvise"):
         return
     for offset, size in spans:

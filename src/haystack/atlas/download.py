@@ -48,10 +48,10 @@ def download_atlas(name: str, entry: AtlasEntry, out: Path, *, offline: bool, at
     """
     where = f"atlas '{name}'"
     if entry.url is None:
-        raise AtlasError(f"{where}: {entry.path} is absent and its entry has no `url` to fetch it from")
+        raise AtlasError(f"{where}: {entry.path} does not exist, and its entry has no `url` to fetch it from")
     if offline:
         raise AtlasError(
-            f"{where}: {entry.url} would be fetched, but `offline: true` forbids it. Set offline: false, "
+            f"{where}: {entry.url} is not fetched because of `offline: true`. Set offline: false, "
             f"or put the file at {out}"
         )
     download_file(entry.url, Path(out), entry.checksum, attempts=attempts, where=where)

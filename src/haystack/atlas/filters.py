@@ -58,7 +58,7 @@ def matches(filter: CellFilter, frame: pd.DataFrame, atlas: str) -> pd.Series:
                 hit |= _holds(frame[column], wanted)
         result &= hit
     if filter.share < 1:
-        # A share of a set is never the whole set: where cells are not told apart, it matches none.
+        # A share of a set is never the whole set: where cells are not distinguished, it matches none.
         result &= in_share(frame["row"], filter.share) if "row" in frame else False
     return result
 

@@ -36,7 +36,7 @@ def write_h5ad(source: str, target: str) -> str:
     if not path.exists():
         raise AtlasError(f"{source}: no such file")
     if Path(target).exists():
-        raise AtlasError(f"{target}: exists already. Remove it, or name another file")
+        raise AtlasError(f"{target}: already exists. Remove it, or name another file")
     found = other_format(path)
     if found is None:
         raise AtlasError(f"{source}: is h5ad or zarr already; it can be used as it is")

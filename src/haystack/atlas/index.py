@@ -49,7 +49,7 @@ def index_cell_sets(cells: dict[str, Path], out: Path) -> None:
     import pandas as pd
 
     if not cells:
-        raise AtlasError("no atlas to index; every atlas of the config was refused, or none is listed")
+        raise AtlasError("no atlas to index: the config lists none, or all of them were refused")
     frames = [_sets_of_atlas(atlas, path) for atlas, path in sorted(cells.items())]
     frame = pd.concat(frames, ignore_index=True)
     frame.insert(0, "cell_set_id", _identifiers(frame))
@@ -88,7 +88,9 @@ def run_sql(query: str, **tables: Path) -> pd.DataFrame:
                 quoted = str(path).replace("'", "''")
                 connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet('{quoted}')")  # noqa: S608
             except duckdb.Error as error:
-                raise ContractError(f"{path}: not a whole Parquet file ({error}); delete it and run again") from error
+                raise ContractError(
+                    f"{path}: not a complete Parquet file ({error}); delete it and run again"
+                ) from error
         try:
             return connection.execute(query).df()
         except duckdb.Error as error:

@@ -205,7 +205,7 @@ def close_at_exit(path: str) -> None:
 
 
 def remote_options(path: str) -> dict[str, Any]:
-    """What fsspec is told of a URI: an emulator of Cloud Storage (STORAGE_EMULATOR_HOST) knows no credentials."""
+    """Options of fsspec for a URI: an emulator of Cloud Storage (STORAGE_EMULATOR_HOST) knows no credentials."""
     anonymous = path.startswith("gs://") and os.environ.get("STORAGE_EMULATOR_HOST")
     return {"token": "anon"} if anonymous else {}
 

@@ -132,7 +132,7 @@ def read_h5ad(path: str | Path) -> ad.AnnData:
     try:
         return ad.read_h5ad(path)
     except Exception as error:
-        raise ContractError(f"{path}: not a whole h5ad file ({error}); delete it and run again") from error
+        raise ContractError(f"{path}: not a complete h5ad file ({error}); delete it and run again") from error
 
 
 def _read_counts_only(path: str | Path) -> ad.AnnData:
@@ -148,7 +148,7 @@ def _read_counts_only(path: str | Path) -> ad.AnnData:
             found = ad.AnnData(**{name: ad.io.read_elem(file[name]) for name in ("X", "obs", "var")})
             has_means = "mean" in file.get("layers", {})
     except Exception as error:
-        raise ContractError(f"{path}: not a whole h5ad file ({error}); delete it and run again") from error
+        raise ContractError(f"{path}: not a complete h5ad file ({error}); delete it and run again") from error
     if not has_means:
         raise ContractError(f"{path}: layers['mean'] (negative-binomial means) is missing")
     return found

@@ -165,7 +165,7 @@ def read_table(path: str | Path, table: Table, columns: Sequence[str] | None = N
     try:
         frame = pd.read_parquet(path, columns=list(columns) if columns else None)
     except Exception as error:
-        raise ContractError(f"{path}: not a whole Parquet file ({error}); delete it and run again") from error
+        raise ContractError(f"{path}: not a complete Parquet file ({error}); delete it and run again") from error
     wanted = table if columns is None else Table(table.name, tuple(c for c in table.columns if c.name in set(columns)))
     return check_table(frame, wanted, path)
 

@@ -49,12 +49,12 @@ def check_cloud(prefix: str, arguments: Any) -> None:
     prefix : str
         gs://bucket/folder of the results.
     arguments : argparse.Namespace or None
-        Snakemake's arguments; without `--executor googlebatch` only the bucket is looked at.
+        Snakemake's arguments; without `--executor googlebatch` only the bucket is checked.
 
     Raises
     ------
     GcpError
-        with one message and the command that mends it: no credentials, a project that does not exist, an API that is
+        with one message and the command that fixes it: no credentials, a project that does not exist, an API that is
         switched off, no such bucket, no permission, no GPU in the quota, an image that does not exist.
     """
     bucket = prefix.removeprefix("gs://").split("/")[0]

@@ -106,7 +106,7 @@ class CoordinatorClient:
         ConflictError
             when the run is on its way with another question or other settings.
         GcpError
-            of the subclass that fits, with the command that mends it.
+            of the subclass that fits, with the command that fixes it.
         """
         return self._start(single_request(run_id, query, config, labels))
 

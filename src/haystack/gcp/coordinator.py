@@ -128,7 +128,7 @@ class _EventCopy:
 
     def __enter__(self) -> _EventCopy:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # a coordinator that goes on appends to what its predecessor told
+        # a resumed coordinator appends to its predecessor's log
         self.path.write_bytes(storage.read_bytes(self.uri)[0] if storage.exists(self.uri) else b"")
         self._copied = self.path.stat().st_size
         self._thread.start()

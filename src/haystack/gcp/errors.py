@@ -1,4 +1,4 @@
-"""What Google's libraries raise, as one message with the command that mends it."""
+"""What Google's libraries raise, as one message with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def explain(error: BaseException, what: str, **where: str | None) -> GcpError:
     Returns
     -------
     GcpError
-        of the subclass that fits; its message is what was tried, what is wrong, and the command that mends it. Raise it
+        of the subclass that fits; its message is what was tried, what is wrong, and the command that fixes it. Raise it
         `from error`.
     """
     if isinstance(error, GcpError):
@@ -117,7 +117,7 @@ def _diagnose(error: BaseException, text: str, at: Context) -> tuple[type[GcpErr
     if code == 412 or (code == 409 and "generation" in text.lower()):
         return ConflictError, f"it was written by someone else in between ({text}). Read it again, then repeat"
     if code == 409:
-        return ConflictError, f"it exists already ({text})"
+        return ConflictError, f"it already exists ({text})"
     if code == 400:
         return _invalid(text, at)
     if code in {408, 500, 502, 503, 504} or names & {"TransportError", "ConnectionError", "Timeout", "RetryError"}:

@@ -1,4 +1,4 @@
-"""Findings on two groups of cells: what else than the perturbation may set them apart.
+"""Findings on two groups of cells: what other than the perturbation may explain their difference.
 
 Pure functions of the cells' counts; no label is needed but the donors and batches, where they are known.
 """
@@ -176,10 +176,10 @@ def arm_findings(
     Parameters
     ----------
     cell_type
-        Cell Ontology id of the label that both arms carry; None: identity is not looked at.
+        Cell Ontology id of the label that both arms carry; None: identity is not checked.
     generated
         the treated cells are a prediction made from the control cells: their number, depth and noise are the model's,
-        so these are not looked at.
+        so these are not checked.
     other_donors
         the controls are known to come from other donors: that people differ is no surprise then.
     """

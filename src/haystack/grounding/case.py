@@ -1,4 +1,4 @@
-"""What a component of the score is asked about: a prediction, or a null of it."""
+"""What a component of the score judges: a prediction, or a null of it."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Case:
 
 
 def evaluate(case: Case, *, knowledge_only: bool = False) -> dict[str, Component]:
-    """All components that speak to the question, by name; each has a score or says why it has none."""
+    """All components that apply to the question, by name; each has a score or the reason why it has none."""
     specs = [spec for spec in COMPONENTS if case.task in spec.tasks and (spec.knowledge or not knowledge_only)]
     reason = case.untestable
     return {spec.name: Component(evaluated=False, reason=reason) if reason else spec.evaluate(case) for spec in specs}

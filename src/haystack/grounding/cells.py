@@ -37,7 +37,7 @@ def read_counts(given: str | Path | ad.AnnData, name: str = "cells") -> ad.AnnDa
         try:
             cells = ad.read_h5ad(path)
         except Exception as error:
-            raise GroundingError(f"{path}: not a whole h5ad file ({error})") from error
+            raise GroundingError(f"{path}: not a complete h5ad file ({error})") from error
     if not cells.n_obs or not cells.n_vars or cells.X is None:
         raise GroundingError(f"{path}: {cells.n_obs} cells x {cells.n_vars} genes; X must hold cells")
     values = sparse.csr_matrix(cells.X, dtype=np.float64)

@@ -80,9 +80,9 @@ def validate(
 
     used = _settings(settings)
     if (reference is None) != (reference_control is None):
-        raise GroundingError("reference and reference control go together: give both or neither")
+        raise GroundingError("give both reference and reference control, or neither")
     if len(others) == 1:
-        raise GroundingError("other: one other perturbation shows nothing in common; give two or more, or none")
+        raise GroundingError("other: a single other perturbation cannot show what is shared; give two or more, or none")
     given = {
         "predicted": predicted,
         "observed": observed,

@@ -1,7 +1,7 @@
 """From evidence and findings to one number and one class.
 
 The number is a promise: 7.0 means that seven in ten such predictions of the development data reached r >= REACHED
-against the truth. The class is another: "high" is given only where nothing that a reviewer would ask for is missing.
+against the truth. The class is a separate judgement: "high" requires everything that a reviewer would ask for.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def of_perturbation(perturbation: Perturbation) -> Expectation:
 def distinct_expectations(known: Sequence[Perturbation]) -> list[Expectation]:
     """The known perturbations that expect something, in order of name.
 
-    Of several that expect the same (compounds of one mechanism) the first stands for all.
+    Of several that expect the same (compounds of one mechanism) the first represents all.
     """
     by_name = {p.name: of_perturbation(p) for p in known}
     distinct: dict[tuple[object, ...], Expectation] = {}

@@ -1,4 +1,4 @@
-"""Coarse lineages of cells, told by marker genes that a treatment does not switch on or off."""
+"""Coarse lineages of cells, from marker genes that treatments do not switch on or off."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from haystack.grounding.response import Response
 
 MAX_GENES = 200
-"""strongest DE genes looked at"""
+"""strongest DE genes considered"""
 MAX_CLIQUE = 100
 """sets with more genes say little about pairs and give no edges"""
 DEGREE_BINS = 10

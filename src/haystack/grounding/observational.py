@@ -28,7 +28,7 @@ MIN_GENES = 3
 RELATED = 1 / 3
 """share of genes from which two lists count as one kind"""
 MIN_DETECTED = 0.01
-"""share of cells that must express a gene before its change between donors is looked at"""
+"""share of cells that must express a gene before its change between donors is considered"""
 PERMUTATIONS = 5
 OTHERS = 20
 """other cell types asked for, at most about this many"""
@@ -209,7 +209,7 @@ def donor_effect_capture(
     reference: tuple[ad.AnnData, ad.AnnData] | None,
     evidence: Evidence,
 ) -> Component:
-    """Whether the predicted change agrees with what tells the donor's measured cells from other cells.
+    """Agreement of the predicted change with the difference between the donor's measured cells and other cells.
 
     value = Spearman correlation over expressed genes of the predicted and the measured log2 fold changes; null and p
     from measured cells whose labels are exchanged.

@@ -214,7 +214,7 @@ def _same_genes(*cells: ad.AnnData | None) -> None:
     if min(item.n_obs for item in given) < 2:
         raise GroundingError("every group needs at least 2 cells")
     if given[2].n_obs < 4:
-        raise GroundingError("the measured control cells are split in halves: it takes at least 4 of them")
+        raise GroundingError("at least 4 measured control cells are needed, because they are split in halves")
 
 
 def _notes(

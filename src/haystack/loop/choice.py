@@ -1,4 +1,4 @@
-"""Which prompt stands for an iteration, and whether a pool is worth one: by expected accuracy, else by nearness."""
+"""Choose the prompt that an iteration reports, and whether to pool prompts: by expected accuracy, else by nearness."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GAIN = 0.05
 
 
 def best_prompt(found: Sequence[PromptGrounding], prompts: Prompts) -> PromptGrounding | None:
-    """The prompt that stands for an iteration; None where none was scored.
+    """The prompt that an iteration reports; None where none was scored.
 
     The prompt nearest to the question, the earliest of equals, unless another one is `better`. Without classes (the
     specification, observations) the highest composite_value.
@@ -53,7 +53,7 @@ def _order(item: PromptGrounding) -> tuple[bool, float]:
 
 
 def estimated(found: Sequence[PromptGrounding]) -> bool:
-    """Whether prompts can be told apart: by an expected accuracy, or as the specification has it (no class then)."""
+    """Whether prompts can be ranked: by an expected accuracy, or as the specification has it (no class then)."""
     return any(item.expected_r is not None or item.confidence is None for item in found)
 
 

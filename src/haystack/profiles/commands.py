@@ -8,7 +8,7 @@ from pathlib import Path
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add `haystack profile install`."""
-    parser = subparsers.add_parser("profile", help="make our Snakemake profiles known by name")
+    parser = subparsers.add_parser("profile", help="install our Snakemake profiles so that they work by name")
     actions = parser.add_subparsers(metavar="action", required=True)
     install = actions.add_parser("install", help="link profiles/* into Snakemake's user folder, for `--profile gcp`")
     install.add_argument(

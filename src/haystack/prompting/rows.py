@@ -69,8 +69,8 @@ class RowBook:
         unknown = [name for name in missing if name not in self.cell_sets.index]
         if unknown:
             raise ContractError(
-                f"cell set {unknown[0]} of candidates.json is not in the index of cell sets, or held out by now; find "
-                "the candidates again"
+                f"cell set {unknown[0]} of candidates.json is missing from the index of cell sets, or is now held out; "
+                "retrieve the candidates again"
             )
         wanted = self.cell_sets.loc[missing]
         for atlas, part in wanted.groupby("atlas", sort=True, observed=True):
@@ -110,7 +110,7 @@ class RowBook:
             try:
                 found = connection.execute(sql).df()
             except duckdb.Error as error:
-                raise ContractError(f"{path}: not a whole cells.parquet ({error}); build the index again") from error
+                raise ContractError(f"{path}: not a complete cells.parquet ({error}); build the index again") from error
         return found
 
 

@@ -24,12 +24,12 @@ _ACTION = re.compile(r"\s+(knock-out|knock-down|overexpression|perturbation)$")
 
 
 def best_iteration(log: RunLog) -> IterationLog | None:
-    """The iteration that stands for the run."""
+    """The iteration that the run reports."""
     return next((item for item in log.iterations if item.iteration == log.answer.best_iteration), None)
 
 
 def best_grounding(log: RunLog) -> PromptGrounding | None:
-    """The evidence of the prompt that stands for the run."""
+    """The evidence of the prompt that the run reports."""
     item = best_iteration(log)
     prompts = item.grounding.prompts if item else []
     return next((prompt for prompt in prompts if prompt.prompt_id == log.answer.best_prompt_id), None)

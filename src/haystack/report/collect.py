@@ -66,7 +66,7 @@ def collect_outputs(
     libraries: Sequence[Path] = (),
     addresses: Mapping[str, str] | None = None,
 ) -> None:
-    """Write what stands for a finished run.
+    """Write the outputs of a finished run.
 
     Parameters
     ----------

@@ -195,5 +195,5 @@ def _read_csv(path: Path, table: Any, names: Mapping[str, str] = MappingProxyTyp
     except FileNotFoundError:
         raise ContractError(f"{path}: no such file") from None
     except (ValueError, pd.errors.ParserError) as error:
-        raise ContractError(f"{path}: not the table that collect_outputs writes ({error}); run it again") from None
+        raise ContractError(f"{path}: not a table written by collect_outputs ({error}); run that rule again") from None
     return check_table(frame.rename(columns={shown: name for name, shown in names.items()}), table, path)

@@ -127,4 +127,6 @@ def _stage_time(path: Path, iteration: int | None) -> StageTime:
             max_rss_mib=float(memory) if re.fullmatch(r"[0-9.]+", memory) else None,
         )
     except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise ContractError(f"{path}: not a whole Snakemake benchmark ({error!r}); delete it and run again") from None
+        raise ContractError(
+            f"{path}: not a complete Snakemake benchmark ({error!r}); delete it and run again"
+        ) from None

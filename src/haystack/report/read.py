@@ -31,7 +31,7 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Best:
-    """What stands for the run: the best prompt of the best iteration; no prompt where none was made."""
+    """What the run reports: the best prompt of the best iteration; no prompt where none was made."""
 
     iteration: Iteration
     prompt: Prompt | None
@@ -85,7 +85,7 @@ def find_best(iterations: list[Iteration], last: Decision) -> Best:
     wanted = last.best_prompt_id or best.grounding.best_prompt_id or next(iter(prompts))
     if wanted not in prompts:
         raise ContractError(
-            f"{best.file('prompts.json')}: has no prompt '{wanted}', which decision.json calls the best"
+            f"{best.file('prompts.json')}: has no prompt '{wanted}', the best one according to decision.json"
         )
     scored = {item.prompt_id: item for item in best.grounding.prompts}
     return Best(best, prompts[wanted], scored.get(wanted))

@@ -140,7 +140,7 @@ def reproduce(
         raise ConfigError(f"{snakefile}: no such file. Run this in the folder of the pipeline")
     problems = changed_inputs(log, root)
     if problems:
-        raise ReproductionError(f"{log_path}: the run cannot be repeated as it was: {'; '.join(problems)}")
+        raise ReproductionError(f"{log_path}: the run cannot be repeated: {'; '.join(problems)}")
     work = prepare_folder(log, root, folder)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile.resolve())]
     command += ["--directory", str(work), "--cores", str(cores)]

@@ -250,7 +250,7 @@ def _nothing_found(question: Question, methods: list[StrategySpec], reached: int
     """What was looked for, where, and what the index has instead."""
     index = question.index
     if reached:
-        return RetrievalError(f"all {reached} cell sets that fit the question were tried already")
+        return RetrievalError(f"all {reached} cell sets that fit the question have already been tried")
     names = ", ".join(method.name for method in methods)
     asked = question.asked_perturbations[0] if question.asked_perturbations else None
     known = index.column("perturbation_name").values

@@ -112,7 +112,7 @@ def features_of(cell_sets: Iterable[CellSet], vocabulary: dict[tuple[str, str | 
     rows = []
     for cell_set in cell_sets:
         values = [(name, getattr(cell_set, name)) for name in FEATURES]
-        # A type without a CL id is told apart by its label.
+        # A type without a CL id is identified by its label.
         values = [(n, cell_set.cell_type_name) if n == "cell_type_cl_id" and v is None else (n, v) for n, v in values]
         rows.append([vocabulary.setdefault(value, len(vocabulary)) for value in values])
     return np.array(rows, dtype=np.int64).reshape(-1, len(FEATURES))

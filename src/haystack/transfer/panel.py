@@ -1,4 +1,4 @@
-"""The contexts of `contexts.h5ad` as arrays: fold changes with standard errors, and who is independent of whom."""
+"""The contexts of `contexts.h5ad` as arrays: fold changes with standard errors, and which are independent."""
 
 from __future__ import annotations
 

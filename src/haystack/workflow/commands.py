@@ -11,8 +11,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add `haystack batch` and `haystack debug`."""
     parser = subparsers.add_parser(
         "batch",
-        help="work off a large table of runs in chunks",
-        description="Works off config/runs.tsv in chunks, each with a Snakemake of its own, then writes "
+        help="process a large table of runs in chunks",
+        description="Process config/runs.tsv in chunks, each with its own Snakemake, then writes "
         "results/summary.tsv and .html over all runs. May be stopped at any time; the same command goes on.",
         epilog="Arguments after -- go to Snakemake: haystack batch --chunk 50 -- --profile profiles/slurm",
     )

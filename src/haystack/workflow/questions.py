@@ -35,7 +35,7 @@ def misunderstood(questions: Iterable[tuple[str, str, dict[str, Any]]]) -> list[
     Raises
     ------
     HaystackError
-        when they could not be looked at.
+        when they could not be checked.
     """
     code = code_hash("haystack.query.parse_run")
     asked = {_digest(code, question): question for question in questions}

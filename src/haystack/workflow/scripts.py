@@ -57,7 +57,7 @@ def _refuse_cancelled(snakemake: Any) -> None:
     run_id = getattr(snakemake.wildcards, "run_id", None)
     cancelled = Path(f"results/runs/{run_id}") / CANCELLED
     if snakemake.rule == "stack_inference" and cancelled.exists():
-        raise CancelledRunError(f"the run was cancelled. Delete {cancelled} and start again to go on")
+        raise CancelledRunError(f"the run was cancelled. Delete {cancelled} and start again to resume")
 
 
 def benchmarks(snakemake: Any) -> Path:

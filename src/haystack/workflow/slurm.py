@@ -51,7 +51,7 @@ def check_slurm(arguments: Any) -> None:
     nodes = list(read_nodes(_ask("sinfo", "--noheader", "--exact", "--format=%P|%m|%c|%G|%l")))
     faults = [*_states(arguments.slurm_status_command), *_resources(arguments, nodes)]
     if faults:
-        raise ConfigError("this cluster cannot run the pipeline as asked:\n  " + "\n  ".join(faults))
+        raise ConfigError("this cluster cannot meet what the profile requests:\n  " + "\n  ".join(faults))
 
 
 def read_nodes(text: str) -> Iterator[Nodes]:

@@ -1,4 +1,4 @@
-"""Stages that start warm: the scripts of rules as forks of one process that has imported what they need.
+"""Run the scripts of rules as forks of one process that has already imported what they need.
 
 Most of a stage's processor time used to be the start of Python and imports (`benchmarks/overhead.py`). A job that runs
 on the machine of Snakemake itself is forked here instead, from the standard library's fork server, which has imported

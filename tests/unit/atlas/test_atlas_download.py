@@ -36,7 +36,7 @@ def test_whole_file_with_checksum(web, source, out, make_entry):
 
 
 def test_offline_and_no_address(web, source, out, make_entry):
-    with pytest.raises(AtlasError, match="`offline: true` forbids it"):
+    with pytest.raises(AtlasError, match="is not fetched because of `offline: true`"):
         download_atlas("a", make_entry(out, url=f"{web.url}/public.h5ad"), out, offline=True)
     with pytest.raises(AtlasError, match="its entry has no `url`"):
         download_atlas("a", make_entry(out), out, offline=False)

@@ -104,7 +104,7 @@ def test_broken_files_are_named(index, tmp_path: Path):
     with pytest.raises(ContractError, match=r"nowhere.parquet: no such file; build the index first"):
         index_cell_sets({"a": tmp_path / "nowhere.parquet"}, out)
     paths["a"].write_bytes(paths["a"].read_bytes()[:-100])
-    with pytest.raises(ContractError, match=r"cells.parquet: not a whole Parquet file"):
+    with pytest.raises(ContractError, match=r"cells.parquet: not a complete Parquet file"):
         index_cell_sets(paths, out)
     pd.DataFrame({"row": [1]}).to_parquet(paths["a"])
     with pytest.raises(ContractError, match=r"a/cells.parquet: .*cell_type_cl_id"):

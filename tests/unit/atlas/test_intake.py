@@ -153,7 +153,7 @@ def test_10x_h5_becomes_h5ad(tmp_path: Path):
     found = ad.read_h5ad(tmp_path / "x.h5ad")
     np.testing.assert_array_equal(found.X.toarray(), counts.toarray().T)
     assert list(found.var["feature_types"]) == ["Gene Expression"] * 3 + ["Antibody Capture"]
-    with pytest.raises(AtlasError, match="exists already"):
+    with pytest.raises(AtlasError, match="already exists"):
         write_h5ad(str(tmp_path / "x.h5"), str(tmp_path / "x.h5ad"))
     with pytest.raises(AtlasError, match="is h5ad or zarr already"):
         write_h5ad(str(tmp_path / "x.h5ad"), str(tmp_path / "y.h5ad"))

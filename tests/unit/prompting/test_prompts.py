@@ -319,7 +319,9 @@ def test_nothing_left_is_an_error_that_says_so(world, question, settings, tmp_pa
     with pytest.raises(RetrievalError, match=r"none of the 2 candidates has 20 cells left after retrieval\.exclude"):
         world.prompt(tmp_path, hidden)
     held = settings(retrieval={"exclude": [{"cell_type": ["B cells"]}]})
-    with pytest.raises(ContractError, match=r"candidates\.json is not in the index of cell sets, or held out by now"):
+    with pytest.raises(
+        ContractError, match=r"candidates\.json is missing from the index of cell sets, or is now held out"
+    ):
         world.prompt(tmp_path, held)
     with pytest.raises(RetrievalError, match="no query cells"):
         world.run(question("B cells"), tmp_path, held)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(case: Case) -> Component:
-    """The predicted change agrees with what tells the donor's measured cells from other cells.
+    """The predicted change agrees with the difference between the donor's measured cells and other cells.
 
     No null has anything of the donor: where this counts for the prediction, it scores 1 in them.
     """

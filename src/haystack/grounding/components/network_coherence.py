@@ -21,7 +21,7 @@ def evaluate(case: Case) -> Component:
 
 
 def when_weak(seen: Round, plan: Plan) -> None:
-    """Ask for nothing of its own: what weak pathways and targets ask for mends the network too."""
+    """Request nothing: the refinements for weak pathways and targets help the network as well."""
 
 
 SPEC = ComponentSpec(

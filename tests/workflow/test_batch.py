@@ -91,7 +91,7 @@ def test_a_failing_run_stops_neither_its_chunk_nor_the_others(table):
     events = [json.loads(line) for line in table.path("events.jsonl").read_text().splitlines()]
     ended = {event["run_id"]: event["event"] for event in events if event["event"] in {"run_finished", "run_failed"}}
     assert ended == {name: "run_failed" if name == "r0001" else "run_finished" for name in table.names}
-    # The same command goes on: the failed run is done, the others are left alone.
+    # The same command resumes: the failed run is done, the others are left alone.
     before = {name: table.path(f"results/runs/{name}/query.json").stat().st_mtime_ns for name in table.names}
     process = start(table, "--chunk", "3")
     output, _ = process.communicate(timeout=300)
@@ -111,7 +111,7 @@ def test_stopped_in_the_middle_and_started_again(table):
     assert process.returncode == 130, output
     done = reports(table)
     assert 3 <= len(done) < 6
-    assert "the same command goes on" in output
+    assert "the same command resumes" in output
     process = start(table, "--chunk", "2")
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output

@@ -1,7 +1,7 @@
 """A large table of runs in chunks, each with a Snakemake of its own.
 
 One DAG grows faster than its runs (docs/architecture.md), so a table of a thousand runs is worked off as twenty of
-fifty. Snakemake itself decides what is still to be done: after an interruption the same command goes on.
+fifty. Snakemake itself decides what is still to be done: after an interruption the same command resumes.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "batch",
         help="process a large table of runs in chunks",
-        description="Process config/runs.tsv in chunks, each with its own Snakemake, then writes "
-        "results/summary.tsv and .html over all runs. May be stopped at any time; the same command goes on.",
+        description="Process config/runs.tsv in chunks, each with its own Snakemake, then write "
+        "results/summary.tsv and .html over all runs. Stop it at any time; the same command resumes.",
         epilog="Arguments after -- go to Snakemake: haystack batch --chunk 50 -- --profile profiles/slurm",
     )
     parser.add_argument("--chunk", type=int, default=50, help="runs per Snakemake; default: %(default)s")
@@ -59,7 +59,7 @@ def run_batch_command(args: argparse.Namespace) -> int:
         f"haystack batch: {len(outcome.finished)} of {total} runs finished; see results/summary.html", file=sys.stderr
     )
     if outcome.interrupted:
-        print("haystack batch: stopped; the same command goes on", file=sys.stderr)
+        print("haystack batch: stopped; the same command resumes", file=sys.stderr)
         return INTERRUPTED
     for run_id in outcome.failed[:20]:
         print(f"  failed: {run_id}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Before anything is submitted: what the profile asks for, set against a real cluster."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -57,6 +58,7 @@ def test_without_accounting_sacct_would_wait_for_ever(on_cluster):
         check_slurm(arguments(status="sacct"))
 
 
+@pytest.mark.skipif(shutil.which("sinfo") is None, reason="Slurm's commands are not installed")
 def test_a_cluster_that_does_not_answer(monkeypatch, tmp_path):
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "none.conf"))  # of Debian's own commands
     with pytest.raises(ConfigError, match=r"`sinfo .* failed: "):

@@ -50,7 +50,7 @@ def answer_sentences(log: RunLog) -> list[str]:
             "The search is described below.",
         ]
     if query.task_type.is_perturbational:
-        subject = f"For {plural(cells)} {_treated(query)}, the model predicts"
+        subject = f"For {' '.join(filter(None, (plural(cells), _treated(query))))}, the model predicts"
     else:
         sample = query.asked.context
         place = [text for text in (sample.tissue_name, sample.disease_name, sample.donor_id) if text]

@@ -41,5 +41,5 @@ def test_wrong_cells_are_named(cells):
     halves.X = halves.X * 0.5
     with pytest.raises(GroundingError, match=r"control: .* not whole numbers"):
         hs.ground(QUESTION, cells["p"], halves)
-    with pytest.raises(GroundingError, match="go together"):
+    with pytest.raises(GroundingError, match="give both reference and reference control"):
         hs.validate(cells["p"], cells["o"], cells["c"], reference=cells["p"])

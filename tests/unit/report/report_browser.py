@@ -116,11 +116,19 @@ class Browser:
         return answer["result"].get("value")
 
     def wait(self, expression: str) -> None:
-        """Until the expression is true."""
+        """Until the expression is true, on this page or on one that it leads to."""
         end = time.monotonic() + self.timeout
-        while not self.run(f"new Promise(done => setTimeout(() => done({expression}), 20))"):
+        while not self._true_soon(expression):
             if time.monotonic() > end:
                 raise TimeoutError(expression)
+
+    def _true_soon(self, expression: str) -> bool:
+        try:
+            return bool(self.run(f"new Promise(done => setTimeout(() => done({expression}), 20))"))
+        except RuntimeError as error:
+            if "navigated" not in str(error):
+                raise
+            return False
 
     def press(self, key: str, *, shift: bool = False) -> None:
         """A key as a reader presses it: a name (Tab, Enter, Space, ArrowDown) or one character."""

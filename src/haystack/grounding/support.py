@@ -21,6 +21,7 @@ from haystack.grounding.arms import programmes
 from haystack.grounding.curves import score
 from haystack.grounding.response import Response
 from haystack.grounding.symbols import current_names
+from haystack.transfer.marks import fisher
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -34,8 +35,6 @@ UNMATCHED = 0.25
 """weight of a context whose controls come from other donors"""
 WIDTH = 0.8
 """width of the kernel of control profiles, in units of the distance of the nearest context (as transfer.combine)"""
-CERTAIN = 0.99
-"""correlation beyond which Fisher's z says nothing"""
 LEAST_RELIABILITY = 0.05
 """reliability below which a context says nothing of its response"""
 
@@ -327,7 +326,7 @@ def measured_support(
         value = float(np.clip(expected * agreement(predicted, weight) / own, -1, 1)) if own > 0 else 0.0
     agrees = value
     if kept < 1:
-        value = float(np.tanh(kept * np.arctanh(np.clip(value, -CERTAIN, CERTAIN))))
+        value = float(np.tanh(kept * fisher(value)))
     return Component(
         score=score(max(value, 0.0)),
         value=round(value, 6),

@@ -16,6 +16,8 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -93,12 +95,25 @@ def start(script: str, threads: int, variables: Mapping[str, str]) -> multiproce
         started; its `pid`, `join` and `exitcode` are those of the script. Its exit code is 1 for an exception, which it
         has printed.
     """
-    context = multiprocessing.get_context("forkserver")
     environment = {**os.environ, **variables, **dict.fromkeys(THREADS, str(threads))}
-    process = context.Process(target=_run, args=(script, threads, os.getcwd(), environment), name=script)
+    process = _Stage(target=_run, args=(script, threads, os.getcwd(), environment), name=script)
     with _starting, _one_thread():
         process.start()
     return process
+
+
+class _Stage(ForkServerProcess):
+    """A process whose exit code one thread reads at a time.
+
+    The start of any process looks after all others (`multiprocessing.process._cleanup`). Two threads that read the exit
+    code of one process from its pipe at the same time share its bytes, and the loser reports 255.
+    """
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end."""
+        wait([self.sentinel], timeout)
+        with _starting:
+            super().join(0)
 
 
 @contextmanager

@@ -4,7 +4,10 @@ import importlib.util
 import json
 import os
 import signal
+import threading
 import time
+from multiprocessing import forkserver
+from multiprocessing.connection import wait
 
 import pytest
 
@@ -66,6 +69,24 @@ def test_a_killed_script_says_by_which_signal(here):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert process.exitcode == -signal.SIGKILL
+
+
+def test_an_exit_code_survives_the_start_of_another_script_at_the_same_moment(here, monkeypatch):
+    (here / "script.py").write_text("raise SystemExit(3)")
+    first = warm.start("script.py", 1, {})
+    assert wait([first.sentinel], 20)
+    read, late = forkserver.read_signed, threading.Event()
+
+    def slow(pipe):
+        late.wait(0.2)
+        return read(pipe)
+
+    monkeypatch.setattr(forkserver, "read_signed", slow)
+    joining = threading.Thread(target=first.join)
+    joining.start()
+    warm.start("script.py", 1, {}).join()
+    joining.join()
+    assert first.exitcode == 3
 
 
 def test_what_is_imported_beforehand_exists():

@@ -18,24 +18,42 @@ import argparse
 import asyncio
 import contextlib
 import importlib.util
+import itertools
 import json
+import multiprocessing
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
+
+import psutil
+import uvloop
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-Case = tuple[list[float], int, float]
-"""latencies in s, errors, elapsed s"""
+
+
+class Case(NamedTuple):
+    """What was measured of one case."""
+
+    latencies: list[float]
+    """in s"""
+    errors: int
+    elapsed: float
+    """in s"""
+    cpu: float = 0.0
+    """seconds of the service's process"""
+
+
+LENGTH = re.compile(rb"(?i)content-length: (\d+)")
 LIMIT, HEALTH_LIMIT = 0.250, 0.100
 QUERY = "How would NK cells respond to ibrutinib?"
 LONG_QUERY = ("How would lung fibroblasts of donors with fibrosis respond to nintedanib, TGF-beta and others " * 20)[
@@ -55,12 +73,14 @@ def main() -> int:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
     names = ("sqlite", "postgresql") if args.database == "both" else (args.database,)
     print(f"{args.clients} clients, {len(os.sched_getaffinity(0))} cores, load before: {os.getloadavg()[0]:.1f}\n")
-    print("| database | case | requests | per second | p50 ms | p95 ms | p99 ms | max ms | errors |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| service | case | requests | per second | CPU µs per request | p50 ms | p95 ms | p99 ms | max ms | errors |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     good = True
-    with bare() as port:
-        poll_bare = [f"GET /run HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()] * args.clients
-        cases = asyncio.run(poll(port, poll_bare, ["run"] * args.clients, args.rounds, args.seconds, []))
+    with bare() as (port, process):
+        poll_bare = [_get(port, "/run")] * args.clients
+        cases = uvloop.run(poll(process, port, poll_bare, ["run"] * args.clients, args.rounds, args.seconds, []))
         report("bare FastAPI", cases)
     for name in names:
         with tempfile.TemporaryDirectory() as folder, database(name, Path(folder)) as url:
@@ -91,9 +111,9 @@ def measure(name: str, url: str, folder: Path, args: argparse.Namespace) -> bool
         for email, run_id in zip(emails, run_ids, strict=True)
     ]
     asking = [proxy.token(f"asker{number}@example.org") for number in range(args.previewers)]
-    with served(environment), writing(store, run_ids):
-        cases = asyncio.run(poll(port, requests, run_ids, args.rounds, args.seconds, asking))
     store.close()
+    with served(environment) as process, writing(environment, run_ids):
+        cases = uvloop.run(poll(process, port, requests, run_ids, args.rounds, args.seconds, asking))
     proxy.close()
     return report(name, cases)
 
@@ -101,12 +121,13 @@ def measure(name: str, url: str, folder: Path, args: argparse.Namespace) -> bool
 def report(name: str, cases: dict[str, Case]) -> bool:
     """One line per case; false when one is too slow, or a poll failed."""
     good = True
-    for case, (latencies, errors, elapsed) in cases.items():
+    for case, (latencies, errors, elapsed, cpu) in cases.items():
         ordered = sorted(latencies)
         p50, p95, p99 = (1000 * ordered[min(len(ordered) - 1, int(len(ordered) * q))] for q in (0.5, 0.95, 0.99))
+        cpu_each = f"{1e6 * cpu / len(ordered):.0f}" if cpu else ""
         print(
-            f"| {name} | {case} | {len(ordered)} | {len(ordered) / elapsed:.0f} | {p50:.0f} | {p95:.0f} | {p99:.0f} "
-            f"| {1000 * ordered[-1]:.0f} | {errors} |",
+            f"| {name} | {case} | {len(ordered)} | {len(ordered) / elapsed:.0f} | {cpu_each} "
+            f"| {p50:.0f} | {p95:.0f} | {p99:.0f} | {1000 * ordered[-1]:.0f} | {errors} |",
             flush=True,
         )
         if not case.startswith("preview"):
@@ -126,17 +147,21 @@ def database(name: str, folder: Path) -> Iterator[str]:
         yield url
 
 
+def open_store(environment: dict[str, str]) -> Any:
+    from haystack.runs.settings import ServiceSettings
+    from haystack.runs.store import RunStore
+
+    return RunStore.open(
+        ServiceSettings(database_url=environment["HAYSTACK_DATABASE_URL"], work_dir=environment["HAYSTACK_WORK_DIR"])
+    )
+
+
 def fill(environment: dict[str, str], emails: list[str]) -> tuple[Any, list[str]]:
     """A store with one run per client (of another folder, so that the service leaves them alone), and 2,000 others."""
     from haystack.query import parse_question
     from haystack.runs.models import RunRecord, RunStatus, ScoreRecord, new_run_id, utc_now
-    from haystack.runs.settings import ServiceSettings
-    from haystack.runs.store import RunStore
 
-    settings = ServiceSettings(
-        database_url=environment["HAYSTACK_DATABASE_URL"], work_dir=environment["HAYSTACK_WORK_DIR"]
-    )
-    store = RunStore.open(settings)
+    store = open_store(environment)
     understood = parse_question(QUERY).model_dump(mode="json")
     run_ids = []
     for number in range(len(emails) + 2000):
@@ -165,7 +190,7 @@ def fill(environment: dict[str, str], emails: list[str]) -> tuple[Any, list[str]
 
 
 @contextlib.contextmanager
-def served(environment: dict[str, str]) -> Iterator[None]:
+def served(environment: dict[str, str]) -> Iterator[psutil.Process]:
     command = [sys.executable, "-m", "haystack.cli", "serve"]
     with subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL) as process:
         try:
@@ -174,7 +199,7 @@ def served(environment: dict[str, str]) -> Iterator[None]:
                 if process.poll() is not None or time.monotonic() > end:
                     raise RuntimeError("the service does not start")
                 time.sleep(0.1)
-            yield
+            yield psutil.Process(process.pid)
         finally:
             process.terminate()
 
@@ -197,37 +222,35 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)
 
 
 @contextlib.contextmanager
-def bare() -> Iterator[int]:
-    """A FastAPI app without sign-in, database or anything else; its port."""
+def bare() -> Iterator[tuple[int, psutil.Process]]:
+    """A FastAPI app without sign-in, database or anything else; its port and process."""
     port = _free_port()
     with subprocess.Popen([sys.executable, "-c", BARE, str(port)]) as process:
         try:
             while not _answers(port, "/run"):
                 time.sleep(0.1)
-            yield port
+            yield port, psutil.Process(process.pid)
         finally:
             process.terminate()
 
 
 @contextlib.contextmanager
-def writing(store: Any, run_ids: list[str]) -> Iterator[None]:
-    """Ten changes a second, as the watcher of running pipelines makes them."""
-    stop = threading.Event()
-
-    def write() -> None:
-        number = 0
-        while not stop.wait(0.1):
-            number += 1
-            run_id = run_ids[number % len(run_ids)]
-            store.change(run_id, lambda run: {"events_read": run.events_read + 1})
-
-    thread = threading.Thread(target=write)
-    thread.start()
+def writing(environment: dict[str, str], run_ids: list[str]) -> Iterator[None]:
+    """Ten changes a second, as the watcher of running pipelines makes them; in a process of its own."""
+    writer = multiprocessing.get_context("fork").Process(target=_write, args=(environment, run_ids), daemon=True)
+    writer.start()
     try:
         yield
     finally:
-        stop.set()
-        thread.join()
+        writer.terminate()
+        writer.join()
+
+
+def _write(environment: dict[str, str], run_ids: list[str]) -> None:
+    store = open_store(environment)
+    for run_id in itertools.cycle(run_ids):
+        time.sleep(0.1)
+        store.change(run_id, lambda run: {"events_read": run.events_read + 1})
 
 
 # -- clients: raw sockets, for they must cost little -----------------------------------------------------------------
@@ -255,10 +278,10 @@ class Client(asyncio.Protocol):
         head, end, body = self.buffer.partition(b"\r\n\r\n")
         if not end or self.answered is None:
             return
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        length = int(LENGTH.search(head)[1])  # type: ignore[index]
         if len(body) >= length and not self.answered.done():
             whole = head.startswith(b"HTTP/1.1 200 ") and self.run_id in body
-            self.answered.set_result(whole and (not self.run_id or json.loads(body)["status"] == "running"))
+            self.answered.set_result(whole and (not self.run_id or b'"status":"running"' in body))
 
     def connection_lost(self, _: Exception | None) -> None:
         if self.answered is not None and not self.answered.done():
@@ -266,7 +289,13 @@ class Client(asyncio.Protocol):
 
 
 async def poll(
-    port: int, requests: list[bytes], run_ids: list[str], rounds: int, seconds: float, askers: list[str]
+    process: psutil.Process,
+    port: int,
+    requests: list[bytes],
+    run_ids: list[str],
+    rounds: int,
+    seconds: float,
+    askers: list[str],
 ) -> dict[str, Case]:
     """Every case; the last one where `askers` (tokens) has any."""
     loop = asyncio.get_running_loop()
@@ -275,14 +304,19 @@ async def poll(
         client for _, client in await asyncio.gather(*(loop.create_connection(m, "127.0.0.1", port) for m in makers))
     ]
     await asyncio.gather(*(client.ask(_get(port, "/")) for client in clients))
-    cases = {"first round": await bursts(clients, 1, 0), f"{rounds} bursts": await bursts(clients, rounds, 0.05)}
-    cases["steady"] = await steady(clients, seconds)
+    cases = {
+        "first round": await counted(process, bursts(clients, 1, 0)),
+        f"{rounds} bursts": await counted(process, bursts(clients, rounds, 0.05)),
+        "steady": await counted(process, steady(clients, seconds)),
+    }
     if askers:
         previews, health = [Client(b"", "") for _ in askers], Client(_get(port, "/api/health"), "")
         for other in (*previews, health):
             await loop.create_connection(lambda other=other: other, "127.0.0.1", port)
         polled, asked, healthy = await asyncio.gather(
-            steady(clients, seconds), reading(previews, askers, port, seconds), watching(health, seconds)
+            counted(process, steady(clients, seconds)),
+            reading(previews, askers, port, seconds),
+            watching(health, seconds),
         )
         with_others = f"with {len(askers)} previewers"
         cases |= {with_others: polled, f"health {with_others}": healthy, "previews (429 are errors)": asked}
@@ -290,6 +324,14 @@ async def poll(
     for client in clients:
         client.transport.close()
     return cases
+
+
+async def counted(process: psutil.Process, case: Awaitable[Case]) -> Case:
+    """With the CPU time of the service's process (without the processes that read previews)."""
+    before = process.cpu_times()
+    result = await case
+    after = process.cpu_times()
+    return result._replace(cpu=after.user + after.system - before.user - before.system)
 
 
 async def timed(client: Client, latencies: list[float]) -> int:
@@ -308,7 +350,7 @@ async def bursts(clients: list[Client], rounds: int, pause: float) -> Case:
         errors += sum(await asyncio.gather(*(timed(client, latencies) for client in clients)))
         busy += time.perf_counter() - began
         await asyncio.sleep(pause)
-    return latencies, errors, busy
+    return Case(latencies, errors, busy)
 
 
 async def reading(clients: list[Client], tokens: list[str], port: int, seconds: float) -> Case:
@@ -332,7 +374,7 @@ async def reading(clients: list[Client], tokens: list[str], port: int, seconds: 
 
     pairs = zip(clients, tokens, strict=True)
     errors = sum(await asyncio.gather(*(one(client, token, n) for n, (client, token) in enumerate(pairs))))
-    return latencies, errors, time.perf_counter() - began
+    return Case(latencies, errors, time.perf_counter() - began)
 
 
 async def watching(client: Client, seconds: float) -> Case:
@@ -342,7 +384,7 @@ async def watching(client: Client, seconds: float) -> Case:
     while time.perf_counter() - began < seconds:
         errors += await timed(client, latencies)
         await asyncio.sleep(0.05)
-    return latencies, errors, time.perf_counter() - began
+    return Case(latencies, errors, time.perf_counter() - began)
 
 
 async def steady(clients: list[Client], seconds: float) -> Case:
@@ -358,7 +400,7 @@ async def steady(clients: list[Client], seconds: float) -> Case:
         return errors
 
     errors = sum(await asyncio.gather(*(one(client) for client in clients)))
-    return latencies, errors, time.perf_counter() - began
+    return Case(latencies, errors, time.perf_counter() - began)
 
 
 # -- helpers -------------------------------------------------------------------------------------------------------

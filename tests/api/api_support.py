@@ -320,12 +320,21 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.005)
 
 
+def _pipeline(folder: Path) -> Path:
+    """The pipeline without results: what was run in the checkout does not show in tests."""
+    pipeline = folder / "pipeline"
+    pipeline.mkdir()
+    for name in ("config", "profiles", "resources", "workflow"):
+        (pipeline / name).symlink_to(REPOSITORY / name)
+    return pipeline
+
+
 @contextmanager
 def live(proxy: Proxy, folder: Path, *, background: bool = False, **changes: Any) -> Iterator[Live]:
     """A service whose settings are those of production, but for the addresses."""
     settings = ServiceSettings(
         **{
-            "pipeline_dir": REPOSITORY,
+            "pipeline_dir": _pipeline(folder),
             "work_dir": folder / "service",
             "iap_audience": AUDIENCE,
             "iap_keys_url": proxy.url,

@@ -118,3 +118,22 @@ def test_a_row_beyond_the_limit_of_runs_says_so(start_live):
         told = client.post("/api/v1/runs/batch", json={"rows": [{"query": QUESTION}] * 3}).json()["rows"]
     assert [bool(row["run"]) for row in told] == [True, True, False]
     assert "2 runs that have not ended" in told[2]["error"]
+
+
+def test_a_status_is_read_and_written_anew_only_where_its_run_has_changed(on_both, monkeypatch):
+    looked, look = [], on_both.store.look
+    monkeypatch.setattr(on_both.store, "look", lambda run_ids: looked.append(run_ids) or look(run_ids))
+    with on_both.client() as client:
+        first, second = on_both.submit(client), on_both.submit(client)
+        address = f"/api/v1/runs/{second}"
+        told = [client.get(address) for _ in range(3)]
+        assert looked == [[second]]
+        assert told[0].json() == told[2].json()
+        assert told[0].json()["queue_place"] == 2
+        assert client.get(address, headers={"If-None-Match": told[0].headers["etag"]}).status_code == 304
+        on_both.store.cancel(first)
+        changed = client.get(address)
+        assert changed.json()["queue_place"] == 1, "its row is as it was, its place is not"
+        on_both.store.cancel(second)
+        assert client.get(address).json()["status"] == "cancelled"
+        assert looked == [[second]] * 3

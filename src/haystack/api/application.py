@@ -154,7 +154,7 @@ def _warm(ways: Sequence[Way], runs: RunService) -> None:
         if isinstance(way, Iap):
             way.identity.prepare()
     with suppress(StoreError):  # whoever asks is told
-        runs.store.look([""])
+        runs.store.versions([""])
 
 
 def check_sign_in(settings: ServiceSettings) -> None:

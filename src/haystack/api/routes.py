@@ -134,7 +134,7 @@ def run_routes(
     @router.get("/{run_id}", summary="How a run is doing", response_model=RunState, responses=UNKNOWN)
     async def status(run_id: RunId, request: Request) -> Response:
         """Poll every 15 seconds."""
-        return Response(await desk.status(_user(request), _checked(run_id)), media_type="application/json")
+        return (await desk.status(_user(request), _checked(run_id))).response(request.headers)
 
     @router.get("/{run_id}/result", summary="What a completed run found", responses=UNKNOWN)
     def result(run_id: RunId, request: Request) -> RunOutcome:

@@ -75,7 +75,7 @@ def test_waiting_looks_after_the_run(folder, capsys, monkeypatch):
     told = call(capsys, "result", run_id)
     assert "STAT1 (up)" in told
     assert "Confidence: medium (Power: 26 treated cells)." in told
-    assert "Expected r 0.62 (90 % interval 0.45 to 0.74). Estimated from 7 measured contexts of 4 independent" in told
+    assert "Expected r 0.62 (90% interval 0.45 to 0.74). Estimated from 7 measured contexts of 4 independent" in told
     assert "1 gene up, 1 gene down." in told
     assert "medium, r 0.62, score 8.20" in call(capsys, "list")
     stub.behave(folder, **{"*": {"fail": "WorkflowError:\nno such cells"}})

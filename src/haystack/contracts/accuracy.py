@@ -72,7 +72,7 @@ class Exam(Contract):
     difference: float | None = Field(
         description="mean of Fisher's z of the model less that of transfer; null: it was trained on all contexts"
     )
-    noise: float | None = Field(description="what the difference must exceed to count (one-sided 95 %)")
+    noise: float | None = Field(description="what the difference must exceed to count (one-sided 95%)")
 
     @property
     def model_is_better(self) -> bool:
@@ -118,7 +118,7 @@ class ExpectedAccuracy(Contract):
     """
 
     r: float | None = Field(ge=-1, le=1)
-    low: float | None = Field(default=None, ge=-1, le=1, description="lower end of the 90 % prediction interval")
+    low: float | None = Field(default=None, ge=-1, le=1, description="lower end of the 90% prediction interval")
     high: float | None = Field(default=None, ge=-1, le=1, description="upper end")
     n_contexts: int = Field(default=0, ge=0, description="contexts that were left out and predicted")
     n_donors: int = Field(
@@ -155,10 +155,10 @@ class ExpectedAccuracy(Contract):
 
     @property
     def sentence(self) -> str:
-        """For people: `Expected r 0.62 (90 % interval 0.45 to 0.74). Estimated from 7 contexts of 4 donors; ...`."""
+        """For people: `Expected r 0.62 (90% interval 0.45 to 0.74). Estimated from 7 contexts of 4 donors; ...`."""
         if self.r is None:
             return f"Expected accuracy {self.reason}."
-        return f"Expected r {self.r:.2f} (90 % interval {self.low:.2f} to {self.high:.2f}). {self.basis}"
+        return f"Expected r {self.r:.2f} (90% interval {self.low:.2f} to {self.high:.2f}). {self.basis}"
 
     @property
     def basis(self) -> str:

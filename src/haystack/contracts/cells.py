@@ -155,7 +155,7 @@ def _read_counts_only(path: str | Path) -> ad.AnnData:
 
 
 def write_h5ad(path: str | Path, data: ad.AnnData) -> None:
-    """Write whole or not at all, with gzip but for dense layers: there it saves 8 % and takes 15 times as long."""
+    """Write whole or not at all, with gzip but for dense layers: there it saves 8% and takes 15 times as long."""
     import h5py
     import numpy as np
     from anndata.experimental import write_dispatched

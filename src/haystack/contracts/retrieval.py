@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from haystack.contracts.base import Contract
@@ -24,8 +26,28 @@ class CellSet(Contract):
     n_cells: int = Field(ge=1)
 
 
+MATCHED = {
+    "cell type": "cell_type_name",
+    "donor": "donor_id",
+    "tissue": "tissue_uberon_id",
+    "disease": "disease_mondo_id",
+    "sample": "sample_condition",
+}
+"""constraint of a control -> field of `CellSet`"""
+
+
+def matched_fields(cell_sets: Sequence[CellSet], steps: Sequence[str]) -> list[str]:
+    """Fields in which controls match `cell_sets`: recorded for all of them, and not relaxed in `steps`.
+
+    Controls of unperturbed cells are of another donor by design, and healthy where the cells are not.
+    """
+    recorded = [name for name, key in MATCHED.items() if all(getattr(item, key) is not None for item in cell_sets)]
+    contrast = {"donor", "disease"} if all(item.is_control for item in cell_sets) else set()
+    return [name for name in ("atlas", *recorded) if name not in contrast and not any(name in step for step in steps)]
+
+
 class Pairing(Contract):
-    """The control cells of a cell set, and how far they had to be looked for."""
+    """The control cells of a cell set, and the constraints that had to be relaxed to find them."""
 
     control_set: CellSet
     steps: list[str] = Field(description="constraints given up, in order; empty for an exact match")

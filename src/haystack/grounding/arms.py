@@ -246,7 +246,7 @@ def batch_finding(treated: Collection[str], control: Collection[str], *, own: bo
         return None
     shared = len(first & second) / len(first)
     sentence = (
-        f"Batch: {100 * shared:.0f} % of the treated cells' batches hold control cells too "
+        f"Batch: {100 * shared:.0f}% of the treated cells' batches hold control cells too "
         f"(treated: {', '.join(sorted(first)[:3])}; control: {', '.join(sorted(second)[:3])})"
     )
     if own and not shared:
@@ -286,13 +286,13 @@ def _composition(arms: Comparison) -> Finding | None:
     at = int(np.abs(shares[0] - shares[1]).argmax())
     table = np.column_stack([counts[:, at], counts.sum(axis=1) - counts[:, at]])
     sentence = (
-        f"Composition: {100 * value:.0f} % of the cells differ in lineage between the arms; {list(LINEAGES)[at]} are "
-        f"{100 * shares[0, at]:.0f} % of the treated and {100 * shares[1, at]:.0f} % of the control cells"
+        f"Composition: {100 * value:.0f}% of the cells differ in lineage between the arms; {list(LINEAGES)[at]} are "
+        f"{100 * shares[0, at]:.0f}% of the treated and {100 * shares[1, at]:.0f}% of the control cells"
     )
     if value < MIXED or float(fisher_exact(table).pvalue) > MIXED_P:
         return Finding(name="composition", value=value, sentence=sentence + ".", cap="high")
     explained = 1.0 if value >= APART else arms.explained_by_mix
-    sentence += f", which explains {100 * explained:.0f} % of the response."
+    sentence += f", which explains {100 * explained:.0f}% of the response."
     return Finding(name="composition", value=value, sentence=sentence, cap=_cap(explained, EXPLAINED, MOSTLY))
 
 
@@ -302,7 +302,7 @@ def _identity(arms: Comparison, cell_type: str | None) -> Finding | None:
     if lineage is None or not known:
         return None
     value = round(min(float(np.mean(found == list(LINEAGES).index(lineage))) for found in known), 3)
-    sentence = f"Identity: {100 * value:.0f} % of the cells of the worse arm look like {lineage}, as their label says."
+    sentence = f"Identity: {100 * value:.0f}% of the cells of the worse arm look like {lineage}, as their label says."
     return Finding(name="identity", value=value, sentence=sentence, cap="low" if value < STRANGE else "high")
 
 
@@ -312,7 +312,7 @@ def _programme(arms: Comparison, key: str, name: str) -> Finding | None:
     value = round(arms.explained(programmes()[key]), 3)
     early = arms.explained(programmes()["immediate_early"])
     words = {"stress": "dissociation and handling stress", "cell_cycle": "the cell cycle"}[name]
-    sentence = f"Rival explanation: genes of {words} make up {100 * value:.0f} % of the response."
+    sentence = f"Rival explanation: genes of {words} make up {100 * value:.0f}% of the response."
     # Heat shock proteins alone are what many drugs raise; handling raises the immediate early genes too.
     cap: Cap = "high" if key == "dissociation" and early < EARLY * value else _cap(value, EXPLAINED, MOSTLY)
     return Finding(name=name, value=value, sentence=sentence, cap=cap)
@@ -333,8 +333,8 @@ def _other_people(arms: Comparison) -> Finding | None:
         return None
     gene, a, b = max(apart, key=lambda item: abs(item[1] - item[2]))
     sentence = (
-        f"The arms are not of the same people: {gene} is expressed in {100 * a:.0f} % of the treated and "
-        f"{100 * b:.0f} % of the control cells (a sample swap, or controls from another donor)."
+        f"The arms are not of the same people: {gene} is expressed in {100 * a:.0f}% of the treated and "
+        f"{100 * b:.0f}% of the control cells (a sample swap, or controls from another donor)."
     )
     return Finding(name="other_people", value=round(abs(a - b), 3), sentence=sentence, cap="low")
 
@@ -353,8 +353,8 @@ def _power(arms: Comparison) -> Finding:
     n = min(arms.treated.shape[0], arms.control.shape[0])
     cap: Cap = "low" if n < VERY_FEW else "medium" if n < FEW else "high"
     sentence = (
-        f"Power: {arms.treated.shape[0]} treated and {arms.control.shape[0]} control cells; "
-        f"{100 * arms.reliability:.0f} % of the variance of the response is signal, the rest sampling noise."
+        f"Power: {arms.treated.shape[0]} treated and {arms.control.shape[0]} control cells in the best measured cell "
+        f"type; signal makes up {arms.reliability:.0%} of the variance of their response, sampling noise the rest."
     )
     return Finding(name="power", value=float(n), sentence=sentence, cap=cap)
 

@@ -25,7 +25,7 @@ PRIOR_PROMPTS = 4
 DETECTED = 0.1
 """mean CP10k from which a gene's spread over prompts counts for the mean spread"""
 QUANTILE = 1.6448536269514722
-"""of the normal distribution, for a 90 % interval"""
+"""of the normal distribution, for a 90% interval"""
 
 
 def call_genes(

@@ -47,7 +47,7 @@ def read_counts(given: str | Path | ad.AnnData, name: str = "cells") -> ad.AnnDa
     if known.size and np.any(known % 1 != 0):
         share = float(np.mean(known % 1 != 0))
         raise GroundingError(
-            f"{path}: {100 * share:.0f} % of the values in X are not whole numbers; raw counts are needed "
+            f"{path}: {100 * share:.0f}% of the values in X are not whole numbers; raw counts are needed "
             "(put them into X, for example: adata.X = adata.layers['counts'])"
         )
     names = current_names(cells.var_names)

@@ -67,7 +67,7 @@ def confidence_of(value: float | None, basis: Basis) -> Class:
     measured = "agreement with measured contexts could not be tested"
     if r is not None:
         measured = f"agreement with measured contexts outside the prompt: r {r:.2f}, sampling noise removed"
-    agree = f"{n} independent donors or contexts agree with each other"
+    agree = f"{n} independent donors or contexts agree with each other" if n else "no independent donors to compare"
     verdict = f"known response: {basis.verdict.value}"
     independent = n >= 2 and r is not None
     if independent and (r or 0) >= HIGH_R and allowed == "high" and basis.verdict is not Verdict.CONTRADICTED:

@@ -59,7 +59,7 @@ def _controls(found: Measurements) -> Finding | None:
         return None
     cap: Cap = "low" if share > 0.5 and found.n_agreeing < 2 else "medium" if share > 0.25 else "high"
     sentence = (
-        f"Controls from other donors: in {100 * share:.0f} % of the measured contexts the treated donor has no control "
+        f"Controls from other donors: in {100 * share:.0f}% of the measured contexts the treated donor has no control "
         "cells, so the difference between two people is part of the response."
     )
     return Finding(name="control_donors", value=round(share, 3), sentence=sentence, cap=cap)
@@ -124,7 +124,7 @@ def _rivals(found: Measurements) -> Finding | None:
     value = round(min(max(parts[name], 0.0), 1.0), 3)
     cap: Cap = "low" if value >= 0.5 else "medium" if value >= 0.25 else "high"
     words = {"dissociation": "dissociation and handling stress", "cell_cycle": "the cell cycle"}[name]
-    sentence = f"Rival explanation: genes of {words} make up {100 * value:.0f} % of the measured responses."
+    sentence = f"Rival explanation: genes of {words} make up {100 * value:.0f}% of the measured responses."
     return Finding(name=f"measured_{name}", value=value, sentence=sentence, cap=cap)
 
 

@@ -131,7 +131,7 @@ def composite(
     weight = sum(used.values())
     if total <= 0 or not enough or weight <= 0:
         share = 0 if total <= 0 else 100 * weight / total
-        note = f"only {share:.0f} % of the weight could be evaluated; a composite needs {100 * MIN_WEIGHT:.0f} %"
+        note = f"only {share:.0f}% of the weight could be evaluated; a composite needs {100 * MIN_WEIGHT:.0f}%"
         return Composite(
             None, {name: round(part / weight, 6) for name, part in used.items()} if weight else {}, (note,)
         )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 AGAINST_GENERATED = "generated against generated"
 AGAINST_REAL = "generated against real control"
 PERMUTATIONS = 20
-"""exchanges of labels behind the null's mean and 90 % interval"""
+"""exchanges of labels behind the null's mean and 90% interval"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def validate_cells(
         undefined; the two conventions are never mixed. `n_cells`, `n_de_observed`, `top_n`, `notes`.
 
     The ceiling predicts one half of the observed cells with the other, each against its own half of the control cells.
-    The null permutes the labels of the predicted cells and their control: mean, and 5 % and 95 % quantiles.
+    The null permutes the labels of the predicted cells and their control: mean, and 5% and 95% quantiles.
     """
     settings = de or DESettings()
     _same_genes(predicted, observed, control, predicted_control, reference, reference_control, *others)
@@ -192,7 +192,7 @@ def _null(
         made = _change(both[order[: first.n_obs]], both[order[first.n_obs :]], settings)
         draws.append(_compare(made, truth, settings, context))
     rows: dict[str, dict[str, float | None]] = {}
-    for name, level in (("permuted labels", None), ("permuted labels, 5 %", 0.05), ("permuted labels, 95 %", 0.95)):
+    for name, level in (("permuted labels", None), ("permuted labels, 5%", 0.05), ("permuted labels, 95%", 0.95)):
         rows[name] = {}
         for metric in draws[0]:
             values = [value for draw in draws if (value := draw[metric]) is not None]

@@ -12,7 +12,7 @@ LEAST_LABELS = 5
 
 
 def column_affixes(labels: Iterable[str]) -> tuple[str, str]:
-    """First and last part, with its separator, that at least 60 % of five or more labels share; empty where none is."""
+    """First and last part, with its separator, that at least 60% of five or more labels share; empty where none is."""
     listed = sorted(set(labels))
     if len(listed) < LEAST_LABELS:
         return "", ""

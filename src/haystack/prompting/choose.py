@@ -19,6 +19,7 @@ from haystack.contracts import (
     RowSelection,
     StructuredQuery,
 )
+from haystack.contracts.retrieval import matched_fields
 from haystack.errors import RetrievalError
 from haystack.prompting.query_cells import draw_query_cells
 from haystack.prompting.rows import RowBook, SetRows
@@ -300,16 +301,16 @@ class _Chooser:
     ) -> str:
         words = [_describe(parts[0], len(parts[0].prompt)), parts[0].candidate.rationale]
         if len(parts) > 1:
-            joined = "; ".join(_describe(part, len(part.prompt)) for part in parts[1:])
-            why = "that scored best so far" if pooled else "because one set has too few cells"
-            words.append(f"pooled with others {why}: {joined}" if pooled else f"joined, {why}, by {joined}")
+            others = "; ".join(_describe(part, len(part.prompt)) for part in parts[1:])
+            why = "pooled with the sets that scored best so far" if pooled else "one set has too few cells, so added"
+            words.append(f"{why}: {others}")
         if effective is ControlStrategy.SYNTHETIC_CONTROL:
             n = sum(len(part.control) for part in paired if part.control is not None)
             steps = _steps(paired)
-            perturbed = parts[0].candidate.cell_set.perturbation_name is not None
-            matched = f"matched in atlas, cell type, {'donor and sample' if perturbed else 'tissue; of healthy donors'}"
-            given_up = f"given up: {', '.join(steps)}" if steps else matched
-            words.append(f"{n} control cells, {given_up}")
+            matched = matched_fields([part.candidate.cell_set for part in paired], steps)
+            words.append(
+                f"{n} control cells matched in {', '.join(matched)}" + (f"; not in {', '.join(steps)}" if steps else "")
+            )
         elif asked is ControlStrategy.SYNTHETIC_CONTROL:
             words.append(
                 f"fewer than {self.settings.prompting.min_control_cells} control cells fit, even after giving up "
@@ -339,5 +340,5 @@ def _penalty(paired: list[_Part]) -> float:
 def _describe(part: _Part, n: int) -> str:
     cell_set = part.candidate.cell_set
     what = f" with {cell_set.perturbation_name}" if cell_set.perturbation_name else ""
-    donor = f" of {cell_set.donor_id}" if cell_set.donor_id else ""
+    donor = f" of {cell_set.donor_id.split(':', 1)[-1]}" if cell_set.donor_id else ""
     return f"{n} cells: {cell_set.cell_type_name or 'unnamed type'}{what}{donor} in {cell_set.atlas}"

@@ -59,6 +59,11 @@ def answer_sentences(log: RunLog) -> list[str]:
     if any(item.name == "no_predicted_change" for item in answer.findings):
         subject = subject.replace("the model predicts", "the model predicts almost no change:")
     limits = call_limits(log)
+    if answer.n_de == 0 and answer.verdict is Verdict.SUPPORTED:
+        return [
+            f"{subject} a joint change of the genes known to respond, in the expected direction.",
+            f"No single gene can be called: none of {_tested(answer)}tested genes has {limits}.",
+        ]
     if answer.n_de == 0:
         return [f"{subject} no clear change in any gene.", f"None of {_tested(answer)}tested genes has {limits}."]
     changes = (

@@ -26,9 +26,9 @@ BARS: dict[Confidence, Bar] = {
 }
 
 RULE = (
-    "High: composite score of at least 7, above 95 % of the random draws, at least 1 point above the best null "
+    "High: composite score of at least 7, above 95% of the random draws, at least 1 point above the best null "
     "(unchanged cells, shuffled labels, the same cells scored as the answer to other questions), and at least three "
-    "quarters of the evidence evaluated. Medium: at least 5, above 80 %, half a point, half of the evidence. "
+    "quarters of the evidence evaluated. Medium: at least 5, above 80%, half a point, half of the evidence. "
     "Low: less. Not scored: too little of the evidence could be evaluated."
 )
 DESIGN_RULE = (
@@ -100,7 +100,7 @@ def _failed(grounding: PromptGrounding, weight_evaluated: float, bar: Bar, name:
         failed.append(f"the score could not be compared with random draws; {name} confidence needs that")
     elif grounding.percentile < bar.percentile:
         failed.append(
-            f"above {grounding.percentile:.3g} % of the random draws; {name} confidence needs {bar.percentile:.0f} %"
+            f"above {grounding.percentile:.3g}% of the random draws; {name} confidence needs {bar.percentile:.0f}%"
         )
     margin = above_nulls(grounding)
     if margin is None:
@@ -118,7 +118,7 @@ def _failed(grounding: PromptGrounding, weight_evaluated: float, bar: Bar, name:
 def _met(grounding: PromptGrounding, weight_evaluated: float) -> list[str]:
     return [
         f"composite score {number(grounding.composite_value, 1)} of 10",
-        f"above {grounding.percentile:.3g} % of the random draws",
+        f"above {grounding.percentile:.3g}% of the random draws",
         f"{number(above_nulls(grounding), 1)} points above the best null",
         f"{percent(weight_evaluated)} of the evidence evaluated",
     ]

@@ -7,11 +7,14 @@ from typing import Any
 
 from haystack.contracts import CellSet, ControlStrategy
 from haystack.contracts.accuracy import Exam, ExpectedAccuracy
+from haystack.contracts.retrieval import MATCHED, matched_fields
 from haystack.contracts.runlog import PromptLog, RunLog
 from haystack.report.answer import best_iteration
 from haystack.report.words import count, listed, number, plural
 
 KINDS_SHOWN = 4
+AGAINST_REAL = "generated against real control"
+"""key of the held-out comparison in `Validation.conventions`"""
 METHODS = {
     "no_change": ("No change", "predicts that nothing happens"),
     "additive": ("Additive", "adds the mean measured shift"),
@@ -30,7 +33,7 @@ def run_accuracy(log: RunLog) -> ExpectedAccuracy | None:
 
 
 def run_exam(log: RunLog) -> Exam | None:
-    """How the model did on measured contexts; None where it sat no exam."""
+    """Accuracy of the model on held-out measured contexts; None if it was not tested."""
     item = best_iteration(log) or (log.iterations[-1] if log.iterations else None)
     return item.grounding.exam if item else None
 
@@ -63,20 +66,11 @@ def matching(prompt: PromptLog) -> str:
             "Not matched: no control cells were found, so generated cells are compared with the query cells, which "
             "adds the model’s reconstruction error."
         )
-    fields = {
-        "cell type": "cell_type_name",
-        "donor": "donor_id",
-        "tissue": "tissue_uberon_id",
-        "disease": "disease_mondo_id",
-        "sample": "sample_condition",
-    }
-    recorded = [
-        name for name, key in fields.items() if all(getattr(item, key) is not None for item in prompt.cell_sets)
-    ]
     given_up = [step.replace("_", " ") for step in prompt.pairing_steps]
-    matched = [name for name in recorded if not any(name in step for step in given_up)]
-    unknown = [name for name in ("cell type", "donor") if name not in recorded]
-    text = f"Matched for {listed(['atlas', *matched])}"
+    unknown = [
+        name for name in ("cell type", "donor") if any(getattr(s, MATCHED[name]) is None for s in prompt.cell_sets)
+    ]
+    text = f"Matched for {listed(matched_fields(prompt.cell_sets, given_up))}"
     text += f"; not for {listed(given_up)}" if given_up else ""
     return text + (f". {listed(unknown).capitalize()} not recorded." if unknown else ".")
 
@@ -123,8 +117,8 @@ def _exam_rows(exam: Exam) -> list[dict[str, Any]]:
         trained = "; the model was trained on cells of this experiment" if one.trained_on else ""
         rows.append(
             {
-                "name": f"Exam of {exam.model}",
-                "what": f"predicts {cells} under {one.perturbation_name}, measured but kept out of the prompt",
+                "name": f"{exam.model}, held-out test",
+                "what": f"predicts {cells} under {one.perturbation_name}, measured and kept out of the prompt",
                 "r": one.r["model"],
                 "how": f"on {one.n_genes:,} genes; {others} on the same genes{trained}",
                 "own": False,
@@ -136,6 +130,7 @@ def _exam_rows(exam: Exam) -> list[dict[str, Any]]:
 def limitations(log: RunLog, not_shown: Sequence[str]) -> list[str]:
     """What a reader must know before using the answer, without what `cautions` and `not_evaluated` say."""
     said = ["This is a model’s prediction, not a measurement. Treat it as a hypothesis to test."]
+    said += _against_baselines(log)
     capping = log.answer.capped_by  # stands beside the class
     said += [item.sentence for item in log.answer.findings if item.cap == "medium" and item.name != capping]
     said += not_shown
@@ -147,6 +142,19 @@ def limitations(log: RunLog, not_shown: Sequence[str]) -> list[str]:
     if accuracy is not None:
         said += accuracy.notes
     return list(dict.fromkeys(said))
+
+
+def _against_baselines(log: RunLog) -> list[str]:
+    """A sentence where a baseline is closer to the held-out measurement than the prediction."""
+    rows = log.validation.conventions.get(AGAINST_REAL, {}) if log.validation else {}
+    r = {name: row["pearson_delta"] for name, row in rows.items() if row.get("pearson_delta") is not None}
+    best = max((name for name in r if name in METHODS), key=lambda name: r[name] or 0, default=None)
+    if best is None or "prediction" not in r or (r[best] or 0) <= (r["prediction"] or 0):
+        return []
+    return [
+        f"Compared with held-out cells the prediction reaches r {number(r['prediction'])}, and the baseline "
+        f"“{METHODS[best][0]}” {number(r[best])}."
+    ]
 
 
 def _left_out(accuracy: ExpectedAccuracy | None) -> str:
@@ -195,5 +203,5 @@ def accuracy_text(accuracy: ExpectedAccuracy | None) -> tuple[str, str]:
         return "cannot be estimated", f"{accuracy.sentence}"
     return (
         f"r {number(accuracy.r)} ({number(accuracy.low)} to {number(accuracy.high)})",
-        f"In brackets: 90 % interval. {accuracy.basis}",
+        f"In brackets: 90% interval. {accuracy.basis}",
     )

@@ -39,7 +39,7 @@ def embed(cells: ad.AnnData, seed: int) -> None:
     data.X = sparse.csr_matrix(data.X)
     sc.pp.normalize_total(data, target_sum=1e4)
     sc.pp.log1p(data)
-    # Highest variance of log CP10k: scanpy's flavours bin genes by their mean, and small panels do not fill the bins.
+    # Highest variance of log1p CP10k: scanpy's flavours bin genes by their mean, and small panels do not fill the bins.
     mean = np.asarray(data.X.mean(axis=0)).ravel()
     variance = np.asarray(data.X.power(2).mean(axis=0)).ravel() - mean**2
     data = data[:, np.sort(np.argsort(-variance, kind="stable")[:N_GENES])].copy()

@@ -83,12 +83,12 @@ def figure_genes(log: RunLog, own: pd.DataFrame) -> list[str]:
     rows = rows[rows["log2fc"].notna()].sort_values("log2fc", kind="stable")
     up, down = rows[rows["log2fc"] > 0]["gene"][::-1], rows[rows["log2fc"] < 0]["gene"]
     held = set(own.loc[own["in_model"].astype(bool), "gene"])
-    expected = sorted(expected_genes(log.query) & held)[:EXPECTED_SHOWN]
+    expected = [gene for gene in expected_genes(log.query) if gene in held][:EXPECTED_SHOWN]
     return list(dict.fromkeys([*up.head(CALLED_SHOWN), *down.head(CALLED_SHOWN), *expected]))
 
 
 def _prompt_effects(log: RunLog, de: pd.DataFrame, genes: Sequence[str]) -> list[dict[str, Any]]:
-    """log2 fold change and 90 % interval of every prompt of the iteration, the best first."""
+    """log2 fold change and 90% interval of every prompt of the iteration, the best first."""
     rows = []
     for prompt_id, frame in de.groupby("prompt_id", sort=False):
         at = frame.drop_duplicates("gene").set_index("gene").reindex(genes)
@@ -101,7 +101,7 @@ def _prompt_effects(log: RunLog, de: pd.DataFrame, genes: Sequence[str]) -> list
 def _donor_effects(obs: pd.DataFrame, cp10k: np.ndarray, pseudocount: float) -> list[dict[str, Any]]:
     """Measured log2 fold changes of prompt against control prompt cells, one donor and cell type at a time.
 
-    The 90 % interval is that of the two means over cells (delta method); it does not hold for other donors.
+    The 90% interval is that of the two means over cells (delta method); it does not hold for other donors.
     """
     import numpy as np
 

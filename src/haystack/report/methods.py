@@ -144,7 +144,8 @@ def _data(log: RunLog, cite: Any) -> str:
         f"{cite('anndata')}, the map of cells was made with {_version(log, 'scanpy')} "
         f"{cite('scanpy')} (PCA) and {_version(log, 'scranpy')} (UMAP {cite('umap')}). Prompt, "
         f"control and query cells came from {listed(used) or 'no atlas'}. The "
-        f"closed loop took {count(n, 'iteration')}{end}; the run reports the iteration with the highest composite."
+        f"closed loop took {count(n, 'iteration')}{end}; the run reports the prompt nearest to the question, unless "
+        "another is expected to be clearly more accurate."
     )
 
 

@@ -226,18 +226,19 @@ def _var(genes: list[str], query: StructuredQuery, rows: pd.DataFrame, measured:
     for column in EFFECTS:
         var[f"predicted_{column}"] = rows[column].to_numpy(dtype="float64")
     var["is_de"] = rows["is_de"].eq(True).to_numpy(dtype=bool)
-    targets = expected_genes(query)
+    targets = set(expected_genes(query))
     var["target_gene"] = [gene in targets for gene in genes]
     var["in_model"] = ~rows["in_model"].eq(False).to_numpy(dtype=bool)
     var["in_atlas"] = [gene in measured for gene in genes]
     return var
 
 
-def expected_genes(query: StructuredQuery) -> set[str]:
-    """Genes that knowledge expects to move (perturbational) or to mark the cells (observational)."""
+def expected_genes(query: StructuredQuery) -> list[str]:
+    """Genes expected to change (perturbational) or to mark the cell type (observational), core genes first."""
     main = query.asked.perturbation
-    expected = set(main.expected_targets) if main else set()
-    return expected if query.task_type.is_perturbational else expected | set(query.asked.cells.markers)
+    expected = list(main.expected_targets) if main else []
+    markers = [] if query.task_type.is_perturbational else query.asked.cells.markers
+    return list(dict.fromkeys([*expected, *markers]))
 
 
 def _category(values: list[Any]) -> Any:

@@ -176,7 +176,7 @@ def no_factors(log: RunLog) -> str:
 def genes_outside_model(log: RunLog, de: pd.DataFrame) -> list[str]:
     """Expected genes that the model does not hold."""
     absent = set(de.loc[~de["in_model"].astype(bool), "gene"].astype(str))
-    return sorted(expected_genes(log.query) & absent)
+    return sorted(absent.intersection(expected_genes(log.query)))
 
 
 def query_rows(query: StructuredQuery) -> list[dict[str, Any]]:
@@ -285,7 +285,7 @@ def agreement(de: pd.DataFrame, best_prompt_id: str | None) -> list[dict[str, An
 def gene_data(log: RunLog, de: pd.DataFrame) -> dict[str, Any]:
     """Columns of the best prompt's genes for table and plot, called genes first; four significant digits."""
     rows = de[de["prompt_id"] == log.answer.best_prompt_id]
-    targets = expected_genes(log.query)
+    targets = set(expected_genes(log.query))
     return {
         "gene": rows["gene"].astype(str).tolist(),
         "log2fc": _short(rows["log2fc"]),

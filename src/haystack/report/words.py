@@ -27,6 +27,18 @@ NULLS = {
     "permuted_labels": "the same cells with shuffled labels",
     "random_expectation": "the same cells, judged as the answer to other questions",
 }
+METRICS = {
+    "pearson_delta": "r",
+    "mae_delta": "mean absolute error",
+    "weighted_r2": "weighted R²",
+    "overlap_at_n": "overlap, top {n}",
+    "overlap": "overlap, all",
+    "precision_at_n": "precision, top {n}",
+    "direction_match": "direction",
+    "de_spearman": "rank correlation",
+    "pr_auc": "average precision",
+    "systema_pearson": "r beyond the mean of perturbations",
+}
 STAGES = {
     "parse_query": "reading the question",
     "harmonize_atlas": "harmonising an atlas",
@@ -55,6 +67,11 @@ def component(name: str) -> tuple[str, str]:
         spec = COMPONENTS.get(name)
         return spec.title, spec.question
     return spoken(name).capitalize(), ""
+
+
+def metric(name: str, top_n: int) -> str:
+    """Column heading of a metric of the held-out comparison; `top_n`: N of overlap and precision at N."""
+    return METRICS.get(name, spoken(name)).format(n=top_n)
 
 
 def spoken(name: str) -> str:
@@ -87,8 +104,8 @@ def _superscript(value: int) -> str:
 
 
 def percent(share: float) -> str:
-    """`75 %` for 0.75."""
-    return f"{share * 100:.0f} %"
+    """`75%` for 0.75."""
+    return f"{share:.0%}"
 
 
 def count(n: int, one: str, many: str | None = None) -> str:
@@ -102,9 +119,10 @@ def listed(words: list[str]) -> str:
 
 
 def plural(cell_type: str) -> str:
-    """`B cell` -> `B cells`, `fibroblast of lung` -> `fibroblasts of lung`; words that are plural already stay."""
+    """`B cell` -> `B cells`, `fibroblast of lung` -> `lung fibroblasts`; words that are plural already stay."""
     head, link, rest = cell_type.partition(" of ")
-    return (head if head.endswith("s") else head + "s") + link + rest
+    heads = head if head.endswith("s") else head + "s"
+    return f"{rest} {heads}" if rest.isalpha() else heads + link + rest
 
 
 def ontology_url(term_id: str | None) -> str | None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SHARE = 0.75
 """share of `detectable` (as Fisher's z) in r; chosen on kang_donors"""
 LEVEL = 0.95
-"""upper quantile: a 90 % interval"""
+"""upper quantile: a 90% interval"""
 FAR_LOSS = 0.6
 """cells at `farness` 1 keep exp(-FAR_LOSS) of z, give or take what they lose (chosen on kang_donors, near types left
 out)"""

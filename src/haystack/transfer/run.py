@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 QUANTILE = 1.6448536269514722
-"""of the normal distribution, for a 90 % interval"""
+"""of the normal distribution, for a 90% interval"""
 
 
 def estimate_response(

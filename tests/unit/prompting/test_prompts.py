@@ -65,7 +65,7 @@ def test_prompts_are_different_paired_and_apart_from_the_query_cells(world, ques
         assert per_set.keys() == paired.keys()
         assert all(20 <= paired[key] <= per_set[key] for key in paired)
         assert (prompt.pairing_steps, prompt.pairing_penalty) == ([], 0)
-        assert f"{len(control)} control cells, matched" in prompt.rationale
+        assert f"{len(control)} control cells matched in atlas, cell type, donor" in prompt.rationale
     query = obs.iloc[[row for _, row in _rows(prompts.query_cells.rows)]]
     assert set(query["label"]) == {"B cells"}
     assert set(query["treatment"]) == {"PBS"}
@@ -163,7 +163,7 @@ def test_small_sets_join_within_atlas_and_treatment_same_type_first(world, quest
     assert {(s.atlas, s.perturbation_name) for s in first.cell_sets} == {("pbmc", "IFN-beta")}
     assert [s.cell_type_name for s in first.cell_sets] == ["B cell"] * 3
     assert [len(selection.rows) for selection in first.prompt_rows] == [40, 40, 20]
-    assert "joined, because one set has too few cells" in first.rationale
+    assert "one set has too few cells, so added" in first.rationale
 
 
 def test_a_prompt_without_controls_falls_back(world, question, settings, tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ from haystack.contracts.runlog import LibraryLog, RunLog
 from haystack.contracts.validation import Validation
 from haystack.errors import ContractError
 from haystack.report import render_report, report_failures
+from haystack.report.answer import answer_sentences
 from haystack.report.collect import model_log
-from haystack.report.design import matching
+from haystack.report.design import limitations, matching
 from haystack.report.embedding import embed
 from haystack.report.genes import expected_rows
 from haystack.report.libraries import set_url
@@ -299,6 +300,31 @@ def test_no_de_genes(finish):
     assert "No gene passes the thresholds" in text
 
 
+def test_a_joint_change_is_the_answer_where_no_gene_is_called_but_the_expected_ones_move(finish):
+    log = finish(n_de=0).log.model_copy(deep=True)
+    log.answer.verdict = Verdict.SUPPORTED
+    first, second = answer_sentences(log)
+    assert first.endswith("predicts a joint change of the genes known to respond, in the expected direction.")
+    assert second.startswith("No single gene can be called: none of")
+
+
+@pytest.mark.parametrize(("additive", "said"), [(0.8, True), (0.6, False)])
+def test_a_baseline_closer_to_the_held_out_cells_is_a_limitation(finish, additive, said):
+    log = finish().log.model_copy(deep=True)
+    rows = {"prediction": {"pearson_delta": 0.7}, "additive": {"pearson_delta": additive}}
+    log.validation = Validation(
+        run_id=log.run_id,
+        prompt_id="i1p1",
+        conventions={"generated against real control": rows},
+        n_cells={"observed": 9, "control": 9},
+        n_de_observed=1,
+        top_n=50,
+        ceiling=None,
+    )
+    sentence = "Compared with held-out cells the prediction reaches r 0.70, and the baseline “Additive” 0.80."
+    assert (sentence in limitations(log, [])) == said
+
+
 def test_no_prompts(finish):
     found = page(finish(n_prompts=0, scores=(None,)))
     assert "No prediction could be made" in found.text
@@ -428,7 +454,7 @@ def test_methods_tell_weights_and_sizes_as_they_were(finish):
     text = " ".join(write_methods(log, set())[0])
     best = next(p for p in log.iterations[-1].grounding.prompts if p.prompt_id == log.answer.best_prompt_id)
     for name, share in best.weights.items():
-        assert f"{name.replace('_', ' ')} {100 * share:.0f} %" in text
+        assert f"{name.replace('_', ' ')} {100 * share:.0f}%" in text
     sizes = {prompt.n_prompt_cells for item in log.iterations for prompt in item.prompts}
     assert f"from {min(sizes)}" in text
     assert "univariate" not in text

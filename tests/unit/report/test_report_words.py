@@ -57,7 +57,7 @@ def test_confidence_rule(score, percentile, share, expected):
 
 def test_reasons_say_what_is_missing():
     assert classify(grounding(6, 99), 1)[1] == ["composite score 6.0; high confidence needs 7"]
-    assert classify(grounding(8, 60), 1)[1] == ["above 60 % of the random draws; medium confidence needs 80 %"]
+    assert classify(grounding(8, 60), 1)[1] == ["above 60% of the random draws; medium confidence needs 80%"]
     assert classify(grounding(8, 99, no_change=7.8), 1) == (
         "low",
         ["0.2 points above the best null; medium confidence needs 0.5"],
@@ -90,7 +90,8 @@ def test_numbers_as_people_read_them():
 
 def test_plurals_of_cell_types():
     assert plural("B cell") == "B cells"
-    assert plural("fibroblast of lung") == "fibroblasts of lung"
+    assert plural("fibroblast of lung") == "lung fibroblasts"
+    assert plural("endothelial cell of lymphatic vessel") == "endothelial cells of lymphatic vessel"
     assert plural("CD4-positive, alpha-beta T cell") == "CD4-positive, alpha-beta T cells"
     assert plural("lymphocytes") == "lymphocytes"
 

@@ -48,7 +48,7 @@ def when_weak(seen: Round, plan: Plan) -> None:
 SPEC = ComponentSpec(
     name="pathway_coherence",
     title="Pathways",
-    question="do the changed genes form the pathways that the perturbation acts on?",
+    question="do changed genes, apart from the expected ones, form the pathways that the perturbation acts on?",
     tasks=("perturbation",),
     weight=0.04,
     evaluate=evaluate,

@@ -58,13 +58,13 @@
       const column = groups.map((one) => one.mean[at]), low = Math.min(...column), high = Math.max(...column);
       return high > low ? (group.mean[at] - low) / (high - low) : 0;
     };
-    const text = (group, at) => `<b>${names[at]}</b>, ${safe(groupName(group, 34))} (${group.n} cells)<br>mean ${group.mean[at].toFixed(2)}, in ${(100 * group.share[at]).toFixed(0)} % of the cells`;
+    const text = (group, at) => `<b>${names[at]}</b>, ${safe(groupName(group, 34))} (${group.n} cells)<br>mean ${group.mean[at].toFixed(2)}, in ${(100 * group.share[at]).toFixed(0)}% of the cells`;
     const bar = (title) => ({ title: { text: title, side: "right", font: { size: 11 } }, thickness: 10, len: down ? 0.5 : 0.9, tickfont: { size: 10 } });
     const points = groups.flatMap((group, row) => genes.map((_, at) => ({ group, at, ...place(row, at) })));
     const common = { x: points.map((p) => p.x), y: points.map((p) => p.y), hoverinfo: "text", text: points.map((p) => text(p.group, p.at)) };
     const trace = dots ? {
       ...common, type: "scatter", mode: "markers",
-      marker: { size: points.map((p) => 2 + (down ? 10 : 14) * p.group.share[p.at]), color: points.map((p) => p.group.mean[p.at]), colorscale: SCALE, showscale: true, line: { width: 0.6, color: GREY }, colorbar: bar("mean log CP10k") },
+      marker: { size: points.map((p) => 2 + (down ? 10 : 14) * p.group.share[p.at]), color: points.map((p) => p.group.mean[p.at]), colorscale: SCALE, showscale: true, line: { width: 0.6, color: GREY }, colorbar: bar("mean log1p CP10k") },
     } : { ...common, type: "heatmap", z: points.map((p) => scaled(p.group, p.at)), colorscale: SCALE, zmin: 0, zmax: 1, xgap: 1, ygap: 1, colorbar: bar("mean, scaled by gene") };
     const geneAxis = { tickvals: genes.map((_, at) => (down ? n - 1 - at : at)), ticktext: names, range: [-0.7, n - 0.3] };
     const groupAxis = { tickvals: groups.map((_, row) => (down ? row : groups.length - 1 - row)), ticktext: groups.map((group) => safe(groupName(group, down ? 20 : 34))), range: [-0.7, groups.length - 0.3] };
@@ -88,7 +88,7 @@
     });
     const label = (title) => safe(title).replace(" (", "<br>(");
     draw("violin", traces, {
-      showlegend: false, yaxis: axis(`${safe(gene)}, log CP10k`, { rangemode: "tozero" }),
+      showlegend: false, yaxis: axis(`${safe(gene)}, log1p CP10k`, { rangemode: "tozero" }),
       xaxis: axis("", { tickvals: cells.role.names.map((name) => LOOK[name][0]), ticktext: cells.role.names.map((name) => label(LOOK[name][0])), tickfont: { size: narrow() ? 9 : 12 } }),
     });
   }
@@ -118,7 +118,7 @@
     if (by === "gene") {
       const gene = field("map-gene").value, all = cells.role.of.map((_, row) => row), values = cells.expression[gene];
       traces = [{ ...pick(all), showlegend: false, marker: { symbol: symbols.map((s) => s.replace("-open", "")), size: 7, color: values, colorscale: SCALE, showscale: true, line: { width: symbols.map((s) => (s.endsWith("thin") ? 1.6 : 0.4)), color: values, colorscale: SCALE },
-        colorbar: { title: { text: `${safe(gene)}, log CP10k`, side: "right", font: { size: 11 } }, thickness: 10 } } }];
+        colorbar: { title: { text: `${safe(gene)}, log1p CP10k`, side: "right", font: { size: 11 } }, thickness: 10 } } }];
     } else if (by === "role") {
       traces = cells.role.names.map((name, index) => {
         const [title, color, symbol, size] = LOOK[name];
@@ -130,7 +130,7 @@
         return { ...pick(rows), name: safe(name.length > 40 ? `${name.slice(0, 39)}…` : name), marker: { color, symbol, size: 7, opacity: 0.75 } };
       });
     }
-    const share = (i) => `PC${i + 1} (${(cells.explained[i] * 100).toFixed(0)} % of the variance)`;
+    const share = (i) => `PC${i + 1} (${(cells.explained[i] * 100).toFixed(0)}% of the variance)`;
     const [x, y] = kind === "pca" ? [share(0), share(1)] : ["UMAP 1", "UMAP 2"];
     draw("map", traces, { xaxis: axis(x), yaxis: axis(y), annotations: arrows(at) });
   }

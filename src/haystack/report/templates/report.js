@@ -36,7 +36,7 @@
     const trace = (points, name, color, symbol, size, opacity) => ({
       type: "scatter", mode: "markers", name: `${name} (${points.length.toLocaleString("en")})`,
       x: points.map((p) => p.x), y: points.map((p) => p.y),
-      text: points.map((p) => `<b>${safe(p.name)}</b><br>log2 change ${fixed(p.x, 2)} (90 % interval ${fixed(p.low, 2)} to ${fixed(p.high, 2)})<br>${called ? `lfsr ${pValue(p.p)}` : `mean CP10k ${fixed(p.p, 2)}`}`),
+      text: points.map((p) => `<b>${safe(p.name)}</b><br>log2 change ${fixed(p.x, 2)} (90% interval ${fixed(p.low, 2)} to ${fixed(p.high, 2)})<br>${called ? `lfsr ${pValue(p.p)}` : `mean CP10k ${fixed(p.p, 2)}`}`),
       hoverinfo: "text", marker: { color, symbol, size, opacity, line: { width: symbol.endsWith("open") ? 1 : 0 } },
     });
     const total = genes.flag.filter((f, i) => !(f & CHANGED) && column[i] !== null).length;

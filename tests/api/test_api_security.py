@@ -223,7 +223,7 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(live, monkeypatch):
             raise RuntimeError("password=hunter2")
 
     monkeypatch.setattr(live.store, "list_runs", fail)
-    monkeypatch.setattr(live.store, "look", fail)
+    monkeypatch.setattr(live.store, "versions", fail)
     for path in ("/api/v1/runs/", "/api/v1/runs/run_0123456789ab"):
         with live.client() as client:
             answer = client.get(path)

@@ -499,9 +499,16 @@ def test_the_exit_code_of_snakemake_is_that_of_the_job(client, settings, folder,
 
 
 def test_a_coordinator_whose_time_is_up_says_so(client, settings, folder, monkeypatch):
-    client.submit("r1", QUESTION)
+    from haystack.gcp import coordinator, reports
+
+    told = []
+    monkeypatch.setattr(coordinator, "EVENTS_EVERY", 0.05)
+    monkeypatch.setattr(reports.Reporter, "_tell", lambda self, state: told.append((self._address, state)) or True)
+    client.submit("r1", QUESTION, report="https://haystack.example.org/reports/r1?signature=x")
     monkeypatch.setenv("BEHAVIOUR", "slow")
     assert coordinate(settings.model_copy(update={"orchestrator_hours": 2 / 3600})) == 75
+    assert {address for address, _ in told} == {"https://haystack.example.org/reports/r1?signature=x"}
+    assert [state for _, state in told] == ["running", "out_of_time"]
 
 
 def test_cancelled_runs_are_left_out(client, settings, folder, capfd):

@@ -1,21 +1,30 @@
 """The run service over Google Batch: the real client, on stand-ins for Batch and the bucket."""
 
+import contextlib
 import importlib.util
 import json
+import socket
 import threading
+import types
 from pathlib import Path
 
 import bucket_server
 import grpc
 import pytest
+import requests
+import uvicorn
 from batch_service import Image
 
+from haystack.api import create_app
 from haystack.gcp import storage
+from haystack.gcp.reports import Reporter
+from haystack.gcp.request import read_request
 from haystack.runs.backends.batch import open_batch
 from haystack.runs.errors import SubmissionError
 from haystack.runs.models import Phase, RunRequest, RunStatus
+from haystack.runs.notifications import Postman
 from haystack.runs.service import RunService, open_service
-from haystack.runs.settings import load_service_settings
+from haystack.runs.settings import MailSettings, load_service_settings
 
 OWNER = "ada@example.org"
 ROOT = "gs://results/team/a"
@@ -106,6 +115,68 @@ def test_a_run_is_a_coordinator_from_question_to_result(service, batch_service):
     assert set(done.outputs) == {"report", "log"}
     assert service.result(OWNER, run.run_id).top_upregulated == ["GBP1"]
     assert service.locate(OWNER, run.run_id, "predictions") is None
+
+
+@contextlib.contextmanager
+def served(service):
+    """Its API on a port of this machine; nobody looks after its runs."""
+    app = create_app(service.settings.model_copy(update={"debug": True}), service)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+def test_coordinators_report_to_a_service_that_sleeps(service, batch_service, monkeypatch):
+    """No look at Batch between the questions and the mails."""
+    sent = []
+    service.settings.mail = MailSettings(backend="smtp", sender="haystack@example.org")
+    service.store._notify = frozenset(service.settings.mail.events)
+    service._postman = Postman(service.settings, service.store, types.SimpleNamespace(send=sent.append))
+    monkeypatch.setattr(service.backend.client, "describe", None)
+    with served(service) as url:
+        service.settings.public_url = url
+        first, second = ask(service), ask(service)
+        address = {}
+        for run in (first, second):
+            address[run.run_id] = read_request(f"{ROOT}/coordinators/{run.run_id}.json")[0].report
+        reporter = Reporter(address[first.run_id], sleep=lambda seconds: None)
+        scored = {"event": "iteration_scored", "run_id": first.run_id, "iteration": 1, "score": 5.5}
+        put(f"coordinators/{first.run_id}.events.jsonl", long_past(first.run_id, 1) + events(scored))
+        reporter.progress()
+        seen = service.get(OWNER, first.run_id)
+        assert (seen.status, seen.phase, seen.current_score) == (RunStatus.RUNNING, Phase.INFERENCE, 5.5)
+        leave_results(first.run_id)
+        for _ in range(3):
+            reporter.end(0)
+        done = service.get(OWNER, first.run_id)
+        assert (done.status, done.final_score, done.attempts) == (RunStatus.COMPLETED, 8.2, 1)
+        other = Reporter(address[second.run_id], sleep=lambda seconds: None)
+        other.end(75)
+        assert service.get(OWNER, second.run_id).status is RunStatus.RUNNING
+        failure = {"run_id": second.run_id, "rule": "x", "error_type": "ModelError", "message": "no such model"}
+        put(f"results/runs/{second.run_id}/failure.json", json.dumps(failure))
+        other.end(1)
+        assert service.get(OWNER, second.run_id).error_message == "no such model"
+        assert [message["Subject"].rpartition(": ")[2] for message in sent] == ["completed", "failed"]
+        for wrong in (address[first.run_id].replace(first.run_id, second.run_id), address[first.run_id][:-4] + "AAAA"):
+            assert requests.post(wrong, json={"state": "failed"}, timeout=20).status_code == 403
+
+
+def test_a_service_that_is_gone_costs_a_run_nothing(caplog):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    waited = []
+    reporter = Reporter(address, sleep=waited.append)
+    reporter.progress()
+    reporter.end(0)
+    assert len(waited) == 4
+    assert caplog.text.count("could not be told") == 5
 
 
 def test_thirty_runs_cost_one_list_and_each_event_is_read_once(service, batch_service, bucket, monkeypatch):

@@ -18,20 +18,21 @@ from starlette.types import Scope
 
 from haystack import __version__
 from haystack.api.catalogue import Catalogue
-from haystack.api.door import Door
+from haystack.api.door import SIGNED, Door
 from haystack.api.identity import IapIdentity
 from haystack.api.keys import KeySet
-from haystack.api.links import Links, service_secret
+from haystack.api.links import Links
 from haystack.api.metrics import Metrics
 from haystack.api.oidc import Provider
 from haystack.api.preview import Previews
 from haystack.api.problems import add_handlers
-from haystack.api.routes import file_routes, health_routes, metadata_routes, run_routes
+from haystack.api.routes import file_routes, health_routes, metadata_routes, report_routes, run_routes
 from haystack.api.session_routes import account_routes, sign_in_pages
 from haystack.api.signin import Iap, Link, ProxyHeader, Sessions, SignIn, Tokens, Way
 from haystack.api.status import StatusDesk
 from haystack.errors import ConfigError
 from haystack.runs.errors import StoreError
+from haystack.runs.secret import service_secret
 from haystack.runs.service import RunService, open_service
 from haystack.runs.settings import ServiceSettings
 from haystack.runs.tokens import TokenStore
@@ -108,6 +109,7 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
     app.include_router(run_routes(runs, desk, previews, catalogue.defaults, links))
     app.include_router(metadata_routes(catalogue))
     app.include_router(file_routes(runs, links))
+    app.include_router(report_routes(runs))
     app.include_router(account_routes(token_store, tokens))
     app.include_router(sign_in_pages(settings, sessions, link, provider))
     app.router.routes.append(PageMount("/", app=StaticFiles(directory=page, html=True), name="page"))
@@ -208,7 +210,7 @@ def _describe_sign_in(app: FastAPI, *, iap: bool) -> None:
             schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
             schema.setdefault("components", {})["securitySchemes"] = schemes
             for path, methods in schema["paths"].items():
-                if path.startswith("/api/v1/") and not path.startswith("/api/v1/files/"):
+                if path.startswith("/api/v1/") and not path.startswith(SIGNED):
                     for operation in methods.values():
                         operation["security"] = [{name: []} for name in schemes]
             app.openapi_schema = schema

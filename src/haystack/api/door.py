@@ -29,10 +29,11 @@ from haystack.api.problems import error_response, of_haystack
 from haystack.api.signin import Asked, SignIn
 from haystack.api.status import StatusDesk
 from haystack.errors import HaystackError
+from haystack.runs.secret import REPORTS
 
 API = "/api/v1/"
-FILES = "/api/v1/files/"
-"""links carry a signature of their own"""
+SIGNED = ("/api/v1/files/", REPORTS)
+"""addresses that carry a signature of their own"""
 ONE_RUN = re.compile(r"/api/v1/runs/(run_[0-9a-f]{12})")
 COLLECTION = "/api/v1/runs/"
 MAX_BODY = 64 * 1024
@@ -111,7 +112,7 @@ class Door:
             scope = {**scope, "method": "GET"}  # the server leaves out the body
         answer = self._refuse(scope)
         path = scope["path"] = _one_form(scope["path"])
-        signed = (path.startswith(API) and not path.startswith(FILES)) or path == METRICS
+        signed = (path.startswith(API) and not path.startswith(SIGNED)) or path == METRICS
         if answer is None and signed and scope["method"] != "OPTIONS":
             user = await self._user(scope)
             if isinstance(user, Response):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ from haystack.api.schemas import (
     MetadataFilter,
     MetadataPage,
     Readiness,
+    Report,
     RunFilter,
     RunList,
     RunOutcome,
@@ -42,6 +44,7 @@ from haystack.api.status import StatusDesk
 from haystack.contracts.base import explain
 from haystack.runs.errors import RequestError, RunNotFoundError, SubmissionError
 from haystack.runs.models import FILES, RUN_ID, FileName, RunRequest, RunStatus
+from haystack.runs.secret import REPORTS, report_signature
 from haystack.runs.service import RunService
 from haystack.runs.views import Defaults
 
@@ -193,6 +196,25 @@ def file_routes(service: RunService, links: Links) -> APIRouter:
         if found is None:
             raise HTTPException(404, "this file is not there any more")
         return _file(found) if isinstance(found, Path) else RedirectResponse(found, 307)
+
+    return router
+
+
+def report_routes(service: RunService) -> APIRouter:
+    """For coordinators: they hold the signed address of their run."""
+    forbidden: dict[int | str, dict[str, Any]] = {
+        403: {"model": ErrorBody, "description": "not signed by this service"}
+    }
+    router = APIRouter(prefix=REPORTS.rstrip("/"), tags=["reports"], responses={**PROBLEMS, **UNKNOWN, **forbidden})
+
+    @router.post("/{run_id}", status_code=204, summary="A coordinator says how its run is doing")
+    def report(body: Report, run_id: RunId, signature: Annotated[str, Query(max_length=100)]) -> Response:
+        """The run's events and results are then read from the bucket, and its mail is sent where it has ended."""
+        wanted = report_signature(service.settings, run_id)
+        if not hmac.compare_digest(wanted.encode(), signature.encode("utf-8", "replace")):
+            raise HTTPException(403, "this address is not signed by this service")
+        service.report(_checked(run_id), body.state)
+        return Response(status_code=204)
 
     return router
 

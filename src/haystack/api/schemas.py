@@ -182,6 +182,14 @@ class Health(BaseModel):
     version: str
 
 
+class Report(BaseModel):
+    """How a coordinator is doing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: Literal["running", "succeeded", "failed", "out_of_time"]
+
+
 class LogTail(BaseModel):
     """The end of what a run's pipeline printed."""
 

@@ -76,7 +76,12 @@ class CoordinatorClient:
     # -- what others call --------------------------------------------------------------------------------------------
 
     def submit(
-        self, run_id: str, query: str, config: Mapping[str, Any] | None = None, labels: Mapping[str, str] | None = None
+        self,
+        run_id: str,
+        query: str,
+        config: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        report: str | None = None,
     ) -> str:
         """Start the coordinator of one run.
 
@@ -93,6 +98,8 @@ class CoordinatorClient:
             settings laid over those of the image; no secrets.
         labels : mapping, optional
             further labels of the job.
+        report : str, optional
+            address that the coordinator tells how it is doing (`haystack.gcp.reports`).
 
         Returns
         -------
@@ -108,7 +115,7 @@ class CoordinatorClient:
         GcpError
             of the subclass that fits, with the command that fixes it.
         """
-        return self._start(single_request(run_id, query, config, labels))
+        return self._start(single_request(run_id, query, config, labels, report))
 
     def submit_table(
         self,

@@ -14,6 +14,7 @@ from haystack.errors import ConfigError
 from haystack.gcp import storage
 from haystack.gcp.errors import GcpError
 from haystack.gcp.jobs import OUT_OF_TIME
+from haystack.gcp.reports import Reporter
 from haystack.gcp.request import CoordinatorRequest, events_uri, marker_uri, read_request
 from haystack.gcp.settings import GcpSettings
 
@@ -66,8 +67,11 @@ def coordinate(uri: str, settings: GcpSettings, profile: str = "profiles/gcp") -
     command = [sys.executable, "-m", "snakemake", "--configfile", str(configfile), "--profile", profile]
     print(f"Coordinator {left.coordinator}, attempt {left.attempt}: {', '.join(left.run_ids)}", flush=True)
     environment = {**os.environ, "HAYSTACK_EVENTS": str(events), "HAYSTACK_RUN_ID": left.coordinator}
-    with _EventCopy(events, events_uri(settings, left.coordinator)):
-        return _run_in_time(command, environment, 3600 * settings.orchestrator_hours)
+    reporter = Reporter(left.report, settings.report_audience)
+    with _EventCopy(events, events_uri(settings, left.coordinator), reporter):
+        code = _run_in_time(command, environment, 3600 * settings.orchestrator_hours)
+    reporter.end(code)
+    return code
 
 
 def _without_cancelled(request: CoordinatorRequest, settings: GcpSettings) -> CoordinatorRequest | None:
@@ -120,8 +124,8 @@ def _exit_code(code: int) -> int:
 class _EventCopy:
     """Copies the event log of Snakemake's logger plugin into the bucket, for those who watch."""
 
-    def __init__(self, path: Path, uri: str) -> None:
-        self.path, self.uri = path, uri
+    def __init__(self, path: Path, uri: str, reporter: Reporter) -> None:
+        self.path, self.uri, self.reporter = path, uri, reporter
         self._copied = -1
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="haystack-events", daemon=True)
@@ -141,15 +145,18 @@ class _EventCopy:
 
     def _keep(self) -> None:
         while not self._end.wait(EVENTS_EVERY):
-            self._copy()
+            if self._copy():
+                self.reporter.progress()
 
-    def _copy(self) -> None:
+    def _copy(self) -> bool:
+        """Whether there was something new."""
         size = self.path.stat().st_size
         if size == self._copied:
-            return
+            return False
         try:
             storage.write_bytes(self.uri, self.path.read_bytes()[:size], content_type="application/x-ndjson")
         except GcpError as error:  # the next copy holds these lines too
             log.warning("The event log could not be copied yet. %s", error)
-        else:
-            self._copied = size
+            return False
+        self._copied = size
+        return True

@@ -40,6 +40,8 @@ class CoordinatorRequest(BaseModel):
     """labels of its own, for bills and filters"""
     attempt: int = Field(default=1, ge=1)
     """submissions so far"""
+    report: str | None = None
+    """signed address of a service that is told how the coordinator is doing"""
 
     def without(self, run_id: str) -> CoordinatorRequest | None:
         """The same request without one run; None when no run is left."""
@@ -52,7 +54,11 @@ class CoordinatorRequest(BaseModel):
 
 
 def single_request(
-    run_id: str, query: str, config: Mapping[str, Any] | None, labels: Mapping[str, str] | None
+    run_id: str,
+    query: str,
+    config: Mapping[str, Any] | None,
+    labels: Mapping[str, str] | None,
+    report: str | None = None,
 ) -> CoordinatorRequest:
     """The request of one run, checked.
 
@@ -62,7 +68,8 @@ def single_request(
         for a wrong run id, question, setting or label, or a secret among the settings.
     """
     line = "\t".join([run_id, " ".join(query.split())])
-    return checked_request(run_id, f"run_id\tquery\n{line}\n", config, labels)
+    request = checked_request(run_id, f"run_id\tquery\n{line}\n", config, labels)
+    return request.model_copy(update={"report": report})
 
 
 def checked_request(

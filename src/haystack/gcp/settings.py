@@ -55,6 +55,8 @@ class GcpSettings(Section):
     """hours after which Batch stops a coordinator; one that ran out of time is submitted again and continues"""
     runs_per_coordinator: int = Field(default=20, ge=1, le=80)
     """runs of a table that share a coordinator; beyond 80 planning takes longer than the work"""
+    report_audience: str | None = None
+    """OAuth client id of the Identity-Aware Proxy in front of the run service, which coordinators report to"""
 
     batch_endpoint: str | None = None
     """another address of the Batch API, host:port; http://host:port is spoken to without TLS and login (tests)"""

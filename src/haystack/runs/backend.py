@@ -64,6 +64,9 @@ class Backend(Protocol):
     def observe(self, run: RunRecord) -> Observation:
         """How a running run is doing."""
 
+    def told(self, run: RunRecord, status: str) -> Observation:
+        """The same, where what does the run says how it is doing: running, succeeded, failed or out_of_time."""
+
     def outcome(self, run: RunRecord) -> Outcome:
         """What a run that succeeded left.
 

@@ -226,7 +226,7 @@ class Dispatcher:
     def _watch_waiting(self, run: RunRecord) -> None:
         """A backend with a queue of its own says when a run leaves it."""
         if self.backend.observe(run).state != "waiting":
-            self.store.transition(run.run_id, RunStatus.RUNNING, started_at=utc_now(), attempts=run.attempts + 1)
+            self._running(run)
 
     def _start(self, run: RunRecord) -> None:
         try:
@@ -239,8 +239,22 @@ class Dispatcher:
     def _watch(self) -> None:
         self._each("watch", self.store.select_runs(status=RunStatus.RUNNING, **self._ours()), self._watch_one)
 
+    def report(self, run_id: str, status: str) -> None:
+        """Take note of what a run's coordinator says of it, without asking anybody else. Of an ended run: nothing."""
+        run = self.store.get(run_id)
+        with suppress(RunStateError):  # another writer was first
+            if run.status is RunStatus.PENDING:
+                run = self._running(run)
+            if not run.status.is_final:
+                self._take(run, self.backend.told(run, status))
+
+    def _running(self, run: RunRecord) -> RunRecord:
+        return self.store.transition(run.run_id, RunStatus.RUNNING, started_at=utc_now(), attempts=run.attempts + 1)
+
     def _watch_one(self, run: RunRecord) -> None:
-        seen = self.backend.observe(run)
+        self._take(run, self.backend.observe(run))
+
+    def _take(self, run: RunRecord, seen: Observation) -> None:
         if seen.events:
             run = self.store.record_events(run.run_id, seen.events, seen.events_read)
         if run.structured_query is None and run.phase not in {Phase.PENDING, Phase.QUERY_ANALYSIS}:

@@ -177,6 +177,18 @@ class RunService:
         self._dispatcher.wake()
         return run
 
+    def report(self, run_id: str, status: str) -> None:
+        """Take note of what a run's coordinator says (`BatchBackend.told`), and send the mail if that ends it.
+
+        Raises
+        ------
+        RunNotFoundError
+            when there is none.
+        """
+        self._dispatcher.report(run_id, status)
+        if self._postman is not None:
+            self._postman.round()
+
     def clear_up(self, run_id: str, seconds: float = 10) -> None:
         """End what is left of an ended run here and now, unless another process looks after runs and will do so."""
         end = time.monotonic() + seconds

@@ -6,7 +6,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +16,7 @@ from haystack.runs.backend import BackendError, Observation, State
 from haystack.runs.events import parse_events
 from haystack.runs.models import FILES, FileName, RunRecord, RunStatus
 from haystack.runs.outcome import Outcome, read_outcome
+from haystack.runs.secret import report_address
 from haystack.runs.settings import ServiceSettings
 from haystack.specs import BackendSpec
 
@@ -42,7 +43,12 @@ class Coordinators(Protocol):
     """What is asked of `haystack.gcp.client.CoordinatorClient`."""
 
     def submit(
-        self, run_id: str, query: str, config: Mapping[str, Any] | None = None, labels: Mapping[str, str] | None = None
+        self,
+        run_id: str,
+        query: str,
+        config: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        report: str | None = None,
     ) -> str:
         """Start a run's coordinator, unless it is on its way; the job's name."""
 
@@ -90,14 +96,18 @@ class BatchBackend:
         submits, describes and cancels coordinators.
     bucket
         where they write.
+    reports
+        where a run's coordinator says how it is doing; None where this service has no address.
     """
 
     name = "batch"
     node: str | None = None
     limit: int | None = None
 
-    def __init__(self, client: Coordinators, bucket: Bucket) -> None:
-        self.client, self.bucket = client, bucket
+    def __init__(
+        self, client: Coordinators, bucket: Bucket, reports: Callable[[str], str | None] = lambda run_id: None
+    ) -> None:
+        self.client, self.bucket, self.reports = client, bucket, reports
         self._ending: dict[str, _Ending] = {}
         self._active: Mapping[str, Any] = {}
         self._read_at: dict[str, float] = {}
@@ -105,7 +115,7 @@ class BatchBackend:
     def submit(self, run: RunRecord) -> str | None:
         """Create the coordinator's job."""
         try:
-            return self.client.submit(run.run_id, run.query, run.config, LABELS)
+            return self.client.submit(run.run_id, run.query, run.config, LABELS, self.reports(run.run_id))
         except HaystackError as error:
             raise BackendError(str(error)) from None
 
@@ -122,18 +132,25 @@ class BatchBackend:
         status = str(job.status)
         if status == "out_of_time":
             self.client.resume(run.run_id)
-        new = self._events(run) if self._is_due(run, STATES[status]) else b""
+        return self._seen(run, status, job.message, due=self._is_due(run, STATES[status]))
+
+    def told(self, run: RunRecord, status: str) -> Observation:
+        """The same, where the coordinator says it; of its job nothing is asked."""
+        return self._seen(run, status, "", due=True)
+
+    def _seen(self, run: RunRecord, status: str, message: str, *, due: bool) -> Observation:
+        new = self._events(run) if due else b""
         told: dict[str, Any] = {"events": parse_events(new, run.run_id), "events_read": run.events_read + len(new)}
         state = STATES[status]
         if state != "failed":
             return Observation(state, **told)
         if status == "cancelled":
-            message = "its job was cancelled in Google Batch, not here"
-            return Observation("failed", **told, error_type="JobCancelled", error_message=message)
+            why = "its job was cancelled in Google Batch, not here"
+            return Observation("failed", **told, error_type="JobCancelled", error_message=why)
         failure = self._failure(run)
         if failure is not None:
             return Observation("failed", **told, error_type=failure.error_type, error_message=failure.message)
-        return Observation("failed", **told, error_type="JobFailed", error_message=job.message or "the job failed")
+        return Observation("failed", **told, error_type="JobFailed", error_message=message or "the job failed")
 
     def begin_look(self) -> None:
         """One request for the coordinators that wait or run; one that is not among them is asked about by itself."""
@@ -294,7 +311,8 @@ def open_batch(settings: ServiceSettings) -> BatchBackend:
 
     file = settings.pipeline_dir / "config" / "gcp.yaml"
     gcp: GcpSettings = load_gcp_settings(file if file.is_file() else None)
-    return BatchBackend(CoordinatorClient(gcp), GoogleBucket(gcp.root, settings.signed_url_minutes))
+    bucket = GoogleBucket(gcp.root, settings.signed_url_minutes)
+    return BatchBackend(CoordinatorClient(gcp), bucket, lambda run_id: report_address(settings, run_id))
 
 
 SPEC = BackendSpec(name="batch", title="coordinator jobs on Google Batch", open=open_batch, order=20)

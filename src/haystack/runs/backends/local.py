@@ -120,6 +120,10 @@ class LocalBackend:
         state: State = "killed" if kind in {OUT_OF_MEMORY, KILLED} else "failed"
         return Observation(state, **told, error_type=kind, error_message=message)
 
+    def told(self, run: RunRecord, status: str) -> Observation:
+        """Files say it all."""
+        return self.observe(run)
+
     def forget_end(self, run: RunRecord) -> None:
         """Remove the note on how it ended."""
         (self.folders.run(run.run_id) / EXIT).unlink(missing_ok=True)

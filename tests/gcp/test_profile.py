@@ -153,10 +153,10 @@ def test_missing_settings_are_one_message_through_snakemake(tmp_path):
 )
 def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch, tmp_path, resources, asked, given):
     """Without a driver, inference would go on for hours on the processors of a GPU machine."""
-    from haystack import inference
+    from haystack.inference import resident
 
     calls = []
-    monkeypatch.setattr(inference, "run_inference", lambda **options: calls.append(options["settings"].device))
+    monkeypatch.setattr(resident, "run_inference_resident", lambda **options: calls.append(options["settings"].device))
     snakemake = SimpleNamespace(
         params=SimpleNamespace(settings={"model": {"device": asked}}),
         input=SimpleNamespace(model=[], cells="cells.h5ad", files=[]),
@@ -164,6 +164,7 @@ def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch, tmp_path, resources,
         log=[str(tmp_path / "x.log")],
         wildcards=SimpleNamespace(),
         resources=resources,
+        threads=2,
         rule="stack_inference",
     )
     runpy.run_path(str(REPOSITORY / "workflow/scripts/stack_inference.py"), init_globals={"snakemake": snakemake})

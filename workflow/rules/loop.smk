@@ -61,6 +61,7 @@ rule stack_inference:
         "../envs/haystack.yaml"
     threads: 2
     resources:
+        gpu=plan.gpus,
         googlebatch_labels=plan.labels("inference"),
     params:
         settings=plan.get("model", "seed"),

@@ -17,7 +17,7 @@ import numpy as np
 from haystack.contracts import PredictionRole, read_cells, write_predictions
 from haystack.inference.cells import PromptCells, align, combine_files, split_prompts
 from haystack.inference.exam import exam_answers
-from haystack.inference.prediction import Predicted, Prediction, Request, unchanged
+from haystack.inference.prediction import Loader, Predicted, Prediction, Request, unchanged
 from haystack.inference.store import model_genes
 from haystack.specs import MODELS
 
@@ -46,6 +46,7 @@ def run_inference(
     settings: ModelSettings,
     seed: int,
     files: Mapping[str, Path] | None = None,
+    load: Loader | None = None,
 ) -> dict[str, Any]:
     """Predict all prompts of `cells` and write `out`, whole or not at all.
 
@@ -63,6 +64,8 @@ def run_inference(
         seeds everything that is drawn
     files
         further files of the run, by name, for a model that needs them
+    load
+        loads the model; null: from its folder
 
     Returns
     -------
@@ -78,7 +81,7 @@ def run_inference(
     clock = _Clock()
     data = read_cells(cells)
     clock.lap("read")
-    return _run(model_dir, lambda genes: data, out, settings, seed, clock, files or {})
+    return _run(model_dir, lambda genes: data, out, settings, seed, clock, files or {}, load)
 
 
 def run_files(
@@ -104,6 +107,7 @@ def _run(
     seed: int,
     clock: _Clock,
     files: Mapping[str, Path],
+    load: Loader | None = None,
 ) -> dict[str, Any]:
     spec = MODELS.get(settings.kind, "model.kind")
     genes = model_genes(model_dir) if model_dir is not None else []
@@ -112,7 +116,7 @@ def _run(
     counts, measured = align(data, genes)
     prompts = split_prompts(data, counts)
     folder = Path(model_dir) if model_dir is not None else None
-    prediction = spec.predict(Request(prompts, genes, settings, seed, folder, files))
+    prediction = spec.predict(Request(prompts, genes, settings, seed, folder, files, load))
     pairs = list(zip(prompts, prediction.prompts, strict=True))
     asked = [pair for pair in pairs if not pair[0].exam]
     predictions = assemble([prompt for prompt, _ in asked], [made for _, made in asked], genes, measured)

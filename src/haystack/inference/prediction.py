@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
     from haystack.config import ModelSettings
     from haystack.inference.cells import PromptCells
+    from haystack.inference.store import Model
 
     Floats = NDArray[np.float32]
 
 Counts: TypeAlias = Any
 """sparse.csr_matrix (cells x genes), whole numbers"""
+Loader: TypeAlias = Callable[[Path, str, str], "Model"]
+"""(folder, device, precision) -> the model, in memory"""
 
 
 @dataclass
@@ -47,6 +50,8 @@ class Request:
     """the model's files; None for a model without weights"""
     files: Mapping[str, Path] = field(default_factory=dict)
     """the further files that the model's descriptor `needs`, by file name"""
+    load: Loader | None = None
+    """instead of `load_model`: a process that keeps a model"""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def predict_stack(request: Request) -> Prediction:
     settings = request.settings
     if request.folder is None:
         raise ModelError("model.kind is stack, but there is no model folder")
-    model = load_model(request.folder, settings.device, settings.precision)
+    model = (request.load or load_model)(request.folder, settings.device, settings.precision)
     made = _generate_prompts(model, request.prompts, settings, request.seed, "kept", log_progress(perf_counter()))
     return Prediction(made, _facts(settings, model), model.seconds["load"], _peak_memory_gib(model))
 

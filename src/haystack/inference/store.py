@@ -203,7 +203,10 @@ def pick_device(device: str) -> torch.device:
         raise ModelError(f"model.device: unknown device '{device}'; use auto, cpu, cuda, cuda:N or mps") from None
     present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if (picked.index or 0) >= present.get(picked.type, 0):
-        raise ModelError(f"model.device: '{device}' is not in this machine; use auto or cpu")
+        raise ModelError(
+            f"model.device: torch finds no '{device}' in this machine (for a GPU: no driver, or one too old for "
+            f"CUDA {torch.version.cuda or 'none, as this torch is built'}). `model.device: cpu` predicts on processors"
+        )
     return picked
 
 

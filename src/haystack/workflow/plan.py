@@ -50,6 +50,8 @@ class Plan:
             raise ConfigError(f"{self.settings.runs}: no run '{unknown[0]}' (asked for by {ONLY})")
         self.runs = {run_id: self.table[run_id] for run_id in only} if only else self.table
         """those to work on: all, or one chunk"""
+        self.gpus = 0
+        """GPUs that an inference takes of the machine that runs Snakemake; on others their scheduler counts them"""
 
     @property
     def bucket(self) -> str | None:

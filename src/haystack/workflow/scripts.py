@@ -27,7 +27,8 @@ def script_logging(snakemake: Any) -> Iterator[logging.Logger]:
     A HaystackError is one message without a traceback; anything else keeps its traceback, for a bug report.
     """
     logger = logging.getLogger("haystack")
-    handler = logging.FileHandler(snakemake.log[0], mode="w", encoding="utf-8")
+    Path(snakemake.log[0]).write_text("")
+    handler = logging.FileHandler(snakemake.log[0], encoding="utf-8")  # appends, as the resident model does
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -10,10 +10,12 @@ from typing import Any
 
 from haystack.errors import HaystackError
 from haystack.gcp.checks import check_cloud
+from haystack.specs import MODELS
 from haystack.workflow.checks import check_plan
 from haystack.workflow.locks import clear_stale_locks
 from haystack.workflow.plan import ONLY, Plan
 from haystack.workflow.remote import declare_code, declare_storage
+from haystack.workflow.resident import gpus
 from haystack.workflow.slurm import check_slurm
 
 
@@ -42,12 +44,23 @@ def open_plan(config: dict[str, Any], workflow: Any) -> Plan:
             check_plan(plan, keep_going=bool(getattr(arguments, "keep_going", False)))
             if executor == "slurm" and not arguments.dryrun:
                 check_slurm(arguments)
+            if executor in {None, "local"}:
+                _share_gpu(plan, workflow)
             clear_stale_locks(Path.cwd())
             if plan.storage:
                 _prepare_storage(plan, plan.storage, workflow, executor)
     except HaystackError as error:
         raise WorkflowError(str(error)) from None
     return plan
+
+
+def _share_gpu(plan: Plan, workflow: Any) -> None:
+    """One inference at a time where this machine has a GPU that it takes, however many cores are free."""
+    model = plan.settings.model
+    if MODELS.get(model.kind).gpu and model.device != "cpu" and gpus():
+        plan.gpus = 1
+        if "gpu" not in workflow.global_resources:
+            workflow.register_resource("gpu", 1)
 
 
 def _prepare_storage(plan: Plan, prefix: str, workflow: Any, executor: str | None) -> None:

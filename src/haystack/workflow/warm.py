@@ -14,11 +14,14 @@ import os
 import runpy
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
+
+from haystack.workflow.resident import ResidentModel
 
 if TYPE_CHECKING:
     from haystack.workflow.plan import Plan
@@ -65,19 +68,28 @@ def warm_scripts(workflow: Any, plan: Plan) -> None:
     plan
         says whether torch is worth importing: for a neural model.
     """
+    from haystack.inference.resident import SOCKET
     from haystack.internals import replace_script_start
     from haystack.specs import MODELS
 
     if "forkserver" not in multiprocessing.get_all_start_methods() or workflow.deployment_settings.deployment_method:
         return
+    model = MODELS.get(plan.settings.model.kind)
     modules = [*SCIENCE, *(f"haystack.{name}" for name in STAGES)]
-    if MODELS.get(plan.settings.model.kind).gpu:
+    if model.gpu:
         modules.append("torch")
     multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
-    replace_script_start(start)
+    resident = ResidentModel(start_process, workflow.resource_settings.cores or 1) if model.gpu else None
+
+    def start_job(script: str, threads: int, variables: Mapping[str, str]) -> BaseProcess:
+        if resident and resident.serves(script, threads):
+            variables = {**variables, SOCKET: resident.address()}
+        return start(script, threads, variables)
+
+    replace_script_start(start_job)
 
 
-def start(script: str, threads: int, variables: Mapping[str, str]) -> multiprocessing.process.BaseProcess:
+def start(script: str, threads: int, variables: Mapping[str, str]) -> BaseProcess:
     """Start a script as a fork of the warm process.
 
     Parameters
@@ -96,7 +108,12 @@ def start(script: str, threads: int, variables: Mapping[str, str]) -> multiproce
         has printed.
     """
     environment = {**os.environ, **variables, **dict.fromkeys(THREADS, str(threads))}
-    process = _Stage(target=_run, args=(script, threads, os.getcwd(), environment), name=script)
+    return start_process(_run, (script, threads, os.getcwd(), environment), script)
+
+
+def start_process(target: Callable[..., None], arguments: tuple[Any, ...], name: str) -> BaseProcess:
+    """Start a function as a fork of the warm process."""
+    process = _Stage(target=target, args=arguments, name=name)
     with _starting, _one_thread():
         process.start()
     return process

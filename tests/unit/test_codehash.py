@@ -20,11 +20,17 @@ ENTRIES = {
 """rule -> functions whose code it hashes"""
 
 
+@pytest.fixture(scope="module")
+def read_once():
+    """Read all modules before they are copied: what they say is kept beside the bytecode, and goes with the copies."""
+    return hashes()
+
+
 @pytest.fixture
-def package(tmp_path, monkeypatch):
+def package(tmp_path, monkeypatch, read_once):
     """A copy of the package whose modules may be edited."""
     copied = tmp_path / "src/haystack"
-    shutil.copytree(codehash.PACKAGE, copied)
+    shutil.copytree(codehash.PACKAGE, copied, ignore=shutil.ignore_patterns("*.pyc"))
     for name in ("knowledge", "ontology"):
         shutil.copytree(REPOSITORY / "resources" / name, tmp_path / "resources" / name)
     monkeypatch.setattr(codehash, "PACKAGE", copied)

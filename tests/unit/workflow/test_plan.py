@@ -190,4 +190,4 @@ def test_a_corrupt_model_is_found_before_work_starts(folder, tmp_path):
     weights[-1] ^= 1
     (model / "model.safetensors").write_bytes(weights)
     with pytest.raises(ConfigError, match=r"model\.safetensors: .*sha256"):
-        check_plan(plan(**settings), keep_going=True)
+        check_plan(plan(**settings, atlases={"a": ATLAS}), keep_going=True)

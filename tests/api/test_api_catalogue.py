@@ -102,21 +102,21 @@ def test_a_broken_index_is_an_error_without_paths(indexed):
     assert str(path) not in answer.text
 
 
-@pytest.mark.parametrize(
-    ("question", "available", "atlases", "words"),
-    [
-        ("How would monocytes respond to IFN-beta?", True, ["one"], "matched control cells in one"),
-        ("How would B cells respond to ibrutinib?", False, [], "no matched control"),
-        ("How would B cells respond to TGF-beta?", True, ["one"], "similar perturbations"),
-        ("Impute what B cells would look like in kidney", True, ["one"], "healthy"),
-        ("Impute what fibroblasts would look like in kidney", False, [], "original cells"),
-    ],
-)
-def test_controls(indexed, question, available, atlases, words):
+CONTROLS = {
+    "How would monocytes respond to IFN-beta?": (True, ["one"], "matched control cells in one"),
+    "How would B cells respond to ibrutinib?": (False, [], "no matched control"),
+    "How would B cells respond to TGF-beta?": (True, ["one"], "similar perturbations"),
+    "Impute what B cells would look like in kidney": (True, ["one"], "healthy"),
+    "Impute what fibroblasts would look like in kidney": (False, [], "original cells"),
+}
+
+
+def test_controls(indexed):
     with indexed.client() as client:
-        controls = client.post("/api/v1/runs/validate", json={"query": question}).json()["controls"]
-    assert (controls["available"], controls["atlases"]) == (available, atlases)
-    assert words in controls["message"]
+        for question, (available, atlases, words) in CONTROLS.items():
+            controls = client.post("/api/v1/runs/validate", json={"query": question}).json()["controls"]
+            assert (controls["available"], controls["atlases"]) == (available, atlases), question
+            assert words in controls["message"]
 
 
 def test_understanding(indexed):

@@ -20,7 +20,7 @@ def _browser_module():
 
 
 chromium = _browser_module()
-pytestmark = pytest.mark.skipif(chromium.CHROMIUM is None, reason="no Chromium on PATH")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium.CHROMIUM is None, reason="no Chromium on PATH")]
 
 
 class Tab:

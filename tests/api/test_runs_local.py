@@ -175,6 +175,7 @@ class Process:
         return re.findall("run_[0-9a-f]{12}", said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [30, pytest.param(50, marks=pytest.mark.nightly)])
 def test_killing_the_service_loses_no_submission_and_repeats_none(
     settings, pipeline, database_url, open_service, count

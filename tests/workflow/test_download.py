@@ -31,11 +31,12 @@ def served(tmp_path):
     folder.mkdir()
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield folder, f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_what_is_absent_is_fetched_and_what_has_other_bytes_is_refused(pipeline, served, tmp_path, monkeypatch):
     folder, address = served
     data = ad.AnnData(sparse.csr_matrix(np.random.default_rng(0).poisson(2, size=(30, 4)).astype(np.float32)))

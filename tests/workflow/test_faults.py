@@ -51,6 +51,7 @@ def own_atlas(pipeline, name: str, *, log=False, kept=None, column="label", gene
     }
 
 
+@pytest.mark.slow
 def test_every_question_and_atlas_that_cannot_be_used_is_named(pipeline):
     """How each is told from a good one is tested beside `query` and `atlas`."""
     atlases = {

@@ -78,7 +78,7 @@ def hub(files: dict[str, bytes]) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
@@ -145,7 +145,7 @@ def stored(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     save_model(tmp_path / "stored", build(TINY).state_dict(), TINY, [f"GENE{i}" for i in range(30)], {})
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield tmp_path / "stored", f"http://127.0.0.1:{server.server_port}/stored"
         server.shutdown()
 

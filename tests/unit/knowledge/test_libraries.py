@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from haystack.contracts import read_json
 from haystack.contracts.runlog import LibraryLog
 from haystack.errors import ConfigError, GroundingError
 from haystack.grounding.genesets import read_libraries
-from haystack.http import ServiceError
+from haystack.http import ServiceError, Web
 from haystack.knowledge.libraries import SOURCES, Source, download_gene_sets, library_file, named_library
 from haystack.knowledge.tables import KnowledgeError
 
@@ -40,7 +41,7 @@ def sources() -> Iterator[dict[str, Source]]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         yield {
             name: replace(source, service=replace(source.service, base_url=address, per_second=1000))
@@ -75,7 +76,7 @@ def test_fetched_once_and_read_offline(
 def test_what_is_no_library_leaves_no_file(
     sources: dict[str, Source], tmp_path: Path, name: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr("haystack.knowledge.libraries.Web", partial(Web, sleep=lambda seconds: None))
     with pytest.raises(error, match="no library" if error is KnowledgeError else "cannot be read"):
         download_gene_sets(f"enrichr:{name}", tmp_path / "x.gmt", tmp_path / "x.json", sources)
     assert list(tmp_path.iterdir()) == []

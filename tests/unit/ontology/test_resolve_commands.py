@@ -105,7 +105,7 @@ class FakeOls(BaseHTTPRequestHandler):
 @pytest.fixture
 def ols() -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), FakeOls)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/api/search"
     server.shutdown()

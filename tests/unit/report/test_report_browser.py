@@ -12,7 +12,7 @@ from report_browser import CHROMIUM, Browser
 
 from haystack.report import summarize_runs
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")]
 DRAWN = "[...document.querySelectorAll('.plot')].every(node => node.dataset.drawn)"
 NASTY = ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<b>bold</b>", "a&lt;b", '"quoted",x')
 LOW_CONTRAST = """(() => {

@@ -7,7 +7,7 @@ from report_browser import CHROMIUM, Browser
 
 from haystack.report import summarize_runs
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")]
 DRAWN = "[...document.querySelectorAll('.plot')].every(node => node.dataset.drawn)"
 # Whatever reacts to a mouse: controls of the page, and those that plotly draws.
 CONTROLS = """(() => {

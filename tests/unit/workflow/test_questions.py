@@ -29,7 +29,10 @@ def test_what_was_understood_is_parsed_once_and_a_problem_is_told_at_every_start
 
 
 @pytest.mark.parametrize("change", ["question", "settings", "code"])
-def test_a_change_is_parsed_again(parsed, monkeypatch, change):
+def test_a_change_is_parsed_again(monkeypatch, tmp_path, change):
+    monkeypatch.chdir(tmp_path)
+    parsed = []
+    monkeypatch.setattr(questions, "_parse", lambda asked: parsed.append([one[0] for one in asked]) or {})
     questions.misunderstood([GOOD])
     run_id, text, settings = GOOD
     if change == "code":

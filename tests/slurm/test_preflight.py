@@ -62,7 +62,9 @@ def test_without_accounting_sacct_would_wait_for_ever(on_cluster):
 def test_a_cluster_that_does_not_answer(monkeypatch, tmp_path):
     # Nobody listens there. Without any file the commands themselves would look for one for a minute.
     nobody = tmp_path / "slurm.conf"
-    nobody.write_text("ClusterName=none\nSlurmctldHost=localhost\nSlurmctldPort=1\nMessageTimeout=1\nAuthType=auth/none\n")
+    nobody.write_text(
+        "ClusterName=none\nSlurmctldHost=localhost\nSlurmctldPort=1\nMessageTimeout=1\nAuthType=auth/none\n"
+    )
     monkeypatch.setenv("SLURM_CONF", str(nobody))
     with pytest.raises(ConfigError, match=r"`sinfo .* failed: "):
         check_slurm(arguments())

@@ -4,10 +4,12 @@ import importlib.util
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
+from types import ModuleType
 
 import pytest
 
@@ -69,6 +71,16 @@ def test_a_killed_script_says_by_which_signal(here):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert process.exitcode == -signal.SIGKILL
+
+
+def test_the_main_module_of_the_parent_is_not_run_again(here, monkeypatch):
+    (here / "main.py").write_text("open('again', 'w')")
+    main = ModuleType("__main__")
+    main.__file__ = str(here / "main.py")  # as Snakemake's own program
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert run("", here).exitcode == 0
+    assert not (here / "again").exists()
+    assert sys.modules["__main__"] is main
 
 
 def test_an_exit_code_survives_the_start_of_another_script_at_the_same_moment(here, monkeypatch):

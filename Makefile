@@ -17,10 +17,10 @@ run: $(STAMP)
 	$(BIN)/snakemake --profile $(PROFILE)
 
 test: $(TESTS)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not nightly"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(TESTS)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not nightly"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 docs/notebooks
 
 test-nightly: $(TESTS)

@@ -19,8 +19,15 @@ hypothesis.settings.load_profile("haystack")
 REPOSITORY = Path(__file__).parents[1]
 
 
-def pytest_collection_modifyitems(items):
-    """Modules marked `in_order` tell one story (a coordinator is killed, then continued): not shuffled within."""
+def pytest_collection_modifyitems(config, items):
+    """Nightly suites run where `-m` or a test's own name asks for them.
+
+    Modules marked `in_order` tell one story (a coordinator is killed, then continued): they are not shuffled within.
+    """
+    if "nightly" not in config.option.markexpr and not any("::" in argument for argument in config.args):
+        nightly = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if item not in nightly]
     modules: dict[str, list[int]] = {}
     for place, item in enumerate(items):
         if item.get_closest_marker("in_order"):

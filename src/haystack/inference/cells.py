@@ -108,6 +108,7 @@ def split_prompts(cells: ad.AnnData, counts: sparse.csr_matrix) -> list[PromptCe
     if not prompts:
         raise ModelError("cells: no cell has role=prompt")
     split = []
+    queries: dict[bytes, sparse.csr_matrix] = {}  # prompts that share query cells share the object
     for prompt_id in prompts:
         own = ~missing & (ids == prompt_id)
         exam = bool(is_exam[own].any())
@@ -120,10 +121,11 @@ def split_prompts(cells: ad.AnnData, counts: sparse.csr_matrix) -> list[PromptCe
         if not len(query):
             raise ModelError(f"cells: prompt {prompt_id} has no query cells")
         prompt, control = counts[prompt_rows], counts[control_rows]
+        asked = queries.setdefault(query.tobytes(), counts[query])
         _check_not_empty(prompt, f"prompt {prompt_id}: role=prompt")
-        _check_not_empty(counts[query], f"prompt {prompt_id}: role=query")
+        _check_not_empty(asked, f"prompt {prompt_id}: role=query")
         names = cells.obs_names.to_numpy()[query]
-        split.append(PromptCells(prompt_id, prompt, control, counts[query], names, exam))
+        split.append(PromptCells(prompt_id, prompt, control, asked, names, exam))
     return split
 
 

@@ -6,7 +6,7 @@ to all. So the kept cells are run first, and their keys and values serve any num
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,8 +32,6 @@ class Kept:
     values: list[Tensor]
     final: Tensor
     """(P, K, width)"""
-    dispersion: list[Tensor] = field(default_factory=list)
-    """what `dispersion_logits` says of each group, (genes, K), where the caller has asked for it"""
 
 
 def tokenize(network: Any, counts: Tensor) -> Tensor:
@@ -110,17 +108,10 @@ def dispersions(network: Any, hidden_states: Tensor) -> Tensor:
     return softplus(linear(hidden_states, last.weight[1::2], last.bias[1::2]).float())
 
 
-def dispersion_logits(network: Any, states: Tensor) -> Tensor:
-    """Inverse dispersions of the cells (n, width) before bias and softplus, which keep their order: (genes, n)."""
-    return network.output_mlp[-1].weight[1::2] @ hidden(network, states).T
-
-
-def median_dispersion(network: Any, logits: Tensor) -> Tensor:
-    """Median inverse dispersion theta (genes,), float32, over the prompt cells of one window.
-
-    `logits` (genes, n) are theirs from `dispersion_logits`; of an even number, the lower of the middle two.
-    """
+def median_dispersion(network: Any, states: Tensor) -> Tensor:
+    """Median inverse dispersion theta (genes,), float32, over cells (n, width); of an even number, the lower middle."""
     last = network.output_mlp[-1]
+    logits = last.weight[1::2] @ hidden(network, states).T  # bias and softplus keep their order
     return softplus(logits.median(dim=1).values.float() + last.bias[1::2].float())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -17,19 +17,24 @@ from haystack.inference.schedule import Draws, KeptDraws, Step, Window, make_win
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from scipy import sparse
+
     from haystack.inference.store import Model
 
 log = logging.getLogger(__name__)
+
+Counts: TypeAlias = "Tensor | sparse.csr_matrix"
+"""counts (cells, genes), float32: a tensor, or sparse, then made dense where it is needed"""
 
 
 @dataclass
 class Job:
     """One generation: these prompt cells, these query cells, one stream of random numbers."""
 
-    prompt: Tensor
-    """counts (P, genes), float32, on the device"""
-    query: Tensor
-    """counts (Q, genes), float32, on the device"""
+    prompt: Counts
+    """(P, genes)"""
+    query: Counts
+    """(Q, genes)"""
     seed: int
     draws: Draws | None = None
     """null: KeptDraws(seed)"""
@@ -44,30 +49,54 @@ class Generated:
     mean: Tensor
     """negative-binomial means that the counts were drawn from"""
     theta: Tensor
-    """inverse dispersions that the counts were drawn from"""
+    """inverse dispersions that the counts were drawn from (Q, genes)"""
     logit: np.ndarray
     """confidence logits (Q,) of the last step: below zero means like a finished cell"""
 
 
 @dataclass
+class _Cells:
+    """The cells of all jobs, one job's after the other's, and what a step says of the query cells."""
+
+    prompt_tokens: Tensor
+    """(prompt cells, n_hidden, token_dim); jobs of one prompt share them"""
+    query_tokens: Tensor
+    """(query cells, n_hidden, token_dim)"""
+    states: Tensor
+    """final states (query cells + 1, width); the last row takes what only fills a window up"""
+    logits: Tensor
+    """confidence logits (query cells + 1,)"""
+
+
+@dataclass
 class _State:
-    job: Job
     draws: Draws
     rng: torch.Generator
+    n_prompt: int
+    first_prompt: int
+    """row of its first prompt cell in `_Cells.prompt_tokens`"""
+    first_query: int
     counts: Tensor
     mean: Tensor
-    theta: Tensor
-    prompt_tokens: Tensor
     query_tokens: Tensor
+    """its part of `_Cells.query_tokens`"""
+    states: Tensor
+    """its part of `_Cells.states`"""
     masked: np.ndarray
     logit: np.ndarray
     kept: forward.Kept | None = None
+    """groups of kept prompt cells, where the draws keep them; `group` is this job's"""
+    group: int = 0
     median: Tensor | None = None
     """median dispersion of the kept prompt cells (genes,); None: each window has its own, in `medians`"""
-    states: Tensor | None = None
-    """final states (Q, width) of this step"""
+    theta: Tensor | None = None
+    """dispersions of the cells (Q, genes) where the windows have their own"""
     window_of: np.ndarray | None = None
-    medians: list[Tensor] = field(default_factory=list)
+    medians: dict[int, Tensor] = field(default_factory=dict)
+
+
+_Task = tuple[_State, int, Window]
+"""one window: whose, its number in the step, its rows"""
 
 
 @torch.inference_mode()
@@ -77,8 +106,12 @@ def generate_cells(
     schedule: Sequence[Step],
     batch_size: int = 8,
     progress: Callable[[int, int], None] | None = None,
+    tokens: dict[int, Tensor] | None = None,
 ) -> list[Generated]:
     """Run all jobs side by side, their windows batched together.
+
+    Within a step nothing waits for the device; between steps it hands over its logits, from which the schedule picks
+    the cells that take their counts.
 
     Parameters
     ----------
@@ -92,66 +125,86 @@ def generate_cells(
         windows per forward pass; halved, with a warning, when memory runs out
     progress
         called with (cells done, cells in all), counting each query cell once per step
+    tokens
+        tokens of prompts and query cells by the `id` of their counts; calls that share it make them once
 
     Returns
     -------
     list of Generated
         one per job, in order
     """
-    # Jobs of one prompt share its query cells, and their tokens until a cell changes.
-    tokens = {id(job.query): forward.tokenize(model.network, job.query) for job in jobs}
-    states = [_start(model, job, tokens[id(job.query)]) for job in jobs]
-    total = sum(len(job.query) for job in jobs) * len(schedule)
+    cells, states = _start(model, jobs, tokens if tokens is not None else {})
+    total = sum(len(state.counts) for state in states) * len(schedule)
     done = 0
     for step in schedule:
-        batch_size = _run_step(model, states, step, batch_size)
+        batch_size = _run_step(model, cells, states, step, batch_size)
+        logits = cells.logits.cpu().numpy()
         for state in states:
+            state.logit = logits[state.first_query : state.first_query + len(state.counts)]
             _unmask_step(model, state, step)
-        done += sum(len(job.query) for job in jobs)
+        done += total // len(schedule)
         if progress is not None:
             progress(done, total)
-    return [Generated(s.counts, s.mean, s.theta, s.logit) for s in states]
+    return [Generated(s.counts, s.mean, _thetas(s), s.logit) for s in states]
 
 
-def _start(model: Model, job: Job, query_tokens: Tensor) -> _State:
-    counts = job.query.clone()
-    return _State(
-        job=job,
-        draws=job.draws or KeptDraws(job.seed),
-        rng=make_generator(model.device, job.seed),
-        counts=counts,
-        mean=torch.zeros_like(counts),
-        theta=torch.zeros_like(counts),
-        prompt_tokens=forward.tokenize(model.network, job.prompt),
-        query_tokens=query_tokens.clone(),
-        masked=np.ones(len(counts), dtype=bool),
-        logit=np.zeros(len(counts), dtype=np.float32),
+def _start(model: Model, jobs: Sequence[Job], tokens: dict[int, Tensor]) -> tuple[_Cells, list[_State]]:
+    """Tokens of all cells: those of a prompt or of query cells that several jobs share are made once."""
+    queries = {id(job.query): _dense(job.query, model) for job in jobs}
+    prompts = {id(job.prompt): job.prompt for job in jobs}
+    for key, counts in (queries | prompts).items():
+        if key not in tokens:
+            tokens[key] = forward.tokenize(model.network, _dense(counts, model))
+    first_prompts = dict(zip(prompts, np.cumsum([0, *(len(tokens[key]) for key in prompts)]).tolist(), strict=False))
+    query_tokens = torch.cat([tokens[id(job.query)] for job in jobs])
+    cells = _Cells(
+        torch.cat([tokens[key] for key in prompts]),
+        query_tokens,
+        query_tokens.new_empty(len(query_tokens) + 1, model.architecture.width),
+        torch.zeros(len(query_tokens) + 1, device=model.device),
     )
+    states, start = [], 0
+    for job in jobs:
+        counts = queries[id(job.query)].clone()
+        own = slice(start, start + len(counts))
+        states.append(
+            _State(
+                draws=job.draws or KeptDraws(job.seed),
+                rng=make_generator(model.device, job.seed),
+                n_prompt=job.prompt.shape[0],
+                first_prompt=first_prompts[id(job.prompt)],
+                first_query=start,
+                counts=counts,
+                mean=torch.zeros_like(counts),
+                query_tokens=cells.query_tokens[own],
+                states=cells.states[own],
+                masked=np.ones(len(counts), dtype=bool),
+                logit=np.zeros(len(counts), dtype=np.float32),
+            )
+        )
+        start = own.stop
+    return cells, states
 
 
-def _run_step(model: Model, states: list[_State], step: Step, batch_size: int) -> int:
+def _dense(counts: Counts, model: Model) -> Tensor:
+    return to_device(counts if isinstance(counts, Tensor) else torch.from_numpy(counts.toarray()), model.device)
+
+
+def _run_step(model: Model, cells: _Cells, states: list[_State], step: Step, batch_size: int) -> int:
     """All windows of one step, `batch_size` at a time; gives back the batch size that fitted."""
-    tasks: list[tuple[int, Window]] = []
-    for number, state in enumerate(states):
-        windows = make_windows(step, len(state.job.prompt), len(state.job.query), state.draws)
-        state.states = state.query_tokens.new_empty(len(state.counts), model.architecture.width)
-        state.window_of = np.empty(len(state.counts), dtype=np.int64)
-        state.medians = []
-        for index, window in enumerate(windows):
-            state.window_of[window.query[: window.n_real]] = index
-            tasks.append((number, window))
-        if state.draws.keeps_prompt and state.kept is None:
-            rows = torch.as_tensor(windows[0].base[: step.n_kept], device=model.device)
-            state.kept = forward.run_kept(model.network, state.prompt_tokens[rows].unsqueeze(0))
-            logits = forward.dispersion_logits(model.network, state.kept.final[0])
-            state.median = forward.median_dispersion(model.network, logits)
-    tasks.sort(key=lambda task: len(task[1].query))  # windows of one size can share a forward pass
+    tasks: list[_Task] = []
+    for state in states:
+        windows = make_windows(step, state.n_prompt, len(state.counts), state.draws)
+        state.window_of = np.repeat(np.arange(len(windows)), [window.n_real for window in windows])
+        tasks += [(state, number, window) for number, window in enumerate(windows)]
+    _run_kept(model, cells, [task for task in tasks if task[0].draws.keeps_prompt and task[0].kept is None])
+    tasks.sort(key=_shape)  # windows of one shape can share a forward pass
     start = 0
     while start < len(tasks):
-        size = len(tasks[start][1].query)
-        batch = [task for task in tasks[start : start + batch_size] if len(task[1].query) == size]
+        shape = _shape(tasks[start])
+        batch = [task for task in tasks[start : start + batch_size] if _shape(task) == shape]
         try:
-            _run_windows(model, states, step, batch)
+            _run_windows(model, cells, batch)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error) or len(batch) == 1:
                 raise
@@ -164,79 +217,92 @@ def _run_step(model: Model, states: list[_State], step: Step, batch_size: int) -
     return batch_size
 
 
-def _run_windows(model: Model, states: list[_State], step: Step, tasks: list[tuple[int, Window]]) -> None:
+def _shape(task: _Task) -> tuple[int, int, int, bool]:
+    state, _, window = task
+    return len(window.query), len(window.base), window.n_kept, state.draws.keeps_prompt
+
+
+def _run_kept(model: Model, cells: _Cells, tasks: list[_Task]) -> None:
+    """Run the kept prompt cells of all jobs, those of one number together; jobs that keep the same cells share them."""
+    numbers: dict[int, dict[bytes, list[_State]]] = {}
+    for state, number, window in tasks:
+        if number == 0:
+            rows = state.first_prompt + np.sort(window.base[: window.n_kept])
+            numbers.setdefault(window.n_kept, {}).setdefault(rows.tobytes(), []).append(state)
+    for groups in numbers.values():
+        rows = np.stack([np.frombuffer(key, dtype=np.int64) for key in groups])
+        kept = forward.run_kept(model.network, cells.prompt_tokens[_to_device(rows, model)])
+        for number, sharing in enumerate(groups.values()):
+            median = forward.median_dispersion(model.network, kept.final[number])
+            for state in sharing:
+                state.kept, state.group, state.median = kept, number, median
+
+
+def _run_windows(model: Model, cells: _Cells, tasks: list[_Task]) -> None:
     """One forward pass: final states and logits of the query cells, median dispersions of the windows."""
     network = model.network
-    kept, owner = _kept_of(model, states, step, tasks)
-    rest = []
-    for number, window in tasks:
-        state = states[number]
-        context = state.prompt_tokens[torch.as_tensor(window.base[step.n_kept :], device=model.device)]
-        query = state.query_tokens[torch.as_tensor(window.query, device=model.device)] + network.query_pos_embedding
-        rest.append(torch.cat([context, query]))
-    final = forward.run_rest(network, kept, owner, torch.stack(rest))
-    n_context = step.n_base - step.n_kept
-    base_sum = kept.final.sum(dim=1)[owner] + final[:, :n_context].sum(dim=1)
-    logits = forward.confidence(network, base_sum / step.n_base, final[:, n_context:]).cpu().numpy()
-    medians = []
-    for i in range(len(tasks) if kept.dispersion else 0):
-        context = forward.dispersion_logits(network, final[i, :n_context])
-        medians.append(forward.median_dispersion(network, torch.cat([kept.dispersion[int(owner[i])], context], dim=1)))
-    for i, (number, window) in enumerate(tasks):
-        state = states[number]
-        assert state.states is not None
-        real = window.query[: window.n_real]
-        state.states[torch.as_tensor(real, device=model.device)] = final[i, n_context : n_context + window.n_real]
-        state.logit[real] = logits[i, : window.n_real]
-        state.medians += medians[i : i + 1]
-
-
-def _kept_of(
-    model: Model, states: list[_State], step: Step, tasks: list[tuple[int, Window]]
-) -> tuple[forward.Kept, Tensor]:
-    """Keys and values of the kept prompt cells: from the first step where the draws keep them, else computed here."""
-    numbers = [number for number, _ in tasks]
-    if all(states[number].kept is not None for number in numbers):
-        used = sorted(set(numbers))
-        groups = [states[number].kept for number in used]
-        kept = groups[0] if len(groups) == 1 else _stack_kept(groups)
-        assert kept is not None
-        return kept, torch.tensor([used.index(number) for number in numbers], device=model.device)
-    tokens = [
-        states[number].prompt_tokens[torch.as_tensor(window.base[: step.n_kept], device=model.device)]
-        for number, window in tasks
-    ]
-    kept = forward.run_kept(model.network, torch.stack(tokens))
-    kept.dispersion = [forward.dispersion_logits(model.network, group) for group in kept.final]
-    return kept, torch.arange(len(tasks), device=model.device)
-
-
-def _stack_kept(groups: list[Any]) -> forward.Kept:
-    layers = range(len(groups[0].keys))
-    return forward.Kept(
-        [torch.cat([group.keys[layer] for group in groups]) for layer in layers],
-        [torch.cat([group.values[layer] for group in groups]) for layer in layers],
-        torch.cat([group.final for group in groups]),
-    )
+    state, _, window = tasks[0]
+    filling = len(cells.states) - 1
+    plan = []
+    for task_state, _, task_window in tasks:
+        query = task_state.first_query + task_window.query
+        target = np.where(np.arange(len(query)) < task_window.n_real, query, filling)
+        plan.append(np.concatenate([[task_state.group], task_state.first_prompt + task_window.base, query, target]))
+    sizes = [1, window.n_kept, len(window.base) - window.n_kept, len(window.query), len(window.query)]
+    owner, first, context, query, target = _to_device(np.stack(plan), model).split(sizes, dim=1)
+    if state.kept is not None:
+        kept, owner = state.kept, owner[:, 0]
+    else:
+        kept = forward.run_kept(network, cells.prompt_tokens[first])
+        owner = torch.arange(len(tasks), device=model.device)
+    tokens = [cells.prompt_tokens[context], cells.query_tokens[query] + network.query_pos_embedding]
+    final = forward.run_rest(network, kept, owner, torch.cat(tokens, dim=1))
+    of_context, of_query = final.split(sizes[2:4], dim=1)
+    base_mean = (kept.final.sum(dim=1)[owner] + of_context.sum(dim=1)) / len(window.base)
+    cells.logits[target] = forward.confidence(network, base_mean, of_query)
+    cells.states[target] = of_query
+    if state.kept is None:
+        for i, (task_state, number, _) in enumerate(tasks):
+            base = torch.cat([kept.final[i], of_context[i]])
+            task_state.medians[number] = forward.median_dispersion(network, base)
 
 
 def _unmask_step(model: Model, state: _State, step: Step) -> None:
     """Draw counts for the cells that the schedule takes in this step: only there the means are computed."""
     taken, state.masked = unmask(state.masked, state.logit, step.masked_after)
-    assert state.states is not None
-    assert state.window_of is not None
     if not taken.any():
         return
-    rows = torch.as_tensor(np.flatnonzero(taken), device=model.device)
+    rows = _to_device(np.flatnonzero(taken), model)
     library = state.counts[rows].sum(dim=1)
     mean = forward.means(model.network, forward.hidden(model.network, state.states[rows]), library)
     if state.median is not None:
         theta = state.median.expand_as(mean)
     else:
-        theta = torch.stack(state.medians)[torch.as_tensor(state.window_of[taken], device=model.device)]
+        assert state.window_of is not None
+        theta = torch.stack([state.medians[number] for number in state.window_of[taken].tolist()])
+        state.theta = torch.zeros_like(state.mean) if state.theta is None else state.theta
+        state.theta[rows] = theta
     drawn = sample_counts(mean, theta, state.rng)
-    state.counts[rows], state.mean[rows], state.theta[rows] = drawn, mean, theta
-    state.query_tokens[rows] = forward.tokenize(model.network, drawn)
+    state.counts[rows], state.mean[rows] = drawn, mean
+    if step.masked_after > 0:  # after the last step nobody reads them
+        state.query_tokens[rows] = forward.tokenize(model.network, drawn)
+
+
+def _thetas(state: _State) -> Tensor:
+    if state.median is not None:
+        return state.median.expand_as(state.mean)
+    return torch.zeros_like(state.mean) if state.theta is None else state.theta
+
+
+def _to_device(rows: np.ndarray, model: Model) -> Tensor:
+    return to_device(torch.from_numpy(rows), model.device)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy from the processor; to a CUDA device from pinned memory, so that nothing waits for the copy."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory(device).to(device, non_blocking=True)
 
 
 def make_generator(device: torch.device, seed: int) -> torch.Generator:

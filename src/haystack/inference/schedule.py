@@ -35,10 +35,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Window:
-    """Rows of the prompt cells (`n_base`) and of the query cells (`n_query`); the first `n_real` query rows count."""
+    """Rows of prompt and query cells; the first `n_kept` prompt cells see only each other, the rest all cells.
+
+    The first `n_real` query rows count; the others fill the window up.
+    """
 
     base: Indices
     query: Indices
+    n_kept: int
     n_real: int
 
 
@@ -110,7 +114,8 @@ class KeptDraws:
     """One permutation for the whole generation: its head stays in the kept positions, so they are computed once.
 
     The context positions walk on through the rest, from window to window and step to step, so that every prompt cell
-    takes part.
+    takes part. No cell is twice among the kept or twice in a context: where the prompt has fewer cells than there are
+    positions, positions stay empty. Cells that are not kept come into the context first, then kept ones.
     """
 
     keeps_prompt = True
@@ -122,9 +127,12 @@ class KeptDraws:
     def base_rows(self, step: Step, n_prompt: int) -> Iterator[Indices]:
         """Rows of prompt cells, window after window."""
         order = np.random.Generator(np.random.PCG64(self.seed)).permutation(n_prompt)
-        kept = np.resize(order, step.n_kept)
-        rest = order[step.n_kept :] if n_prompt > step.n_kept else order
-        size = step.n_base - step.n_kept
+        kept, rest = np.split(order, [step.n_kept])
+        size = min(step.n_base - step.n_kept, n_prompt)
+        if size > len(rest):
+            context = np.concatenate([rest, kept])[:size]
+            while True:
+                yield np.concatenate([kept, context])
         while True:
             context = rest[np.arange(self._start, self._start + size) % len(rest)]
             self._start = (self._start + size) % len(rest)
@@ -140,13 +148,13 @@ def make_windows(step: Step, n_prompt: int, n_query: int, draws: Draws) -> list[
     """
     rows = draws.base_rows(step, n_prompt)
     if draws.keeps_prompt:
-        n_windows = -(-n_query // step.n_query)
-        return [Window(next(rows), part, len(part)) for part in np.array_split(np.arange(n_query), n_windows)]
+        n_windows, n_kept = -(-n_query // step.n_query), min(step.n_kept, n_prompt)
+        return [Window(next(rows), part, n_kept, len(part)) for part in np.array_split(np.arange(n_query), n_windows)]
     windows = []
     for start in range(0, n_query, step.n_query):
         real = np.arange(start, min(start + step.n_query, n_query))
         filling = np.resize(np.arange(n_query), step.n_query - len(real))
-        windows.append(Window(next(rows), np.concatenate([real, filling]), len(real)))
+        windows.append(Window(next(rows), np.concatenate([real, filling]), step.n_kept, len(real)))
     return windows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ from haystack.inference.prediction import Predicted, Prediction, Request, genera
 if TYPE_CHECKING:
     import anndata as ad
     from scipy import sparse
+    from torch import Tensor
 
     from haystack.config import ModelSettings
     from haystack.inference.generation import Generated
@@ -126,20 +128,24 @@ def _generate_all(
         settings.context_ratio,
         settings.context_ratio_min,
     )
-    # Jobs of a round fill its batches together; one round at a time, so that memory does not grow with the prompts.
-    size = max(1, settings.batch_size // settings.generations)
-    cells = [settings.generations * prompt.query.shape[0] * settings.steps for prompt, _, _ in wanted]
-    results: list[Predicted] = []
-    for start in range(0, len(wanted), size):
-        round_ = wanted[start : start + size]
-        queries = {id(prompt): _tensor(model, prompt.query) for prompt, _, _ in round_}
+    # As many jobs at once as a batch has windows, so that memory grows with neither prompts nor generations.
+    numbered = [(number, generation) for number in range(len(wanted)) for generation in range(settings.generations)]
+    cells = [wanted[number][0].query.shape[0] * settings.steps for number, _ in numbered]
+
+    def own_seed(number: int, generation: int) -> int:
+        name = wanted[number][0].prompt_id
+        return seed + 1000 * generation if draws == "upstream" else job_seed(seed, name, generation)
+
+    tokens: dict[int, Tensor] = {}
+    sums: dict[int, Generated] = {}
+    results = []
+    for start in range(0, len(numbered), settings.batch_size):
+        round_ = numbered[start : start + settings.batch_size]
         jobs = []
-        for prompt, _, source in round_:
-            shown = _tensor(model, source)
-            for generation in range(settings.generations):
-                own = seed + 1000 * generation if draws == "upstream" else job_seed(seed, prompt.prompt_id, generation)
-                dealt = UpstreamDraws(own) if draws == "upstream" else None
-                jobs.append(Job(shown, queries[id(prompt)], own, dealt))
+        for number, generation in round_:
+            prompt, _, source = wanted[number]
+            own = own_seed(number, generation)
+            jobs.append(Job(source, prompt.query, own, UpstreamDraws(own) if draws == "upstream" else None))
         before = sum(cells[:start])
         outputs = generate_cells(
             model,
@@ -147,31 +153,29 @@ def _generate_all(
             schedule,
             settings.batch_size,
             lambda done, _, before=before: progress(before + done, sum(cells)),
+            tokens,
         )
-        for first in range(0, len(outputs), settings.generations):
-            results.append(_averaged(model, outputs[first : first + settings.generations], jobs[first].seed))
+        for (number, generation), one in zip(round_, outputs, strict=True):
+            sums[number] = one if generation == 0 else _add(sums[number], one)
+            if generation == settings.generations - 1:
+                results.append(_averaged(model, sums.pop(number), settings.generations, own_seed(number, 0)))
     return results
 
 
-def _averaged(model: Model, generations: Sequence[Generated], seed: int) -> Predicted:
-    """One prediction from several generations: means averaged, counts drawn from them."""
-    import torch
+def _add(one: Generated, other: Generated) -> Generated:
+    return replace(one, mean=one.mean + other.mean, theta=one.theta + other.theta, logit=one.logit + other.logit)
 
+
+def _averaged(model: Model, total: Generated, generations: int, seed: int) -> Predicted:
+    """One prediction from the sum of several generations: means averaged, counts drawn from them."""
     from haystack.inference.generation import make_generator, sample_counts
 
-    counts, mean = generations[0].counts, generations[0].mean
-    if len(generations) > 1:
-        rng = make_generator(model.device, seed ^ 0x5EED)
-        mean = torch.stack([one.mean for one in generations]).mean(dim=0)
-        counts = sample_counts(mean, torch.stack([one.theta for one in generations]).mean(dim=0), rng)
-    logit = np.stack([one.logit for one in generations]).mean(axis=0, dtype=np.float32)
+    counts, mean = total.counts, total.mean
+    if generations > 1:
+        mean = mean / generations
+        counts = sample_counts(mean, total.theta / generations, make_generator(model.device, seed ^ 0x5EED))
+    logit = (total.logit / generations).astype(np.float32)
     return Predicted(counts.cpu().numpy(), mean.cpu().numpy(), logit)
-
-
-def _tensor(model: Model, counts: sparse.csr_matrix) -> Any:
-    import torch
-
-    return torch.from_numpy(counts.toarray()).to(model.device)
 
 
 def _facts(settings: ModelSettings, model: Model) -> dict[str, Any]:

@@ -88,11 +88,21 @@ def test_windows_cover_each_query_cell_once():
 
 
 def test_kept_draws_compute_no_position_twice():
-    for step in schedule():
-        sizes = [len(window.query) for window in make_windows(step, 9, 40, KeptDraws(0))]
-        assert sum(sizes) == 40
-        assert len(sizes) == -(-40 // step.n_query)
-        assert max(sizes) - min(sizes) <= 1
+    """Neither query cells, nor a prompt cell twice among the kept or in a context, however few there are."""
+    for n_prompt in (3, 9, 12, 40):
+        draws = KeptDraws(0)
+        for step in schedule():
+            windows = make_windows(step, n_prompt, 40, draws)
+            sizes = [len(window.query) for window in windows]
+            assert sum(sizes) == 40
+            assert len(sizes) == -(-40 // step.n_query)
+            assert max(sizes) - min(sizes) <= 1
+            for window in windows:
+                kept, context = window.base[: window.n_kept], window.base[window.n_kept :]
+                assert len(set(kept)) == len(kept) == min(step.n_kept, n_prompt)
+                assert len(set(context)) == len(context) == min(step.n_base - step.n_kept, n_prompt)
+                unkept = set(range(n_prompt)) - set(kept)
+                assert len(unkept & set(context)) == min(len(unkept), len(context)), "cells not kept come first"
 
 
 def test_unmask_takes_the_most_confident():
@@ -326,20 +336,35 @@ def test_apples_devices_which_draw_no_poisson_get_the_processors_draws():
 
 
 def test_a_round_of_jobs_bounds_memory_and_changes_nothing(tiny, monkeypatch):
-    """Jobs held at once are as many as a batch has windows, or one prompt's generations; progress counts them all."""
+    """As many jobs at once as a batch has windows, whatever the generations; cells are read once for all of them."""
     cells = helpers.cells_of(GENES, {"a": (20, 15), "b": (12, 12), "c": (9, 9)}, n_query=10)
     held, steps, plain = [], [], generation.generate_cells
+    read, tokenize = [], forward.tokenize
 
     def spy(model, jobs, *more):
         held.append(len(jobs))
         return plain(model, jobs, *more)
 
     monkeypatch.setattr(generation, "generate_cells", spy)
-    settings = SETTINGS.model_copy(update={"generations": 3, "batch_size": 6})
+    monkeypatch.setattr(
+        forward, "tokenize", lambda network, counts: read.append(len(counts)) or tokenize(network, counts)
+    )
+    settings = SETTINGS.model_copy(update={"generations": 3, "batch_size": 4, "steps": 1})
     small = generate(tiny, cells, settings, 0, progress=lambda done, total: steps.append((done, total)))
-    assert held == [6, 6, 6]  # three prompts, perturbed and control, three generations
-    assert steps[-1] == (10 * 5 * 18, 10 * 5 * 18)
+    assert held == [4, 4, 4, 4, 2]  # three prompts, perturbed and control, three generations
+    assert sorted(read) == [9, 9, 10, 12, 12, 15, 20]
+    assert steps[-1] == (10 * 18, 10 * 18)
     assert steps == sorted(steps)
     whole = generate(tiny, cells, settings.model_copy(update={"batch_size": 64}), 0, progress=lambda done, total: None)
-    assert held[3:] == [18]
+    assert held[5:] == [18]
     np.testing.assert_array_equal(small.X.toarray(), whole.X.toarray())
+    np.testing.assert_allclose(small.layers["mean"], whole.layers["mean"], rtol=1e-5)
+
+
+def test_generations_of_a_prompt_share_its_kept_cells(tiny, monkeypatch):
+    """Where all prompt cells are kept, every generation keeps the same ones."""
+    groups, run_kept = [], forward.run_kept
+    monkeypatch.setattr(forward, "run_kept", lambda *given: groups.append(given[1].shape[:2]) or run_kept(*given))
+    few, many, query = tensors(8, 50, 20)
+    generate_cells(tiny, [Job(prompt, query, seed) for prompt in (few, many) for seed in range(3)], schedule())
+    assert groups == [(4, 8)]

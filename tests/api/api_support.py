@@ -243,6 +243,13 @@ class ToldBackend:
     def forget_end(self, run: RunRecord) -> None:
         self.seen.pop(run.run_id, None)
 
+    def size(self, run: RunRecord) -> int | None:
+        return 300_000_000
+
+    def delete(self, run: RunRecord) -> None:
+        for file in FILES.values():
+            (self.folder / file.format(run_id=run.run_id)).unlink(missing_ok=True)
+
     def log_tail(self, run: RunRecord) -> str:
         return "12 of 40 steps (30%) done\n"
 

@@ -80,6 +80,10 @@ def test_every_endpoint_is_described(live):
         ("GET", "/api/v1/runs/{run_id}/result"),
         ("POST", "/api/v1/runs/{run_id}/cancel"),
         ("POST", "/api/v1/runs/validate"),
+        ("DELETE", "/api/v1/runs/{run_id}"),
+        ("GET", "/api/v1/runs/{run_id}/events"),
+        ("POST", "/api/v1/reports/{run_id}"),
+        ("GET", "/api/v1/admin/audit"),
         ("GET", "/api/health"),
         *(
             ("GET", f"/api/v1/metadata/{kind}")

@@ -13,17 +13,19 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 STUB = Path(__file__).with_name("stub_pipeline.py")
 SECRET = "of this test alone, as long as it has to be"
-SERVE = f"""
+HAYSTACK = f"""
 import sys
-from haystack.api import serve
+from haystack.cli import main
 from haystack.runs.folders import Folders
-from haystack.runs.settings import load_service_settings
 Folders.command = lambda self, *arguments: [sys.executable, {str(STUB)!r}, *arguments]
-serve(load_service_settings())
+sys.exit(main(sys.argv[1:]))
 """
+"""`haystack`, but for Snakemake"""
+COMPOSE = Path(__file__).parents[2] / "docker" / "compose.yaml"
 
 
 def load(path):
@@ -50,7 +52,7 @@ def free_port():
 def served(environment):
     """A service process; its address."""
     port = free_port()
-    command = [sys.executable, "-c", SERVE]
+    command = [sys.executable, "-c", HAYSTACK, "serve"]
     with subprocess.Popen(command, env={**os.environ, **environment, "HAYSTACK_PORT": str(port)}) as process:
         try:
             url = f"http://127.0.0.1:{port}"
@@ -119,6 +121,39 @@ def test_kill_9_between_fifty_submissions_loses_none_that_was_answered(tmp_path)
     assert sorted(started) == sorted(run["run_id"] for run in runs)
 
 
+def test_a_lab_as_composed_runs_on_while_its_service_is_replaced(tmp_path, new_postgres_database):
+    """The processes of docker/compose.yaml, with a PostgreSQL of this machine."""
+    stub = load(STUB)
+    composed = yaml.safe_load(COMPOSE.read_text())["services"]
+    service, worker = composed["service"], composed["worker"]
+    environment = {
+        **service["environment"],
+        "HAYSTACK_DATABASE_URL": new_postgres_database(),
+        "HAYSTACK_PIPELINE_DIR": str(stub.make_pipeline(tmp_path / "pipeline")),
+        "HAYSTACK_WORK_DIR": str(tmp_path / "service"),
+        "HAYSTACK_HOST": "127.0.0.1",
+        "HAYSTACK_DEBUG": "true",
+        "HAYSTACK_POLL_SECONDS": "0.05",
+        "HAYSTACK_SIGNING_SECRET": SECRET,
+    }
+    assert service["command"] == ["haystack", "serve"]
+    assert worker["environment"] == service["environment"]
+    with served(environment) as (_, url):
+        run = httpx.post(f"{url}/api/v1/runs/", json={"query": "How would B cells respond to IL-4?"}, headers=cookie())
+        address = f"/api/v1/runs/{run.json()['run_id']}"
+        assert httpx.get(url + address, headers=cookie()).json()["status"] == "pending"
+    command = [sys.executable, "-c", HAYSTACK, *worker["command"][1:]]
+    with subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL) as process:
+        try:
+            with served(environment) as (_, url):
+                until(lambda: httpx.get(url + address, headers=cookie()).json()["status"] == "completed")
+                report = httpx.get(f"{url}{address}/result", headers=cookie()).json()["report_url"]
+                assert httpx.get(report).status_code == 200
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_two_hundred_poll_at_once_without_an_error(database):
@@ -132,5 +167,5 @@ def test_two_hundred_poll_at_once_without_an_error(database):
     assert len(rows) == 6, done.stdout + done.stderr
     polled = [row for row in rows if not row[2].strip().startswith("previews")]  # those may be told to come again
     for row in polled:
-        assert row[9].strip() == "0"
-        assert int(row[7]) < 2000
+        assert row[10].strip() == "0"
+        assert int(row[8]) < 2000

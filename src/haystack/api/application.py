@@ -24,6 +24,7 @@ from haystack.api.keys import KeySet
 from haystack.api.links import Links
 from haystack.api.metrics import Metrics
 from haystack.api.oidc import Provider
+from haystack.api.operation_routes import operation_routes
 from haystack.api.preview import Previews
 from haystack.api.problems import add_handlers
 from haystack.api.routes import file_routes, health_routes, metadata_routes, report_routes, run_routes
@@ -110,8 +111,9 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
     app.include_router(metadata_routes(catalogue))
     app.include_router(file_routes(runs, links))
     app.include_router(report_routes(runs))
-    app.include_router(account_routes(token_store, tokens))
-    app.include_router(sign_in_pages(settings, sessions, link, provider))
+    app.include_router(account_routes(token_store, tokens, runs.operations))
+    app.include_router(operation_routes(runs))
+    app.include_router(sign_in_pages(settings, sessions, link, provider, runs.operations))
     app.router.routes.append(PageMount("/", app=StaticFiles(directory=page, html=True), name="page"))
     add_handlers(app)
     app.add_middleware(
@@ -122,6 +124,7 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
         per_minute=settings.requests_per_minute,
         metrics=Metrics(runs, previews),
         local=settings.debug,
+        access_log=settings.access_log,
     )
     if provider is not None:
         # Holds what a sign-in under way has to remember, for ten minutes.
@@ -136,7 +139,7 @@ def create_app(settings: ServiceSettings, service: RunService | None = None) -> 
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Content-Type", "Idempotency-Key"],
             allow_credentials=True,
             expose_headers=["Location"],

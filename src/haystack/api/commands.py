@@ -1,14 +1,16 @@
-"""`haystack serve`."""
+"""`haystack serve` and `haystack worker`."""
 
 from __future__ import annotations
 
 import argparse
+import signal
+import threading
 
 from haystack.runs.service_commands import needs_service
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
-    """Add `haystack serve`."""
+    """Add `haystack serve` and `haystack worker`."""
     parser = subparsers.add_parser(
         "serve",
         help="run the web service",
@@ -22,6 +24,13 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
         help="for you on this machine: sign in by a printed link (HAYSTACK_DEBUG)",
     )
     parser.set_defaults(run=run_serve)
+    worker = subparsers.add_parser(
+        "worker",
+        help="look after the runs of a web service, without a page",
+        description="Starts and watches runs and sends their mails, over the same database and folder as a web service "
+        "that has HAYSTACK_WATCH=false and may come and go; see docs/service.md.",
+    )
+    worker.set_defaults(run=run_worker)
 
 
 def run_serve(args: argparse.Namespace) -> int:
@@ -32,4 +41,20 @@ def run_serve(args: argparse.Namespace) -> int:
 
     given = {"host": args.host, "port": args.port, "debug": args.debug or None}
     serve(load_service_settings(**{name: value for name, value in given.items() if value is not None}))
+    return 0
+
+
+def run_worker(args: argparse.Namespace) -> int:
+    """Look after runs until told to stop (SIGTERM, SIGINT); those under way go on, and are found again."""
+    with needs_service("The worker"):
+        from haystack.runs.service import open_service
+        from haystack.runs.settings import load_service_settings
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with open_service(load_service_settings(watch=True)) as service:
+        service.start()
+        print("HAYSTACK: the worker looks after runs", flush=True)
+        stop.wait()
     return 0

@@ -6,10 +6,12 @@ Pure ASGI: a poll of a run's status costs no more than it must.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from anyio import to_thread
@@ -72,6 +74,8 @@ class Door:
         counts answers, and is told at /metrics to whoever is signed in.
     local
         only this machine is answered, and only by its own name: no page elsewhere can lead a browser here.
+    access_log
+        print one line of JSON per answer; without what stands behind `?`, as links are signed there.
     """
 
     def __init__(
@@ -83,12 +87,13 @@ class Door:
         per_minute: int,
         metrics: Metrics,
         local: bool = False,
+        access_log: bool = False,
     ) -> None:
         self.app = app
         self.sign_in = sign_in
         self.desk = desk
         self.origins = frozenset(origins)
-        self.local, self.metrics = local, metrics
+        self.local, self.metrics, self.access_log = local, metrics, access_log
         self.rate = RateLimitItemPerMinute(per_minute)
         self.limiter = FixedWindowRateLimiter(MemoryStorage())
 
@@ -102,7 +107,10 @@ class Door:
 
         async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self.metrics.answered(method, message["status"], time.perf_counter() - began)
+                seconds = time.perf_counter() - began
+                self.metrics.answered(method, message["status"], seconds)
+                if self.access_log:
+                    _print_access(scope, method, message["status"], seconds)
                 headers = message.setdefault("headers", [])
                 own = {name.lower() for name, _ in headers}
                 headers.extend(item for item in (ALL if path.startswith(TOLD) else PAGE) if item[0] not in own)
@@ -125,7 +133,7 @@ class Door:
                 answer = await self._status(user, run[1], scope)
             elif path == METRICS:
                 answer = await self._metrics()
-            else:
+            if not isinstance(user, Response):
                 scope.setdefault("state", {})["user"] = user
         if answer is None and scope["method"] not in SAFE:
             body = await _read(scope, receive)
@@ -175,6 +183,20 @@ class Door:
         if origin is not None and origin not in self.origins and urlsplit(origin).netloc.lower() != host.lower():
             return error_response(403, "ForeignOrigin", "pages of other origins may not change anything here")
         return None
+
+
+def _print_access(scope: Scope, method: str, status: int, seconds: float) -> None:
+    user = scope.get("state", {}).get("user")
+    told = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "client": (scope.get("client") or ("", 0))[0],
+        "user": user.email if user else None,
+        "method": method,
+        "path": scope["path"],
+        "status": status,
+        "ms": round(1000 * seconds, 1),
+    }
+    print(json.dumps(told, ensure_ascii=False), flush=True)
 
 
 def _one_form(path: str) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi import Path as InPath
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
@@ -40,8 +42,9 @@ from haystack.api.schemas import (
     ValidateRequest,
     run_state,
 )
-from haystack.api.status import StatusDesk
+from haystack.api.status import Answer, StatusDesk
 from haystack.contracts.base import explain
+from haystack.errors import HaystackError
 from haystack.runs.errors import RequestError, RunNotFoundError, SubmissionError
 from haystack.runs.models import FILES, RUN_ID, FileName, RunRequest, RunStatus
 from haystack.runs.secret import REPORTS, report_signature
@@ -60,6 +63,10 @@ Key = Annotated[
 ]
 RunId = Annotated[str, InPath(description="`run_` and 12 hexadecimal digits", examples=["run_0123456789ab"])]
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "no such run, or not yours"}}
+EVENT_STREAM = "text/event-stream"
+EVENTS = "server-sent events; the data of each is as of `GET /runs/{run_id}`"
+STREAM_SECONDS, STREAM_PAUSE = 60.0, 2.0
+"""how long a stream of events lasts, and between two looks"""
 TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json", ".csv": "text/csv; charset=utf-8"}
 
 
@@ -97,8 +104,9 @@ def run_routes(
                 rows.append(BatchRow(row=number + 1, error=error.message))
         return BatchAnswer(rows=rows)
 
-    @router.get("/batch", include_in_schema=False)
-    async def no_run_either() -> None:
+    @router.api_route("/batch", methods=["GET", "DELETE"], include_in_schema=False)
+    @router.api_route("/validate", methods=["GET", "DELETE"], include_in_schema=False)
+    async def no_run() -> None:
         raise HTTPException(405)
 
     @router.get("/", summary="The caller's runs")
@@ -130,14 +138,24 @@ def run_routes(
         told = await previews.preview(_user(request).email, body.query, body.control_strategy)
         return Response(told, media_type="application/json")
 
-    @router.get("/validate", include_in_schema=False)
-    async def not_a_run() -> None:
-        raise HTTPException(405)
-
     @router.get("/{run_id}", summary="How a run is doing", response_model=RunState, responses=UNKNOWN)
     async def status(run_id: RunId, request: Request) -> Response:
         """Poll every 15 seconds."""
         return (await desk.status(_user(request), _checked(run_id))).response(request.headers)
+
+    @router.get(
+        "/{run_id}/events",
+        summary="How a run is doing, whenever that changes",
+        response_class=Response,
+        responses={**UNKNOWN, 200: {"description": EVENTS, "content": {EVENT_STREAM: {}}}},
+    )
+    async def events(run_id: RunId, request: Request) -> Response:
+        """Ends with the run, or after a minute: ask again then, as a browser's EventSource does by itself."""
+        user = _user(request)
+        first = await desk.status(user, _checked(run_id))
+        told = _changes(desk, user, run_id, first)
+        # nginx passes each event on at once
+        return StreamingResponse(told, media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
 
     @router.get("/{run_id}/result", summary="What a completed run found", responses=UNKNOWN)
     def result(run_id: RunId, request: Request) -> RunOutcome:
@@ -164,12 +182,34 @@ def run_routes(
         """What Snakemake printed last, up to 16 KiB; empty on Google Batch."""
         return LogTail(text=service.log_tail(_user(request).email, _checked(run_id)))
 
+    @router.delete("/{run_id}", status_code=204, summary="Delete a run", responses=UNKNOWN)
+    def delete(run_id: RunId, request: Request) -> Response:
+        """With all its files. 400 for one that has not ended."""
+        service.delete(_user(request).email, _checked(run_id))
+        return Response(status_code=204)
+
     @router.post("/{run_id}/cancel", summary="Cancel a run", responses=UNKNOWN)
     def cancel(run_id: RunId, request: Request) -> RunState:
         """400 for a run that is neither pending nor running."""
         return run_state(service.cancel(_user(request).email, _checked(run_id)), defaults)
 
     return router
+
+
+async def _changes(desk: StatusDesk, user: User, run_id: str, answer: Answer) -> AsyncIterator[bytes]:
+    """Each answer that differs from the one before it."""
+    tag, end = "", time.monotonic() + STREAM_SECONDS
+    while True:
+        if answer.tag != tag:
+            tag = answer.tag
+            yield b"data: " + answer.body + b"\n\n"
+        if answer.is_final or time.monotonic() > end:
+            return
+        await asyncio.sleep(STREAM_PAUSE)
+        try:
+            answer = await desk.status(user, run_id)
+        except HaystackError:  # deleted, or no database: whoever asks again is told
+            return
 
 
 def file_routes(service: RunService, links: Links) -> APIRouter:

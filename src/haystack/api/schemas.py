@@ -11,6 +11,7 @@ from haystack.contracts.design import Confidence
 from haystack.contracts.grounding import TerminationReason
 from haystack.contracts.query import Ambiguity, ControlStrategy, StructuredQuery
 from haystack.runs.models import Phase, RunRecord, RunRequest, RunResult, RunStatus
+from haystack.runs.operations import AuditEntry, Usage
 from haystack.runs.views import Defaults, record_fields
 
 
@@ -194,6 +195,34 @@ class LogTail(BaseModel):
     """The end of what a run's pipeline printed."""
 
     text: str
+
+
+class Offer(BaseModel):
+    """What this service offers, and to whom it is told."""
+
+    literature: bool = Field(description="papers can be searched")
+    llm: bool = Field(description="a language model may help to understand the question")
+    usual_seconds: float | None = Field(
+        description="median time of the runs that completed last; null before the first"
+    )
+    keep_days: float | None = Field(description="days after its end until a run is deleted; null: never")
+    quota_gb: float | None = Field(description="GB that one person's runs may take; null: no limit")
+    used_gb: float = Field(description="GB that the caller's ended runs take")
+
+
+class UsageList(BaseModel):
+    """What everybody's runs take, who takes most first."""
+
+    users: list[Usage]
+
+
+class AuditPage(BaseModel):
+    """Who did what, newest first."""
+
+    entries: list[AuditEntry]
+    total: int
+    page: int
+    page_size: int
 
 
 class Readiness(Health):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from typing import Annotated, Literal
 
+from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,7 @@ from haystack.api.identity import IdentityError, User
 from haystack.api.oidc import Provider
 from haystack.api.problems import PROBLEMS, ErrorBody
 from haystack.api.signin import Link, Sessions, Tokens
+from haystack.runs.operations import Operations
 from haystack.runs.settings import ServiceSettings
 from haystack.runs.tokens import MAX_DAYS, Scope, TokenRecord, TokenStore
 
@@ -49,12 +51,17 @@ class TokenList(BaseModel):
 
 
 def sign_in_pages(
-    settings: ServiceSettings, sessions: Sessions, link: Link | None, provider: Provider | None
+    settings: ServiceSettings,
+    sessions: Sessions,
+    link: Link | None,
+    provider: Provider | None,
+    operations: Operations,
 ) -> APIRouter:
     """`/login` and `/logout`: for browsers."""
     router = APIRouter(include_in_schema=False)
 
-    def begin(request: Request, email: str) -> Response:
+    def begin(request: Request, email: str, by: str) -> Response:
+        operations.note(email, "sign in", by)
         answer = RedirectResponse(settings.page_url(str(request.base_url)), 303)
         answer.set_cookie(
             sessions.cookie,
@@ -70,7 +77,7 @@ def sign_in_pages(
     async def login(request: Request, token: str = "") -> Response:
         if link is not None:
             if link.take(token):
-                return begin(request, link.email)
+                return await to_thread.run_sync(begin, request, link.email, "by link")
             return _page("Open the link that stands in the terminal where the service was started. Each holds once.")
         if provider is not None:
             try:
@@ -88,7 +95,7 @@ def sign_in_pages(
         except IdentityError as error:
             return _page(error.message)
         request.session.clear()
-        return begin(request, email)
+        return await to_thread.run_sync(begin, request, email, "by the sign-in provider")
 
     @router.post("/logout")
     async def logout(request: Request) -> Response:
@@ -110,7 +117,7 @@ def _page(message: str) -> HTMLResponse:
     )
 
 
-def account_routes(store: TokenStore, tokens: Tokens) -> APIRouter:
+def account_routes(store: TokenStore, tokens: Tokens, operations: Operations) -> APIRouter:
     """Who I am, and my tokens."""
     router = APIRouter(prefix="/api/v1", tags=["account"], responses=PROBLEMS)
     refused: dict[int | str, dict[str, object]] = {
@@ -132,6 +139,7 @@ def account_routes(store: TokenStore, tokens: Tokens) -> APIRouter:
     def make_token(body: TokenRequest, request: Request) -> NewToken:
         """Its text is told this once: send it as `Authorization: Bearer ...`."""
         record, text = store.create(_person(request).email, body.name, body.scope, body.days)
+        operations.note(record.user_email, "make token", f"{record.id} ({record.scope})")
         return NewToken(**record.model_dump(), token=text)
 
     @router.post("/tokens/{token_id}/revoke", status_code=204, summary="End a token", responses={**refused, **unknown})
@@ -140,6 +148,7 @@ def account_routes(store: TokenStore, tokens: Tokens) -> APIRouter:
         if not store.revoke(_person(request).email, token_id):
             raise HTTPException(404, "you have no such token")
         tokens.forget()
+        operations.note(_person(request).email, "revoke token", token_id)
         return Response(status_code=204)
 
     return router

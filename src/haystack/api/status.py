@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from haystack.api.identity import User
 from haystack.runs.errors import RunNotFoundError
+from haystack.runs.models import RunStatus
 from haystack.runs.store import RunStore
 from haystack.runs.views import Defaults, run_fields
 
@@ -38,6 +39,7 @@ class Answer:
     owner: str
     version: tuple[int, int | None]
     """of the run, and its place in the queue"""
+    is_final: bool
     tag: str
     body: bytes
 
@@ -117,4 +119,5 @@ class StatusDesk:
     def _tell(self, row: Mapping[str, Any], place: int | None) -> Answer:
         body = json.dumps(run_fields(row, self._defaults, place), separators=(",", ":")).encode()
         tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-        return Answer(row["user_email"], (row["version"], place), tag, body)
+        final = RunStatus(row["status"]).is_final
+        return Answer(row["user_email"], (row["version"], place), final, tag, body)

@@ -82,6 +82,12 @@ class Backend(Protocol):
     def cancel(self, run: RunRecord) -> bool:
         """Stop all that belongs to a run; true once nothing of it is left. Repeating it is no error."""
 
+    def size(self, run: RunRecord) -> int | None:
+        """Bytes of disk that an ended run takes; None where that is not known."""
+
+    def delete(self, run: RunRecord) -> None:
+        """Remove all files of an ended run. Repeating it is no error."""
+
     def log_tail(self, run: RunRecord) -> str:
         """The end of what its pipeline printed; empty where there is nothing."""
 

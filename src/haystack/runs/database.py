@@ -37,7 +37,7 @@ from haystack.runs.errors import StoreError
 from haystack.runs.models import RunRecord
 from haystack.runs.settings import ServiceSettings
 
-REVISION = "0005"
+REVISION = "0006"
 """newest migration; a test compares it with the folder"""
 MIGRATION_LOCK = 7_216_043_119
 """key of PostgreSQL's advisory lock while the schema is brought up to date"""
@@ -115,6 +115,7 @@ runs = Table(
     Column("events_read", BigInteger, nullable=False),
     Column("notification", String(16), nullable=False),
     Column("notification_attempts", Integer, nullable=False),
+    Column("size_bytes", BigInteger),
     Column("version", Integer, nullable=False),
     Index("runs_of_user", "user_email", "created_at"),
     Index("runs_by_request", "user_email", "request_key", unique=True),
@@ -148,6 +149,15 @@ tokens = Table(
     Column("revoked_at", UtcTime),
     Index("tokens_by_hash", "hash", unique=True),
     Index("tokens_of_user", "user_email"),
+)
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("user_email", String(320), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("about", String(320), nullable=False),
 )
 
 

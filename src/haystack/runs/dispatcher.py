@@ -21,12 +21,15 @@ from haystack.files import write_text
 from haystack.runs.backend import OUT_OF_MEMORY, Backend, BackendError, Observation
 from haystack.runs.errors import RunStateError, StoreError
 from haystack.runs.models import Phase, RunRecord, RunStatus, utc_now
+from haystack.runs.operations import SERVICE, Operations
 from haystack.runs.settings import ServiceSettings
 from haystack.runs.store import RunStore
 
 log = logging.getLogger(__name__)
 LEAD_SECONDS = 30.0
 """after which another copy takes over from one that is gone, or asleep"""
+EXPIRE_SECONDS = 600.0
+"""between two looks for runs whose time is over"""
 STOPPED = "stopped"
 """file of work_dir: runs that were under way when the service was stopped in order"""
 SUBMITTING = {"local": timedelta(seconds=3), "batch": timedelta(seconds=90)}
@@ -51,6 +54,7 @@ class Dispatcher:
         self._planned: set[str] = set()
         self._name = uuid.uuid4().hex
         self._troubles: dict[str, str] = {}
+        self._operations, self._expired = Operations(store), float("-inf")
 
     def start(self) -> None:
         """Work in the background."""
@@ -131,7 +135,16 @@ class Dispatcher:
         """
         if self.backend.node is None and not self._leads():
             return
-        for step in (self._renew, self._begin, self._submit, self._claim, self._watch, self._end, self._give_up):
+        for step in (
+            self._renew,
+            self._begin,
+            self._submit,
+            self._claim,
+            self._watch,
+            self._end,
+            self._give_up,
+            self._expire,
+        ):
             try:
                 step()
             except StoreError as error:
@@ -293,11 +306,17 @@ class Dispatcher:
             result=outcome.result,
             error_message=None,
             stopped_at=utc_now(),
+            size_bytes=self.backend.size(run),
         )
 
     def _fail(self, run: RunRecord, kind: str, message: str) -> None:
         self.store.transition(
-            run.run_id, RunStatus.FAILED, error_type=kind, error_message=message, stopped_at=utc_now()
+            run.run_id,
+            RunStatus.FAILED,
+            error_type=kind,
+            error_message=message,
+            stopped_at=utc_now(),
+            size_bytes=self.backend.size(run),
         )
 
     def _killed(self, run: RunRecord, seen: Observation) -> None:
@@ -344,8 +363,26 @@ class Dispatcher:
         """End what is left of an ended run; true once nothing is."""
         gone = self.backend.cancel(run)
         if gone:
-            self.store.change(run.run_id, lambda _: {"stopped_at": utc_now()})
+            size = self.backend.size(run)
+            self.store.change(run.run_id, lambda _: {"stopped_at": utc_now(), "size_bytes": size})
         return gone
+
+    def delete(self, run: RunRecord) -> None:
+        """Remove an ended run: its files first, so that a kill in between leaves a run that can be deleted again."""
+        self.backend.delete(run)
+        self.store.delete(run.run_id)
+
+    def _expire(self) -> None:
+        """Runs whose time is over (`keep_days`), looked for once in a while."""
+        if self.settings.keep_days is None or time.monotonic() < self._expired + EXPIRE_SECONDS:
+            return
+        over = self._operations.expired(self.settings.keep_days)
+        self._each("expire", [run for run in over if run.node == self.backend.node], self._expire_one)
+        self._expired = time.monotonic()
+
+    def _expire_one(self, run: RunRecord) -> None:
+        self.delete(run)
+        self._operations.note(SERVICE, "delete", run.run_id)
 
     def _give_up(self) -> None:
         """Runs of a service that has been silent for long. Its folder is not ours, so they cannot be resumed here."""

@@ -179,6 +179,7 @@ class RunRecord(BaseModel):
     events_read: int = Field(default=0, description="bytes of the event log that this row reflects")
     notification: Notification = Notification.NONE
     notification_attempts: int = 0
+    size_bytes: int | None = Field(default=None, description="disk that its folder takes since its end (local runs)")
     version: int = Field(default=0, description="changes so far; writers that read an older one try again")
 
     @property

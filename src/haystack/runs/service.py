@@ -16,6 +16,7 @@ from haystack.runs.dispatcher import Dispatcher
 from haystack.runs.errors import RequestError, RunNotFoundError, RunStateError, StoreError, SubmissionError
 from haystack.runs.models import FileName, RunPage, RunRecord, RunRequest, RunResult, RunStatus, new_run_id
 from haystack.runs.notifications import Postman
+from haystack.runs.operations import Operations
 from haystack.runs.settings import ServiceSettings
 from haystack.runs.store import RunStore
 from haystack.specs import BACKENDS
@@ -42,6 +43,7 @@ class RunService:
         self.store = store
         self.backend = backend
         self._dispatcher = Dispatcher(settings, store, backend)
+        self.operations = Operations(store)
         self._postman = Postman(settings, store) if settings.mail.backend != "none" else None
 
     def submit(self, user_email: str, request: RunRequest, key: str | None = None) -> RunRecord:
@@ -73,6 +75,7 @@ class RunService:
             raise RequestError(
                 f"you have {self.settings.max_active_runs_per_user} runs that have not ended; wait, or cancel some"
             )
+        self._check_quota(user)
         now = self.store.now()
         run = RunRecord(
             run_id=new_run_id(),
@@ -101,8 +104,15 @@ class RunService:
             run = self._dispatcher.hand_over(run)
         except BackendError as error:
             raise SubmissionError(f"run '{run.run_id}' could not be started: {error}", run_id=run.run_id) from None
+        self.operations.note(user, "submit", run.run_id)
         self._dispatcher.wake()
         return run
+
+    def _check_quota(self, user: str) -> None:
+        most = self.settings.quota_gb
+        taken = sum(usage.gb for usage in self.operations.usage(user)) if most is not None else 0.0
+        if most is not None and taken >= most:
+            raise RequestError(f"your runs take {taken:.1f} GB of {most:g}: delete some that you do not need any more")
 
     def get(self, user_email: str, run_id: str) -> RunRecord:
         """The run as it is now.
@@ -173,9 +183,29 @@ class RunService:
         """
         self.get(user_email, run_id)
         run = self.store.cancel(run_id)
+        self.operations.note(user_email.lower(), "cancel", run_id)
         # Processes are ended by whoever looks after the run: it also knows those that are just starting.
         self._dispatcher.wake()
         return run
+
+    def delete(self, user_email: str, run_id: str) -> None:
+        """Remove an ended run with its files.
+
+        Raises
+        ------
+        RunNotFoundError
+            as in `get`.
+        RunStateError
+            when it has not ended, or its processes are still being ended.
+        """
+        run = self.get(user_email, run_id)
+        if run.stopped_at is None and run.error_type != "NodeLost":
+            what = (
+                "is still being stopped; try again in a moment" if run.status.is_final else "has not ended: cancel it"
+            )
+            raise RunStateError(f"run '{run_id}' {what}", run_id=run_id)
+        self._dispatcher.delete(run)
+        self.operations.note(user_email.lower(), "delete", run_id)
 
     def report(self, run_id: str, status: str) -> None:
         """Take note of what a run's coordinator says (`BatchBackend.told`), and send the mail if that ends it.
@@ -234,7 +264,12 @@ class RunService:
         return user_email.lower() in self.settings.admins
 
     def start(self) -> None:
-        """Look after runs in the background: start, watch, stop, notify. Of several processes that do, one works."""
+        """Look after runs in the background: start, watch, stop, notify. Of several processes that do, one works.
+
+        Where the settings leave that to a worker (`watch`), nothing.
+        """
+        if not self.settings.watch:
+            return
         self._dispatcher.start()
         if self._postman is not None:
             self._postman.start()

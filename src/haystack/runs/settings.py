@@ -123,8 +123,14 @@ class ServiceSettings(BaseSettings):
     """requests that one person may send in a minute, by any one process of the service; beyond: 429"""
     max_attempts: int = Field(default=3, ge=1)
     """starts of a run whose process vanished without a word (power cut, out of memory) before it fails"""
+    keep_days: float | None = Field(default=None, gt=0)
+    """days after its end until a run is deleted with its files; null: never"""
+    quota_gb: float | None = Field(default=None, gt=0)
+    """GB that one person's local runs may take; beyond, new ones are refused until some are deleted; null: no limit"""
     min_free_gb: float = Field(default=1.0, ge=0)
     """GB that must be free where runs are kept, for the service to call itself ready"""
+    watch: bool = True
+    """start and look after runs here; false where `haystack worker` does it, and this process only answers"""
     poll_seconds: float = Field(default=1.0, gt=0)
     """how often running runs are looked at"""
     lease_seconds: float = Field(default=600, gt=0)
@@ -137,6 +143,8 @@ class ServiceSettings(BaseSettings):
     """address to listen on"""
     port: int = Field(default=8000, ge=0, le=65535, validation_alias=AliasChoices("HAYSTACK_PORT", "PORT"))
     """port to listen on; Cloud Run says it by PORT"""
+    access_log: bool = False
+    """print one line of JSON per answer"""
     debug: bool = False
     """true: for one person on this machine, who signs in by a link that is printed; refused beyond loopback"""
     debug_user: str = "developer@localhost"

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from haystack.runs.database import connect, from_row, heartbeat, leader, migrate, runs, to_row
@@ -261,6 +261,12 @@ class RunStore:
         except IntegrityError:
             raise RunStateError(f"run '{run.run_id}' exists already", run_id=run.run_id) from None
         return run
+
+    def delete(self, run_id: str) -> None:
+        """Forget a run that has ended; any other stays."""
+        ended = runs.c.status.not_in([status.value for status in ACTIVE])
+        with self.writing() as connection:
+            connection.execute(delete(runs).where(runs.c.run_id == run_id, ended))
 
     def transition(self, run_id: str, status: RunStatus, **fields: Any) -> RunRecord:
         """Give a run a new status, and fields with it; only from a status that it may follow (TRANSITIONS).

@@ -80,6 +80,9 @@ class Bucket(Protocol):
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""
 
+    def remove(self, beginning: str) -> None:
+        """Delete all objects whose names begin so."""
+
     def address(self, name: str) -> str:
         """Its gs:// address."""
 
@@ -206,6 +209,15 @@ class BatchBackend:
             raise ending.error
         return True
 
+    def size(self, run: RunRecord) -> int | None:
+        """Not known: the bucket's owner pays."""
+        return None
+
+    def delete(self, run: RunRecord) -> None:
+        """Results, request and events."""
+        for name in (f"results/runs/{run.run_id}/", f"coordinators/{run.run_id}."):
+            self.bucket.remove(name)
+
     def log_tail(self, run: RunRecord) -> str:
         """Google keeps it (Cloud Logging)."""
         return ""
@@ -284,6 +296,13 @@ class GoogleBucket:
         from haystack.gcp import storage
 
         return storage.exists(self.address(name))
+
+    def remove(self, beginning: str) -> None:
+        """Delete all objects whose names begin so."""
+        from haystack.gcp import storage
+
+        for uri in storage.list_objects(self.address(beginning)):
+            storage.delete(uri)
 
     def address(self, name: str) -> str:
         """Its gs:// address."""

@@ -6,13 +6,14 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,16 @@ class LocalBackend:
         left = self._end(folder, kill=asked)
         self._reap(run.run_id)
         return left == 0 and not self._is_locked(folder)
+
+    def size(self, run: RunRecord) -> int | None:
+        """Of its own folder, without what all runs share."""
+        files = (Path(at) / name for at, _, names in os.walk(self.folders.run(run.run_id)) for name in names)
+        return sum(file.lstat().st_blocks * 512 for file in files if os.path.lexists(file))
+
+    def delete(self, run: RunRecord) -> None:
+        """The folder; links in it are not followed."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.folders.run(run.run_id))
 
     def log_tail(self, run: RunRecord) -> str:
         """The last lines of its output."""

@@ -27,6 +27,7 @@ from scipy.special import ndtr
 from scipy.stats import spearmanr
 
 from haystack.contracts.contexts import ControlMatch
+from haystack.correlation import pearson
 from haystack.ontology import resolve
 from haystack.retrieval.celltypes import lineage_likeness
 from haystack.transfer import (
@@ -38,7 +39,6 @@ from haystack.transfer import (
     estimate_asked,
     expected_accuracy,
     lineage_matrix,
-    pearson,
     pseudobulk,
 )
 

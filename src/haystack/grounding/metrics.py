@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from haystack.correlation import pearson
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -17,13 +19,6 @@ TOP = 50
 """N of overlap and precision at N"""
 FLOOR = 1e-10
 """smallest adjusted p-value that PR-AUC tells apart"""
-
-
-def pearson_delta(predicted: np.ndarray, observed: np.ndarray) -> float | None:
-    """Pearson correlation of predicted and observed effect over genes; None where one of them is constant."""
-    a, b = predicted - predicted.mean(), observed - observed.mean()
-    spread = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b / spread) if spread > 0 else None
 
 
 def mae_delta(predicted: np.ndarray, observed: np.ndarray) -> float:
@@ -53,8 +48,8 @@ def rank_of_right(predicted: np.ndarray, observed: np.ndarray, others: np.ndarra
 
     1: the right one is nearest of all (Pearson r); 0.5 by chance. None where the prediction is constant.
     """
-    right = pearson_delta(predicted, observed)
-    rivals = [r for other in others if (r := pearson_delta(predicted, other)) is not None]
+    right = pearson(predicted, observed)
+    rivals = [r for other in others if (r := pearson(predicted, other)) is not None]
     return None if right is None or not rivals else float(np.mean([right > r for r in rivals]))
 
 
@@ -107,7 +102,7 @@ def _overlap(real: list[str], made: list[str], size: int) -> float:
 def _spearman(first: np.ndarray, second: np.ndarray) -> float | None:
     from scipy.stats import rankdata
 
-    return pearson_delta(rankdata(first), rankdata(second)) if first.size > 1 else None
+    return pearson(rankdata(first), rankdata(second)) if first.size > 1 else None
 
 
 def _pr_auc(real: pd.DataFrame, made: pd.DataFrame, threshold: float) -> float | None:

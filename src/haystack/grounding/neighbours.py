@@ -8,6 +8,7 @@ import numpy as np
 
 from haystack.contracts import ExpectedAccuracy
 from haystack.contracts.accuracy import Exam, Neighbour
+from haystack.correlation import pearson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,12 +70,13 @@ def _row(
     known = np.isfinite(made)
     measured, se = (estimates[column].to_numpy(float)[known] for column in ("log2fc", "se"))
     made = made[known]
+    r = pearson(made, measured) if made.size else None
     lfsr = ndtr(-np.sign(made) * measured / se)
     return Neighbour(
         method=name,
         r_left_out=accuracy.methods.get(name),
         r_exam=_in_exam(exam, name),
-        r_with_transfer=_correlation(made, measured),
+        r_with_transfer=None if r is None else round(r, 4),
         slope=_slope(made, measured),
         n_called=int(((np.abs(made) >= settings.log2fc) & (lfsr <= settings.lfsr)).sum()),
     )
@@ -82,12 +84,6 @@ def _row(
 
 def _in_exam(exam: Exam | None, method: str) -> float | None:
     return round(float(np.mean([one.r[method] for one in exam.contexts])), 4) if exam else None
-
-
-def _correlation(first: np.ndarray, second: np.ndarray) -> float | None:
-    if len(first) < 2 or not first.std() or not second.std():
-        return None
-    return round(float(np.corrcoef(first, second)[0, 1]), 4)
 
 
 def _slope(made: np.ndarray, measured: np.ndarray) -> float | None:

@@ -17,11 +17,11 @@ import numpy as np
 
 from haystack.contracts import Component
 from haystack.contracts.contexts import QUERY_CONTEXT, Arm, ControlMatch
+from haystack.correlation import fisher, pearson
 from haystack.grounding.arms import programmes
 from haystack.grounding.curves import score
 from haystack.grounding.response import Response
 from haystack.grounding.symbols import current_names
-from haystack.transfer.marks import fisher
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -80,7 +80,7 @@ class Measurements:
     @cached_property
     def reliability(self) -> np.ndarray:
         """Correlation of both halves stepped up to all cells (Spearman and Brown, 1910), 0 to 1, (contexts,)."""
-        r = np.array([max(correlation(a, b), 0.0) for a, b in zip(*self.halves, strict=True)])
+        r = np.array([max(pearson(a, b) or 0.0, 0.0) for a, b in zip(*self.halves, strict=True)])
         return 2 * r / (1 + r)
 
     @cached_property
@@ -108,7 +108,7 @@ class Measurements:
         root = np.sqrt(self.reliability)
         for i, j in combinations(range(n), 2):
             if min(self.reliability[i], self.reliability[j]) >= LEAST_RELIABILITY:
-                r = correlation(self.log2fc[i, self.plain], self.log2fc[j, self.plain]) / (root[i] * root[j])
+                r = (pearson(self.log2fc[i, self.plain], self.log2fc[j, self.plain]) or 0.0) / (root[i] * root[j])
                 found[i, j] = found[j, i] = np.clip(r, -1, 1)
         return found
 
@@ -170,7 +170,7 @@ class Measurements:
             free = [j for j in rows if self.independent(i, j)]
             if not free or not self.weight[i]:
                 continue
-            r = correlation(self.log2fc[i, self.plain], self.log2fc[free].mean(axis=0)[self.plain])
+            r = pearson(self.log2fc[i, self.plain], self.log2fc[free].mean(axis=0)[self.plain]) or 0.0
             left = len({self._unit(j) for j in free})
             values.append(np.clip(r / np.sqrt(self.reliability[i]) * self._step_up(rows, left, whole), -1, 1))
             weights.append(self.weight[i])
@@ -179,7 +179,7 @@ class Measurements:
     def _step_up(self, rows: Sequence[int], left: int, whole: int) -> float:
         """How much more accurate the mean of `whole` units is than that of `left`, at least 1."""
         pairs = [
-            correlation(self.log2fc[i, self.plain], self.log2fc[j, self.plain])
+            pearson(self.log2fc[i, self.plain], self.log2fc[j, self.plain]) or 0.0
             for i, j in combinations(rows, 2)
             if self.independent(i, j)
         ]
@@ -310,7 +310,7 @@ def measured_support(
 
     def agreement(change: np.ndarray, weight: np.ndarray) -> float:
         used = np.flatnonzero(weight)
-        r = [correlation(change, measured[i]) / np.sqrt(found.reliability[i]) for i in used]
+        r = [(pearson(change, measured[i]) or 0.0) / np.sqrt(found.reliability[i]) for i in used]
         return float(np.average(np.clip(r, -1, 1), weights=weight[used]))
 
     weight = found.weight * found.outside(donors) if donors else np.zeros(len(found.names))
@@ -340,10 +340,3 @@ def measured_support(
             "genes": int(shared.sum()),
         },
     )
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson correlation; 0 where nothing varies."""
-    a, b = a - a.mean(), b - b.mean()
-    spread = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b / spread) if spread > 0 else 0.0

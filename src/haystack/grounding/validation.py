@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.config import DESettings
+from haystack.correlation import pearson
 from haystack.errors import GroundingError
 from haystack.grounding.de import differential_expression
-from haystack.grounding.metrics import TOP, de_metrics, mae_delta, pearson_delta, rank_of_right, weighted_r2
+from haystack.grounding.metrics import TOP, de_metrics, mae_delta, rank_of_right, weighted_r2
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -138,13 +139,13 @@ def _compare(
     made: Change, truth: Change, settings: DESettings, context: _Context | None = None
 ) -> dict[str, float | None]:
     found: dict[str, float | None] = {
-        "pearson_delta": pearson_delta(made.effect, truth.effect),
+        "pearson_delta": pearson(made.effect, truth.effect),
         "mae_delta": mae_delta(made.effect, truth.effect),
         "weighted_r2": weighted_r2(made.effect, truth.effect, truth.table),
     }
     if context is not None:
         found |= {
-            "systema_pearson": pearson_delta(
+            "systema_pearson": pearson(
                 made.effect - context.own.mean(axis=0), truth.effect - context.kept.mean(axis=0)
             ),
             "rank": rank_of_right(made.effect, truth.effect, context.kept),

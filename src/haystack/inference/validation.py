@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from haystack.correlation import pearson
 from haystack.inference.training_cells import CONTROL, TrainingCells
 
 if TYPE_CHECKING:
@@ -130,9 +131,9 @@ def _ask(model: Model, data: TrainingCells, question: _Question, seed: int, gene
         cell_type=cell_type,
         prompt_type=prompt_type,
         new_perturbation=bool(data.held_out[of_perturbation].all()),
-        stack=_pearson(predicted, truth),
-        additive=_pearson(log_means(data.counts[prompt]) - log_means(data.counts[prompt_control]), truth),
-        mean_of_others=_pearson(np.mean(trained, axis=0), truth) if trained else 0.0,
+        stack=pearson(predicted, truth) or 0.0,
+        additive=pearson(log_means(data.counts[prompt]) - log_means(data.counts[prompt_control]), truth) or 0.0,
+        mean_of_others=(pearson(np.mean(trained, axis=0), truth) or 0.0) if trained else 0.0,
         top50_overlap=len(_top(predicted) & _top(truth)),
         slope=float(predicted @ truth) / max(float(truth @ truth), 1e-12),
         control_slope=float((control_counts - unchanged) @ truth) / max(float(truth @ truth), 1e-12),
@@ -167,10 +168,6 @@ def _generated(
 
 def _some(rng: np.random.Generator, rows: Rows) -> Rows:
     return rng.choice(rows, min(PROMPT_CELLS, len(rows)), replace=False)
-
-
-def _pearson(x: Floats, y: Floats) -> float:
-    return float(np.corrcoef(x, y)[0, 1]) if x.std() > 0 and y.std() > 0 else 0.0
 
 
 def _top(change: Floats, n: int = 50) -> set[int]:

@@ -9,7 +9,6 @@ from .estimate import estimate as estimate
 from .estimate import estimate_asked as estimate_asked
 from .exam import choose_exam as choose_exam
 from .marks import mark_exam as mark_exam
-from .marks import pearson as pearson
 from .measure import measure_cells as measure_cells
 from .measure import measure_contexts as measure_contexts
 from .neighbours import additive as additive

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.contracts.accuracy import CANNOT, ExpectedAccuracy, LeftOut
+from haystack.correlation import fisher, pearson
 from haystack.transfer.combine import Target
 from haystack.transfer.design import Design, Rule
 from haystack.transfer.estimate import Estimate, estimate
-from haystack.transfer.marks import PRIOR_CONTEXTS, PRIOR_SPREAD, fisher, pearson
+from haystack.transfer.marks import PRIOR_CONTEXTS, PRIOR_SPREAD
 from haystack.transfer.neighbours import additive
 from haystack.transfer.panel import Bulk, Panel
 

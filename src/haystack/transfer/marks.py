@@ -14,14 +14,13 @@ import numpy as np
 from haystack.contracts.accuracy import Exam, ExamContext, ExpectedAccuracy
 from haystack.contracts.base import read_json
 from haystack.contracts.tables import LEFT_OUT, read_table
+from haystack.correlation import fisher, pearson
 
 LEVEL = 0.95
 """one-sided: how sure it must be that the model beats transfer"""
 PRIOR_SPREAD = 0.15
 """prior standard deviation of what is left of z between contexts, worth PRIOR_CONTEXTS contexts; on kang_donors"""
 PRIOR_CONTEXTS = 4
-MOST = 0.98
-"""|r| beyond this counts as this: Fisher's z has no bound"""
 
 
 def mark_exam(
@@ -88,15 +87,3 @@ def _difference(marked: Sequence[ExamContext]) -> dict[str, float | None]:
     variance = (PRIOR_CONTEXTS * PRIOR_SPREAD**2 + float(((z - z.mean()) ** 2).sum())) / freedom
     noise = float(t.ppf(LEVEL, freedom) * np.sqrt(variance / len(z)))
     return {"difference": round(float(z.mean()), 4), "noise": round(noise, 4)}
-
-
-def pearson(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Pearson r; None where either does not vary."""
-    a, b = first - first.mean(), second - second.mean()
-    length = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / length if length > 0 else None
-
-
-def fisher(r: float) -> float:
-    """Fisher's z of a correlation, |r| at most MOST."""
-    return float(np.arctanh(np.clip(r, -MOST, MOST)))

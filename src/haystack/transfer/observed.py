@@ -18,9 +18,9 @@ import numpy as np
 
 from haystack.contracts.accuracy import CANNOT, ExpectedAccuracy, Independence, LeftOut
 from haystack.contracts.contexts import Arm
+from haystack.correlation import fisher, pearson
 from haystack.retrieval.celltypes import lineage_likeness
 from haystack.transfer.accuracy import interval
-from haystack.transfer.marks import fisher, pearson
 from haystack.transfer.samples import TARGET
 
 if TYPE_CHECKING:

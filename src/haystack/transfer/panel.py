@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.contracts.contexts import Arm, ControlMatch
+from haystack.correlation import pearson
 from haystack.transfer.design import Labels
-from haystack.transfer.marks import pearson
 
 if TYPE_CHECKING:
     import anndata as ad

@@ -18,8 +18,9 @@ from haystack.contracts import (
     read_table,
     write_json,
 )
+from haystack.correlation import pearson
 from haystack.query import parse_question
-from haystack.transfer import Panel, estimate_response, measure_contexts, pearson
+from haystack.transfer import Panel, estimate_response, measure_contexts
 
 B_CELLS = {"cell_type": ["B cells"], "perturbation": ["IFN-beta"]}
 

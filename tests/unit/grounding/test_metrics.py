@@ -126,7 +126,7 @@ def test_untouched_control_cells_score_nothing() -> None:
     rows = report["conventions"]["generated against real control"]
     assert rows["prediction"]["pearson_delta"] < 0.15
     assert rows["split-half ceiling"]["pearson_delta"] > rows["prediction"]["pearson_delta"]
-    assert rows["permuted labels, 5 %"]["pearson_delta"] < 0 < rows["permuted labels, 95 %"]["pearson_delta"]
+    assert rows["permuted labels, 5%"]["pearson_delta"] < 0 < rows["permuted labels, 95%"]["pearson_delta"]
     assert rows["no_change"]["pearson_delta"] is None
 
 
@@ -146,8 +146,8 @@ def test_specific_metrics_stand_between_their_controls(made: SimpleNamespace) ->
         "conventions"
     ]["generated against real control"]
     for metric, null in (
-        ("systema_pearson", "permuted labels, 95 %"),
-        ("weighted_r2", "permuted labels, 95 %"),
+        ("systema_pearson", "permuted labels, 95%"),
+        ("weighted_r2", "permuted labels, 95%"),
         ("rank", "permuted labels"),  # with three others chance reaches 1 at times
     ):
         assert rows[null][metric] < rows["prediction"][metric] <= rows["split-half ceiling"][metric] + 0.2

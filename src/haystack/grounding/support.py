@@ -64,8 +64,8 @@ class Measurements:
     """(contexts,): mean squared difference of control and query profile (log2), less sampling; None: no query cells"""
 
     @cached_property
-    def nearness(self) -> np.ndarray:
-        """How much each context says of the cells in question, by its cell type and its control cells, (contexts,)."""
+    def similarity_weight(self) -> np.ndarray:
+        """Weight of each context by the similarity of its cell type and control cells to the query, (contexts,)."""
         weight = 0.1 + self.closeness**2
         if self.distance is not None:
             nearest = max(float(self.distance.min()), 1e-9)
@@ -161,7 +161,7 @@ class Measurements:
         """Expected r, in the cells in question, of the mean response of these contexts; None where none can be tested.
 
         Every context is predicted from the mean of those of `rows` that are independent of it; correlations are
-        corrected for sampling of its cells and weighted by its nearness to the queried cells. Where that takes units
+        corrected for sampling of its cells and weighted by its closeness to the queried cells. Where that takes units
         (donors) away from the mean, r is stepped up to all of them (Spearman and Brown, 1910).
         """
         values, weights = [], []
@@ -191,7 +191,7 @@ class Measurements:
         """How much a context counts as evidence of the asked response; 0 where noise or others contradict it."""
         match = np.array([UNMATCHED if item is ControlMatch.OTHER_DONORS else 1.0 for item in self.matches])
         able = self.trusted & (self.reliability >= LEAST_RELIABILITY)
-        return np.asarray(able * match * self.nearness * self.reliability)
+        return np.asarray(able * match * self.similarity_weight * self.reliability)
 
     @cached_property
     def trusted(self) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from haystack.contracts.literature import Evidence, GeneLiterature, Paper
 from haystack.contracts.query import Direction
-from haystack.literature.cues import read_sentence
+from haystack.literature.statements import read_sentence
 from haystack.literature.text import plain, sentences
 from haystack.literature.topic import Topic
 
@@ -60,7 +60,7 @@ def evidence_of(paper: Paper, texts: Texts, topic: Topic) -> tuple[list[Evidence
                     cell_type=None if here == "none" else topic.cell_type,
                     cell_type_match=here,  # type: ignore[arg-type]
                     direction=statement.direction,  # type: ignore[arg-type]
-                    cue=statement.cue,
+                    cue=statement.trigger,
                     negated=statement.negated,
                     sentence=sentence,
                     section=section,

@@ -105,8 +105,12 @@ def _turned(found: Findings) -> list[str]:
     """A doubt for each word that may turn the question round, where a treatment was found and nothing used the word."""
     if not found.treatments:
         return []
-    used = [item.cue for item in found.negations] + [item.cue for _, item in found.absent]
-    used += [gene.cue for gene in found.genes if gene.cue] + found.classes + [item.span for item in found.treatments]
+    used = [item.trigger for item in found.negations] + [item.trigger for _, item in found.absent]
+    used += (
+        [gene.trigger for gene in found.genes if gene.trigger]
+        + found.classes
+        + [item.span for item in found.treatments]
+    )
     used += [entity.span for entity in (*found.cells, *found.diseases)]
     return [f"'{where.text}' was not read: it may turn the question round" for where in unread_turns(found.text, used)]
 
@@ -333,13 +337,15 @@ def _leftovers(query: StructuredQuery, found: Findings) -> None:
     spans = [*found.context.spans, *found.controls, *(e.span for e in [*found.cells, *found.tissues, *found.diseases])]
     spans += [t.span for t in found.treatments] + ([found.group.span] if found.group else [])
     spans += found.classes + [where for where, _ in found.lines] + [item.span for item, _ in found.absent]
-    spans += [gene.cue for gene in found.genes if gene.cue] + [gene.span for gene in found.genes if gene.read_out]
+    spans += [gene.trigger for gene in found.genes if gene.trigger] + [
+        gene.span for gene in found.genes if gene.read_out
+    ]
     rest = []
     for word in found.tokens:
         where = Span(word.start, word.end, word.text)
         if any(where.overlaps(other) for other in spans):
             continue
-        if word.text.upper() in NO_GENES and any(gene.cue for gene in found.genes):
+        if word.text.upper() in NO_GENES and any(gene.trigger for gene in found.genes):
             continue
         parts = [part for part in re.split(r"[-/'’]", word.lower) if len(part) > 1]
         if word.lower in _FORMS and any(_beside(found.text, where, item.span) for item in found.treatments):

@@ -1,8 +1,8 @@
 """Genes in a question, and what was done to them: the direction by the grammar of the words around them.
 
-Cues (knocked out, lost, sgRNA, overexpressed, ...) and genes are found apart; each group of coordinated genes takes
-the strongest cue of its clause that only fillers part from it. A gene without a cue has no direction, and the query
-says so.
+Trigger words (knocked out, lost, sgRNA, overexpressed, ...) and genes are found separately. Each group of coordinated
+genes takes the strongest trigger of its clause that is separated from it by filler words only. A gene without a trigger
+has no direction, and the query says so.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from haystack.ontology.normalise import word_set
 from haystack.query.text import Span, span
 
 KNOCK_OUT, KNOCK_DOWN, GAIN, UNSAID = "knock-out", "knock-down", "overexpression", "perturbation"
-FARTHEST = 7  # words between a cue and a gene
+FARTHEST = 7  # words between a trigger and a gene
 SHORT_PROTEIN = 4  # letters of a word in lower case that is no protein's name by itself
 BESIDE = 2  # words between those that stand beside each other (knock-out of the, sgRNA against)
-_CUES: tuple[tuple[str, int, str], ...] = (
+_TRIGGERS: tuple[tuple[str, int, str], ...] = (
     (
         KNOCK_DOWN,
         3,
@@ -59,11 +59,11 @@ _SOFT = re.compile(
     r"without|missing|no$|minus|w/o|absen|lack|deplet|repress|reduc|suppress|degrad|remov|restor|reconstit|eliminat|up-?regul|introduc|deliver|activat|depriv",
     re.I,
 )
-_NEXT_TO = {"no", "minus", "w/o"}  # cues only right before a gene
+_NEXT_TO = {"no", "minus", "w/o"}  # triggers only right before a gene
 _DIRECTION: dict[str, Direction | None] = {KNOCK_OUT: -1, KNOCK_DOWN: -1, GAIN: 1, UNSAID: None}
 _PATTERNS = tuple(
     (action, weight, re.compile(rf"(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])", re.IGNORECASE))
-    for action, weight, words in _CUES
+    for action, weight, words in _TRIGGERS
 )
 _GENOTYPE = re.compile(r"[(]?[-−–+]/[-−–][)]?(?![\w])")  # STAT1-/-, CFTR (+/-)
 _KNOCK_APART = re.compile(r"\bknock(?:s|ed|ing)?\s+(?:\w[\w-]*\s+(?:and\s+)?){1,3}?(?P<how>out|down)\b", re.IGNORECASE)
@@ -139,11 +139,11 @@ _JOIN = re.compile(
 
 @dataclass(frozen=True)
 class GeneMention:
-    """A gene in the question with what was done to it; `cue` is null where no word says it."""
+    """A gene in the question with what was done to it; `trigger` is null where no word says it."""
 
     span: Span
     perturbation: Perturbation
-    cue: Span | None
+    trigger: Span | None
     read_out: bool = False
     """whether the words around it only read it out (expression of X, X targets)"""
     known: bool = True
@@ -157,14 +157,14 @@ class _Gene:
     action: str | None = None
     variant: str | None = None
     known: bool = True
-    needs_cue: bool = False
+    needs_trigger: bool = False
     """only a word that says what was done to it makes it a gene here (survivin, miR-155)"""
     needs_neighbour: bool = False
     """that word must stand right beside it: the symbol means something else too (HR, BCR)"""
 
 
 @dataclass(frozen=True)
-class _Cue:
+class _Trigger:
     span: Span
     action: str
     weight: int
@@ -173,22 +173,22 @@ class _Cue:
 def find_genes(text: str, taken: list[Span], cells: list[Span]) -> list[GeneMention]:
     """Genes that nothing else explains, in order, each with the direction that the grammar gives it.
 
-    `taken` stretches are explained already; `cells` may stand between a cue and its gene.
+    `taken` stretches are explained already; `cells` may stand between a trigger and its gene.
     """
     genes = list(_genes(text, taken))
     if not genes:
         return []
-    cues = _cues(text, [*taken, *(gene.span for gene in genes)])  # a deficiency in a disease's name is none
+    triggers = _triggers(text, [*taken, *(gene.span for gene in genes)])  # a deficiency in a disease's name is none
     found = []
     for group in _groups(text, genes):
-        cue = _attached(text, group, cues, cells)
-        near = cue is not None and _is_beside(text, group, cue)
-        if near and cue is not None and soft(cue.span):
+        trigger = _attached(text, group, triggers, cells)
+        near = trigger is not None and _is_beside(text, group, trigger)
+        if near and trigger is not None and soft(trigger.span):
             near = all(gene.known for gene in group)  # without PUVA
         found += [
-            _mention(text, gene, cue)
+            _mention(text, gene, trigger)
             for gene in group
-            if (cue or (gene.known and not gene.needs_cue)) and (near or not gene.needs_neighbour)
+            if (trigger or (gene.known and not gene.needs_trigger)) and (near or not gene.needs_neighbour)
         ]
     return found
 
@@ -198,21 +198,28 @@ def claimed(text: str) -> list[Span]:
     if not says_genetic(text):
         return []
     genes = [gene for gene in _genes(text, []) if gene.known and gene.span.text == gene.symbol]
-    cues = _cues(text, [gene.span for gene in genes])
-    cues = [cue for cue in cues if not soft(cue.span) or cue.span.text.lower().startswith("lack")]
+    triggers = _triggers(text, [gene.span for gene in genes])
+    triggers = [
+        trigger for trigger in triggers if not soft(trigger.span) or trigger.span.text.lower().startswith("lack")
+    ]
     found = []
     for group in _groups(text, genes):
-        cue = _attached(text, group, cues, [])
+        trigger = _attached(text, group, triggers, [])
         behind = text[group[-1].span.end :]
-        if cue is None or not _is_beside(text, group, cue) or _CELLS_BEHIND.match(behind) or _MARKED.match(behind):
+        if (
+            trigger is None
+            or not _is_beside(text, group, trigger)
+            or _CELLS_BEHIND.match(behind)
+            or _MARKED.match(behind)
+        ):
             continue
         found += [gene.span for gene in group]
     return found
 
 
-def _is_beside(text: str, group: list[_Gene], cue: _Cue) -> bool:
+def _is_beside(text: str, group: list[_Gene], trigger: _Trigger) -> bool:
     start, end = group[0].span.start, group[-1].span.end
-    gap = text[cue.span.end : start] if cue.span.end <= start else text[end : cue.span.start]
+    gap = text[trigger.span.end : start] if trigger.span.end <= start else text[end : trigger.span.start]
     return len(gap.split()) <= BESIDE
 
 
@@ -221,9 +228,9 @@ def says_genetic(text: str) -> bool:
     return any(pattern.search(text) for _, _, pattern in _PATTERNS) or bool(_GENOTYPE.search(text))
 
 
-def soft(cue: Span) -> bool:
-    """Whether a cue is said of substances as often as of genes (without IL-10, IL-10 reduced, suppressed by IL-10)."""
-    return _SOFT.match(cue.text) is not None
+def soft(trigger: Span) -> bool:
+    """Whether a trigger is used of substances as often as of genes (without IL-10, suppressed by IL-10)."""
+    return _SOFT.match(trigger.text) is not None
 
 
 def _genes(text: str, taken: list[Span]) -> Iterator[_Gene]:
@@ -253,7 +260,7 @@ def _gene_at(text: str, match: re.Match[str], shouted: bool) -> _Gene | None:
     if two := _TWO_WORDS.match(text, match.end()):
         where = span(text, start, two.end())
         if protein := _protein(where.text):
-            return _Gene(where, protein, needs_cue=True)
+            return _Gene(where, protein, needs_trigger=True)
     if micro := _MICRO_RNA.match(text, start):
         return _Gene(span(text, start, micro.end()), micro[0], known=False)
     parts = re.split(r"([-./])", match[0])
@@ -276,7 +283,7 @@ def _gene_at(text: str, match: re.Match[str], shouted: bool) -> _Gene | None:
                 symbol,
                 None,
                 variant["variant"] if variant else None,
-                needs_cue=word.isalpha() and word.islower(),
+                needs_trigger=word.isalpha() and word.islower(),
             )
     if _LIKE_GENE.fullmatch(parts[0]) and parts[0] not in NO_GENES and not shouted:
         return _Gene(span(text, start, start + len(parts[0])), parts[0], known=False)
@@ -303,22 +310,22 @@ def _written_as_gene(word: str, shouted: bool) -> bool:
     return len(word) > 2 and word[0].isupper() and word.lower() not in everyday_words()
 
 
-def _cues(text: str, taken: list[Span]) -> list[_Cue]:
-    found: list[_Cue] = []
+def _triggers(text: str, taken: list[Span]) -> list[_Trigger]:
+    found: list[_Trigger] = []
     for action, weight, pattern in _PATTERNS:
         for match in pattern.finditer(text):
             where = span(text, match.start(), match.end())
             if not any(where.overlaps(other) for other in taken):
-                found.append(_Cue(where, action, weight))
-    found += [_Cue(span(text, match.start(), match.end()), KNOCK_OUT, 3) for match in _GENOTYPE.finditer(text)]
+                found.append(_Trigger(where, action, weight))
+    found += [_Trigger(span(text, match.start(), match.end()), KNOCK_OUT, 3) for match in _GENOTYPE.finditer(text)]
     for match in _KNOCK_APART.finditer(text):
         action = KNOCK_OUT if match["how"].lower() == "out" else KNOCK_DOWN
-        found.append(_Cue(span(text, match.start("how"), match.end("how")), action, 3))
-    longest = sorted(found, key=lambda cue: (cue.span.start - cue.span.end, -cue.weight))
-    kept: list[_Cue] = []
-    for cue in longest:
-        if not any(cue.span.overlaps(other.span) for other in kept):
-            kept.append(cue)
+        found.append(_Trigger(span(text, match.start("how"), match.end("how")), action, 3))
+    longest = sorted(found, key=lambda trigger: (trigger.span.start - trigger.span.end, -trigger.weight))
+    kept: list[_Trigger] = []
+    for trigger in longest:
+        if not any(trigger.span.overlaps(other.span) for other in kept):
+            kept.append(trigger)
     return kept
 
 
@@ -334,28 +341,28 @@ def _groups(text: str, genes: list[_Gene]) -> Iterator[list[_Gene]]:
         yield group
 
 
-def _attached(text: str, group: list[_Gene], cues: list[_Cue], cells: list[Span]) -> _Cue | None:
+def _attached(text: str, group: list[_Gene], triggers: list[_Trigger], cells: list[Span]) -> _Trigger | None:
     start, end = group[0].span.start, group[-1].span.end
-    best: tuple[float, _Cue] | None = None
-    for cue in cues:
-        before = cue.span.end <= start
-        if not before and cue.span.start < end:
+    best: tuple[float, _Trigger] | None = None
+    for trigger in triggers:
+        before = trigger.span.end <= start
+        if not before and trigger.span.start < end:
             continue
-        left, right = (cue.span.end, start) if before else (end, cue.span.start)
+        left, right = (trigger.span.end, start) if before else (end, trigger.span.start)
         gap = text[left:right]
         if _CLAUSE.search(gap):
             continue
         words = [word for word in re.findall(r"[\w'+-]+", _without(gap, left, cells)) if word.strip("-+'")]
-        other = [word for word in words if word.lower() not in _FILLERS and not is_cue(word)]
+        other = [word for word in words if word.lower() not in _FILLERS and not is_trigger(word)]
         if before and "by" in (word.lower() for word in words):
             continue
-        if cue.span.text.lower() in _NEXT_TO and (words or not before):
+        if trigger.span.text.lower() in _NEXT_TO and (words or not before):
             continue
         if len(words) > FARTHEST or len(other) > (1 if before else 0):
             continue
-        value = 10 * cue.weight - 2 * len(words) - 5 * len(other) - (0.5 if before else 0)
+        value = 10 * trigger.weight - 2 * len(words) - 5 * len(other) - (0.5 if before else 0)
         if best is None or value > best[0]:
-            best = (value, cue)
+            best = (value, trigger)
     return best[1] if best else None
 
 
@@ -368,20 +375,20 @@ def _without(gap: str, offset: int, cells: list[Span]) -> str:
     return gap
 
 
-def is_cue(word: str) -> bool:
+def is_trigger(word: str) -> bool:
     """Whether a word says that something is done to a gene."""
     return any(pattern.fullmatch(word) for _, _, pattern in _PATTERNS)
 
 
-def _mention(text: str, gene: _Gene, cue: _Cue | None) -> GeneMention:
+def _mention(text: str, gene: _Gene, trigger: _Trigger | None) -> GeneMention:
     from haystack.knowledge.genetic import genetic
+    from haystack.knowledge.mentions import INHIBIT, INHIBITED
     from haystack.knowledge.resolve import acting_on
-    from haystack.knowledge.spot import INHIBIT, INHIBITED
 
     behind = text[gene.span.end : gene.span.end + 40]
     before = text[max(0, gene.span.start - 40) : gene.span.start]
     if gene.variant:
-        return GeneMention(gene.span, _variant(gene, cue), gene.span)
+        return GeneMention(gene.span, _variant(gene, trigger), gene.span)
     if gene.action:
         return GeneMention(
             gene.span, genetic(gene.symbol, gene.action, _DIRECTION[gene.action], gene.span.text), gene.span
@@ -393,19 +400,19 @@ def _mention(text: str, gene: _Gene, cue: _Cue | None) -> GeneMention:
             where = span(text, gene.span.start, gene.span.end + match.end())
             return GeneMention(where, acting_on(gene.symbol, word, where.text, 1 if sign > 0 else -1), where)
     marked = bool(_MARKED.match(behind)) or bool(_READ_BEHIND.match(behind)) or bool(_READ_BEFORE.search(before))
-    if marked and (cue is None or _MARKED.match(behind)):
+    if marked and (trigger is None or _MARKED.match(behind)):
         return GeneMention(gene.span, genetic(gene.symbol, UNSAID, None, gene.span.text), None, read_out=True)
-    action = cue.action if cue else UNSAID
+    action = trigger.action if trigger else UNSAID
     if not gene.known:
         made_up = Perturbation(
             query=gene.span.text, name=f"{gene.symbol} {action}", type="genetic", direction=_DIRECTION[action]
         )
-        return GeneMention(gene.span, made_up, cue.span if cue else None, known=False)
+        return GeneMention(gene.span, made_up, trigger.span if trigger else None, known=False)
     perturbation = genetic(gene.symbol, action, _DIRECTION[action], gene.span.text)
-    return GeneMention(gene.span, perturbation, cue.span if cue else None)
+    return GeneMention(gene.span, perturbation, trigger.span if trigger else None)
 
 
-def _variant(gene: _Gene, cue: _Cue | None) -> Perturbation:
+def _variant(gene: _Gene, trigger: _Trigger | None) -> Perturbation:
     """A named variant: gain for the well-known activating ones, loss for truncations, else unknown."""
     from haystack.knowledge.genetic import genetic
 
@@ -413,6 +420,6 @@ def _variant(gene: _Gene, cue: _Cue | None) -> Perturbation:
     direction: Direction | None = None
     if any(variant.startswith(place) for place in _ACTIVATING.get(gene.symbol, "").split()):
         direction = 1
-    elif re.search(r"\*|X$|fs|del$", variant) or (cue is not None and cue.action in {KNOCK_OUT, KNOCK_DOWN}):
+    elif re.search(r"\*|X$|fs|del$", variant) or (trigger is not None and trigger.action in {KNOCK_OUT, KNOCK_DOWN}):
         direction = -1
     return genetic(gene.symbol, variant, direction, gene.span.text)

@@ -86,7 +86,7 @@ class Negation:
     """A stretch of the question that is said not to be there."""
 
     scope: Span
-    cue: Span
+    trigger: Span
     absent: bool
 
 
@@ -95,15 +95,15 @@ def find_negations(text: str, tokens: list[Word]) -> list[Negation]:
     found: list[Negation] = []
     for pattern in (_VERBAL, _ADJECTIVE, _NOMINAL):
         for match in pattern.finditer(text):
-            cue = span(text, match.start(), match.end())
-            if any(cue.overlaps(other.cue) for other in found):
+            trigger = span(text, match.start(), match.end())
+            if any(trigger.overlaps(other.trigger) for other in found):
                 continue
             if _HARMLESS.match(text[match.end() :]) or _BOTH.search(text[: match.start()]):
                 continue
             end = _scope_end(text, tokens, match.end())
             if end > match.end():
                 absent = pattern is _NOMINAL and bool(_ABSENT.search(match[0]))
-                found.append(Negation(span(text, match.end(), end), cue, absent))
+                found.append(Negation(span(text, match.end(), end), trigger, absent))
     return sorted(found, key=lambda item: item.scope.start)
 
 
@@ -121,8 +121,8 @@ def negated(where: Span, text: str, negations: list[Negation]) -> Negation | Non
             return item
     behind = _BEHIND.match(text[where.end : where.end + 60])
     if behind:
-        cue = span(text, where.end, where.end + behind.end())
-        return Negation(where, cue, absent=not re.search(r"na[iï]ve|un", behind[0]))
+        trigger = span(text, where.end, where.end + behind.end())
+        return Negation(where, trigger, absent=not re.search(r"na[iï]ve|un", behind[0]))
     return None
 
 

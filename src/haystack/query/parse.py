@@ -78,7 +78,7 @@ def parse_by_rules(question: str) -> StructuredQuery:
 def finish(found: Findings) -> StructuredQuery:
     """The query of the findings, or the error that says why there is none."""
     named = [item.span for item in (*found.cells, *found.tissues, *found.diseases)]
-    named += [gene.span for gene in found.genes if gene.cue]
+    named += [gene.span for gene in found.genes if gene.trigger]
     for species in find_species(found.text):
         source = species.taxon_id in MICROBES and found.cells
         if not source and not any(where.holds(Span(species.start, species.end, "")) for where in named):
@@ -221,7 +221,7 @@ def _genes(found: Findings, taken: list[Span], substances: list[Treatment]) -> N
         for mention in mentions
         if not any(mention.span.overlaps(item.span) and _stays(found, mention, item, mentions) for item in substances)
     ]
-    acted = [mention.span for mention in found.genes if mention.cue is not None]
+    acted = [mention.span for mention in found.genes if mention.trigger is not None]
     kept = [item for item in substances if not any(item.span.overlaps(where) for where in acted)]
     found.treatments = _in_text_order(kept + genetic_treatments(found.genes))
 
@@ -233,22 +233,22 @@ def _between(one: Span, middle: Span, other: Span) -> bool:
 def _stays(found: Findings, mention: GeneMention, item: Treatment, mentions: list[GeneMention]) -> bool:
     """Whether the substance stays one, although it has a gene's name too."""
     more = (item.span.end - item.span.start) - (mention.span.end - mention.span.start)
-    if mention.cue is None or mention.read_out or more > 1 or mention.perturbation.type == "drug":
+    if mention.trigger is None or mention.read_out or more > 1 or mention.perturbation.type == "drug":
         return True
-    if any(one.cue == mention.cue and _between(one.span, mention.cue, mention.span) for one in mentions):
+    if any(one.trigger == mention.trigger and _between(one.span, mention.trigger, mention.span) for one in mentions):
         return True  # CISH KO, IL-15: the word has its gene
-    first, last = sorted((mention.cue, mention.span), key=lambda where: where.start)
+    first, last = sorted((mention.trigger, mention.span), key=lambda where: where.start)
     between = Span(first.end, last.start, "")
     if any(between.holds(cells) for cells in (*(c.span for c in found.cells), *(where for where, _ in found.lines))):
-        return first is mention.cue  # STAT3 KO T cells with IL-6
+        return first is mention.trigger  # STAT3 KO T cells with IL-6
     symbol = mention.span.text in mention.perturbation.targets  # lacking CAMP: the gene, as it is written
-    return soft(mention.cue) and not (symbol and (item.perturbation.type != "cytokine" or more < -1))
+    return soft(mention.trigger) and not (symbol and (item.perturbation.type != "cytokine" or more < -1))
 
 
 def _absences(found: Findings, negations: list[Negation]) -> None:
     """Take out what negators govern; a gene that is lacking stays, as its loss."""
     names = [item.span for item in [*found.diseases, *found.cells]]
-    negations = [item for item in negations if not any(name.holds(item.cue) for name in names)]  # absence of tibia
+    negations = [item for item in negations if not any(name.holds(item.trigger) for name in names)]  # absence of tibia
     kept = []
     for item in found.treatments:
         governed = negated(item.span, found.text, negations)

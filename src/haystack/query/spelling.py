@@ -17,7 +17,7 @@ from haystack.ontology.index import ontology
 from haystack.ontology.lines import cell_lines
 from haystack.ontology.normalise import american, plain, singular
 from haystack.query.amounts import find_doses, find_times
-from haystack.query.genetics import is_cue
+from haystack.query.genetics import is_trigger
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
 from haystack.query.names import disease_of_adjective
 from haystack.resources import resource
@@ -140,7 +140,7 @@ def is_known(word: str) -> bool:
     single = singular(american(plain(word)))
     if word in QUESTION_WORDS or word in INSIDE or word in everyday_words() or single in everyday_words():
         return True
-    if word in _words_of_tables() or is_cue(word) or word in cell_lines():
+    if word in _words_of_tables() or is_trigger(word) or word in cell_lines():
         return True
     forms = {word, single, word.removesuffix("s"), word.removesuffix("es")} | {
         form for ending in _ENDINGS for form in _stems(word, ending)
@@ -209,7 +209,7 @@ def _drug_words() -> frozenset[str]:
 @cache
 def _rare_drug_words() -> frozenset[str]:
     """Names beyond the tables that end as drugs' names do."""
-    from haystack.knowledge.spot import DRUG_ENDINGS
+    from haystack.knowledge.mentions import DRUG_ENDINGS
     from haystack.knowledge.unii import drug_names
 
     return frozenset(name for name in drug_names() if len(name) >= 8 and name.endswith(DRUG_ENDINGS) and name.isalpha())

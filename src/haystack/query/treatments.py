@@ -67,7 +67,7 @@ _PATTERNS: tuple[tuple[str, PerturbationType | None], ...] = (
         None,
     ),
 )
-_CUES = tuple((re.compile(pattern, re.IGNORECASE), kind) for pattern, kind in _PATTERNS)
+_TRIGGERS = tuple((re.compile(pattern, re.IGNORECASE), kind) for pattern, kind in _PATTERNS)
 _EDGE = re.compile(
     r"^(?:(?:a|an|the|this|my|our|either|both|treatment|stimulation|"
     r"exposure|addition|adding|with|of|drug|compound|cytokine|"
@@ -130,7 +130,7 @@ class Group:
 
 def find_known(text: str, taken: list[Span]) -> list[Treatment]:
     """Cytokines, drugs and other stimuli that the tables or ChEBI know, in order of appearance."""
-    from haystack.knowledge.spot import find_substances
+    from haystack.knowledge.mentions import find_substances
 
     found = []
     for start, end, perturbation in find_substances(text, [(where.start, where.end) for where in taken]):
@@ -143,7 +143,7 @@ def genetic_treatments(mentions: list[GeneMention]) -> list[Treatment]:
     """Genes to which something is done; drugs named by the gene that they act on (CSF1R inhibitor)."""
     found = []
     for mention in mentions:
-        if mention.cue is None or mention.read_out:
+        if mention.trigger is None or mention.read_out:
             continue
         item, doubt = mention.perturbation, None
         if not mention.known:
@@ -165,7 +165,7 @@ def bare_genes(mentions: list[GeneMention]) -> list[Treatment]:
 
     found = []
     for mention in mentions:
-        if mention.cue is not None or mention.read_out:
+        if mention.trigger is not None or mention.read_out:
             continue
         symbol = mention.perturbation.targets[0]
         protein = given_protein(symbol, mention.span.text)
@@ -182,7 +182,7 @@ def bare_genes(mentions: list[GeneMention]) -> list[Treatment]:
 def find_unknown(text: str, taken: list[Span]) -> list[Treatment]:
     """What the words around it say was done, although nobody knows it; `taken` holds all that is understood."""
     found: list[Treatment] = []
-    for pattern, kind in _CUES:
+    for pattern, kind in _TRIGGERS:
         for match in pattern.finditer(text):
             where = _trim(text, match.start("what"), match.end("what"))
             if where is None or CONTROLS.fullmatch(where.text) or any(where.overlaps(t.span) for t in found):
@@ -204,7 +204,7 @@ def _says_nothing(text: str) -> bool:
 
 def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Treatment]:
     """Names that nothing else explained and that the large lists of substances know, longest first at each place."""
-    from haystack.knowledge.spot import goes_on
+    from haystack.knowledge.mentions import goes_on
 
     free = [word for word in tokens if not any(Span(word.start, word.end, "").overlaps(other) for other in taken)]
     found: list[Treatment] = []
@@ -261,7 +261,7 @@ def find_slots(text: str, tokens: list[Word], taken: list[Span]) -> list[Treatme
 
 def is_druglike(word: str) -> bool:
     """Whether a word ends like a drug's name or looks like a compound's code."""
-    from haystack.knowledge.spot import DRUG_SUFFIX
+    from haystack.knowledge.mentions import DRUG_SUFFIX
 
     ends = DRUG_SUFFIX.search(word) and len(word) > 6 and word.lower() not in everyday_words()
     return bool(ends) or CODE.fullmatch(word) is not None

@@ -133,7 +133,7 @@ class Question:
         return self.index.cell_type.spread(lambda cell_type: likeness.get(cell_type, 0.0))
 
     @cached_property
-    def nearness(self) -> np.ndarray:
+    def cell_type_closeness(self) -> np.ndarray:
         """Per row: closeness, and a quarter of the shared lineage where the type is beyond max_hops."""
         return np.where(self.closeness > 0, self.closeness, 0.25 * self.lineage)
 

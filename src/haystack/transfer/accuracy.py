@@ -34,8 +34,8 @@ SHARE = 0.75
 LEVEL = 0.95
 """upper quantile: a 90% interval"""
 FAR_LOSS = 0.6
-"""cells at `farness` 1 keep exp(-FAR_LOSS) of z, give or take what they lose (chosen on kang_donors, near types left
-out)"""
+"""at extrapolation 1, z is multiplied by exp(-FAR_LOSS), with a standard error equal to the loss (chosen on
+kang_donors, near types left out)"""
 FAR = "expected r is reduced: the query cells differ more from every measured context than these differ from each other"
 
 

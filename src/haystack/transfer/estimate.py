@@ -31,7 +31,7 @@ MAX_TRAINING = 12
 
 
 FAR_VARIANCE = 1.5
-"""added share of the error variance of cells as far as `farness` 1 (chosen on kang_donors, near types left out)"""
+"""share added to the error variance at extrapolation 1 (chosen on kang_donors, near types left out)"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Estimate:
     n_training: int
     """contexts that were left out to train ridge, mixture and standard error; 0: nothing independent confirms"""
     far: float = 0.0
-    """`farness` of the target, where it was asked for"""
+    """`extrapolation` of the target, where it was asked for"""
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,11 @@ def estimate(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> E
 def estimate_asked(panel: Panel, target: Target, rule: Rule) -> Estimate:
     """The estimate for the cells in question from all contexts; wider where left-out contexts were nearer to theirs."""
     found = estimate(panel, list(range(len(panel))), target, rule)
-    far = farness(panel, target, rule)
+    far = extrapolation(panel, target, rule)
     return replace(found, se=found.se * np.sqrt(1 + FAR_VARIANCE * far), far=far)
 
 
-def farness(panel: Panel, target: Target, rule: Rule) -> float:
+def extrapolation(panel: Panel, target: Target, rule: Rule) -> float:
     """How much farther the target is from its nearest context than left-out contexts are from theirs, 0 to 1.
 
     1 where the control profile is e times as far, and half of the lineage less is shared. Both must say so, because

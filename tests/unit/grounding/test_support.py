@@ -174,7 +174,7 @@ def test_the_nearest_contexts_count_most() -> None:
         bench.people.clear()
     bench.ask("Q")
     found = bench.measured()
-    assert found.nearness[0] > 3 * found.nearness[1]
+    assert found.similarity_weight[0] > 3 * found.similarity_weight[1]
     assert found.expected_of([0]) > found.expected_of([1])
 
 

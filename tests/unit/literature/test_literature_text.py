@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haystack.literature.cues import read_sentence
+from haystack.literature.statements import read_sentence
 from haystack.literature.text import clean, gene_pattern, names_pattern, plain, sentences
 
 IFNB = names_pattern(["IFN-beta", "interferon beta", "IFNB1"])

@@ -84,7 +84,7 @@ def test_the_direction_of_a_gene_is_told_by_grammar(text: str, expected: list[tu
     "text", ["CD14+ monocytes", "ACE2 expression in AT2 cells", "cells expressing CD69", "CD8 T cells"]
 )
 def test_genes_that_are_only_read_out_are_not_perturbed(text: str) -> None:
-    assert all(item.read_out or item.cue is None for item in find_genes(text, [], []))
+    assert all(item.read_out or item.trigger is None for item in find_genes(text, [], []))
 
 
 @pytest.mark.parametrize(

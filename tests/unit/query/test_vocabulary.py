@@ -11,8 +11,8 @@ import pytest
 from haystack.knowledge import perturbations
 from haystack.knowledge.catalogue import catalogue, classes
 from haystack.knowledge.genetic import symbols
+from haystack.knowledge.mentions import find_substances
 from haystack.knowledge.names import key
-from haystack.knowledge.spot import find_substances
 from haystack.ontology.everyday import everyday_words
 from haystack.ontology.index import resources
 

@@ -10,22 +10,22 @@ from haystack.specs import StrategySpec
 
 OWN_DONOR, OTHER_DONOR = 0.9, 0.85
 LEAST = 0.5
-"""likeness below which a donor is not alike"""
+"""least similarity of a similar donor"""
 
 
 def propose(question: Question) -> Proposals:
-    """The donor's own cells: 0.9 + 0.1 x nearness of type. Donors alike: 0.85 x likeness x (0.7 + 0.3 x nearness).
+    """Score the donor's own cells 0.9 + 0.1 x c, and those of similar donors 0.85 x s x (0.7 + 0.3 x c).
 
-    Likeness is the weighted share of known facts (disease 2, tissue 2, age 1, sex 1, condition 1) that a donor shares.
-    A disease that the question states must be shared. In a perturbational question donors must show the asked
-    perturbation.
+    c is the closeness of the cell type; s is the weighted share of known facts that a donor shares (disease 2, tissue 2,
+    age 1, sex 1, condition 1). A disease stated in the question must be shared. In a perturbational question donors
+    must show the perturbation.
     """
     profile = target_profile(question)
     likeness = profile.likeness(question)
     if not question.is_healthy_asked:
         likeness = np.where(question.stated["disease"], np.maximum(likeness, LEAST), 0.0)
-    alike = OTHER_DONOR * np.where(likeness >= LEAST, likeness, 0.0) * (0.7 + 0.3 * question.nearness)
-    own = OWN_DONOR + (1 - OWN_DONOR) * question.nearness
+    alike = OTHER_DONOR * np.where(likeness >= LEAST, likeness, 0.0) * (0.7 + 0.3 * question.cell_type_closeness)
+    own = OWN_DONOR + (1 - OWN_DONOR) * question.cell_type_closeness
 
     def explain(row: int) -> str:
         if question.target_donor_rows[row]:

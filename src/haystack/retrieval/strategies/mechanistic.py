@@ -13,11 +13,11 @@ LEAST = 0.1
 
 
 def propose(question: Question) -> Proposals:
-    """Perturbations with shared mechanism: 0.85 x shared x (0.55 + 0.45 x nearness of the cell type)."""
+    """Perturbations with shared mechanism: 0.85 x shared x (0.55 + 0.45 x closeness of the cell type)."""
     shared = shared_mechanisms(question)
     column = question.index.column("perturbation_name")
     mechanism = column.spread(lambda name: shared[name][0] if name in shared else 0.0)
-    relevance = SHARE * mechanism * (0.55 + 0.45 * question.nearness) * question.context_factor
+    relevance = SHARE * mechanism * (0.55 + 0.45 * question.cell_type_closeness) * question.context_factor
 
     def explain(row: int) -> str:
         name = column.at(row) or ""

@@ -15,7 +15,7 @@ UNSTATED_TISSUE, UNSTATED_HEALTH = 0.75, 0.85
 
 
 def propose(question: Question) -> Proposals:
-    """Unperturbed healthy sets of the tissue: 0.6 x (0.7 + 0.3 x nearness of type), less where something is unsaid."""
+    """Score unperturbed healthy sets of the tissue 0.6 x (0.7 + 0.3 x cell type closeness), less for unknown facts."""
     index = question.index
     tissue = question.asked.context.tissue_uberon_id or target_profile(question).values.get("tissue_uberon_id")
     if tissue:
@@ -24,7 +24,7 @@ def propose(question: Question) -> Proposals:
     else:
         fits = np.where(question.closeness >= 1, UNSTATED_TISSUE, 0.0)
     health = index.column("disease_mondo_id").spread(lambda d: float(d == HEALTHY), missing=UNSTATED_HEALTH)
-    relevance = SHARE * fits * health * (0.7 + 0.3 * question.nearness)
+    relevance = SHARE * fits * health * (0.7 + 0.3 * question.cell_type_closeness)
 
     def explain(row: int) -> str:
         disease = index.label("disease_mondo_id", row)

@@ -81,7 +81,7 @@ INHIBITED = re.compile(
     re.IGNORECASE,
 )
 # Words after which a name is a treatment, so that any substance of ChEBI may be meant.
-CUE = re.compile(
+TRIGGER = re.compile(
     r"(?:treat(?:ed|ing|ment|s)?|expos(?:ed|ure|ing)|respon(?:d|ds|se|ses|ded|ding)|stimulat(?:ed|ion|ing)|effects?|"
     r"cultured?|incubat(?:ed|ion)|perturb(?:ed|ation)|drugs?|compounds?|inhibitors?|under|after|upon|dos(?:ed|e)|"
     r"administration|given|impact|influence|challenge[d]?)\s+(?:\w+\s+){0,2}?(?:with|to|of|by|in|the|on|after|drug|compound)?\s*$",
@@ -273,8 +273,8 @@ def _substance(text: str, start: int, end: int) -> Perturbation | None:
     if words.lower() in STOP or len(words) < 5:
         return None
     first = words.split()[0]
-    cued = CUE.search(_before(text, start)) or DOSE_AHEAD.match(_after(text, end))
-    if not (cued or DRUG_SUFFIX.search(first) or re.search(r"\d", words)):
+    triggered = TRIGGER.search(_before(text, start)) or DOSE_AHEAD.match(_after(text, end))
+    if not (triggered or DRUG_SUFFIX.search(first) or re.search(r"\d", words)):
         return None
     return resolve_perturbation(words)
 

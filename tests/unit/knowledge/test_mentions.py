@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haystack.knowledge.spot import find_substances
+from haystack.knowledge.mentions import find_substances
 
 DATA = Path(os.environ.get("HAYSTACK_DATA", Path(__file__).parents[4] / "shared/data"))
 

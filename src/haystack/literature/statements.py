@@ -26,7 +26,7 @@ _SAME = (
     r"(?:not|n't|no|without) (?:significantly |markedly )?(?:affect|alter|chang|influenc|modulat)\w*"
     r"|unchanged|unaffected|unaltered"
 )
-_CUE = re.compile(rf"\b(?:(?P<same>{_SAME}|no effect on)|(?P<up>{_UP})|(?P<down>{_DOWN}))\b", re.IGNORECASE)
+_TRIGGER = re.compile(rf"\b(?:(?P<same>{_SAME}|no effect on)|(?P<up>{_UP})|(?P<down>{_DOWN}))\b", re.IGNORECASE)
 _NOUN = re.compile(r"(?:tions?|sions?|ments?|loss|increase|decrease|decline|elevations?)$", re.IGNORECASE)
 _ADJECTIVE = re.compile(r"(?:ed|ible|higher|lower)$", re.IGNORECASE)
 _ACTIVE_ONLY = re.compile(r"(?:[a-z]+(?:es|ts|ks|ers|rs|ns)|e|ing)$", re.IGNORECASE)
@@ -57,7 +57,7 @@ _GAIN_BEFORE = re.compile(
 _APART = re.compile(r"\b(?:absence of|without|independent(?:ly)? of|prior to|instead of)(?: \w+){0,2} $", re.IGNORECASE)
 _APART_AFTER = re.compile(r"^[-\s]*independent", re.IGNORECASE)
 _JOINED = re.compile(
-    r"^-(?P<cue>(?P<up>induc(?:ed|ible)|up-?regulated|enhanced|increased)|(?P<down>suppressed|repressed|inhibited|"
+    r"^-(?P<trigger>(?P<up>induc(?:ed|ible)|up-?regulated|enhanced|increased)|(?P<down>suppressed|repressed|inhibited|"
     r"down-?regulated|reduced))\b(?! (?:transmembrane |\w+ )?protein\b)",
     re.IGNORECASE,
 )
@@ -82,9 +82,9 @@ _NO_SUBJECT = re.compile(
     r"^\s*(?:(?:\w+ly|also|not|did|does|had|has|was|were|is|are|no|even|rather|instead)\s*,?\s*)*$", re.IGNORECASE
 )
 NEAR = 4
-"""words before a cue in which a negation counts"""
+"""words before a trigger in which a negation counts"""
 FAR = 25
-"""words between a cue and the gene, at most"""
+"""words between a trigger and the gene, at most"""
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ class Finding:
     """One statement about one gene."""
 
     direction: int
-    cue: str
+    trigger: str
     negated: bool
 
 
 @dataclass(frozen=True)
-class _Cue:
+class _Trigger:
     start: int
     end: int
     sign: int
@@ -110,10 +110,10 @@ class _Mention:
     end: int
     context: int
     """-1 where the perturbation was taken away, else 1"""
-    joined: _Cue | None = None
+    joined: _Trigger | None = None
     """`P-induced`"""
     whole: tuple[int, int] = (0, 0)
-    """the mention with the words that take it away (`inhibition of P`, `P inhibition`): cues in there are no effect"""
+    """the mention with the words that negate it (`inhibition of P`, `P inhibition`); triggers inside do not count"""
 
 
 def read_sentence(
@@ -138,22 +138,22 @@ def read_sentence(
         genes = [(m.start(), m.end()) for m in gene.finditer(clause)]
         mentions = [_mention(clause, m) for m in perturbation.finditer(clause)]
         usable = [m for m in mentions if m is not None and not any(a < m.end and m.start < b for a, b in genes)]
-        cues = _cues(clause)
-        if not mentions and carried is not None and cues and _NO_SUBJECT.match(clause[: cues[0].start]):
+        triggers = _triggers(clause)
+        if not mentions and carried is not None and triggers and _NO_SUBJECT.match(clause[: triggers[0].start]):
             usable = [_Mention(-2, -1, carried.context)]
         elif mentions:
             carried = usable[0] if usable else None
         doubt = _DOUBT.search(clause)
         for start, end in genes:
             if not doubt or doubt.start() > start:
-                statement = _statement(clause, (start, end), usable, cues)
+                statement = _statement(clause, (start, end), usable, triggers)
                 if statement is not None:
                     found.append(statement)
     signs = {item.direction for item in found}
     if len(signs) != 1:
         return None
     first = found[0]
-    return Finding(-first.direction if lost else first.direction, first.cue, first.negated)
+    return Finding(-first.direction if lost else first.direction, first.trigger, first.negated)
 
 
 def _clauses(sentence: str) -> list[str]:
@@ -174,38 +174,42 @@ def _mention(clause: str, match: re.Match[str]) -> _Mention | None:
     hyphen = _JOINED.match(after)
     joined = None
     if hyphen:
-        start = match.end() + hyphen.start("cue")
-        joined = _Cue(start, match.end() + hyphen.end("cue"), 1 if hyphen["up"] else -1, match[0] + hyphen[0])
+        start = match.end() + hyphen.start("trigger")
+        joined = _Trigger(start, match.end() + hyphen.end("trigger"), 1 if hyphen["up"] else -1, match[0] + hyphen[0])
     return _Mention(match.start(), match.end(), -1 if loss else 1, joined, whole)
 
 
-def _cues(clause: str) -> list[_Cue]:
-    """All cues but those joined to an agent by a hyphen (`LPS-induced`)."""
+def _triggers(clause: str) -> list[_Trigger]:
+    """All triggers but those joined to an agent by a hyphen (`LPS-induced`)."""
     found = []
-    for match in _CUE.finditer(clause):
+    for match in _TRIGGER.finditer(clause):
         if match.start() and clause[match.start() - 1] == "-":
             continue
         sign = 0 if match["same"] else 1 if match["up"] else -1
-        found.append(_Cue(match.start(), match.end(), sign, match[0]))
+        found.append(_Trigger(match.start(), match.end(), sign, match[0]))
     return found
 
 
 def _statement(
-    clause: str, gene: tuple[int, int], mentions: Sequence[_Mention], cues: Sequence[_Cue]
+    clause: str, gene: tuple[int, int], mentions: Sequence[_Mention], triggers: Sequence[_Trigger]
 ) -> Finding | None:
     """The first rule that fits: passive beside the gene, joined, active, noun or adjective before, verb after."""
     start, end = gene
     for mention in sorted(mentions, key=lambda m: min(abs(m.start - end), abs(start - m.end))):
-        free = [cue for cue in cues if not (mention.whole[0] <= cue.start and cue.end <= mention.whole[1])]
+        free = [
+            trigger
+            for trigger in triggers
+            if not (mention.whole[0] <= trigger.start and trigger.end <= mention.whole[1])
+        ]
         tight = _passive(clause, end, free)
         if mention.joined and mention.end <= start and not any(mention.joined.end < c.start < start for c in free):
             return _finding(clause, mention.joined, mention, [])
         if mention.end <= start:
-            between = [cue for cue in free if mention.end <= cue.start and cue.end <= start]
-            after = [cue for cue in free if cue.start >= end]
+            between = [trigger for trigger in free if mention.end <= trigger.start and trigger.end <= start]
+            after = [trigger for trigger in free if trigger.start >= end]
             if tight and not _other_agent(clause, tight.end, mention):
                 return _finding(clause, tight, mention, free)
-            if between and _acted_on(clause, mention, between[0], cues):
+            if between and _acted_on(clause, mention, between[0], triggers):
                 continue
             if between and not tight and _words(clause[between[-1].end : start]) <= FAR:
                 return _finding(clause, between[-1], mention, free)
@@ -219,64 +223,64 @@ def _statement(
     return None
 
 
-def _acted_on(clause: str, mention: _Mention, first: _Cue, cues: Sequence[_Cue]) -> bool:
+def _acted_on(clause: str, mention: _Mention, first: _Trigger, triggers: Sequence[_Trigger]) -> bool:
     """The perturbation is what changes (`P was increased`), or the second thing that another agent does."""
     gap = clause[mention.end : first.start]
     if re.search(r"\b(?:was|were|is|are|been|be|being)\s+(?:\w+ly\s+)?$", gap):
         return True
-    before = [cue for cue in cues if cue.end <= mention.start]
+    before = [trigger for trigger in triggers if trigger.end <= mention.start]
     if not before or not re.match(r"(?: \w+)?,? and\b", gap):
         return False
     link = clause[before[-1].end : mention.start]
     return _words(link) <= 3 and not _LINK.search(link.strip() or "x")
 
 
-def _gene_first(clause: str, gene: tuple[int, int], mention: _Mention, cues: Sequence[_Cue]) -> Finding | None:
+def _gene_first(clause: str, gene: tuple[int, int], mention: _Mention, triggers: Sequence[_Trigger]) -> Finding | None:
     """`G was induced by P` and `increased G in P-treated cells`."""
     start, end = gene
-    between = [cue for cue in cues if end <= cue.start and cue.end <= mention.start]
-    for cue in between[:1]:
-        link = clause[cue.end : mention.start]
-        if _LINK.search(link) and _follows(clause, cue, end) and not _other_agent(clause, cue.end, mention):
-            return _finding(clause, cue, mention, cues, flip=bool(_THAN.search(link)))
+    between = [trigger for trigger in triggers if end <= trigger.start and trigger.end <= mention.start]
+    for trigger in between[:1]:
+        link = clause[trigger.end : mention.start]
+        if _LINK.search(link) and _follows(clause, trigger, end) and not _other_agent(clause, trigger.end, mention):
+            return _finding(clause, trigger, mention, triggers, flip=bool(_THAN.search(link)))
     if between:
         return None
-    before = [cue for cue in cues if cue.end <= start and _words(clause[cue.end : start]) <= 8]
+    before = [trigger for trigger in triggers if trigger.end <= start and _words(clause[trigger.end : start]) <= 8]
     link = clause[end : mention.start]
     if before and _LINK.search(link) and not _other_agent(clause, end, mention):
-        cue = before[-1]
+        trigger = before[-1]
         if (
-            _NOUN.search(cue.word)
-            or (_ADJECTIVE.search(cue.word) and _BESIDE.search(clause[: cue.start]))
-            or not cue.sign
+            _NOUN.search(trigger.word)
+            or (_ADJECTIVE.search(trigger.word) and _BESIDE.search(clause[: trigger.start]))
+            or not trigger.sign
         ):
-            return _finding(clause, cue, mention, cues, flip=bool(_THAN.search(link)))
+            return _finding(clause, trigger, mention, triggers, flip=bool(_THAN.search(link)))
     return None
 
 
-def _passive(clause: str, end: int, cues: Sequence[_Cue]) -> _Cue | None:
-    """A cue right behind the gene: `G expression was strongly increased`."""
-    for cue in cues:
-        if cue.start < end:
+def _passive(clause: str, end: int, triggers: Sequence[_Trigger]) -> _Trigger | None:
+    """A trigger right behind the gene: `G expression was strongly increased`."""
+    for trigger in triggers:
+        if trigger.start < end:
             continue
-        gap = clause[end : cue.start]
+        gap = clause[end : trigger.start]
         be = _BE.search(gap)
         if be and _words(gap[: be.start()]) <= 4 and _words(gap[be.end() :]) <= 3 and "," not in gap[be.end() :]:
-            return cue
+            return trigger
         return None
     return None
 
 
-def _follows(clause: str, cue: _Cue, gene_end: int) -> bool:
-    """The cue behind a gene speaks of the gene, not of something that the gene does."""
-    gap = clause[gene_end : cue.start]
+def _follows(clause: str, trigger: _Trigger, gene_end: int) -> bool:
+    """The trigger behind a gene speaks of the gene, not of something that the gene does."""
+    gap = clause[gene_end : trigger.start]
     if _words(gap) > FAR:
         return False
-    if cue.sign == 0 or _NOUN.search(cue.word):
+    if trigger.sign == 0 or _NOUN.search(trigger.word):
         return True
     if _BE.search(gap):
         return True
-    return bool(not _ACTIVE_ONLY.search(cue.word) and _AFTER_PASSIVE.match(clause[cue.end :]))
+    return bool(not _ACTIVE_ONLY.search(trigger.word) and _AFTER_PASSIVE.match(clause[trigger.end :]))
 
 
 def _other_agent(clause: str, start: int, mention: _Mention) -> bool:
@@ -290,17 +294,21 @@ def _other_agent(clause: str, start: int, mention: _Mention) -> bool:
     return _words(clause[behind : mention.start]) > 4
 
 
-def _finding(clause: str, cue: _Cue, mention: _Mention, cues: Sequence[_Cue], flip: bool = False) -> Finding | None:
-    """Sign of the cue, of a verb that governs a noun cue, of the context and of a comparison, and negation."""
-    sign, words = cue.sign, cue.word
-    if _NOUN.search(cue.word):
-        verbs = [c for c in cues if c.end <= cue.start and _words(clause[c.end : cue.start]) <= 3 and c.sign]
+def _finding(
+    clause: str, trigger: _Trigger, mention: _Mention, triggers: Sequence[_Trigger], flip: bool = False
+) -> Finding | None:
+    """Sign of the trigger, of a verb that governs a noun trigger, of the context and of a comparison, and negation."""
+    sign, words = trigger.sign, trigger.word
+    if _NOUN.search(trigger.word):
+        verbs = [
+            c for c in triggers if c.end <= trigger.start and _words(clause[c.end : trigger.start]) <= 3 and c.sign
+        ]
         if verbs and not _NOUN.search(verbs[-1].word):
             sign *= verbs[-1].sign
-            words = clause[verbs[-1].start : cue.end]
-            cue = verbs[-1]
-    before = " ".join(clause[: cue.start].split()[-NEAR:])
-    denied = bool(_NOT.search(before)) or cue.sign == 0
+            words = clause[verbs[-1].start : trigger.end]
+            trigger = verbs[-1]
+    before = " ".join(clause[: trigger.start].split()[-NEAR:])
+    denied = bool(_NOT.search(before)) or trigger.sign == 0
     if denied and mention.context < 0:
         return None
     direction = 0 if denied else sign * mention.context * (-1 if flip else 1)

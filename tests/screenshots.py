@@ -19,7 +19,7 @@ SIZES = {
     "1280": (1280, "light", ""),
     "390": (390, "light", ""),
     "dark": (1280, "dark", ""),
-    "print": (794, "light", "print"),
+    "print": (718, "light", "print"),
 }
 AXE = """axe.run().then(result => result.violations.map(
   found => [found.impact, found.id, found.nodes.length, found.nodes[0].html.slice(0, 120)]))"""

@@ -16,8 +16,8 @@ LEAST = 0.5
 def propose(question: Question) -> Proposals:
     """Score the donor's own cells 0.9 + 0.1 x c, and those of similar donors 0.85 x s x (0.7 + 0.3 x c).
 
-    c is the closeness of the cell type; s is the weighted share of known facts that a donor shares (disease 2, tissue 2,
-    age 1, sex 1, condition 1). A disease stated in the question must be shared. In a perturbational question donors
+    c is the closeness of the cell type; s is the weighted share of known facts that a donor shares (disease 2, tissue
+    2, age 1, sex 1, condition 1). A disease stated in the question must be shared. In a perturbational question donors
     must show the perturbation.
     """
     profile = target_profile(question)

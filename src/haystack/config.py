@@ -300,10 +300,10 @@ class ModelSettings(Section):
     """share of the window for further prompt cells in the last step"""
     context_ratio_min: float = Field(default=0.2, ge=0, lt=1)
     """the same in the first step"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """fp32, or bf16 where the device is faster with it (a processor without units for it takes five times as long)"""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """fp32; tf32 (rounds the factors of products on a CUDA device); bf16 (slow on processors without units for it)"""
     device: str = "auto"
-    """auto (the first CUDA device, else cpu), cpu, cuda, cuda:1, mps (no test has run there)"""
+    """auto (the first CUDA device that passes a check, else cpu), cpu, cuda, cuda:1, mps (no test has run there)"""
     batch_size: int = Field(default=8, ge=1)
     """windows per forward pass; halved when memory runs out"""
     generations: int = Field(default=1, ge=1, le=20)

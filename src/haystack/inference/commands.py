@@ -59,7 +59,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="predictions h5ad to write")
     parser.add_argument("--steps", type=int, default=5, help="steps of the mask-diffusion schedule (default 5)")
     parser.add_argument("--seed", type=int, default=0, help="default 0")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="default fp32")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="default fp32")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--batch-size", type=int, default=8, help="windows per forward pass (default 8)")
     parser.add_argument("--generations", type=int, default=1, help="generations averaged over seeds (default 1)")

@@ -11,10 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention, softplus
+from torch.nn.functional import linear, pad, scaled_dot_product_attention, softplus
 
 NARROW = 8
 """width of an attention head, below which bf16 on a CPU attends in fp32"""
+
+FUSED = {torch.float32: 4, torch.bfloat16: 8}
+"""what the width of a head must be a multiple of for CUDA's fused kernels (`minimum_gemm_alignment` of torch's
+sdp_utils.cpp, compute capability 8 and later); other widths would materialise all scores, 1 GB a layer of Large"""
 
 COMPILED = 4
 """width of a head, up to which the compiled kernel of `narrow_attention` beats torch's on a CPU: at width 2 it takes a
@@ -152,11 +156,14 @@ def _project(attention: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _attend(attention: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     dropout: nn.Dropout = attention.dropout
-    if q.dtype is torch.bfloat16 and q.device.type == "cpu" and q.shape[-1] < NARROW:
+    share = dropout.p if dropout.training else 0.0
+    width = q.shape[-1]
+    if q.dtype is torch.bfloat16 and q.device.type == "cpu" and width < NARROW:
         # torch's fused kernel is slower on narrow heads in bf16 than in fp32 (512 cells, Large: 92 ms against 65 ms)
         mixed = scaled_dot_product_attention(q.float(), k.float(), v.float(), scale=attention.scale).to(q.dtype)
     else:
-        mixed = scaled_dot_product_attention(
-            q, k, v, dropout_p=dropout.p if dropout.training else 0.0, scale=attention.scale
-        )
+        missing = -width % FUSED.get(q.dtype, 1) if q.device.type != "cpu" else 0
+        if missing:  # zeros change neither scores nor sums
+            q, k, v = (pad(part, (0, missing)) for part in (q, k, v))
+        mixed = scaled_dot_product_attention(q, k, v, dropout_p=share, scale=attention.scale)[..., :width]
     return attention.proj(mixed.transpose(1, 2).reshape(q.shape[0], q.shape[2], attention.d_model))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,7 +16,7 @@ from haystack.inference import forward
 from haystack.inference.schedule import Draws, KeptDraws, Step, Window, make_windows, unmask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from scipy import sparse
 
@@ -133,15 +134,17 @@ def generate_cells(
     list of Generated
         one per job, in order
     """
-    cells, states = _start(model, jobs, tokens if tokens is not None else {})
+    with _products(model):
+        cells, states = _start(model, jobs, tokens if tokens is not None else {})
     total = sum(len(state.counts) for state in states) * len(schedule)
     done = 0
     for step in schedule:
-        batch_size = _run_step(model, cells, states, step, batch_size)
-        logits = cells.logits.cpu().numpy()
-        for state in states:
-            state.logit = logits[state.first_query : state.first_query + len(state.counts)]
-            _unmask_step(model, state, step)
+        with _products(model):
+            batch_size = _run_step(model, cells, states, step, batch_size)
+            logits = cells.logits.cpu().numpy()
+            for state in states:
+                state.logit = logits[state.first_query : state.first_query + len(state.counts)]
+                _unmask_step(model, state, step)
         done += total // len(schedule)
         if progress is not None:
             progress(done, total)
@@ -188,6 +191,19 @@ def _start(model: Model, jobs: Sequence[Job], tokens: dict[int, Tensor]) -> tupl
 
 def _dense(counts: Counts, model: Model) -> Tensor:
     return to_device(counts if isinstance(counts, Tensor) else torch.from_numpy(counts.toarray()), model.device)
+
+
+@contextmanager
+def _products(model: Model) -> Iterator[None]:
+    """Let CUDA multiply in TF32 where the model's precision says so; the switch is one for the whole process."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    if model.precision == "tf32":
+        matmul.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def _run_step(model: Model, cells: _Cells, states: list[_State], step: Step, batch_size: int) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,9 +65,9 @@ def load_model(model_dir: str | Path, device: str = "auto", precision: str = "fp
     model_dir
         folder with model.safetensors, config.json, genes.txt, provenance.json
     device
-        auto (the first CUDA device, else the CPU), cpu, cuda, cuda:1, mps
+        auto (the first CUDA device if it computes as the CPU does, else the CPU), cpu, cuda, cuda:1, mps
     precision
-        fp32 or bf16
+        fp32, tf32 (fp32 whose products a CUDA device rounds to ten bits), bf16
 
     Raises
     ------
@@ -82,6 +84,8 @@ def load_model(model_dir: str | Path, device: str = "auto", precision: str = "fp
         log.warning(
             "model.precision: bf16 on this processor, which has no units for it, takes about five times as long as fp32"
         )
+    if precision == "tf32" and target.type != "cuda":
+        log.warning("model.precision: tf32 is for CUDA devices; %s computes in fp32", target)
     provenance = _read_provenance(folder)
     _check_hash(folder, CONFIG, provenance)
     _check_hash(folder, GENES, provenance)
@@ -163,11 +167,15 @@ def check_tensors(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor],
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     wrong = [f"{name} is missing" for name in wanted if name not in tensors]
     wrong += [f"{name} does not belong to the architecture" for name in tensors if name not in wanted]
-    for name, shape in wanted.items():
-        if name in tensors and tuple(tensors[name].shape) != shape:
-            wrong.append(f"{name} has shape {tuple(tensors[name].shape)}, expected {shape}")
-        elif name in tensors and not bool(tensors[name].float().sum().isfinite()):
-            wrong.append(f"{name} holds NaN or infinity")
+    fitting = [name for name, shape in wanted.items() if name in tensors and tuple(tensors[name].shape) == shape]
+    wrong += [
+        f"{name} has shape {tuple(tensors[name].shape)}, expected {shape}"
+        for name, shape in wanted.items()
+        if name in tensors and name not in fitting
+    ]
+    sums = [tensors[name].float().sum() for name in fitting]  # on the device, which is asked once
+    finite = _torch().stack(sums).isfinite().tolist() if sums else []
+    wrong += [f"{name} holds NaN or infinity" for name, good in zip(fitting, finite, strict=True) if not good]
     if wrong:
         more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise ModelError(f"{where}: does not fit {CONFIG}: {'; '.join(wrong[:5])}{more}. {REMAKE}")
@@ -187,7 +195,9 @@ def check_genes(genes: Sequence[str], where: Path) -> None:
 
 
 def pick_device(device: str) -> torch.device:
-    """`auto` is the first CUDA device, else the CPU: no test has run on Apple's yet. Anything else must exist.
+    """`auto` is the first CUDA device if a tiny model gives there what it gives on the CPU, else the CPU.
+
+    Anything else must exist and is taken as it is.
 
     Raises
     ------
@@ -196,18 +206,56 @@ def pick_device(device: str) -> torch.device:
     """
     torch = _torch()
     if device == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        card = torch.device("cuda", 0)
+        return card if torch.cuda.is_available() and agrees_with_cpu(card) else torch.device("cpu")
     try:
         picked = torch.device(device)
     except RuntimeError:
         raise ModelError(f"model.device: unknown device '{device}'; use auto, cpu, cuda, cuda:N or mps") from None
     present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if (picked.index or 0) >= present.get(picked.type, 0):
-        raise ModelError(
-            f"model.device: torch finds no '{device}' in this machine (for a GPU: no driver, or one too old for "
-            f"CUDA {torch.version.cuda or 'none, as this torch is built'}). `model.device: cpu` predicts on processors"
-        )
+        raise ModelError(f"model.device: '{device}' is not in this machine; use auto or cpu")
     return picked
+
+
+@cache
+def agrees_with_cpu(device: torch.device) -> bool:
+    """Generate a few cells with a tiny random model, there and on the CPU; a difference is logged as a warning.
+
+    The means must be equal to 1 %, and the counts drawn from them add up to what they should within 20 % (nine standard
+    errors). Takes milliseconds once the device is awake.
+    """
+    torch = _torch()
+    from haystack.inference.generation import Job, generate_cells
+    from haystack.inference.schedule import make_schedule
+
+    shape = Architecture(n_genes=64, n_hidden=8, token_dim=16, n_cells=32, n_layers=2, n_heads=8)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build(shape).eval().requires_grad_(False)
+        prompt, query = torch.poisson(torch.full((20, 64), 5.0)), torch.poisson(torch.full((24, 64), 5.0))
+    means, totals = [], []
+    try:
+        for where in (torch.device("cpu"), device):
+            model = Model(deepcopy(network).to(where), shape, [], where)
+            job = Job(prompt.to(where), query.to(where), seed=0)
+            (made,) = generate_cells(model, [job], make_schedule(32, 1, 0.25, 0.4, 0.4))
+            means.append(made.mean.cpu())
+            totals.append(float(made.counts.sum() / made.mean.sum()))
+    except RuntimeError as error:
+        log.warning("device %s fails on a tiny model, so the CPU is used: %s", device, error)
+        return False
+    furthest = float((means[1] / means[0] - 1).abs().max())
+    if furthest < 0.01 and abs(totals[1] - 1) < 0.2:
+        return True
+    log.warning(
+        "device %s gives other results than the CPU on a tiny model (means differ by %.1f %%, counts are %.2f of what "
+        "they should be), so the CPU is used",
+        device,
+        100 * furthest,
+        totals[1],
+    )
+    return False
 
 
 def _has_bf16_units() -> bool:
@@ -246,7 +294,7 @@ def _read_tensors(path: Path, device: torch.device) -> dict[str, torch.Tensor]:
 
 def _dtype(precision: str) -> torch.dtype:
     torch = _torch()
-    known = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    known = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
     if precision not in known:
         raise ModelError(f"model.precision: unknown precision '{precision}'; known: {', '.join(known)}")
     return known[precision]

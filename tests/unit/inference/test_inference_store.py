@@ -16,9 +16,10 @@ torch = pytest.importorskip("torch")
 
 from haystack.errors import ContractError, HaystackError, ModelError  # noqa: E402
 from haystack.files import sha256  # noqa: E402
+from haystack.inference import forward, store  # noqa: E402
 from haystack.inference.architecture import Architecture, build  # noqa: E402
 from haystack.inference.importing import import_checkpoint, read_gene_list  # noqa: E402
-from haystack.inference.store import load_model, model_genes, pick_device, save_model  # noqa: E402
+from haystack.inference.store import agrees_with_cpu, load_model, model_genes, pick_device, save_model  # noqa: E402
 
 TINY = Architecture(n_genes=60, n_hidden=4, token_dim=8, n_cells=32, n_layers=2, n_heads=2)
 GENES = [f"GENE{i}" for i in range(60)]
@@ -251,6 +252,38 @@ def test_auto_takes_no_device_that_no_test_has_run_on(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert pick_device("auto") == torch.device("cpu")
     assert pick_device("mps") == torch.device("mps")
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_auto_takes_a_card_that_computes_as_the_processor(monkeypatch, agrees):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(store, "agrees_with_cpu", lambda device: agrees)
+    assert pick_device("auto") == torch.device("cuda", 0) if agrees else torch.device("cpu")
+
+
+def test_a_device_is_tried_on_a_tiny_model(monkeypatch, caplog):
+    """A device that agrees, one that cannot compute at all, one whose means are off, one whose draws are off."""
+    processor, tried = torch.device("cpu"), agrees_with_cpu.__wrapped__
+    assert tried(processor)
+    assert not caplog.text
+    assert not tried(torch.device("meta"))
+    assert "device meta fails on a tiny model" in caplog.text
+    means, calls = forward.means, []
+    with monkeypatch.context() as patch:
+        patch.setattr(forward, "means", lambda *given: means(*given) * (0.98 + 0.02 * len(calls.append(1) or calls)))
+        assert not tried(processor)
+    assert "means differ by 2.0 %" in caplog.text
+    from haystack.inference import generation
+
+    monkeypatch.setattr(generation, "sample_counts", lambda mean, theta, rng: 2 * mean)
+    assert not tried(processor)
+    assert "counts are 2.00 of what" in caplog.text
+
+
+def test_tf32_is_for_cards(tiny_dir, caplog):
+    model = load_model(tiny_dir, device="cpu", precision="tf32")
+    assert "tf32 is for CUDA devices; cpu computes in fp32" in caplog.text
+    assert model.network.gene_pos_embedding.dtype is torch.float32
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,10 @@ def _data(log: RunLog, cite: Any) -> str:
     n = len(log.iterations)
     reason = log.iterations[-1].decision.reason if log.iterations else None
     end = f", and ended by the criterion “{spoken(reason.value)}”" if reason else ""
+    best = best_grounding(log)
+    chosen = "nearest to the question, unless another is expected to be clearly more accurate"
+    if best is None or best.confidence is None:
+        chosen = "with the highest composite"
     return (
         f"The question was answered with {_version(log, 'haystack')}, a Snakemake workflow "
         f"({_version(log, 'snakemake')}) {cite('snakemake')}. Cell types and tissues were resolved to the Cell "
@@ -144,8 +148,7 @@ def _data(log: RunLog, cite: Any) -> str:
         f"{cite('anndata')}, the map of cells was made with {_version(log, 'scanpy')} "
         f"{cite('scanpy')} (PCA) and {_version(log, 'scranpy')} (UMAP {cite('umap')}). Prompt, "
         f"control and query cells came from {listed(used) or 'no atlas'}. The "
-        f"closed loop took {count(n, 'iteration')}{end}; the run reports the prompt nearest to the question, unless "
-        "another is expected to be clearly more accurate."
+        f"closed loop took {count(n, 'iteration')}{end}; the run reports the prompt {chosen}."
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from haystack.errors import ConfigError, suggest
 
@@ -86,17 +87,36 @@ class Registry(Generic[S]):
         return self._places()[name].module
 
     def _places(self) -> dict[str, EntryPoint]:
-        return _places(self.kind, self.package, tuple(sys.path))
+        return _places(self.kind, self.package, _installations(tuple(sys.path)))
+
+
+@lru_cache(maxsize=16)
+def _installations(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The parts of a path in which a distribution may be installed, so not the folders that Snakemake adds."""
+    return tuple(part for part in path if os.path.isfile(part) or _has_distributions(part))
+
+
+def _has_distributions(folder: str) -> bool:
+    try:
+        return any(name.endswith((".dist-info", ".egg-info")) for name in os.listdir(folder or "."))
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=4)
+def _entry_points(path: tuple[str, ...]) -> Any:
+    """Those of all groups: reading them takes as long as reading one group."""
+    return entry_points()
 
 
 @lru_cache(maxsize=16)
 def _places(kind: str, package: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
-    """Where descriptors lie, by name; looked for again when `sys.path` changes."""
+    """Where descriptors lie, by name; looked for again when another installation comes to `path`."""
     group = f"haystack.{kind}"
     folder = importlib.import_module(package).__path__
     own = [item.name for item in pkgutil.iter_modules(folder) if not item.name.startswith("_")]
     places = {name: EntryPoint(name, f"{package}.{name}:SPEC", group) for name in own}
-    for point in entry_points(group=group):
+    for point in _entry_points(path).select(group=group):
         other = places.setdefault(point.name, point)
         if other is not point:
             raise ConfigError(

@@ -2,9 +2,9 @@
 
 Most of a stage's processor time used to be the start of Python and imports (`benchmarks/overhead.py`). A job that runs
 on the machine of Snakemake itself is forked here instead, from the standard library's fork server, which has imported
-the scientific libraries once and runs nothing itself. Every stage keeps a process of its own, with its own log,
-benchmark and exit code. Jobs with an environment of their own (conda, containers) and jobs on other machines start as
-Snakemake starts them.
+the libraries and read the common tables once (`haystack.workflow.preload`) and runs nothing itself. Every stage keeps a
+process of its own, with its own log, benchmark and exit code. Jobs with an environment of their own (conda, containers)
+and jobs on other machines start as Snakemake starts them.
 """
 
 from __future__ import annotations
@@ -27,32 +27,6 @@ from haystack.workflow.resident import ResidentModel
 if TYPE_CHECKING:
     from haystack.workflow.plan import Plan
 
-SCIENCE = (
-    "snakemake.script",
-    "threadpoolctl",
-    "numpy",
-    "pandas",
-    "scipy.stats",
-    "h5py",
-    "pyarrow.parquet",
-    "duckdb",
-    "anndata",
-    "scanpy",
-    "scranpy",
-)
-"""what most stages import"""
-STAGES = (
-    "query.ask",
-    "retrieval.find",
-    "prompting.write",
-    "transfer.run",
-    "inference.predict",
-    "loop.iteration",
-    "grounding.ground",
-    "report.collect",
-    "report.page",
-)
-"""modules of ours that hold stages"""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """variables by which libraries learn how many threads they may start"""
 
@@ -76,9 +50,7 @@ def warm_scripts(workflow: Any, plan: Plan) -> None:
     if "forkserver" not in multiprocessing.get_all_start_methods() or workflow.deployment_settings.deployment_method:
         return
     model = MODELS.get(plan.settings.model.kind)
-    modules = [*SCIENCE, *(f"haystack.{name}" for name in STAGES)]
-    if model.gpu:
-        modules.append("torch")
+    modules = ["haystack.workflow.preload", *(["torch"] if model.gpu else [])]
     multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
     resident = ResidentModel(start_process, workflow.resource_settings.cores or 1) if model.gpu else None
 

@@ -238,7 +238,7 @@ def test_cancel_by_keyboard_asks_first(tab, here):
     tab.run("document.getElementById('cancel').focus()")
     tab.press("Enter", 13, "\r")
     tab.wait("document.getElementById('sure').open")
-    assert tab.run("document.activeElement.textContent") == "Keep it running"
+    assert tab.run("document.activeElement.textContent") == "Keep it"
     tab.press("Escape", 27)
     tab.wait("!document.getElementById('sure').open")
     assert here.store.get(run_id).status == "pending"
@@ -303,6 +303,54 @@ def test_a_phone_needs_no_sideways_scrolling(tab, here):
         tab.go(route, width=360, height=740)
         tab.wait(f"document.querySelector({ready!r})")
         assert tab.run("document.documentElement.scrollWidth") <= 360
+
+
+def test_changes_come_without_a_poll_and_ended_runs_are_deleted(tab, here):
+    with here.client(None) as client:
+        run_id = here.submit(client)
+    never = "const real = setTimeout; window.setTimeout = (f, ms) => ms > 9999 ? 0 : real(f, ms)"
+    script = tab.browser.send("Page.addScriptToEvaluateOnNewDocument", source=never)["identifier"]
+    try:
+        tab.go(f"#/runs/{run_id}")
+        tab.wait("document.querySelector('#run-line .pending')")
+        assert tab.run("document.getElementById('delete').hidden")
+        here.complete(run_id)
+        tab.wait("document.querySelector('#result h2')")
+    finally:
+        tab.browser.send("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    tab.run("document.getElementById('delete').click()")
+    tab.run("document.getElementById('sure-yes').click()")
+    tab.wait("location.hash === '#/' && document.querySelector('#runs p')")
+    assert here.store.list_runs().total == 0
+    assert tab.browser.errors == []
+
+
+def test_options_that_cannot_be_had_are_shown_as_such(browser, start_live):
+    live = start_live(debug=True, offline=False, quota_gb=2)
+    browser.send("Page.navigate", url=f"{live.url}/login?token={live.app.state.link.secret}")
+    tab = Tab(browser, live.url)
+    tab.wait("document.getElementById('llm-note').textContent === 'This service does not offer it.'")
+    disabled = "[...document.querySelectorAll('#ask [type=checkbox]:disabled')].map(node => node.name)"
+    assert tab.run(disabled) == ["llm"]
+    assert "0.0 of 2 GB" in tab.text("#offer")
+
+
+def test_admins_see_everybodys_runs_and_what_was_done(browser, start_live):
+    live = start_live(debug=True, admins=["developer@localhost"])
+    with live.client(None) as mine:
+        theirs = live.submit(mine)
+    live.complete(theirs)
+    browser.send("Page.navigate", url=f"{live.url}/login?token={live.app.state.link.secret}")
+    tab = Tab(browser, live.url)
+    tab.wait("!document.getElementById('to-admin').hidden")
+    tab.run("document.getElementById('to-admin').click()")
+    tab.wait("document.querySelector('#audit td')")
+    assert "developer@localhost" in tab.text("#all-runs")
+    assert "0.30" in tab.text("#people")
+    told = tab.text("#audit")
+    for said in ("sign in", "by link", "submit", theirs):
+        assert said in told
+    assert tab.text("#admin-page") == "Page 1 of 1"
 
 
 def test_unknown_runs_and_lost_connections_are_told(tab, here):

@@ -28,6 +28,7 @@ from haystack.api.schemas import (
     BatchAnswer,
     BatchRequest,
     BatchRow,
+    Controls,
     Health,
     LogTail,
     MetadataFilter,
@@ -43,7 +44,9 @@ from haystack.api.schemas import (
     run_state,
 )
 from haystack.api.status import Answer, StatusDesk
+from haystack.api.understanding import described
 from haystack.contracts.base import explain
+from haystack.contracts.query import StructuredQuery
 from haystack.errors import HaystackError
 from haystack.runs.errors import RequestError, RunNotFoundError, SubmissionError
 from haystack.runs.models import FILES, RUN_ID, FileName, RunRequest, RunStatus
@@ -176,6 +179,16 @@ def run_routes(
             de_url=place("de"),
             enrichment_url=place("enrichment"),
         )
+
+    @router.get("/{run_id}/understood", summary="How a run's question was understood", responses=UNKNOWN)
+    def understood(run_id: RunId, request: Request) -> Understanding:
+        """404 until it was read."""
+        found = service.get(_user(request).email, _checked(run_id)).structured_query
+        try:
+            query = StructuredQuery.model_validate(found)
+        except ValidationError:  # not read yet, or by another version
+            raise HTTPException(404, "the question of this run has not been read yet") from None
+        return described(query, Controls(available=None, message=""))
 
     @router.get("/{run_id}/log", summary="The end of a run's log", responses=UNKNOWN)
     def log_tail(run_id: RunId, request: Request) -> LogTail:

@@ -41,6 +41,11 @@ def understand(question: str, asked: ControlStrategy | None, catalogue: Catalogu
         controls = Controls(available=None, message=message) if own else catalogue.controls(query)
     else:
         controls = catalogue.controls(query)
+    return described(query, controls)
+
+
+def described(query: StructuredQuery, controls: Controls) -> Understanding:
+    """A parsed question in words."""
     return Understanding(
         valid=True,
         query=query.raw_query,

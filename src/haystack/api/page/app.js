@@ -1,13 +1,14 @@
 // The page of the run service. Everything that comes from outside is set as text, never as HTML.
-import { phases, preview, result, runRows, scoreChart, settingsList, statusWord, tokenRows } from "./views.js";
+import { auditRows, duration, phases, preview, result, runRows, scoreChart, settingsList, statusWord, tokenRows, usageRows } from "./views.js";
 import { ApiError, call } from "./client.js";
 import { clear, el, show } from "./dom.js";
 
 const POLL = 15000;
 const PREVIEW_PAUSE = 450;
 const PAGE_SIZE = 10;
+const ADMIN_PAGE = 20;
 const $ = (id) => document.getElementById(id);
-const state = { page: 1, filter: "", timer: null, previewTimer: null, previewAbort: null, route: 0, run: null, shown: null, heard: "", asked: null, key: null };
+const state = { page: 1, filter: "", timer: null, previewTimer: null, previewAbort: null, route: 0, run: null, shown: null, heard: "", asked: null, key: null, stream: null, offer: {}, adminPage: 1 };
 
 // ---------------------------------------------------------------- what is shown
 
@@ -15,13 +16,16 @@ function route() {
   clearTimeout(state.timer);
   state.route += 1;
   state.heard = "";
+  state.stream?.close();
+  state.stream = null;
   clear($("alert"));
   const [, kind, id] = (location.hash || "#/").split("/");
-  const place = !kind ? "home" : kind === "runs" && /^run_[0-9a-f]{12}$/.test(id || "") ? "run" : kind === "tokens" ? "tokens" : "missing";
-  for (const name of ["home", "run", "tokens", "missing"]) $(name).hidden = name !== place;
+  const place = !kind ? "home" : kind === "runs" && /^run_[0-9a-f]{12}$/.test(id || "") ? "run" : ["tokens", "admin"].includes(kind) ? kind : "missing";
+  for (const name of ["home", "run", "tokens", "admin", "missing"]) $(name).hidden = name !== place;
   if (place === "run") openRun(id);
   if (place === "home") openHome();
   if (place === "tokens") openTokens();
+  if (place === "admin") openAdmin();
   if (place === "missing") document.title = "Not found - HAYSTACK";
   if (state.route > 1) $(`${place}-title`).focus();
 }
@@ -34,8 +38,8 @@ function openHome() {
 function openRun(id) {
   state.run = state.shown = null;
   document.title = "Run - HAYSTACK";
-  for (const name of ["run-title", "run-line", "run-problem", "phases", "run-message", "scores", "result", "log-text", "settings-list"]) clear($(name));
-  $("cancel").hidden = true;
+  for (const name of ["run-title", "run-line", "run-problem", "phases", "run-message", "scores", "result", "log-text", "settings-list", "reading-text"]) clear($(name));
+  $("cancel").hidden = $("delete").hidden = true;
   refreshRun(id);
 }
 
@@ -60,10 +64,48 @@ async function refreshMe() {
   try {
     const me = await call("GET", "/api/v1/me");
     $("who").textContent = me.user_email;
-    $("to-tokens").hidden = false;
+    $("to-tokens").hidden = me.via === "token";
+    $("to-admin").hidden = !me.is_admin;
     $("sign-out").hidden = me.via !== "session";
   } catch {
     // the list says what is wrong
+  }
+}
+
+// What cannot be had is said before anybody asks for it.
+async function refreshOffer() {
+  try {
+    const offer = (state.offer = await call("GET", "/api/v1/service"));
+    for (const name of ["literature", "llm"]) {
+      $("ask").elements.namedItem(name).disabled = !offer[name];
+      $(`${name}-note`).textContent = offer[name] ? "" : "This service does not offer it.";
+    }
+    const told = [];
+    if (offer.usual_seconds) told.push(`A run usually takes ${duration(offer.usual_seconds)}.`);
+    if (offer.quota_gb) told.push(`Your runs take ${offer.used_gb.toFixed(1)} of ${offer.quota_gb} GB.`);
+    if (offer.keep_days) told.push(`Runs are deleted ${offer.keep_days} days after their end.`);
+    $("offer").textContent = told.join(" ");
+  } catch {
+    // the list says what is wrong
+  }
+}
+
+async function openAdmin() {
+  document.title = "Admin - HAYSTACK";
+  const mine = state.route;
+  const page = `page=${state.adminPage}&page_size=${ADMIN_PAGE}`;
+  try {
+    const [runs, users, audit] = await Promise.all([`runs/?everybody=true&${page}`, "admin/users", `admin/audit?${page}`].map((path) => call("GET", `/api/v1/${path}`)));
+    if (mine !== state.route) return;
+    show($("all-runs"), runRows(runs.runs, "", true));
+    show($("people"), usageRows(users.users));
+    show($("audit"), auditRows(audit.entries));
+    const pages = Math.max(1, Math.ceil(Math.max(runs.total, audit.total) / ADMIN_PAGE));
+    $("admin-page").textContent = `Page ${state.adminPage} of ${pages}`;
+    $("later-entries").disabled = state.adminPage <= 1;
+    $("earlier-entries").disabled = state.adminPage >= pages;
+  } catch (error) {
+    if (mine === state.route) problem(error);
   }
 }
 
@@ -152,9 +194,7 @@ async function refreshRun(id) {
     const run = await call("GET", `/api/v1/runs/${id}`);
     if (mine !== state.route) return;
     clear($("alert"));
-    showRun(run);
-    if (run.status === "pending" || run.status === "running") return later(() => refreshRun(id));
-    if (run.status === "completed") await refreshResult(id, mine);
+    await takeRun(run, mine);
   } catch (error) {
     if (mine !== state.route) return;
     if (error instanceof ApiError && error.status === 404) {
@@ -166,6 +206,30 @@ async function refreshRun(id) {
     problem(error);
     later(() => refreshRun(id));
   }
+}
+
+function isGoing(run) {
+  return run.status === "pending" || run.status === "running";
+}
+
+async function takeRun(run, mine) {
+  showRun(run);
+  if (isGoing(run)) {
+    follow(run.run_id, mine);
+    return later(() => refreshRun(run.run_id));
+  }
+  clearTimeout(state.timer);
+  state.stream?.close();
+  if (run.status === "completed") await refreshResult(run.run_id, mine);
+}
+
+// Changes come as they happen; where no stream can be had, or it breaks, polling goes on by itself.
+function follow(id, mine) {
+  if (state.stream) return;
+  state.stream = new EventSource(`/api/v1/runs/${id}/events`);
+  state.stream.onmessage = (event) => {
+    if (mine === state.route) takeRun(JSON.parse(event.data), mine).catch(problem);
+  };
 }
 
 function showRun(run) {
@@ -189,20 +253,34 @@ function showRun(run) {
   if (state.shown !== run.status) $("course").open = run.status !== "completed"; // folded once there is a result
   state.shown = run.status;
   show($("scores"), scoreChart(run));
-  $("cancel").hidden = !(run.status === "pending" || run.status === "running");
+  $("cancel").hidden = !isGoing(run);
+  $("delete").hidden = isGoing(run);
   $("cancel").disabled = false;
   if (state.heard && state.heard !== run.message) tell(run.message);
   state.heard = run.message;
   refreshLog();
+  refreshReading();
 }
 
 // How long it took, or has been going on.
 function took(run) {
   const end = run.finished_at ?? (run.status === "running" ? new Date().toISOString() : null);
   if (!run.started_at || !end) return null;
-  const minutes = Math.max(0, new Date(end) - new Date(run.started_at)) / 60000;
-  const long = minutes < 1 ? "less than a minute" : minutes < 90 ? `${Math.round(minutes)} min` : `${(minutes / 60).toFixed(1)} h`;
-  return run.finished_at ? `took ${long}` : `running for ${long}`;
+  const long = duration(Math.max(0, new Date(end) - new Date(run.started_at)) / 1000);
+  if (run.finished_at) return `took ${long}`;
+  const usual = state.offer.usual_seconds;
+  return `running for ${long}${usual ? `, usually ${duration(usual)}` : ""}`;
+}
+
+async function refreshReading() {
+  if (!$("reading").open || !state.run) return;
+  const id = state.run.run_id;
+  try {
+    const found = await call("GET", `/api/v1/runs/${id}/understood`);
+    if (state.run?.run_id === id) show($("reading-text"), preview(found));
+  } catch (error) {
+    show($("reading-text"), el("p", { class: "muted" }, `${error.message[0].toUpperCase()}${error.message.slice(1)}.`));
+  }
 }
 
 async function refreshLog() {
@@ -242,12 +320,31 @@ async function refreshResult(id, mine) {
   if (mine === state.route) show($("result"), result(found));
 }
 
-async function cancel() {
+async function isSure(title, text, yes) {
   const dialog = $("sure");
+  $("sure-title").textContent = title;
+  $("sure-text").textContent = text;
+  $("sure-yes").textContent = yes;
   dialog.returnValue = "no";
   dialog.showModal();
   await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
-  if (dialog.returnValue !== "yes") return;
+  return dialog.returnValue === "yes";
+}
+
+async function remove() {
+  if (!(await isSure("Delete this run?", "Its result, report and files are gone for good.", "Delete the run"))) return;
+  try {
+    await call("DELETE", `/api/v1/runs/${state.run.run_id}`);
+    tell("The run is deleted.");
+    location.hash = "#/";
+    refreshOffer();
+  } catch (error) {
+    problem(error);
+  }
+}
+
+async function cancel() {
+  if (!(await isSure("Cancel this run?", "What is finished stays; the run will have no result, and it cannot be continued.", "Cancel the run"))) return;
   const id = state.run.run_id;
   $("cancel").disabled = true;
   try {
@@ -388,12 +485,21 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return clearTimeout(state.timer);
   if (!$("home").hidden) refreshList();
-  else if (state.run && !$("run").hidden && ["pending", "running"].includes(state.run.status)) refreshRun(state.run.run_id);
+  else if (state.run && !$("run").hidden && isGoing(state.run)) refreshRun(state.run.run_id);
 });
 $("again").addEventListener("click", askAgain);
+$("delete").addEventListener("click", remove);
 $("log").addEventListener("toggle", refreshLog);
+$("reading").addEventListener("toggle", refreshReading);
+for (const [button, by] of [["later-entries", -1], ["earlier-entries", 1]]) {
+  $(button).addEventListener("click", () => {
+    state.adminPage += by;
+    openAdmin();
+  });
+}
 $("sign-out").addEventListener("click", signOut);
 $("make-token").addEventListener("submit", makeToken);
 window.addEventListener("hashchange", route);
 refreshMe();
+refreshOffer();
 route();

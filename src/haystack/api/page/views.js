@@ -15,6 +15,11 @@ export function statusWord(status) {
   return STATUS[status] ?? status;
 }
 
+export function duration(seconds) {
+  const minutes = seconds / 60;
+  return minutes < 1 ? "less than a minute" : minutes < 90 ? `${Math.round(minutes)} min` : `${(minutes / 60).toFixed(1)} h`;
+}
+
 function score(value) {
   return value === null || value === undefined ? "not scored" : number(value);
 }
@@ -61,34 +66,59 @@ function marked(text, fields) {
 
 // ---------------------------------------------------------------- list
 
-export function runRows(runs, filter) {
+export function runRows(runs, filter, everybody = false) {
   if (!runs.length) {
-    return el("p", { class: "muted" }, filter ? "None of your runs is in this state." : "You have not asked anything yet.");
+    return el("p", { class: "muted" }, filter ? "None of your runs is in this state." : everybody ? "There are no runs." : "You have not asked anything yet.");
   }
   const head = [["Status"], ["Question"], ["Confidence"], ["Expected r", "num"], ["Genes up, down", "num"], ["Score", "num"], ["Asked"]];
-  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Your runs, a table" },
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": everybody ? "Runs of everybody, a table" : "Your runs, a table" },
     el("table", { class: "runs" },
       el("thead", {}, el("tr", {}, head.map(([text, kind]) => el("th", { scope: "col", class: kind }, text)))),
-      el("tbody", {}, runs.map(row))));
+      el("tbody", {}, runs.map((run) => row(run, everybody)))));
 }
 
-function row(run) {
+function row(run, everybody) {
   const changed = run.num_upregulated === null ? "–" : `${run.num_upregulated}, ${run.num_downregulated}`;
   const cell = (label, text) => el("td", { class: text === "–" ? "num none" : "num", "data-label": label }, text);
   return el("tr", {},
     el("td", {}, el("span", { class: `status ${run.status}` }, statusWord(run.status))),
-    el("td", { class: "question" }, el("a", { href: `#/runs/${run.run_id}` }, run.query.length > 180 ? `${run.query.slice(0, 179)}…` : run.query)),
+    el("td", { class: "question" }, el("a", { href: `#/runs/${run.run_id}` }, run.query.length > 180 ? `${run.query.slice(0, 179)}…` : run.query),
+      everybody ? el("span", { class: "muted owner" }, run.user_email) : null),
     el("td", { class: run.confidence ? null : "none" }, run.confidence ? confidence(run.confidence) : "–"),
     cell("expected r", number(run.expected_accuracy)),
     cell("genes up, down", changed),
     cell("score", number(run.current_score)),
-    el("td", { class: "nowrap muted" }, el("time", { datetime: run.created_at }, new Date(run.created_at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }))));
+    el("td", { class: "nowrap muted" }, when(run.created_at)));
 }
 
 function confidence(name) {
   const on = { high: 3, medium: 2, low: 1 }[name] ?? 0;
   return el("span", { class: "confidence" },
     el("span", { class: "pips", "aria-hidden": "true" }, [1, 2, 3].map((place) => el("i", { class: place <= on ? "on" : null }))), ` ${name}`);
+}
+
+// ---------------------------------------------------------------- admin
+
+function when(text) {
+  return el("time", { datetime: text }, new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }));
+}
+
+function plainTable(head, rows, none) {
+  if (!rows.length) return el("p", { class: "muted" }, none);
+  return el("div", { class: "scroll" }, el("table", { class: "runs" },
+    el("thead", {}, el("tr", {}, head.map(([text, kind]) => el("th", { scope: "col", class: kind }, text)))),
+    el("tbody", {}, rows.map((cells) => el("tr", {}, cells.map((cell, place) =>
+      el("td", { class: head[place][1], "data-label": head[place][1] ? head[place][0] : null }, cell)))))));
+}
+
+export function usageRows(users) {
+  return plainTable([["Person"], ["Runs", "num"], ["Active", "num"], ["GB", "num"], ["Last asked"]],
+    users.map((user) => [user.user_email, String(user.runs), String(user.active), user.gb.toFixed(2), when(user.last)]), "Nobody has runs.");
+}
+
+export function auditRows(entries) {
+  return plainTable([["When"], ["Who"], ["What"], ["About"]],
+    entries.map((entry) => [when(entry.at), entry.user_email, entry.action, entry.about]), "Nothing on this page.");
 }
 
 // ---------------------------------------------------------------- tokens
@@ -102,7 +132,7 @@ export function tokenRows(tokens, revoke) {
       const end = el("button", { type: "button", "aria-label": `Revoke ${token.name}` }, "Revoke");
       end.addEventListener("click", () => revoke(token.id));
       return el("tr", {}, el("td", { class: "question" }, token.name), el("td", {}, token.scope === "read" ? "read" : "read and submit"),
-        el("td", { class: "nowrap" }, day(token.created_at)), el("td", { class: "nowrap" }, day(token.expires_at)), el("td", {}, end));
+        el("td", { class: "nowrap", "data-label": "made" }, day(token.created_at)), el("td", { class: "nowrap", "data-label": "ends" }, day(token.expires_at)), el("td", {}, end));
     })));
 }
 

@@ -80,7 +80,7 @@ MUTATIONS = [
     ),
     Mutation(
         "prompting/choose.py",
-        "self.ranker.saw(self.ranker.features[position])",
+        "self.ranker.penalise_similar(self.ranker.features[position])",
         "pass",
         f"{PROMPTS}::test_diversity_shows_another_type_beside_the_best",
     ),

@@ -1,4 +1,4 @@
-"""Choose the prompts of one iteration: greedy by rank, small sets joined, controls paired, no cell in two roles."""
+"""Choose the prompts of one iteration: greedy by rank, small sets pooled, controls paired, no cell in two roles."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAME_DONOR = 0.04
-"""added to the relevance of a set of the same donor that may join a prompt: less than a step to a farther cell type"""
+"""added to the relevance of a set of the same donor when sets are pooled: less than one ontology step"""
 
 
 def choose_prompts(
@@ -85,17 +85,17 @@ def choose_prompts(
 
 @dataclass
 class _Seed:
-    """A prompt in the making: positions among the candidates, the first one picked by rank."""
+    """A prompt being built: positions of candidates, the first one selected by rank."""
 
     pick: Pick
     members: list[int] = field(default_factory=list)
     pooled: bool = False
-    """its sets were prompts before, and make one deeper prompt now"""
+    """true if its sets were prompts before and are now pooled into one"""
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The cells that one set gives to a prompt."""
+    """Cells of one set in a prompt."""
 
     candidate: Candidate
     prompt: SetRows
@@ -104,7 +104,7 @@ class _Part:
 
 
 POOLED = 4
-"""cells of a pooled prompt, at most, relative to `prompting.prompt_cells`"""
+"""largest size of a pooled prompt, relative to `prompting.prompt_cells`"""
 
 
 class _Chooser:
@@ -135,11 +135,11 @@ class _Chooser:
         self.ranker = self._ranker()
 
     def _available(self, cell_set: CellSet) -> int:
-        """Cells of a set that are no query cells."""
+        """Cells of a set that are not query cells."""
         return cell_set.n_cells - len(self.taken.get(cell_set.cell_set_id, ()))
 
     def _pair(self, position: int, asked: ControlStrategy) -> Pairing | None:
-        """The controls of a candidate, where they are asked for."""
+        """Controls of a candidate, if requested."""
         return self.usable[position].control if asked is ControlStrategy.SYNTHETIC_CONTROL else None
 
     def _ranker(self) -> Ranker:
@@ -150,11 +150,11 @@ class _Chooser:
         ranker = Ranker(relevance, self.quality, features, self.ids, self.settings.retrieval)
         tried = CellSetIndex(self.cell_sets[self.cell_sets["cell_set_id"].isin(self.candidates.tried)])
         for code in features_of([tried.cell_set(row) for row in range(len(tried))], vocabulary):
-            ranker.saw(code)
+            ranker.penalise_similar(code)
         return ranker
 
     def choose(self, asked: ControlStrategy) -> list[Prompt]:
-        """Pick the first set of each prompt by rank; a small one is joined by sets of the same treatment."""
+        """Select the first set of each prompt by rank; pool a small one with sets of the same treatment."""
         seeds = self._pool(asked)
         while len(seeds) < self.settings.prompts_per_iteration and (pick := self.ranker.best(self.open)) is not None:
             self.open[pick.position] = False
@@ -163,7 +163,7 @@ class _Chooser:
             seed = _Seed(pick, [pick.position])
             self._join(seed, asked)
             for position in seed.members:
-                self.ranker.saw(self.ranker.features[position])
+                self.ranker.penalise_similar(self.ranker.features[position])
             seeds.append(seed)
         members = [self.usable[i] for seed in seeds for i in seed.members]
         controls = [one.control.control_set for one in members if one.control is not None]
@@ -171,7 +171,7 @@ class _Chooser:
         return [self._prompt(seed, number, asked) for number, seed in enumerate(seeds, start=1)]
 
     def _pool(self, asked: ControlStrategy) -> list[_Seed]:
-        """The sets that the refinement pools, as one prompt; they are no candidates for other prompts."""
+        """The sets that the refinement pools, as one prompt; they are excluded from other prompts."""
         wanted = set(self.candidates.refinement.pool) if self.candidates.refinement else set()
         positions = [i for i, one in enumerate(self.usable) if one.cell_set.cell_set_id in wanted]
         self.open[positions] = False
@@ -184,9 +184,9 @@ class _Chooser:
         return [_Seed(Pick(members[0], 0.0, score), members, pooled=True)]
 
     def _take(self, position: int, asked: ControlStrategy) -> bool:
-        """Claim a candidate, unless its cells are controls of this iteration already, or its controls prompt cells.
+        """Reserve a candidate, unless its cells are already controls of this iteration, or its controls prompt cells.
 
-        Without perturbations the same set may be both; what is passed over stays untried for later iterations.
+        Without perturbations the same set may be both; skipped sets stay untried for later iterations.
         """
         own, pair = self.ids[position], self._pair(position, asked)
         if own in self.as_control or (pair and pair.control_set.cell_set_id in self.as_prompt):
@@ -197,7 +197,7 @@ class _Chooser:
         return True
 
     def _join(self, seed: _Seed, asked: ControlStrategy) -> None:
-        """Add open sets of the same treatment until the prompt has enough cells."""
+        """Add free sets of the same treatment until the prompt has enough cells."""
         first = seed.members[0]
         needs_control = self._pair(first, asked) is not None
         size = self._available(self.usable[first].cell_set)
@@ -254,7 +254,7 @@ class _Chooser:
         )
 
     def _parts(self, seed: _Seed, asked: ControlStrategy) -> list[_Part]:
-        """The cells of each member, at most `prompt_cells` together, and as many controls each where there are."""
+        """Cells of each member, at most `prompt_cells` together, with as many controls each where available."""
         left = POOLED * self.settings.prompting.prompt_cells if seed.pooled else self.prompt_cells
         controls_used: dict[str, np.ndarray] = {}
         parts = []
@@ -276,7 +276,7 @@ class _Chooser:
         return parts
 
     def _free(self, cell_set_id: str) -> SetRows:
-        """Cells of a set that are no query cells."""
+        """Cells of a set that are not query cells."""
         cells = self.book[cell_set_id]
         return cells.without(self.taken[cell_set_id]) if cell_set_id in self.taken else cells
 
@@ -326,12 +326,12 @@ def _selection(cell_set: CellSet, rows: np.ndarray) -> RowSelection:
 
 
 def _steps(paired: list[_Part]) -> list[str]:
-    """Constraints given up by any of the pairings."""
+    """Constraints relaxed by any of the pairings."""
     return list(dict.fromkeys(step for part in paired if part.pair for step in part.pair.steps))
 
 
 def _penalty(paired: list[_Part]) -> float:
-    """Mean price of the pairings, weighted by control cells."""
+    """Mean penalty of the pairings, weighted by control cells."""
     sizes = [len(part.control) for part in paired if part.control is not None]
     prices = [part.pair.penalty for part in paired if part.pair]
     return round(float(np.average(prices, weights=sizes)), 6) if paired else 0.0

@@ -1,4 +1,4 @@
-"""The query cells of a run: drawn once from plan and seed, and so the same in every iteration."""
+"""Query cells of a run: drawn with a fixed seed, so the same in every iteration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from haystack.prompting.sampling import generator, sample
 
 
 def draw_query_cells(plan: QueryPlan, book: RowBook, seed: int) -> QueryCells:
-    """Draw the planned number of cells of each set."""
+    """Sample the planned number of cells from each set."""
     book.load(part.cell_set.cell_set_id for part in plan.sets)
     selections = []
     for part in plan.sets:

@@ -1,4 +1,4 @@
-"""The cells of cell sets: their positions in the atlas and their depth, hold-outs taken out cell by cell."""
+"""Rows of cell sets in their atlas, with depth, without held-out cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SetRows:
-    """Cells of one set, (n,): positions in the atlas's matrix, ascending, and depth (NaN where not read)."""
+    """Cells of one set, (n,): ascending rows of the atlas's matrix, and depth (NaN if not read)."""
 
     rows: np.ndarray
     depth: np.ndarray
@@ -30,27 +30,27 @@ class SetRows:
         return len(self.rows)
 
     def without(self, rows: np.ndarray) -> SetRows:
-        """Less the given rows."""
+        """Remove the given rows."""
         keep = ~np.isin(self.rows, rows)
         return SetRows(self.rows[keep], self.depth[keep])
 
 
 class RowBook:
-    """Looks cells up by cell set, many sets of an atlas at once.
+    """Look up the cells of cell sets, many sets of an atlas at once.
 
     Parameters
     ----------
     cell_sets
-        CELL_SETS, `n_cells` without the held-out cells.
+        CELL_SETS, `n_cells` without held-out cells.
     cells
         atlas -> `cells.parquet`.
     exclude
-        hold-outs; no cell that matches one is ever handed out.
+        hold-outs; no matching cell is ever returned.
 
     Raises
     ------
     ContractError
-        when `cells.parquet` of an atlas is missing, broken, or older than the cell sets.
+        if `cells.parquet` of an atlas is missing, broken, or older than the cell sets.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RowBook:
         self._known: dict[str, SetRows] = {}
 
     def load(self, cell_set_ids: Iterable[str]) -> None:
-        """Look up these sets, one pass over each atlas that they are in."""
+        """Load these sets in one pass over each of their atlases."""
         missing = sorted(set(cell_set_ids) - self._known.keys())
         if not missing:
             return
@@ -115,7 +115,7 @@ class RowBook:
 
 
 def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """Missing labels as None in columns of texts, so that the join sees null against null even in an empty column."""
+    """Missing labels as None in text columns, so that missing matches missing in the join even in an empty column."""
     import pandas as pd
 
     texts = {name: frame[name].astype("string") for name in frame.columns if name != "is_control"}
@@ -123,7 +123,7 @@ def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pruning(wanted: pd.DataFrame) -> str:
-    """A condition on the columns with few wanted values, so that row groups without them are skipped."""
+    """A filter on the columns with few requested values, so that row groups without them are skipped."""
     out = ""
     for name in ("cell_type_cl_id", "perturbation_name", "donor_id"):
         values = wanted[name]

@@ -1,4 +1,4 @@
-"""Depth-aware, seeded sampling of cells: the same seed and cell set give the same cells whatever else is chosen."""
+"""Depth-aware, seeded sampling of cells; independent of what else is sampled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from haystack.prompting.rows import SetRows
 
 
 def generator(seed: int, *words: str) -> np.random.Generator:
-    """A random generator that depends on the seed and the words only (not on Python's hash)."""
+    """A random generator seeded by the seed and the words only (not by Python's hash)."""
     text = "\x1f".join([str(seed), *words])
     return np.random.default_rng(int(hashlib.sha256(text.encode()).hexdigest()[:16], 16))
 
@@ -19,8 +19,8 @@ def generator(seed: int, *words: str) -> np.random.Generator:
 def sample(cells: SetRows, n: int, rng: np.random.Generator) -> SetRows:
     """`n` cells (all, if there are fewer) that keep the depth distribution of the set.
 
-    The cells in order of depth are cut into `n` runs of equal length, and one cell of each run is drawn. Where depth is
-    not known for every cell, cells are drawn evenly.
+    The cells, sorted by depth, are cut into `n` runs of equal length, and one cell is drawn from each. Without the
+    depth of every cell, cells are drawn uniformly.
     """
     if len(cells) <= n:
         return cells
@@ -35,7 +35,7 @@ def sample(cells: SetRows, n: int, rng: np.random.Generator) -> SetRows:
 
 
 def sample_alike(cells: SetRows, like: SetRows, n: int, rng: np.random.Generator) -> SetRows:
-    """`n` cells whose depth distribution follows that of `like` as far as the cells allow.
+    """`n` cells whose depth distribution is as close as possible to that of `like`.
 
     For each of `n` evenly spaced quantiles of the depth of `like`, in random order, the unused cell nearest in log
     depth is taken. Without depth this is `sample`.

@@ -42,7 +42,7 @@ LABELS = (
 
 
 class Chosen(NamedTuple):
-    """Cells of one set, and what they are for; prompt_id None: for all prompts."""
+    """Cells of one set and their role; prompt_id None: for all prompts."""
 
     selection: RowSelection
     role: CellRole
@@ -148,7 +148,7 @@ def gather_cells(chosen: Sequence[Chosen], cell_sets: pd.DataFrame, atlases: Map
 
 
 def chosen_cells(prompts: Prompts) -> list[Chosen]:
-    """All cells of `prompts.json`, in the order of `cells.h5ad`."""
+    """Cells of `prompts.json`, in the order of `cells.h5ad`."""
     found = []
     for prompt in prompts.prompts:
         found += [Chosen(selection, CellRole.PROMPT, prompt.prompt_id) for selection in prompt.prompt_rows]
@@ -157,7 +157,7 @@ def chosen_cells(prompts: Prompts) -> list[Chosen]:
 
 
 def _plan(chosen: Sequence[Chosen]) -> pd.DataFrame:
-    """One line per chosen cell: role, prompt_id, atlas, row, cell_set_id, in the order of the file (`at`)."""
+    """One row per chosen cell: role, prompt_id, atlas, row, cell_set_id, in the order of the file (`at`)."""
     import pandas as pd
 
     lines: list[dict[str, object]] = []

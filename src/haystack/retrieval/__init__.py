@@ -1,6 +1,6 @@
-"""Find cell sets that show what a question asks for: strategies, ranking, pairing of controls, query cells.
+"""Find the cell sets for a question: strategies, ranking, pairing of controls, query cells.
 
-Public names load their modules on first use, so importing this package costs nothing.
+Public names load their modules on first use, so importing this package is cheap.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""How near cell types are in the Cell Ontology: hops, and whether up, down or sideways."""
+"""Similarity of cell types in the Cell Ontology: number and direction of is_a steps, and shared lineage."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LEAST_LINEAGE = 0.25
 Kind = Literal["same", "ancestor", "descendant", "relative", "line"]
 KIND_ORDER: dict[Kind, int] = {"same": 0, "ancestor": 0, "descendant": 1, "relative": 2, "line": 2}
 LINE_HOPS = 2
-"""steps between a cell line and the cell type that it comes from: as far as a sibling"""
+"""steps between a cell line and its cell type of origin: as far as a sibling"""
 
 
 @dataclass(frozen=True)
 class Relation:
-    """`hops` is_a steps from the type in question; a sibling is a relative two hops away."""
+    """`hops` is_a steps from the query's cell type; a sibling is a relative at two hops."""
 
     kind: Kind
     hops: int
@@ -35,7 +35,7 @@ class Relation:
         return 1.0 / (1.1 + 0.25 * (self.hops - 1) + 0.08 * KIND_ORDER[self.kind])
 
     def words(self, name: str, asked: str) -> str:
-        """For a rationale: how `name` relates to `asked`."""
+        """Describe the relation of `name` to `asked`."""
         steps = f"{self.hops} step{'s' if self.hops > 1 else ''}"
         if self.kind == "same":
             return f"{name} is the cell type in question"
@@ -50,16 +50,16 @@ class Relation:
 
 
 def relate(asked: str | None, others: Iterable[str], line: str | None = None) -> dict[str, Relation]:
-    """How each of `others` relates to the cells in question; unrelated ones are left out.
+    """Relation of each of `others` to the query's cell type; unrelated ones are left out.
 
     Parameters
     ----------
     asked
-        CL id of the cells in question, of the type that it comes from where they are a cell line.
+        CL id of the query's cell type; for a cell line, of its type of origin.
     others
-        CL ids, or labels of cells without one; of these only cell lines can be related.
+        CL ids, or labels of cells without one; labels can be related only if they name cell lines.
     line
-        name of the queried cell line. A line and the type that it comes from are never the same cells: see LINE_HOPS.
+        name of the query's cell line. A line and its type of origin are never the same cells: see LINE_HOPS.
     """
     others = list(others)
     lines = {name: own for name in others if not name.startswith("CL:") and (own := line_of_label(name))}
@@ -77,10 +77,10 @@ def relate(asked: str | None, others: Iterable[str], line: str | None = None) ->
 
 
 def _relate_types(asked: str | None, others: Iterable[str]) -> dict[str, Relation]:
-    """How CL ids relate to `asked`.
+    """Relation of CL ids to `asked`.
 
-    Hops through an ancestor such as `cell` or `motile cell` join neurons with leukocytes: relatives count only where
-    they share at least LEAST_LINEAGE of their lineage.
+    Paths through general ancestors such as `cell` or `motile cell` connect neurons with leukocytes, so relatives must
+    share at least LEAST_LINEAGE of their lineage.
     """
     others = list(others)
     found: dict[str, Relation] = {other: Relation("same", 0) for other in others if other == asked}
@@ -115,7 +115,7 @@ def _through_common_ancestor(own: dict[str, int], other: str) -> int | None:
 
 
 def lineage_likeness(asked: str | None, others: Iterable[str]) -> dict[str, float]:
-    """How much lineage each of `others` shares with `asked`, in [0, 1], for types too far apart for hops to mean much.
+    """Shared lineage of each of `others` with `asked`, in [0, 1], for types too far apart for hops to be informative.
 
     Lin's similarity: twice the information content of the most specific common ancestor over the sum of both; the
     content of a term is -ln of the share of Cell Ontology terms below it (itself included). Source: Lin 1998, An

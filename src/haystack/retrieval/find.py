@@ -1,4 +1,4 @@
-"""Find candidates: run all strategies, merge what they propose, rank, keep the best with a share for each strategy."""
+"""Find candidates: run all strategies, merge their proposals, rank, and keep the best with a quota per strategy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WIDEST = 10
-"""Cell Ontology steps up to which cell sets are counted as untried, whatever max_hops is now"""
+"""Cell Ontology steps within which untried cell sets are counted, whatever max_hops is"""
 KEPT_GREEDY, KEPT_EACH = 60, 40
 """candidates kept: the first picks of the greedy ranking, and the most relevant of each strategy"""
 
@@ -97,8 +97,8 @@ def find_candidates(
 ) -> Candidates:
     """Candidates for a question, best first.
 
-    Every strategy scores the whole index. A set that several propose is kept once, with the best relevance (after the
-    refinement's factors) and all reasons. `n_untried` counts what any strategy can reach at the widest.
+    Every strategy scores the whole index. A set proposed by several is kept once, with the highest relevance (after the
+    refinement's factors) and all reasons. `n_untried` counts the sets within reach of any strategy at WIDEST steps.
 
     Parameters
     ----------
@@ -107,16 +107,16 @@ def find_candidates(
     cell_sets
         CELL_SETS, (n sets, columns).
     settings
-        retrieval and prompting are read.
+        uses retrieval and prompting.
     refinement
         of the last iteration.
     tried
-        cell_set_ids that earlier prompts used.
+        cell_set_ids of earlier prompts.
 
     Raises
     ------
     RetrievalError
-        when nothing fits, or everything that fits was tried, or no query cells exist.
+        if nothing fits, or everything that fits was tried, or there are no query cells.
     """
     limits = settings.retrieval
     index = CellSetIndex(without(cell_sets, limits.exclude))
@@ -214,7 +214,7 @@ def _rank(
     features = np.column_stack([coded.codes for coded in codes])
     ranker = Ranker(merged.relevance[rows], rated, features[rows], index.ids[rows].tolist(), settings.retrieval)
     for row in np.flatnonzero(was_tried):
-        ranker.saw(features[row])
+        ranker.penalise_similar(features[row])
     kept = {pick.position for pick in ranker.greedy(KEPT_GREEDY)}
     for scores, mask in zip(merged.scores, merged.masks, strict=True):
         own = np.flatnonzero(mask[rows])
@@ -247,7 +247,7 @@ def _candidate(question: Question, merged: _Merged, row: int, rated: float, pair
 
 
 def _nothing_found(question: Question, methods: list[StrategySpec], reached: int) -> RetrievalError:
-    """What was looked for, where, and what the index has instead."""
+    """Error message: what was looked for, where, and what the index holds instead."""
     index = question.index
     if reached:
         return RetrievalError(f"all {reached} cell sets that fit the question have already been tried")

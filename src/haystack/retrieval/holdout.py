@@ -1,4 +1,4 @@
-"""Hold-outs counted cell by cell: original labels are known of cells only, not of cell sets."""
+"""Count held-out cells one by one, because original labels are recorded per cell, not per cell set."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 STATISTICS = {"cell_set_id", "n_cells", "mean_n_genes", "mean_total_counts"}
 KEYS = [column.name for column in CELL_SETS.columns if column.name not in {*STATISTICS, "atlas"}]
-"""columns of cells.parquet that cells of one set share"""
+"""columns of cells.parquet that define a cell set"""
 
 
 def apply_holdouts(
     cell_sets: pd.DataFrame, cells: Mapping[str, str | Path], exclude: Sequence[CellFilter]
 ) -> pd.DataFrame:
-    """The cell sets with `n_cells` less the held-out cells; sets that are held out wholly are dropped.
+    """Subtract held-out cells from `n_cells`; drop sets that are held out entirely.
 
     Parameters
     ----------
     cell_sets
         CELL_SETS.
     cells
-        atlas -> `cells.parquet`; sets of an atlas that is not listed keep what their own labels leave them.
+        atlas -> `cells.parquet`; for an atlas not listed only the labels of the cell sets are used.
     """
     import pandas as pd
 
@@ -57,6 +57,6 @@ def apply_holdouts(
 
 
 def key_of(frame: pd.DataFrame) -> list[tuple[str, ...]]:
-    """The keys of each row as texts (missing as an empty one), to match cells with their set."""
+    """Keys of each row as text (missing: empty), to match cells with their set."""
     columns = [["" if value is None or value != value else str(value) for value in frame[name]] for name in KEYS]
     return list(zip(*columns, strict=True))

@@ -1,4 +1,4 @@
-"""Hybrid questions: prompts of one atlas, query cells of another."""
+"""Hybrid questions: prompts from one atlas, query cells from another."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from haystack.knowledge.names import key
 from haystack.retrieval.question import Question
 
 GENERIC = {"atlas", "cell", "cells", "data", "dataset", "demo", "donors", "human", "pbmc", "single", "study"}
-"""words of atlas names that tell nothing apart"""
+"""uninformative words in names of atlases"""
 
 
 def rows_of_one_atlas(
     question: Question, rows: np.ndarray, facts: Mapping[str, np.ndarray]
 ) -> tuple[np.ndarray, frozenset[str] | None]:
-    """Of `rows` (unperturbed, of the type in question) those of one atlas, and the atlases that prompts must come from.
+    """Of `rows` (unperturbed, of the query's cell type) those of one atlas, and the atlases for prompts.
 
-    A named dataset that shows the queried perturbation gives the prompts, one that does not the query cells; if all
-    named ones show it, the last one named gives the query cells. Without a perturbation the first one named gives the
-    query cells. What is not named is chosen: query cells by `facts`, then by size, where another atlas has prompts.
+    A named dataset with the perturbation provides the prompts, one without it the query cells; if all named ones have
+    it, the last one provides the query cells. Without a perturbation the first one named provides the query cells. If
+    none is named, query cells are chosen by `facts`, then by size, such that another atlas has prompts.
 
     Raises
     ------
     RetrievalError
-        when no atlas is called as the question says, a named one lacks the cells, or no second atlas has prompts.
+        if a named dataset is unknown or lacks the cells, or no second atlas has prompts.
     """
     atlas = question.index.column("atlas")
     prompts = question.pool & (question.perturbation_match > 0) if question.wants_perturbed else question.pool
@@ -57,7 +57,7 @@ def rows_of_one_atlas(
 
 
 def _roles(question: Question, showing: set[str]) -> tuple[list[str], list[str]]:
-    """Named atlases that give prompts, and those that give query cells."""
+    """Named atlases for prompts, and those for query cells."""
     names = named_datasets(question.query)
     atlases = question.index.column("atlas").values
     found = list(dict.fromkeys(atlas for name in names for atlas in atlases if same_dataset(name, atlas)))
@@ -76,7 +76,7 @@ def _roles(question: Question, showing: set[str]) -> tuple[list[str], list[str]]
 
 
 def named_datasets(query: StructuredQuery) -> list[str]:
-    """All datasets that the question names, in its order."""
+    """All datasets named in the question, in order."""
     more = [
         name
         for ambiguity in query.ambiguities
@@ -87,7 +87,7 @@ def named_datasets(query: StructuredQuery) -> list[str]:
 
 
 def same_dataset(asked: str, atlas: str) -> bool:
-    """Whether words for a dataset name an atlas: one within the other, or a telling word in common.
+    """Whether a text names an atlas: one contains the other, or they share an informative word.
 
     >>> same_dataset("Tabula Sapiens", "tabula_demo"), same_dataset("Parse", "parse_10m"), same_dataset("OP", "op2")
     (True, True, False)

@@ -1,4 +1,4 @@
-"""Cell sets as coded columns, so that strategies score distinct values (hundreds) and never rows one by one."""
+"""Cell sets as columns of codes, so that strategies score hundreds of distinct values instead of each row."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Coded:
     values: list[str]
 
     def spread(self, score: Callable[[str], float], missing: float = 0.0) -> np.ndarray:
-        """One number per row from one number per distinct value."""
+        """Map a number per distinct value to a number per row."""
         table = np.array([*(score(value) for value in self.values), missing], dtype=float)
         return table[self.codes]
 
     def equals(self, value: str | None) -> np.ndarray:
-        """Rows that hold `value`; none where it is null or unknown."""
+        """Rows equal to `value`; none if it is None or unknown."""
         if value is None or value not in self.values:
             return np.zeros(len(self.codes), dtype=bool)
         return self.codes == self.values.index(value)
@@ -81,7 +81,7 @@ class CellSetIndex:
 
     @cached_property
     def perturbed(self) -> np.ndarray:
-        """Rows to which something named was done."""
+        """Rows with a named perturbation."""
         return ~self.is_control & (self.column("perturbation_name").codes >= 0)
 
     @cached_property
@@ -90,7 +90,7 @@ class CellSetIndex:
         return {cell_set_id: row for row, cell_set_id in enumerate(self.ids)}
 
     def combine(self, names: Sequence[str]) -> np.ndarray:
-        """One integer per row that is equal for rows with equal values in all of `names` (missing equals missing)."""
+        """One integer per row, equal for rows with equal values in all of `names` (missing equals missing)."""
         key = np.zeros(len(self), dtype=np.int64)
         for name in names:
             coded = self.cell_type if name == "cell_type" else self.column(name)
@@ -98,7 +98,7 @@ class CellSetIndex:
         return key
 
     def cell_set(self, row: int) -> CellSet:
-        """The contract's view of a row."""
+        """A row as `CellSet`."""
         return CellSet(
             cell_set_id=str(self.ids[row]),
             atlas=self.label("atlas", row) or "",
@@ -108,7 +108,7 @@ class CellSetIndex:
         )
 
     def label(self, name: str, row: int) -> str | None:
-        """The text of a row's field, null where missing."""
+        """Label of a row, None if missing."""
         return self.column(name).at(row)
 
 
@@ -129,7 +129,7 @@ def without(frame: pd.DataFrame, exclude: Sequence[CellFilter]) -> pd.DataFrame:
 
 
 def excluded(frame: pd.DataFrame, exclude: Sequence[CellFilter]) -> np.ndarray:
-    """Rows (cell sets or cells with a column `atlas`) that a hold-out filter matches."""
+    """Rows (cell sets, or cells with a column `atlas`) matched by a hold-out filter."""
     out = np.zeros(len(frame), dtype=bool)
     if not exclude or frame.empty:
         return out

@@ -1,4 +1,4 @@
-"""Control cells for a cell set: same atlas, donor and cell type; then relaxed step by step, each step at a price."""
+"""Pair control cells with a cell set: same atlas, donor and cell type, then relaxed step by step at a penalty."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ PENALTIES = {
     "cell type": 0.35,
     "atlas": 0.35,
 }
-"""price of giving up a constraint, in the order in which they are given up"""
+"""penalty of relaxing a constraint, in the order of relaxation"""
 NEAR_TYPE_HOPS = 2
-"""Cell Ontology steps that a control's cell type may be away"""
+"""largest number of Cell Ontology steps between a control's cell type and the prompt's"""
 
 COLUMNS = {
     "sample condition": "sample_condition",
@@ -41,19 +41,20 @@ PERTURBED_LEVELS: tuple[tuple[str, ...], ...] = (
     ("atlas", "cell type", "disease", "tissue"),
     ("atlas", "cell type"),
 )
-"""constraints kept, level by level; after these the cell type is given up within the atlas. Another atlas never serves:
-its batch would pass for the effect of the perturbation"""
+"""constraints kept at each level; afterwards the cell type is relaxed within the atlas. Controls never come from
+another atlas: its batch effect would look like an effect of the perturbation
+"""
 UNPERTURBED_LEVELS: tuple[tuple[str, ...], ...] = (
     ("atlas", "cell type", "tissue", "sample condition"),
     ("atlas", "cell type", "tissue"),
     ("atlas", "cell type"),
 )
-"""for observational prompts: another, healthy donor; then one without the prompt's disease; then another atlas"""
+"""for unperturbed prompts: another, healthy donor; then one without the prompt's disease; then another atlas"""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A row of controls for a row of prompts."""
+    """Row of the controls for a prompt row."""
 
     row: int
     steps: tuple[str, ...]
@@ -61,14 +62,14 @@ class Pair:
 
 
 class Pairer:
-    """Finds the control set of any row of an index.
+    """Find the control set of any row of an index.
 
     Parameters
     ----------
     index
         all cell sets that may be used.
     available
-        cells of each row that are free to be controls, (n,); sets with fewer than `min_cells` are passed over.
+        cells of each row that may become controls, (n,); sets with fewer than `min_cells` are skipped.
     min_cells
         least number of control cells.
     """
@@ -83,14 +84,14 @@ class Pairer:
         self._pairs: dict[int, Pair | None] = {}
 
     def pair(self, row: int) -> Pair | None:
-        """The nearest control set; null when even the last step finds none."""
+        """The best control set; None if even the last level has none."""
         if row not in self._pairs:
             find = self._of_perturbed if not self.index.is_control[row] else self._of_unperturbed
             self._pairs[row] = find(row)
         return self._pairs[row]
 
     def closeness(self, rows: np.ndarray) -> np.ndarray:
-        """1 - penalty of the pair of each row, 0 where there is none, (n,): `pair` for many rows at once."""
+        """1 - penalty of each row's pair, 0 without a pair, (n,): `pair` for many rows at once."""
         out = np.zeros(len(rows))
         todo = ~self.index.is_control[rows]
         for level in PERTURBED_LEVELS:
@@ -172,7 +173,7 @@ class Pairer:
         return None
 
     def _contrasts(self, row: int, other: int, *, healthy: bool) -> bool:
-        """Another donor; a healthy one, or at least one without the prompt's disease where it has one."""
+        """Whether `other` is another donor and healthy, or at least without the prompt's disease."""
         donors, diseases = self._donors, self._diseases
         if other == row or (donors[row] is not None and donors[row] == donors[other]):
             return False
@@ -194,7 +195,7 @@ class Pairer:
     # -- shared ------------------------------------------------------------------------------------------------------
 
     def _like(self, kept: Sequence[str], row: int) -> list[int]:
-        """Control rows that equal `row` in the kept constraints, best first."""
+        """Control rows equal to `row` in the kept constraints, best first."""
         kept = tuple(kept)
         if kept not in self._tables:
             keys = self.index.combine([COLUMNS[name] for name in kept])
@@ -209,7 +210,7 @@ class Pairer:
         return self.index.cell_type.codes if column == "cell_type" else self.index.column(column).codes
 
     def _priced(self, row: int, other: int, relation: Relation | None = None) -> Pair:
-        """The pair with what was in fact given up: constraints in which the control differs from the prompt."""
+        """The pair with the constraints in which control and prompt actually differ."""
         lost = [name for name, column in COLUMNS.items() if self._differs(column, row, other)]
         if self.index.is_control[row]:
             # Another donor and disease are the contrast itself; a control that is not healthy is the concession.

@@ -1,4 +1,4 @@
-"""Whether a perturbation of the index is the one in question: the same name, a synonym, or part of a name."""
+"""Match perturbations of the index with that of the question: by name, synonym, or part of a name."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from haystack.knowledge.names import key
 MatchKind = Literal["exact", "synonym", "same_effect", "partial"]
 MATCH_QUALITY: dict[MatchKind, float] = {"exact": 1.0, "synonym": 0.97, "same_effect": 0.9, "partial": 0.75}
 SECONDARY = 0.8
-"""factor on the match of a perturbation that the question names beside its main one"""
+"""factor on the match of a secondary perturbation of the question"""
 UNSAID = " perturbation"
-"""end of the canonical name of a gene's perturbation in an unknown direction"""
+"""suffix of the canonical name of a genetic perturbation without a direction"""
 FILLING = {"alone", "and", "with", "the", "treatment", "stimulation", "human", "recombinant"}
 TURNING = {
     *("anti", "antagonist", "antibody", "binding", "blockade", "blocker", "crispr", "crispri", "crispra", "deficient"),
     *("degrader", "depletion", "inhibitor", "inhibition", "knock", "knockdown", "knockout", "ko", "mutant"),
     *("neutralizing", "overexpression", "receptor", "sgrna", "shrna", "sirna", "soluble"),
 }
-"""words that make another thing of a name: an IL-1 receptor antagonist is no IL-1"""
+"""words that change the meaning of a name: an IL-1 receptor antagonist is not IL-1"""
 
 
 @dataclass(frozen=True)
 class PerturbationMatch:
-    """How a perturbation of the index fits the one in question."""
+    """How a perturbation of the index matches that of the question."""
 
     kind: MatchKind
     quality: float
@@ -38,7 +38,7 @@ class PerturbationMatch:
 
 @lru_cache(maxsize=10_000)
 def known(name: str) -> Perturbation | None:
-    """What is known about a perturbation of the index; null when nothing is."""
+    """Knowledge of a perturbation of the index; None if there is none."""
     from haystack.knowledge import parts_of, resolve_label, resolve_perturbation
 
     if len(parts_of(name)) > 1:
@@ -50,7 +50,7 @@ def known(name: str) -> Perturbation | None:
 
 
 def names_of(name: str) -> list[str]:
-    """The index's name of a perturbation, then its synonyms."""
+    """Name of a perturbation in the index, then its synonyms."""
     perturbation = known(name)
     return list(dict.fromkeys([name, *(perturbation.synonyms if perturbation else [])]))
 
@@ -74,9 +74,9 @@ def match_names(asked: str, synonyms: Sequence[str], names: Sequence[str]) -> Ma
 
 
 def same_effect(asked: Perturbation | None, other: Perturbation | None) -> bool:
-    """Whether two genetic perturbations lose, or gain, the same gene: a knock-down and a knock-out.
+    """Whether two genetic perturbations both lose, or both gain, the same gene, such as a knock-down and a knock-out.
 
-    A question that does not say which gets either; `turned` sees to it that it never gets both.
+    A question without a direction accepts either; `turned` ensures that it never gets both.
     """
     if asked is None or other is None or {asked.type, other.type} != {"genetic"} or not asked.targets:
         return False
@@ -84,10 +84,10 @@ def same_effect(asked: Perturbation | None, other: Perturbation | None) -> bool:
 
 
 def turned(asked: Sequence[Perturbation], names: Sequence[str]) -> set[str]:
-    """Perturbations of the index that hit a gene asked for, in another direction or in one that nobody stated.
+    """Perturbations of the index of the question's gene in another or an unknown direction.
 
-    They answer neither the question nor its opposite. Where the question names no direction, and the index holds
-    losses and gains of the gene, both are among them.
+    They answer neither the question nor its opposite. If the question gives no direction and the index holds losses and
+    gains of the gene, both are included.
     """
     found: set[str] = set()
     for one in asked:
@@ -106,7 +106,7 @@ def turned(asked: Sequence[Perturbation], names: Sequence[str]) -> set[str]:
 
 @lru_cache(maxsize=10_000)
 def parts_of_gene(name: str) -> tuple[Perturbation, ...]:
-    """The genetic perturbations that a perturbation of the index consists of."""
+    """Genetic perturbations combined in a perturbation of the index."""
     from haystack.knowledge import parts_of
 
     parts = (known(part) for part in parts_of(name))
@@ -114,10 +114,10 @@ def parts_of_gene(name: str) -> tuple[Perturbation, ...]:
 
 
 def match_combination(asked: Sequence[str], same: Callable[[str, str], bool], name: str) -> float | None:
-    """How well a combination of the index (A + B) covers what was asked, as sets; None for what is no combination.
+    """How well a combination of the index (A + B) covers the question's perturbations; None if it is no combination.
 
-    1 for the asked perturbations and nothing else; where parts are missing or added, the share of all parts that both
-    have, times the quality of a partial match. `same(asked, part)` says whether two single names mean the same.
+    1 for the same set; if parts are missing or added, the share of common parts times the quality of a partial match.
+    `same(asked, part)` says whether two single names mean the same.
     """
     from haystack.knowledge import parts_of
 
@@ -133,7 +133,9 @@ def match_combination(asked: Sequence[str], same: Callable[[str, str], bool], na
 
 
 def _partial(ours: set[str], theirs: set[str]) -> bool:
-    """One within the other, at most two words apart, none of which turns the meaning; numbers alone are no match."""
+    """One name contains the other with at most two more words, none of which changes the meaning; numbers alone do not
+    match.
+    """
     apart = ours ^ theirs
     if not ours or not theirs or len(apart) > 2 or apart & TURNING or not (ours <= theirs or theirs <= ours):
         return False

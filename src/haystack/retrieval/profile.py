@@ -1,4 +1,4 @@
-"""What is known about the sample that a question asks about: stated in it, or read from the target donor's cells."""
+"""Known facts about the sample of a question: stated in it, or read from the target donor's cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from haystack.retrieval.question import Question, related_terms
 
 FIELDS = {"disease_mondo_id": 2.0, "tissue_uberon_id": 2.0, "age_category": 1.0, "sex": 1.0, "sample_condition": 1.0}
-"""weight of each fact when donors are compared"""
+"""weights of facts when donors are compared"""
 ALIKE_YEARS = 10
 WORDS = {
     "disease_mondo_id": "disease",
@@ -29,7 +29,7 @@ class Profile:
     values: dict[str, str]
 
     def likeness(self, question: Question) -> np.ndarray:
-        """Per row: weighted share of the known facts that it fits, in [0, 1]; 0 when nothing is known."""
+        """Weighted share of the known facts that each row fits, in [0, 1]; 0 if nothing is known."""
         total = np.zeros(len(question.index))
         for name, value in self.values.items():
             total += FIELDS[name] * question.index.column(name).spread(partial(_fit, name, value))
@@ -65,7 +65,9 @@ def _fit(field: str, wanted: str, value: str) -> float:
 
 
 def target_profile(question: Question) -> Profile:
-    """Facts of the target donor's cells (the most frequent value of each), overruled by what the question states."""
+    """The most frequent value of each fact among the target donor's cells; facts stated in the question take
+    precedence.
+    """
     index = question.index
     values: dict[str, str] = {}
     rows = question.target_donor_rows

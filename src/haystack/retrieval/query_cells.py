@@ -1,6 +1,6 @@
-"""Which cell sets the query cells come from: unperturbed cells of the type in question, of the right sample if there.
+"""Choose the cell sets of the query cells: unperturbed, of the query's cell type and, if possible, sample.
 
-The choice depends on the question, the index and the hold-outs only, so that all iterations of a run share it.
+The choice depends only on question, index and hold-outs, so that all iterations of a run share it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from haystack.retrieval.profile import target_profile
 from haystack.retrieval.question import Question, related_terms, same_donor
 
 LEAST_LINEAGE = 0.5
-"""shared lineage from which cells of a near type may stand for the one in question"""
+"""least shared lineage of a cell type used in place of the query's"""
 TYPES_NAMED = 6
-"""cell types that an error names at most"""
+"""largest number of cell types in an error message"""
 
 
 @dataclass(frozen=True)
 class QueryChoice:
-    """Rows of the index in tiers, best first: a later tier serves only when those before hold too few cells."""
+    """Rows of the index in tiers, best first; a later tier is used only if the earlier ones hold too few cells."""
 
     tiers: list[list[int]]
     rationale: str
     prompt_atlases: frozenset[str] | None = None
-    """hybrid questions: where prompts must come from; null: any other atlas"""
+    """for hybrid questions, atlases of the prompts; None: any other atlas"""
 
     def enough(self, n_cells: np.ndarray, least: int) -> list[int]:
         """Rows of the first tiers that together hold at least `least` cells (all tiers if they never do)."""
@@ -46,15 +46,15 @@ class QueryChoice:
 def choose_query_sets(question: Question) -> QueryChoice:
     """Find the sets that query cells may come from.
 
-    The queried cell type with its subtypes; else the nearest type within `max_hops` that shares half of its lineage.
-    Observational questions leave out the target donor, whose cells are what is asked for. Tiers follow, in this order:
-    donor in question, reference donor, reference dataset, tissue, disease, an atlas that shows the perturbation
-    (observational: healthy donors and the target donor's atlas instead of the last two). No tier mixes atlases.
+    The query's cell type with its subtypes; otherwise the nearest type within `max_hops` that shares half of its
+    lineage. Questions without a perturbation exclude the target donor, whose cells are the answer. Tiers in this order:
+    donor of the question, reference donor, reference dataset, tissue, disease, an atlas with the perturbation (without
+    a perturbation: healthy donors and the target donor's atlas instead of the last two). No tier mixes atlases.
 
     Raises
     ------
     RetrievalError
-        naming the cell type that was looked for and the nearest that the index holds.
+        naming the cell type that was looked for and the nearest ones of the index.
     """
     rows, words = _rows_of_type(question)
     facts = _facts(question)
@@ -81,15 +81,15 @@ def choose_query_sets(question: Question) -> QueryChoice:
 
 
 def plan_query_cells(question: Question, choice: QueryChoice, settings: Settings) -> QueryPlan:
-    """How many query cells each set gives, in proportion to the sizes of the sets.
+    """Number of query cells from each set, in proportion to its size.
 
-    A set that could also give prompt or control cells keeps back `prompting.prompt_cells` of its cells, or half of them
-    if it is small, so that both find cells and none serves twice.
+    A set that could also provide prompt or control cells reserves `prompting.prompt_cells` of its cells for them, or
+    half if it is small, so that no cell is used twice.
 
     Raises
     ------
     RetrievalError
-        when all sets are held out.
+        if all sets are held out.
     """
     index = question.index
     free = index.n_cells - _kept_back(question, settings.prompting.prompt_cells)
@@ -108,7 +108,7 @@ def plan_query_cells(question: Question, choice: QueryChoice, settings: Settings
 
 
 def _kept_back(question: Question, prompt_cells: int) -> np.ndarray:
-    """Cells of each set that query cells must leave to the other roles, (n,)."""
+    """Cells of each set reserved for other roles, (n,)."""
     index = question.index
     back = np.minimum(prompt_cells, index.n_cells // 2)
     if not question.wants_perturbed:
@@ -119,7 +119,7 @@ def _kept_back(question: Question, prompt_cells: int) -> np.ndarray:
 
 
 def shares(sizes: np.ndarray, n: int) -> np.ndarray:
-    """Whole numbers in proportion to `sizes`, summing to `n` (largest remainders; of equal ones the first).
+    """Integers in proportion to `sizes`, summing to `n` (largest remainders; the first of equal ones).
 
     No share exceeds its size while `n` is at most the sum of sizes.
     """
@@ -135,7 +135,7 @@ def shares(sizes: np.ndarray, n: int) -> np.ndarray:
 
 
 def _rows_of_type(question: Question) -> tuple[np.ndarray, str]:
-    """Unperturbed rows of the type in question, or of the nearest one, and words for them."""
+    """Unperturbed rows of the query's cell type, or of the nearest one, and a description."""
     index = question.index
     free = index.is_control & (index.n_cells > 0)
     if not question.query.task_type.is_perturbational and question.asked.context.donor_id:
@@ -167,7 +167,7 @@ def _rows_of_type(question: Question) -> tuple[np.ndarray, str]:
 
 
 def _types_held(question: Question, free: np.ndarray) -> str:
-    """The types that rows have, those that share most of the lineage of the type in question first."""
+    """Cell types of the rows, those sharing most lineage with the query's first."""
     lineage: dict[str, float] = {}
     for row in np.flatnonzero(free).tolist():
         name = question.index.label("cell_type_name", row)
@@ -186,7 +186,7 @@ def _beside_donor(query: StructuredQuery) -> str:
 
 
 def _facts(question: Question) -> dict[str, np.ndarray]:
-    """What query cells should fit, most important first; only what the question or the target donor states."""
+    """Properties wanted of query cells, most important first, from the question or the target donor."""
     query, index, sample = question.query, question.index, question.asked.context
     facts: dict[str, np.ndarray] = {}
     perturbational = query.task_type.is_perturbational

@@ -1,4 +1,4 @@
-"""A question seen against an index: which rows may be prompts, how near their cell types are, how well they fit."""
+"""A question evaluated on an index: rows that may be prompts, and how near their cell types and samples are."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from haystack.retrieval.perturbations import (
 )
 
 CONTEXT_SHARE = 0.04
-"""how much a wrong tissue, donor, disease or dose takes from a perturbational relevance: less than one ontology step"""
+"""reduction of a perturbational relevance by a wrong tissue, donor, disease or dose: less than one ontology step"""
 
 
 @dataclass(frozen=True)
 class Proposals:
-    """What a strategy proposes: rows of the index, their relevance in [0, 1], and the reason for any of them."""
+    """Rows of the index proposed by a strategy, their relevance in [0, 1], and a function that gives the reason."""
 
     rows: np.ndarray
     relevance: np.ndarray
@@ -43,13 +43,13 @@ class Proposals:
 
     @classmethod
     def where(cls, relevance: np.ndarray, pool: np.ndarray, explain: Callable[[int], str]) -> Proposals:
-        """Rows of `pool` with relevance above 0. `relevance` and `pool`: one entry per row of the index."""
+        """Rows of `pool` with relevance above 0; both have one entry per row of the index."""
         rows = np.flatnonzero(pool & (relevance > 0))
         return cls(rows, np.clip(relevance[rows], 0, 1), explain)
 
 
 class Question:
-    """A query and the index it is asked of."""
+    """A query and the index on which it is evaluated."""
 
     def __init__(
         self,
@@ -65,13 +65,13 @@ class Question:
         self.settings = settings
         self.max_hops = settings.max_hops if max_hops is None else max_hops
         self.query_atlas = query_atlas
-        """hybrid questions: the atlas of the query cells, from which no prompt may come"""
+        """for hybrid questions, the atlas of the query cells, which provides no prompts"""
         self.prompt_atlases = prompt_atlases
-        """hybrid questions: the atlases that the question names as source of prompts; null: any but query_atlas"""
+        """for hybrid questions, the atlases named as source of prompts; None: any but query_atlas"""
 
     @property
     def wants_perturbed(self) -> bool:
-        """True when prompt cells must be perturbed: perturbational questions, and hybrid ones with a perturbation."""
+        """Whether prompt cells must be perturbed: perturbational questions, and hybrid ones with a perturbation."""
         if self.query.task_type.is_perturbational:
             return True
         return self.query.task_type is TaskType.CROSS_DATASET_GENERATION and bool(self.asked_perturbations)
@@ -84,7 +84,7 @@ class Question:
 
     @property
     def asked_type_words(self) -> str:
-        """The cell type in question for sentences."""
+        """Label of the query's cell type, for sentences."""
         return self.asked.cells.label or "any cell type"
 
     @cached_property
@@ -94,7 +94,7 @@ class Question:
 
     @cached_property
     def pool(self) -> np.ndarray:
-        """Rows that may give prompt cells, whatever their relevance."""
+        """Rows that may provide prompt cells, whatever their relevance."""
         index = self.index
         pool = (index.n_cells >= self.settings.min_cells) & ~index.column("atlas").equals(self.query_atlas)
         if self.prompt_atlases is not None:
@@ -112,12 +112,14 @@ class Question:
 
     @cached_property
     def relations(self) -> dict[str, Relation]:
-        """Cell type of the index -> its relation to the one in question; unrelated ones are absent."""
+        """Cell type of the index -> its relation to the query's; unrelated ones are absent."""
         return relate(self.asked_type, self.index.cell_type.values, self.asked.cells.line)
 
     @cached_property
     def closeness(self) -> np.ndarray:
-        """Per row: 1 for the queried type, less for each hop, 0 beyond max_hops; 1 everywhere when none was asked."""
+        """1 for the query's cell type, less for each hop, 0 beyond max_hops, per row; 1 everywhere if the question
+        names none.
+        """
         if self.asked_type is None:
             return np.ones(len(self.index))
         return self.index.cell_type.spread(self._closeness_of)
@@ -128,25 +130,25 @@ class Question:
 
     @cached_property
     def lineage(self) -> np.ndarray:
-        """Per row: lineage shared with the type in question in [0, 1], however far; 0 where either has no CL id."""
+        """Lineage shared with the query's cell type in [0, 1] per row, at any distance; 0 if either has no CL id."""
         likeness = lineage_likeness(self.asked_type, self.index.cell_type.values)
         return self.index.cell_type.spread(lambda cell_type: likeness.get(cell_type, 0.0))
 
     @cached_property
     def cell_type_closeness(self) -> np.ndarray:
-        """Per row: closeness, and a quarter of the shared lineage where the type is beyond max_hops."""
+        """Closeness per row, or a quarter of the shared lineage beyond max_hops."""
         return np.where(self.closeness > 0, self.closeness, 0.25 * self.lineage)
 
     @cached_property
     def is_asked_type(self) -> np.ndarray:
-        """Rows of the type in question or one of its subtypes."""
+        """Rows of the query's cell type or a subtype."""
         kinds = {"same", "descendant"}
         return self.index.cell_type.spread(
             lambda value: float(value in self.relations and self.relations[value].kind in kinds)
         ).astype(bool)
 
     def type_words(self, row: int) -> str:
-        """How a row's cell type relates to the one in question."""
+        """Describe the relation of a row's cell type to the query's."""
         name = self.index.label("cell_type_name", row) or "an unnamed cell type"
         if self.asked_type is None:
             return f"{name} (no cell type was asked for)"
@@ -161,7 +163,7 @@ class Question:
 
     @cached_property
     def main_perturbation(self) -> Perturbation | None:
-        """What is known about the main perturbation; null when nothing is, or none was asked for."""
+        """Knowledge of the main perturbation; None if there is none, or the question names none."""
         if self.asked.perturbation is None:
             return None
         main = _meant(self.asked.perturbation)
@@ -170,7 +172,7 @@ class Question:
 
     @cached_property
     def perturbation_matches(self) -> dict[str, PerturbationMatch]:
-        """Perturbation of the index -> how it matches an one in question by name; those that do not are absent."""
+        """Perturbation of the index -> how its name matches the question; those that do not match are absent."""
         found: dict[str, PerturbationMatch] = {}
         names = self.index.column("perturbation_name").values
         for rank, asked in enumerate(self.asked.perturbations):
@@ -195,13 +197,13 @@ class Question:
         return found
 
     def _same(self, asked: str, part: str) -> bool:
-        """Whether two single names mean the same; `asked` may be a part of an asked combination."""
+        """Whether two single names mean the same; `asked` may be part of a combination."""
         own = next((one for one in self.asked.perturbations if one.name == asked), None) or known(asked)
         one = own or Perturbation(query=asked, name=asked, resolved=False)
         return self._match(one, part) in {"exact", "synonym", "same_effect"}
 
     def _match(self, asked: Perturbation, name: str) -> MatchKind | None:
-        """How a perturbation of the index matches one that was asked for; null: not at all, or the opposite."""
+        """Match of a perturbation of the index with one of the question; None: no match, or the opposite."""
         if name in self.turned:
             return None
         kind = match_names(asked.name, [*asked.synonyms, asked.query], names_of(name))
@@ -211,12 +213,12 @@ class Question:
 
     @cached_property
     def turned(self) -> set[str]:
-        """Perturbations of the index that hit an asked gene in another direction, or in one that nobody stated."""
+        """Perturbations of the index of the question's gene in another or an unknown direction."""
         return turned([_meant(one) for one in self.asked.perturbations], self.index.column("perturbation_name").values)
 
     @cached_property
     def unsigned_note(self) -> str:
-        """Which cells were left out because nobody states whether their gene was lost or gained; empty: none."""
+        """Note on cells excluded because it is unknown whether their gene was lost or gained, or empty."""
         unsigned = {name for name in self.turned if None in {part.direction for part in parts_of_gene(name)}}
         rows = self.index.column("perturbation_name").spread(lambda name: float(name in unsigned)) > 0
         if not rows.any():
@@ -229,12 +231,12 @@ class Question:
 
     @cached_property
     def turned_rows(self) -> np.ndarray:
-        """Rows of `turned` perturbations: no strategy proposes them."""
+        """Rows of `turned` perturbations, which no strategy proposes."""
         return self.index.column("perturbation_name").spread(lambda name: float(name in self.turned)).astype(bool)
 
     @cached_property
     def perturbation_match(self) -> np.ndarray:
-        """Per row: quality of the name match in [0, 1]."""
+        """Quality of the name match in [0, 1], per row."""
         matches = self.perturbation_matches
         return self.index.column("perturbation_name").spread(lambda v: matches[v].quality if v in matches else 0.0)
 
@@ -242,7 +244,7 @@ class Question:
 
     @cached_property
     def target_donor_rows(self) -> np.ndarray:
-        """Rows of the donor in question."""
+        """Rows of the question's donor."""
         asked = self.asked.context.donor_id
         if not asked:
             return np.zeros(len(self.index), dtype=bool)
@@ -250,7 +252,7 @@ class Question:
 
     @cached_property
     def stated(self) -> dict[str, np.ndarray]:
-        """What the question says about the sample -> rows that fit it."""
+        """Fact stated about the sample -> rows that fit it."""
         sample = self.asked.context
         out: dict[str, np.ndarray] = {}
         if sample.donor_id:
@@ -267,7 +269,7 @@ class Question:
 
     @cached_property
     def context(self) -> np.ndarray:
-        """Per row: share of the stated facts about the sample that it fits; 1 when nothing was stated."""
+        """Share of the stated facts about the sample that each row fits; 1 if none is stated."""
         if not self.stated:
             return np.ones(len(self.index))
         return np.mean(list(self.stated.values()), axis=0)
@@ -278,7 +280,7 @@ class Question:
         return 1 - CONTEXT_SHARE * (1 - self.context)
 
     def context_words(self, row: int) -> str:
-        """Which stated facts a row fits and which it does not; empty when nothing was stated."""
+        """Describe which stated facts a row fits and which it does not; empty if none is stated."""
         fits = [name for name, rows in self.stated.items() if rows[row]]
         fails = [name for name, rows in self.stated.items() if not rows[row]]
         parts = [f"same {' and '.join(fits)} as asked" if fits else "", f"other {' and '.join(fails)}" if fails else ""]
@@ -298,17 +300,17 @@ class Question:
 
     @property
     def is_healthy_asked(self) -> bool:
-        """True when the question is about a healthy state, or names no disease."""
+        """Whether the question is about a healthy state, or names no disease."""
         return self.asked.context.disease_mondo_id in {None, HEALTHY}
 
 
 def _meant(asked: Perturbation) -> Perturbation:
-    """What is known about a perturbation in question; itself where the question gave a name without it."""
+    """Knowledge of a perturbation of the question, or the perturbation itself if the question gives only a name."""
     return asked if asked.resolved else known(asked.name) or asked
 
 
 def related_terms(term_id: str) -> set[str]:
-    """A term with its subclasses (a part of a tissue, a form of a disease); an unknown id stands for itself."""
+    """A term with its subclasses (parts of a tissue, forms of a disease); an unknown id alone."""
     from haystack import ontology
     from haystack.errors import OntologyError
 
@@ -319,7 +321,7 @@ def related_terms(term_id: str) -> set[str]:
 
 
 def same_donor(asked: str, donor_id: str) -> bool:
-    """Whether words for a donor mean `donor_id`, with or without its atlas prefix and a word such as donor.
+    """Whether a text names `donor_id`, with or without the atlas prefix and a word such as donor.
 
     >>> same_donor("donor 101", "kang:101"), same_donor("10", "kang:101")
     (True, False)
@@ -337,7 +339,7 @@ def _donor_key(text: str) -> str:
 
 
 def _amounts(text: str) -> set[str]:
-    """Numbers with the first letter of their unit, or the words where there is no number: `24 hours` -> {24h}."""
+    """Numbers with the first letter of their unit, or the words if there is no number: `24 hours` -> {24h}."""
     text = text.lower().replace("µ", "u").replace("μ", "u")
     numbers = {f"{number}{unit}" for number, unit in re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]?)", text)}
     return numbers or set(re.findall(r"[a-z]+", text))

@@ -1,4 +1,4 @@
-"""Ranking: relevance, diversity and quality, greedy, with deterministic ties."""
+"""Greedy ranking by relevance, diversity and quality, with deterministic ties."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ FEATURES = {
     "disease_mondo_id": 0.05,
     "sample_condition": 0.05,
 }
-"""what makes two cell sets alike: the sum over equal fields (missing equals missing) is their likeness in [0, 1].
-Another perturbation than the one in question is worth little: a prompt shows something new by its cells and donors"""
+"""weights of the fields in the similarity of two cell sets, in [0, 1] (missing equals missing). Another perturbation
+than the question's weighs little: prompts should differ in their cells and donors
+"""
 FULL_COUNT, FULL_GENES = 500, 2000
-"""cells per set and mean genes per cell from which more is not better"""
+"""cells per set and mean genes per cell above which quality no longer increases"""
 QUALITY_SHARES = {"cells": 0.4, "depth": 0.2, "control": 0.4}
 
 
 @dataclass(frozen=True)
 class Pick:
-    """One step of the greedy choice."""
+    """One step of the greedy selection."""
 
     position: int
     diversity: float
@@ -37,24 +38,23 @@ class Pick:
 
 
 class Ranker:
-    """Chooses one item after the other: weighted relevance, unlikeness to those chosen before, and quality.
+    """Select items one by one by weighted relevance, dissimilarity to those already selected, and quality.
 
     Parameters
     ----------
     relevance, quality
-        in [0, 1], (n,). Relevance counts relative to the highest, so that where all are far from the question the less
-        far ones still lead.
+        in [0, 1], (n,). Relevance is taken relative to the highest, so that it also ranks questions without near cells.
     features
         integer codes of FEATURES, (n, 7); equal codes mean equal fields.
     ids
-        cell set ids, for ties: of equal scores the more relevant wins, then the smaller id.
+        cell set ids; of equal scores the more relevant wins, then the smaller id.
     settings
-        `weight_*`; only their proportions matter.
+        `weight_*`; only their ratios matter.
 
     Raises
     ------
     ConfigError
-        when all weights are 0.
+        if all weights are 0.
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class Ranker:
         self.likeness = np.zeros(len(relevance))
         self.order = np.lexsort((np.asarray(ids, dtype=str), -np.round(relevance, 9)))
 
-    def saw(self, features: np.ndarray) -> None:
-        """Something with these features, (7,), was chosen: what is like it becomes less attractive."""
+    def penalise_similar(self, features: np.ndarray) -> None:
+        """Penalise items similar to one already selected; `features`: its codes, (7,)."""
         alike = (self.features == features) @ self.shares
         np.maximum(self.likeness, alike, out=self.likeness)
 
     def best(self, open_: np.ndarray) -> Pick | None:
-        """The best of the positions that are still open, (n,) bool; null when none is."""
+        """Best of the positions that are still open, (n,) bool; None if there is none."""
         order = self.order[open_[self.order]]
         if not order.size:
             return None
@@ -92,7 +92,7 @@ class Ranker:
         return Pick(position, round(diversity, 9), float(scores.max()))
 
     def score(self, relevance: np.ndarray, diversity: np.ndarray, quality: np.ndarray) -> np.ndarray:
-        """The weighted mean, in [0, 1]."""
+        """Weighted mean, in [0, 1]."""
         out: np.ndarray = self.weights[0] * relevance + self.weights[1] * diversity + self.weights[2] * quality
         return out
 
@@ -103,12 +103,12 @@ class Ranker:
         while len(picks) < limit and (pick := self.best(open_)) is not None:
             picks.append(pick)
             open_[pick.position] = False
-            self.saw(self.features[pick.position])
+            self.penalise_similar(self.features[pick.position])
         return picks
 
 
 def features_of(cell_sets: Iterable[CellSet], vocabulary: dict[tuple[str, str | None], int]) -> np.ndarray:
-    """Integer codes of FEATURES, (n, 7); `vocabulary` is filled, so that codes agree between calls."""
+    """Integer codes of FEATURES, (n, 7); `vocabulary` is extended, so that codes agree between calls."""
     rows = []
     for cell_set in cell_sets:
         values = [(name, getattr(cell_set, name)) for name in FEATURES]
@@ -119,10 +119,10 @@ def features_of(cell_sets: Iterable[CellSet], vocabulary: dict[tuple[str, str | 
 
 
 def quality(n_cells: np.ndarray, genes: np.ndarray, control: np.ndarray) -> np.ndarray:
-    """How good cell sets are as prompts, in [0, 1], (n,).
+    """Quality of cell sets as prompts, in [0, 1], (n,).
 
-    The weighted mean of cells (ln(1 + n) up to 500 cells), depth (mean genes per cell up to 2,000; left out where the
-    atlas does not say) and control (1 - pairing penalty; 0 without controls), weights 0.4, 0.2, 0.4.
+    Weighted mean of cells (ln(1 + n) up to 500 cells), depth (mean genes per cell up to 2,000; left out if unknown) and
+    control (1 - pairing penalty; 0 without controls), weights 0.4, 0.2, 0.4.
     """
     cells = np.minimum(np.log1p(n_cells) / np.log1p(FULL_COUNT), 1.0)
     known = np.isfinite(genes)

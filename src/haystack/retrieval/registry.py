@@ -1,4 +1,4 @@
-"""Which strategies answer a question."""
+"""Strategies for a question."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from haystack.specs import STRATEGIES, StrategySpec
 
 
 def strategies_for(query: StructuredQuery, asked: list[str] | None = None) -> list[StrategySpec]:
-    """The strategies of a question, in order: those asked for in the settings, or those that fit its task.
+    """Strategies in order: those chosen in the settings, or those for the question's task type.
 
-    Hybrid tasks use those of the kind of prompt that they need.
+    Hybrid tasks use the strategies for the kind of prompt that they need.
     """
     if asked is not None:
         return [spec for spec in STRATEGIES if spec.name in asked]

@@ -1,6 +1,6 @@
-"""How alike short texts are: cosine of TF-IDF weighted character n-grams.
+"""Similarity of short texts: cosine of TF-IDF weighted character n-grams.
 
-A few hundred distinct texts need no library; importing scikit-learn alone takes longer than answering a question.
+Implemented here because importing scikit-learn takes longer than comparing a few hundred texts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SIZES = (2, 3, 4)
 
 
 def similarities(asked: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-    """Cosine in [0, 1] of each asked text with each text, (n asked, n texts).
+    """Cosine in [0, 1] of each `asked` text with each text, (n asked, n texts).
 
     N-grams of 2 to 4 characters within words (a blank before and after), sublinear term frequency 1 + ln(tf),
     idf ln((1 + n) / (1 + df)) + 1 over the texts of the index: scikit-learn's TfidfVectorizer(analyzer="char_wb",
@@ -38,16 +38,16 @@ def similarities(asked: Sequence[str], texts: Sequence[str]) -> np.ndarray:
 
 
 def best_similarities(asked: Sequence[str], names: Sequence[Sequence[str]]) -> np.ndarray:
-    """For things of several names each: the highest similarity between any asked text and any name of it, (n,).
+    """Highest similarity of any `asked` text with any name of each item, (n,).
 
-    Joining the names into one text would let a long list of synonyms drown the one that fits.
+    Joining the names into one text would dilute the matching one among many synonyms.
     """
     return _best(tuple(asked), tuple(tuple(several) for several in names)).copy()
 
 
 @lru_cache(maxsize=64)
 def _best(asked: tuple[str, ...], names: tuple[tuple[str, ...], ...]) -> np.ndarray:
-    """Remembered, because the loop asks the same again in every iteration and at every width."""
+    """Cached, because each iteration of the loop repeats the same comparisons."""
     scores = similarities(asked, [name for several in names for name in several]).max(axis=0, initial=0.0)
     edges = np.cumsum([0, *(len(several) for several in names)])
     return np.array([scores[a:b].max(initial=0.0) for a, b in pairwise(edges)])

@@ -1,6 +1,6 @@
-"""Estimate a response from all cells that measured it, and how accurate that estimate will be.
+"""Estimate a response from all cells in which it was measured, and the accuracy of that estimate.
 
-Public names load their modules on first use, so importing this package costs nothing.
+Public names load their modules on first use, so importing this package is cheap.
 """
 
 import lazy_loader

@@ -1,10 +1,10 @@
-"""How accurate the estimate will be: every measured context is left out and predicted from independent ones.
+"""Expected accuracy: predict every measured context from independent ones.
 
-r depends on how strong the response is and on how many cells measure it, as much as on the method. `detectable` is the
-r that a perfect prediction of that strength would reach: sqrt(S / (S + N)), with S the variance over genes of the
-predicted log2 fold changes and N the mean sampling variance of a measurement. Fisher's z of r less SHARE x z of
-`detectable` varies little between contexts; its mean and spread over the left-out contexts, and `detectable` of the
-question, give the expected r and its prediction interval (Student's t).
+r depends on the strength of the response and the number of cells as much as on the method. `detectable` is the r of a
+perfect prediction of that strength, sqrt(S / (S + N)): S is the variance over genes of the predicted log2 fold changes,
+N the mean sampling variance of a measurement. Fisher's z of r minus SHARE x z of `detectable` varies little between
+contexts; its mean and spread over the left-out contexts, and `detectable` of the question, give the expected r and its
+prediction interval (Student's t).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 SHARE = 0.75
-"""share of `detectable` (as Fisher's z) in r; chosen on kang_donors"""
+"""weight of `detectable` (as Fisher's z) in r; chosen on kang_donors"""
 LEVEL = 0.95
 """upper quantile: a 90% interval"""
 FAR_LOSS = 0.6
@@ -41,7 +41,7 @@ FAR = "expected r is reduced: the query cells differ more from every measured co
 
 @dataclass(frozen=True)
 class Score:
-    """A left-out context: its report, what was predicted and measured, Fisher's z of r less what is detectable."""
+    """Result of one left-out context: report, Fisher's z of r minus the detectable part, predictions and truth."""
 
     left_out: LeftOut
     context: int
@@ -50,7 +50,7 @@ class Score:
 
 
 def leave_all_out(panel: Panel, design: Design) -> list[Score]:
-    """Every context that independent ones can predict, left out."""
+    """Leave out each context that independent ones can predict, and score its prediction."""
     return [score for h in range(len(panel)) if (score := _score(panel, h, design.rule)) is not None]
 
 
@@ -61,16 +61,16 @@ def expected_accuracy(
     design: Design,
     scores: Sequence[Score] | None = None,
 ) -> ExpectedAccuracy:
-    """Leave every context out that independent ones can predict, and say what r the answer will reach.
+    """Estimate the r that the answer will reach from left-out contexts.
 
     Parameters
     ----------
     query
-        the query cells (halves, G); their number says how large a measurement r is stated for.
+        the query cells (halves, G); their number sets the size of the measurement that r refers to.
     answer
-        the estimate for the query; None where there is none.
+        the estimate for the query; None if there is none.
     scores
-        from `leave_all_out`, where that was done before.
+        result of `leave_all_out`, if already computed.
     """
     scores = leave_all_out(panel, design) if scores is None else scores
     if design.reason or not scores or answer is None or query is None:
@@ -105,9 +105,10 @@ def expected_accuracy(
 
 
 def _measurement(panel: Panel, contexts: Sequence[int], n_query: float) -> tuple[float, float]:
-    """Perturbed and control cells of the measurement that r is stated for: as large as the query, within the contexts.
+    """Perturbed and control cells of the measurement that r refers to: as many as the query, at most as many as a
+    context.
 
-    A larger one than any context would extrapolate how r grows with cells.
+    More cells than any context would extrapolate the growth of r with cells.
     """
     controls = panel.control.n[contexts, 0]
     n_control = min(n_query, float(controls.max()))
@@ -125,7 +126,7 @@ def _about(panel: Panel, design: Design, more: Sequence[str] = ()) -> dict[str, 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What each method says of a context that it has not seen, and its measured log2 fold changes, (G,) each."""
+    """Predictions of each method for a left-out context, and its measured log2 fold changes, (G,) each."""
 
     predicted: dict[str, Floats]
     """transfer, additive"""
@@ -135,7 +136,7 @@ class Predictions:
 
 
 def leave_out(panel: Panel, h: int, rule: Rule) -> Predictions | None:
-    """Predict context h from those that may help; truth and prediction use different halves of its control cells."""
+    """Predict context h from its references; truth and prediction use different halves of its control cells."""
     refs = rule.references(h, range(len(panel)))
     if not refs:
         return None
@@ -167,7 +168,7 @@ def _score(panel: Panel, h: int, rule: Rule) -> Score | None:
 
 
 def _detectable(log2fc: Floats, control: Bulk, n_perturbed: float, n_control: float, panel: Panel) -> float:
-    """The r that a perfect prediction of this strength reaches, sampling variance per cell as in the control cells."""
+    """The r of a perfect prediction of this strength, with the sampling variance per cell of the control cells."""
     per_cell = float(control.log2_variance(panel.pseudocount).mean()) * float(control.n)
     noise = per_cell * (1 / max(n_perturbed, 1) + 1 / max(n_control, 1))
     strength = float(np.var(log2fc))
@@ -175,7 +176,7 @@ def _detectable(log2fc: Floats, control: Bulk, n_perturbed: float, n_control: fl
 
 
 def _by_type(scores: Sequence[Score], panel: Panel) -> dict[str, list[float]]:
-    """Scores (z) by cell type, whose contexts are alike; by context where all are of one type."""
+    """Scores (z) by cell type, because contexts of one type are correlated; by context if all are of one type."""
     by_type: dict[str, list[float]] = {}
     for score in scores:
         by_type.setdefault(panel.cell_type[score.context], []).append(score.z)
@@ -183,7 +184,7 @@ def _by_type(scores: Sequence[Score], panel: Panel) -> dict[str, list[float]]:
 
 
 def interval(by_group: Mapping[str, Sequence[float]]) -> tuple[float, float]:
-    """Mean of z over groups and half the width of its prediction interval (Student's t, prior as above)."""
+    """Mean of z over groups, and half the width of its prediction interval (Student's t, with the prior of `marks`)."""
     from scipy.stats import t
 
     means = np.array([np.mean(values) for values in by_group.values()])

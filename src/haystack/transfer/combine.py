@@ -1,4 +1,4 @@
-"""Combine the fold changes of reference contexts for one target: similarity weights and random effects."""
+"""Combine the fold changes of reference contexts for one target by similarity weights and random effects."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 WIDTH = 0.8
 """width of the similarity kernel, in units of the distance of the nearest reference (chosen on kang_donors)"""
 EVEN = 0.5
-"""share of the weight that is spread evenly, whatever the similarity"""
+"""share of the weight that is uniform"""
 COMMON = 0.5
-"""share of a gene's heterogeneity that is the mean of all genes"""
+"""share of a gene's heterogeneity that is the mean over genes"""
 
 
 @dataclass(frozen=True)
 class Target:
-    """The cells whose response is predicted: their control profile (G,) and lineage shared with each context, (K,)."""
+    """Cells whose response is predicted: control profile (G,) and lineage shared with each context (K,)."""
 
     control: Bulk
     lineage: Floats
@@ -43,7 +43,7 @@ class Combined:
 
 
 def similarity(panel: Panel, refs: Sequence[int], target: Target) -> Floats:
-    """Weight of each reference, (refs,), sum 1: nearness of control profile, times lineage and quality of controls."""
+    """Weight of each reference, (refs,), sum 1: similarity of the control profile x lineage x quality of controls."""
     distance = distances(panel, refs, target.control)
     nearest = max(float(distance.min()), 1e-9)
     weight = np.exp(-(distance / nearest - 1) / WIDTH**2) * (0.5 + 0.5 * target.lineage[np.asarray(refs)])
@@ -52,7 +52,7 @@ def similarity(panel: Panel, refs: Sequence[int], target: Target) -> Floats:
 
 
 def distances(panel: Panel, refs: Sequence[int], control: Bulk) -> Floats:
-    """Mean squared difference of log2(CP10k + c) of control profiles, less what sampling of cells adds, (refs,)."""
+    """Mean squared difference of log2(CP10k + c) of control profiles, sampling noise removed, (refs,)."""
     c, rows = panel.pseudocount, np.asarray(refs)
     raw = ((panel.control_log2[rows] - control.log2(c)) ** 2).mean(axis=1)
     noise = panel.control_noise[rows] + control.log2_variance(c).mean()
@@ -69,8 +69,8 @@ def random_effects(log2fc: Floats, variance: Floats, weight: Floats) -> Combined
     """Weighted random-effects mean.
 
     Heterogeneity is estimated by the method of moments (DerSimonian and Laird 1986, with these weights). Weights are
-    divided by sampling variance + the mean heterogeneity of all genes, because few contexts say little of one gene; the
-    heterogeneity that is returned is halfway between both.
+    divided by sampling variance + mean heterogeneity of all genes, because few contexts determine one gene poorly; the
+    returned heterogeneity is halfway between gene and mean.
 
     Parameters
     ----------
@@ -95,5 +95,5 @@ def random_effects(log2fc: Floats, variance: Floats, weight: Floats) -> Combined
 
 
 def mixed_weights(weight: Floats, base: Floats) -> Floats:
-    """Half similarity, half even over contexts (of the same control quality)."""
+    """Half similarity weights, half uniform weights (scaled by `base`, the quality of controls)."""
     return np.asarray(EVEN * base / base.sum() + (1 - EVEN) * weight)

@@ -1,8 +1,8 @@
-"""Contexts: the atlas x cell type x donor in which a perturbation was measured beside control cells.
+"""Contexts: a perturbation measured beside control cells in one cell type of one donor of one atlas.
 
-Controls are cells of the same type and donor. Where the donor has none, control cells of other donors serve, each
-control donor for as few contexts as possible: two contexts that share a donor on either arm share that donor's shift,
-so they do not count as independent of each other.
+Controls are cells of the same type and donor. If the donor has none, control cells of other donors are used, each
+control donor for as few contexts as possible: contexts that share a donor in either arm share that donor's effect and
+are not independent.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from haystack.retrieval.index import CellSetIndex
 from haystack.retrieval.question import Question
 
 UNMATCHED_WEIGHT = 0.25
-"""weight of a context whose control cells come from other donors: donor differences are in its fold changes"""
+"""weight of a context whose control cells come from other donors: its fold changes include donor differences"""
 KEYS: tuple[str, ...] = ("atlas", "cell_type", "donor_id", "tissue_uberon_id", "disease_mondo_id")
 
 
 @dataclass(frozen=True)
 class Context:
-    """Rows of the index that measure one perturbation in one cell type of one donor, and their controls."""
+    """Rows of the index that measure one perturbation in one cell type of one donor, with their controls."""
 
     context_id: str
     perturbation: str
@@ -31,14 +31,14 @@ class Context:
     control: tuple[int, ...]
     control_match: ControlMatch
     control_donors: tuple[str, ...]
-    """empty where the atlas records no donors"""
+    """empty if the atlas records no donors"""
 
 
 def find_contexts(question: Question, perturbations: Collection[str], min_cells: int) -> list[Context]:
     """Contexts of any of `perturbations` (names of the index) with at least `min_cells` cells per arm.
 
-    Where the question states a dose, time or other condition that some of these cell sets fit, only those are used.
-    Sets of other conditions are pooled.
+    If the question states a dose, time or other condition that some cell sets match, only those are used. Other
+    conditions are pooled.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def find_contexts(question: Question, perturbations: Collection[str], min_cells:
 
 
 class _Controls:
-    """Gives each context its control rows; control donors that serve several contexts are used evenly."""
+    """Assigns control rows to contexts, spreading control donors evenly over contexts without own controls."""
 
     def __init__(self, index: CellSetIndex, min_cells: int) -> None:
         self.index, self.min_cells = index, min_cells
@@ -73,7 +73,7 @@ class _Controls:
             names: index.combine(names) for names in (KEYS, KEYS[:3], KEYS[:2])
         }
         self.used: dict[str, str] = {}
-        """control donor -> the perturbed donor that it serves"""
+        """control donor -> the perturbed donor it is assigned to"""
 
     def pair(self, rows: list[int]) -> Context | None:
         first, donor = rows[0], self.donor[rows[0]]
@@ -117,6 +117,6 @@ class _Controls:
 
 
 def _labels(index: CellSetIndex, name: str) -> np.ndarray:
-    """The texts of a column, (rows,); empty where missing."""
+    """Labels of a column, (rows,); empty text if missing."""
     coded = index.column(name)
     return np.array([*coded.values, ""], dtype=object)[coded.codes].astype(str)

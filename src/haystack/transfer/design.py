@@ -1,6 +1,6 @@
-"""Which contexts may predict which: who shares donors, what the question demands. Needs no counts.
+"""Which contexts may predict which, by shared donors and by the question. Uses no counts.
 
-The cells of an exam rest on this module, and with them what the model predicts: no statistic belongs here.
+The choice of held-out test contexts depends on this module only, so it must not depend on statistics of the data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Labels:
-    """Who K contexts are, and which are independent of each other. Empty text where the atlas does not say."""
+    """Labels of K contexts and their independence. Empty text if the atlas does not record a label."""
 
     context_id: list[str]
     atlas: list[str]
@@ -40,13 +40,13 @@ class Labels:
 
     @cached_property
     def donors(self) -> list[frozenset[str]]:
-        """Donors on either arm; empty where not recorded."""
+        """Donors of both arms; empty if not recorded."""
         both = zip(self.donor, self.control_donors, strict=True)
         return [frozenset({donor} - {""}) | others for donor, others in both]
 
     @cached_property
     def independent(self) -> NDArray[np.bool_]:
-        """Whether two contexts share no donor (where a donor is unknown: no atlas), (K, K)."""
+        """Whether two contexts share no donor (no atlas, if a donor is unknown), (K, K)."""
         n = len(self)
         apart = np.zeros((n, n), dtype=bool)
         for i in range(n):
@@ -58,7 +58,7 @@ class Labels:
 
     @cached_property
     def independence(self) -> Independence | None:
-        """On what ground contexts can be left out; None: all share a donor."""
+        """Criterion by which contexts are independent; None if all share a donor."""
         if self.independent.any():
             return Independence.DONORS if any(self.donors) else Independence.ATLASES
         if len(self) > 1 and not any(self.donors):
@@ -66,7 +66,7 @@ class Labels:
         return None
 
     def groups(self, contexts: list[int]) -> int:
-        """Donors (atlases where none are recorded) among `contexts`, those that share controls as one."""
+        """Number of donors (atlases without donors) among `contexts`; those sharing controls count as one."""
         parent = {i: i for i in contexts}
 
         def root(i: int) -> int:
@@ -91,28 +91,28 @@ class Rule:
     """(K, K): lineage that the cell types of two contexts share, 0 to 1"""
 
     def references(self, h: int, among: Sequence[int]) -> list[int]:
-        """The contexts of `among` that may help to predict context h."""
+        """Contexts of `among` that may predict context h."""
         return [k for k in among if self.allowed[h, k]]
 
 
 @dataclass(frozen=True)
 class Design:
-    """Which contexts may predict which, on what ground, and what the ground does not test."""
+    """Which contexts may predict which, by which criterion, and what this leaves untested."""
 
     rule: Rule
     independence: Independence | None
     reason: str | None
-    """why nothing can be left out; None where something can"""
+    """why no context can be left out; None if some can"""
     asked_is_measured: bool
     asked_type_is_measured: bool
     notes: tuple[str, ...]
 
 
 def design_of(panel: Labels, lineage: Floats, asked_type: str | None, asked_is_measured: bool) -> Design:
-    """How contexts are left out for a question.
+    """Decide how contexts are left out for a question.
 
-    A context is predicted from contexts that share no donor with it on either arm; as the question demands, also from
-    other cell types only or other perturbations only, where those of the question are not measured.
+    A context is predicted from contexts that share no donor with it in either arm. If the cell type (perturbation) of
+    the question was not measured, only from contexts of other cell types (perturbations).
     """
     n = len(panel)
     notes: list[str] = []
@@ -143,7 +143,7 @@ def _differ(labels: Sequence[str]) -> NDArray[np.bool_]:
 
 
 def _reason(panel: Labels, allowed: NDArray[np.bool_], asked_is_measured: bool) -> str | None:
-    """Why nothing can be left out; None where something can."""
+    """Why no context can be left out; None if some can."""
     if allowed.any():
         return None
     n = len(panel)

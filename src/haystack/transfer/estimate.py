@@ -1,4 +1,4 @@
-"""The estimate of `transfer`: random-effects mean and ridge, mixed as leaving contexts out says is best."""
+"""The `transfer` estimate: a random-effects mean plus a ridge correction, with weights from left-out contexts."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 PENALTY = 0.05
 """ridge penalty, relative to the features' mean squares (chosen on kang_donors; flat between 0.01 and 0.5)"""
 ALONE = 0.5
-"""factor on the response of contexts that nothing independent confirms"""
+"""factor on the response if no independent context confirms it"""
 NOISE = 0.1
-"""added to the sampling variance of a training gene, so that no gene weighs without bound (squared log2 units)"""
+"""added to the sampling variance of a training gene to bound its weight (squared log2 units)"""
 PRIOR_MIXTURE = np.array([1.0, 0.5])
-"""of combined mean and ridge's correction, before any context speaks; it counts as one context"""
+"""prior weights of the random-effects mean and the ridge correction; worth one context"""
 MAX_TRAINING = 12
-"""left-out contexts that train a ridge, the most similar ones"""
+"""largest number of left-out contexts that train the ridge; the most similar ones are used"""
 
 
 FAR_VARIANCE = 1.5
@@ -36,22 +36,22 @@ FAR_VARIANCE = 1.5
 
 @dataclass(frozen=True)
 class Estimate:
-    """Per gene of the panel, (G,): estimated log2fc, its standard error in a new context, and the parts behind it."""
+    """Per gene, (G,): estimated log2fc, its standard error in a new context, and the random-effects mean."""
 
     log2fc: Floats
     se: Floats
     combined: Floats
     mixture: Floats
-    """weights of combined mean and ridge correction"""
+    """weights of the random-effects mean and the ridge correction"""
     n_training: int
-    """contexts that were left out to train ridge, mixture and standard error; 0: nothing independent confirms"""
+    """left-out contexts behind ridge, mixture and standard error; 0 if no context is independent"""
     far: float = 0.0
-    """`extrapolation` of the target, where it was asked for"""
+    """`extrapolation` of the target"""
 
 
 @dataclass(frozen=True)
 class _Example:
-    """A left-out context: features (G, f), what the combined mean misses, and the sampling variance of the outcome."""
+    """A left-out context: features (G, f), error of the random-effects mean, and sampling variance of the outcome."""
 
     features: Features
     missed: Floats
@@ -65,12 +65,13 @@ class _Example:
 def estimate(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> Estimate:
     """Predict the log2 fold changes of `target` from the contexts `refs`.
 
-    Ridge: for every reference that others may predict, its features from those others and one half of its control
-    cells, and as outcome what the combined mean misses of its fold change against the other half. Contexts weigh alike,
-    genes by 1 / (sampling variance + NOISE). Mixture: combined mean and the ridge's correction, the ridge trained
-    without the context, least squares towards PRIOR_MIXTURE. Standard error: the squared residuals of the mixture less
-    sampling variance, regressed (non-negative) on 1, the variance of the combined mean + heterogeneity, and the
-    squared prediction.
+    Ridge: each reference that others can predict is a training example. Features come from those others and one half of
+    its control cells; the outcome is its fold change against the other half minus the random-effects mean. Contexts
+    weigh equally, genes by 1 / (sampling variance + NOISE).
+
+    Mixture: weights of mean and correction by least squares, shrunk towards PRIOR_MIXTURE, with the ridge trained
+    without the context. Standard error: squared residuals minus sampling variance, regressed (non-negative least
+    squares) on 1, variance of the mean + heterogeneity, and the squared prediction.
     """
     whole = features(panel, refs, target)
     examples = _examples(panel, refs, target, rule)
@@ -89,7 +90,7 @@ def estimate(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> E
 
 
 def estimate_asked(panel: Panel, target: Target, rule: Rule) -> Estimate:
-    """The estimate for the cells in question from all contexts; wider where left-out contexts were nearer to theirs."""
+    """Estimate for the query cells from all contexts; the standard error grows with the extrapolation."""
     found = estimate(panel, list(range(len(panel))), target, rule)
     far = extrapolation(panel, target, rule)
     return replace(found, se=found.se * np.sqrt(1 + FAR_VARIANCE * far), far=far)
@@ -98,8 +99,8 @@ def estimate_asked(panel: Panel, target: Target, rule: Rule) -> Estimate:
 def extrapolation(panel: Panel, target: Target, rule: Rule) -> float:
     """How much farther the target is from its nearest context than left-out contexts are from theirs, 0 to 1.
 
-    1 where the control profile is e times as far, and half of the lineage less is shared. Both must say so, because
-    another atlas makes profiles differ but not lineages; where the target has no CL id its profile alone counts.
+    1 if the control profile is e times as far and half less of the lineage is shared. The smaller of both counts,
+    because another atlas changes profiles but not lineages; without a CL id only the profile counts.
     """
     contexts = range(len(panel))
     pairs = [(j, refs) for j in contexts if (refs := rule.references(j, contexts))]
@@ -115,7 +116,7 @@ def extrapolation(panel: Panel, target: Target, rule: Rule) -> float:
 
 
 def _examples(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> list[list[_Example]]:
-    """Pairs of examples (either half of the control cells as target) of the left-out references."""
+    """Training examples of the left-out references: one per half of the control cells used as target."""
     able = [(j, others) for j in refs if (others := rule.references(j, refs))]
     if len(able) > MAX_TRAINING:
         profile = target.control.log2(panel.pseudocount)
@@ -135,7 +136,7 @@ def _examples(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> 
 
 
 def _moments(pair: Sequence[_Example]) -> tuple[Floats, Floats]:
-    """Weighted cross-products of features, and with the outcome, per unit of weight."""
+    """Weighted cross-products of the features, and of features and outcome, per unit of weight."""
     cross, outcome = 0.0, 0.0
     for example in pair:
         weighted = example.features.values * (example.weight / example.weight.sum())[:, None]
@@ -153,7 +154,7 @@ def _solve(moments: Sequence[tuple[Floats, Floats]]) -> Floats:
 
 
 def _mixture(examples: Sequence[Sequence[_Example]], left_out: Sequence[Floats]) -> Floats:
-    """Weights of combined mean and correction, not negative."""
+    """Non-negative weights of mean and correction."""
     from scipy.optimize import nnls
 
     cross, outcome = np.zeros((2, 2)), np.zeros(2)

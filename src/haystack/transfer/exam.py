@@ -1,4 +1,4 @@
-"""The exam of a model: predict a measured context near the queried one, whose cells are kept out of the prompt."""
+"""Held-out test of a model: predict measured contexts near the query whose cells are kept out of the prompt."""
 
 from __future__ import annotations
 
@@ -32,25 +32,24 @@ log = logging.getLogger(__name__)
 def choose_exam(
     query: str | Path, cell_sets: str | Path, cells: Mapping[str, str | Path], settings: Settings, n: int
 ) -> list[Chosen]:
-    """Cells of the exam: up to `n` measured contexts, prompt and query cells of each.
+    """Choose up to `n` measured contexts for the held-out test, with prompt and query cells for each.
 
-    A context is asked for as `expected_accuracy` leaves it out: from contexts that share no donor with it, of other
-    cell types where that type is not measured. The nearest to the queried cells by lineage come first, one of each
-    cell type before a second one. Its prompt is the nearest such context with its controls, joined by other donors of
-    the same type up to `prompting.prompt_cells`. Its query cells are from the half of its control cells that the truth
-    does not use.
+    A context is predicted as in `expected_accuracy`: from contexts that share no donor with it, of other cell types if
+    the query's own was not measured. Contexts nearest to the query by lineage come first, one per cell type before a
+    second one. The prompt is the nearest such context with its controls, extended by other donors of the same type up
+    to `prompting.prompt_cells`. The query cells are from the half of its control cells that the truth does not use.
 
     Parameters
     ----------
     query, cell_sets, cells
-        as of `measure_contexts`.
+        as in `measure_contexts`.
     settings
-        retrieval (with all hold-outs in `exclude`), prompting, control_strategy, transfer, seed are read.
+        uses retrieval (with all hold-outs in `exclude`), prompting, control_strategy, transfer, seed.
 
     Returns
     -------
     list of Chosen
-        empty where nothing measured is independent of something else.
+        empty if no context is independent of another.
     """
     study = open_study(query, cell_sets, cells, settings) if n else None
     if study is None or not study.contexts:
@@ -129,7 +128,7 @@ def _same_atlas(study: Study, first: Context, second: Context) -> bool:
 
 
 def _set_rows(study: Study, rows: Sequence[int], wanted: NDArray[np.int64]) -> SetRows:
-    """The wanted cells of some rows of the index, with their depth."""
+    """Requested cells of some rows of the index, with their depth."""
     sets = [study.book[str(study.question.index.ids[row])] for row in rows]
     cells = SetRows(np.concatenate([s.rows for s in sets]), np.concatenate([s.depth for s in sets]))
     return cells.without(np.setdiff1d(cells.rows, wanted))

@@ -1,4 +1,4 @@
-"""Gene features from which a ridge learns how responses of references become that of the target."""
+"""Gene features for the ridge that adapts the responses of references to the target."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 RATIO_COUNT = 0.1
-"""CP10k added to both arms for fold changes that keep their ratio in cells of other expression"""
+"""CP10k added to both arms in fold changes that keep their ratio at another expression level"""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Of one target over G genes: the combined mean and (G, features)."""
+    """Random-effects mean and (G, features) of one target."""
 
     combined: Combined
     values: Floats
 
 
 def features(panel: Panel, refs: Sequence[int], target: Target) -> Features:
-    """Features of every gene, each 0 for a gene that nothing expresses.
+    """Features of every gene; 0 for genes that are not expressed.
 
-    In order: the combined log2 fold change, and relative to it the even mean, the same added CP10k, the same ratio, the
-    nearest reference, and the mean shrunk by its variance; how much higher the target expresses the gene than near and
-    than all references, alone and times the combined mean; its expression, alone and times the combined mean; the size
-    of the combined mean.
+    In order: the combined log2 fold change; relative to it the unweighted mean, a constant CP10k difference, a constant
+    ratio, the nearest reference, and the mean shrunk by its variance; how much higher the target expresses the gene
+    than near and than all references, alone and times the combined mean; its expression, alone and times the combined
+    mean; the absolute combined mean.
     """
     rows = np.asarray(refs)
     weight = similarity(panel, refs, target)

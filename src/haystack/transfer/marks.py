@@ -1,6 +1,6 @@
-"""Marking an exam: what a model said of measured contexts, beside the methods that were left out there too.
+"""Score a model on held-out contexts, beside the methods that predicted them too.
 
-Light on purpose: an inference job that marks (model.kind best) reads `left_out.parquet` and computes no estimate.
+Imports little: an inference job with model.kind best reads `left_out.parquet` and computes no estimate.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from haystack.contracts.tables import LEFT_OUT, read_table
 from haystack.correlation import fisher, pearson
 
 LEVEL = 0.95
-"""one-sided: how sure it must be that the model beats transfer"""
+"""one-sided confidence with which the model must beat transfer"""
 PRIOR_SPREAD = 0.15
-"""prior standard deviation of what is left of z between contexts, worth PRIOR_CONTEXTS contexts; on kang_donors"""
+"""prior standard deviation of z between contexts, worth PRIOR_CONTEXTS contexts; from kang_donors"""
 PRIOR_CONTEXTS = 4
 
 
@@ -30,21 +30,22 @@ def mark_exam(
     answers: Mapping[str, Mapping[str, Any]],
     pseudocount: float,
 ) -> Exam | None:
-    """Compare what a model answered in the exam with what was measured, beside transfer, additive and no_change.
+    """Compare the model's predictions of held-out contexts with the measurement, beside transfer, additive and
+    no_change.
 
     Parameters
     ----------
     left_out, accuracy
-        `left_out.parquet` and `accuracy.json`: the truth of each context, and what the other methods said of it.
+        `left_out.parquet` and `accuracy.json`: truth of each context, and predictions of the other methods.
     genes, answers
-        of the predictions, as `read_exam` returns them.
+        predictions, as `read_exam` returns them.
     pseudocount
         c of log2((CP10k + c) / (CP10k + c)).
 
     Returns
     -------
     Exam or None
-        None where no answer belongs to a context.
+        None if no prediction belongs to a context.
     """
     if not answers:
         return None
@@ -77,7 +78,7 @@ def mark_exam(
 
 
 def _difference(marked: Sequence[ExamContext]) -> dict[str, float | None]:
-    """Mean difference of Fisher's z of model and transfer, and what it must exceed."""
+    """Mean difference of Fisher's z between model and transfer, and the bound it must exceed."""
     from scipy.stats import t
 
     z = np.array([fisher(one.r["model"]) - fisher(one.r["transfer"]) for one in marked if not one.trained_on])

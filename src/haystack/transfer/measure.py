@@ -1,4 +1,4 @@
-"""Read the contexts of a question from the atlases into `contexts.h5ad`, and its query cells with them."""
+"""Read the contexts and query cells of a question from the atlases into `contexts.h5ad`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CELLS_PER_READ = 4000
-"""cells read at once: bounds memory"""
+"""cells read at once, to bound memory"""
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ def measure_cells(
     max_cells: int,
     seed: int,
 ) -> ad.AnnData:
-    """Pseudobulk of contexts and query cells, as `contexts.h5ad`; at most `max_cells` cells per context and arm.
+    """Pseudobulk of contexts and query cells; at most `max_cells` cells per context and arm.
 
-    Query cells never count as control cells of a context, unless too few were left.
+    Query cells are not used as control cells of a context, unless too few would be left.
     """
     index = question.index
     wanted = [row for context in contexts for row in (*context.perturbed, *context.control)]
@@ -129,7 +129,7 @@ def _halves(name: str, context: Context | None, arm: Arm, atlas: str, rows: np.n
 
 
 def _read(parts: Sequence[_Part], atlases: Mapping[str, AtlasEntry]) -> tuple[Pseudobulk, list[str]]:
-    """Pseudobulk over the union of genes (NaN where a row's atlas lacks the gene), and the genes."""
+    """Pseudobulk over the union of genes (NaN if the atlas lacks the gene), and the genes."""
     from haystack.atlas import read_rows
 
     found: dict[int, tuple[Pseudobulk, np.ndarray]] = {}
@@ -156,7 +156,7 @@ def _read(parts: Sequence[_Part], atlases: Mapping[str, AtlasEntry]) -> tuple[Ps
 
 
 def _batches(parts: Sequence[_Part]) -> list[tuple[str, list[int]]]:
-    """Positions of parts that are read at once: of one atlas, together about CELLS_PER_READ cells."""
+    """Batches of parts of one atlas, each of about CELLS_PER_READ cells."""
     batches: list[tuple[str, list[int]]] = []
     size = 0
     for i in sorted(range(len(parts)), key=lambda i: (parts[i].atlas, i)):

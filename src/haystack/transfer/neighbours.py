@@ -1,4 +1,4 @@
-"""What every estimate is shown beside: no change, and the nearest measured cell type."""
+"""Baselines: no change, and the nearest measured cell type."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def nearest_type(panel: Panel, refs: Sequence[int], target: Target) -> list[int]:
-    """The contexts of the cell type that is nearest by control profile and lineage, all its donors."""
+    """Contexts (all donors) of the cell type nearest by control profile and lineage."""
     weight = similarity(panel, refs, target)
     best = panel.cell_type[refs[int(weight.argmax())]]
     return [k for k in refs if panel.cell_type[k] == best]
 
 
 def additive(panel: Panel, refs: Sequence[int], target: Target) -> Floats:
-    """Log2 fold changes of the nearest measured cell type, mean over its donors, (G,)."""
+    """Mean log2 fold change of the nearest measured cell type over its donors, (G,)."""
     return np.asarray(panel.log2fc[nearest_type(panel, refs, target)].mean(axis=0))

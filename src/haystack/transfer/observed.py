@@ -1,10 +1,10 @@
-"""Expected accuracy of questions about cells as they are: measured donors, tissues, diseases or atlases are left out.
+"""Expected accuracy of questions without a perturbation, by leaving out donors, tissues, diseases or atlases.
 
-A sample is the unperturbed cells of one cell type of one group (donor, tissue, disease, atlas; what the question asks
-for decides), in one atlas. What is predicted is how a sample differs from the cells of the same type of another group,
-which stand for the query cells. Methods: `no_change` (those cells as they are), `type_mean` (mean of the other groups),
-`nearest_group` (the group whose other cell types differ least), and `transfer`: the type's mean, plus the share that
-holds on other left-out samples of what sets the group's other cell types apart.
+A sample is the unperturbed cells of one cell type of one group (donor, tissue, disease or atlas, depending on the
+question) in one atlas. The prediction target is its difference from cells of the same type of another group, which
+stand for the query cells. Methods: `no_change`, `type_mean` (mean of the other groups), `nearest_group` (the group
+whose other cell types differ least), and `transfer`: the type's mean plus a share, estimated on the other samples, of
+the group's effect in its other cell types.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FEW = 3
-"""with fewer groups that hold the type in question, samples of all types are left out"""
+"""with fewer groups that have the cell type, samples of all types are left out"""
 NOTE = (
     "expected r is that of a simple estimate (the mean of the cell type, shifted as the other cell types of the group "
     "in question are), not of the model's own prediction"
@@ -42,7 +42,7 @@ class Samples:
     """K samples over G genes: log2(CP10k + c), (K, 2 halves, G) and whole (K, G)."""
 
     stratum: list[str]
-    """samples are compared within one: the atlas, or nothing where atlases are left out"""
+    """samples are compared within a stratum: the atlas, or none if atlases are left out"""
     atlas: list[str]
     cell_type: list[str]
     cell_type_name: list[str]
@@ -56,11 +56,11 @@ class Samples:
 
     @cached_property
     def lineage(self) -> dict[str, dict[str, float]]:
-        """Cell type -> cell type -> lineage that they share."""
+        """Cell type -> cell type -> shared lineage."""
         return {name: lineage_likeness(name, self.cell_type) for name in set(self.cell_type)}
 
     def others(self, k: int) -> list[int]:
-        """Samples of the same type of other groups, the one in question left out; most cells first."""
+        """Samples of the same type of other groups, without the query's group; most cells first."""
         same = [
             i
             for i in range(len(self))
@@ -72,7 +72,7 @@ class Samples:
 
     @classmethod
     def read(cls, contexts: ad.AnnData, pseudocount: float, kind: Independence) -> Samples:
-        """Rows `observed` of `contexts.h5ad`, over the genes that all of them have."""
+        """Read the rows `observed` of `contexts.h5ad` over the genes common to all."""
         data = contexts[(contexts.obs["arm"] == Arm.OBSERVED.value).to_numpy()]
         obs = data.obs.reset_index(drop=True)
         order = obs.sort_values(["context_id", "half"], kind="stable").index.to_numpy()
@@ -96,7 +96,9 @@ class Samples:
 
 @dataclass(frozen=True)
 class _Example:
-    """A left-out sample: its difference from the query's stand-in, what methods say of it, and the group's shift."""
+    """A left-out sample: its difference from the substitute query, the predictions of each method, and the group
+    effect.
+    """
 
     sample: int
     truth: Floats
@@ -107,12 +109,12 @@ class _Example:
 
 
 def observed_accuracy(contexts: ad.AnnData, pseudocount: float) -> ExpectedAccuracy:
-    """Leave out samples of the queried type (of all types, where fewer than FEW groups have it), one group at a time.
+    """Leave out samples of the query's type (of all types, if fewer than FEW groups have it), one group at a time.
 
     Parameters
     ----------
     contexts
-        `contexts.h5ad` of a question about cells as they are.
+        `contexts.h5ad` of a question without a perturbation.
     """
     kind = Independence(contexts.uns["observed"]) if contexts.uns["observed"] else None
     if kind is None:
@@ -135,7 +137,7 @@ def observed_accuracy(contexts: ad.AnnData, pseudocount: float) -> ExpectedAccur
 
 
 def _example(samples: Samples, k: int) -> _Example | None:
-    """None where the group has no other cell type that other groups have too."""
+    """None if the group shares no other cell type with other groups."""
     others = samples.others(k)
     reference = others[0]
     level = samples.halves[reference, 0]
@@ -164,7 +166,7 @@ def _example(samples: Samples, k: int) -> _Example | None:
 
 
 def _share(examples: Sequence[_Example]) -> float:
-    """Least-squares share of the shift that is found again, 0 to 1; a half counts as one example."""
+    """Least-squares share of the group effect that replicates, 0 to 1, with a prior of 0.5 worth one example."""
     products = [float(example.shift @ (example.truth - example.mean)) for example in examples]
     squares = [float(example.shift @ example.shift) for example in examples]
     prior = float(np.mean(squares)) if squares else 1.0

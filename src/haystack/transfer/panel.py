@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 LEAST_VARIANCE = 1e-3
-"""variance of CP10k over cells that a gene has at least: no cell with a count is no proof that no cell has one"""
+"""least variance of CP10k over cells: a gene without counts in the sample may still be expressed"""
 EXPRESSED = 0.1
-"""CP10k that some context must reach for a gene to train a ridge"""
+"""CP10k that a gene must reach in some context to train the ridge"""
 TRAINING_GENES = 4000
-"""genes that train a ridge, at most"""
+"""largest number of genes that train the ridge"""
 
 
 @dataclass(frozen=True)
 class Bulk:
-    """Mean CP10k, its variance over cells, and cells, of one or more groups: (..., genes) twice and (...)."""
+    """Mean and variance over cells of CP10k, (..., genes), and number of cells, (...), of one or more groups."""
 
     mean: Floats
     variance: Floats
@@ -38,11 +38,11 @@ class Bulk:
         return Bulk(self.mean[key], self.variance[key], self.n[key])
 
     def at(self, genes: NDArray[np.int64]) -> Bulk:
-        """Some of the genes only."""
+        """Select genes."""
         return Bulk(self.mean[..., genes], self.variance[..., genes], self.n)
 
     def pooled(self) -> Bulk:
-        """The last group axis (halves) as one group."""
+        """Merge the last group axis (halves)."""
         total = self.n.sum(axis=-1)
         share = (self.n / np.maximum(total, 1)[..., None])[..., None]
         mean = (share * self.mean).sum(axis=-2)
@@ -72,7 +72,7 @@ class Panel(Labels):
 
     @cached_property
     def whole(self) -> tuple[Bulk, Bulk]:
-        """Perturbed and control cells, halves together, (K, G)."""
+        """Perturbed and control cells with halves merged, (K, G)."""
         return self.perturbed.pooled(), self.control.pooled()
 
     @cached_property
@@ -97,7 +97,7 @@ class Panel(Labels):
 
     @cached_property
     def training(self) -> Panel:
-        """The same contexts over at most TRAINING_GENES expressed genes, the same ones always."""
+        """The same contexts over at most TRAINING_GENES expressed genes, sampled with a fixed seed."""
         level = np.maximum(self.whole[0].mean.max(axis=0), self.whole[1].mean.max(axis=0))
         expressed = np.flatnonzero(level >= EXPRESSED)
         if len(expressed) == len(self.genes) and len(expressed) <= TRAINING_GENES:
@@ -118,9 +118,10 @@ class Panel(Labels):
         return perturbed.log2(c) - control.log2(c), perturbed.log2_variance(c) + control.log2_variance(c)
 
     def reliability(self, k: int) -> float | None:
-        """Correlation of the fold changes of half of a context's perturbed cells with its fold changes.
+        """Correlation of the fold changes of half of a context's cells with those of the context.
 
-        As for a prediction, the control cells of the two are different halves: what half of the real cells would score.
+        Both use different halves of the control cells, as for a prediction: the score that half of the real cells would
+        reach.
         """
         c = self.pseudocount
         half = self.perturbed[k, 0].log2(c) - self.control[k, 0].log2(c)
@@ -128,7 +129,7 @@ class Panel(Labels):
 
     @classmethod
     def read(cls, contexts: ad.AnnData, pseudocount: float) -> tuple[Panel, Bulk | None]:
-        """Contexts and query cells (halves, G) of `contexts.h5ad`; genes that some row lacks are left out."""
+        """Contexts and query cells (halves, G) of `contexts.h5ad`, over the genes that no row lacks."""
         mean, variance = np.asarray(contexts.X, dtype=float), np.asarray(contexts.layers["variance"], dtype=float)
         kept = np.isfinite(mean).all(axis=0)
         obs = contexts.obs.reset_index(drop=True)

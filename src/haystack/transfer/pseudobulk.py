@@ -1,4 +1,4 @@
-"""Means and variances of CP10k over groups of cells, without a dense matrix of cells."""
+"""Mean and variance of CP10k over groups of cells, without densifying the cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From `contexts.h5ad` to `transfer.parquet` and `accuracy.json`."""
+"""Compute `transfer.parquet` and `accuracy.json` from `contexts.h5ad`."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def estimate_response(
     pseudocount: float,
     out_left_out: str | Path | None = None,
 ) -> None:
-    """Estimate the response of the query cells from `contexts.h5ad`, and how accurate that will be.
+    """Estimate the response of the query cells from `contexts.h5ad`, and its expected accuracy.
 
     Parameters
     ----------
     contexts
         `contexts.h5ad`.
     out_estimates, out_accuracy
-        `transfer.parquet` (no rows where nothing is measured) and `accuracy.json`.
+        `transfer.parquet` (no rows if nothing was measured) and `accuracy.json`.
     pseudocount
         c of log2((CP10k + c) / (CP10k + c)).
     out_left_out
-        `left_out.parquet`: what was measured in each left-out context, and what was predicted.
+        `left_out.parquet`: measured and predicted values of each left-out context.
     """
     data = read_contexts(contexts)
     if "observed" in data.uns:

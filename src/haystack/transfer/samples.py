@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_SAMPLES = 80
-"""samples to read: of the type in question first, then of cell types that the group in question has"""
+"""samples read at most: of the query's cell type first, then of other cell types of its group"""
 CELLS = 200
-"""cells read per sample, at most"""
+"""cells read per sample at most"""
 KINDS = {
     Independence.DONORS: "donor_id",
     Independence.TISSUES: "tissue_uberon_id",
@@ -28,11 +28,11 @@ KINDS = {
 }
 """what is left out -> its column in the index"""
 TARGET = "asked"
-"""name of the group in question among the samples"""
+"""name of the query's group among the samples"""
 
 
 def asked_kind(question: Question) -> Independence | None:
-    """What a question about cells as they are asks for; None: no group is named."""
+    """The grouping that a question without a perturbation refers to; None if it names no group."""
     sample = question.asked.context
     if question.query.task_type is TaskType.CROSS_DATASET_GENERATION:
         return Independence.ATLASES
@@ -46,7 +46,7 @@ def asked_kind(question: Question) -> Independence | None:
 def find_samples(question: Question, min_cells: int) -> list[Context]:
     """Samples of the index with at least `min_cells` cells, as contexts without controls, named by their group.
 
-    The type in question of the group in question is what the question asks for: it stays out.
+    The query's cell type in its own group is the answer and is left out.
     """
     kind = asked_kind(question)
     if kind is None:

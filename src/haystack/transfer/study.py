@@ -1,4 +1,4 @@
-"""What a question finds measured: its contexts, its query cells, and the cells behind both."""
+"""The measurements behind a question: its contexts, its query cells, and their rows."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from haystack.contracts import QueryCells
 
 NEAREST = 5
-"""perturbations that stand for one that is not measured, at most"""
+"""largest number of perturbations used in place of an unmeasured one"""
 
 
 @dataclass(frozen=True)
 class Study:
-    """The contexts of a question in the order of the index; `asked_is_measured` false: of the nearest perturbations."""
+    """Contexts of a question in the order of the index; `asked_is_measured` is false if they are of other
+    perturbations.
+    """
 
     query: StructuredQuery
     question: Question
@@ -42,7 +44,7 @@ class Study:
     contexts: list[Context]
     asked_is_measured: bool
     samples: list[Context]
-    """of questions about cells as they are (observed.find_samples)"""
+    """samples for questions without a perturbation (observed.find_samples)"""
 
 
 def open_study(query: str | Path, cell_sets: str | Path, cells: Mapping[str, str | Path], settings: Settings) -> Study:
@@ -71,7 +73,7 @@ def open_study(query: str | Path, cell_sets: str | Path, cells: Mapping[str, str
 
 
 def question_of(query: StructuredQuery, index: CellSetIndex, settings: RetrievalSettings) -> Question:
-    """The question as retrieval asks it: a hybrid one draws no contexts from the atlas of its query cells."""
+    """The question as used for retrieval; hybrid questions take no contexts from the atlas of their query cells."""
     question = Question(query, index, settings)
     if query.task_type is not TaskType.CROSS_DATASET_GENERATION:
         return question
@@ -80,13 +82,13 @@ def question_of(query: StructuredQuery, index: CellSetIndex, settings: Retrieval
 
 
 def perturbations_of(question: Question) -> tuple[list[str], bool]:
-    """Names of the index under which the perturbation in question, or else the nearest ones, were measured.
+    """Names in the index of the question's perturbation or, if it was not measured, of the nearest ones.
 
     Returns
     -------
     names, asked_is_measured
-        the names that mean the main perturbation itself; where there are none, those that match it in part or share
-        its mechanism, nearest first, at most NEAREST.
+        names of the main perturbation itself; otherwise those that match it in part or share its mechanism, nearest
+        first, at most NEAREST.
     """
     main = question.asked_perturbations[:1]
     index = question.index
@@ -105,9 +107,9 @@ def perturbations_of(question: Question) -> tuple[list[str], bool]:
 def draw_arms(
     question: Question, context: Context, book: RowBook, query_cells: QueryCells, max_cells: int, seed: int
 ) -> dict[Arm, np.ndarray]:
-    """Positions in the atlas of up to `max_cells` cells of each arm of a context; of a sample only arm `observed`.
+    """Rows in the atlas of up to `max_cells` cells per arm of a context; for a sample only arm `observed`.
 
-    Query cells never count as control or observed cells, unless too few were left.
+    Query cells are not used as control or observed cells, unless too few would be left.
     """
     taken = {selection.cell_set_id: np.asarray(selection.rows) for selection in query_cells.rows}
     ids, none = question.index.ids, np.empty(0, dtype=np.int64)
@@ -123,7 +125,7 @@ def draw_arms(
 
 
 def _draw(sets: Mapping[str, SetRows], n: int, seed: int) -> np.ndarray:
-    """Positions of up to `n` cells, in proportion to the sizes of the sets."""
+    """Sample up to `n` cells, in proportion to the sizes of the sets."""
     sizes = np.array([len(cells) for cells in sets.values()])
     counts = shares(sizes, min(n, int(sizes.sum())))
     drawn = [
@@ -134,7 +136,7 @@ def _draw(sets: Mapping[str, SetRows], n: int, seed: int) -> np.ndarray:
 
 
 def split_halves(name: str, arm: Arm, rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The cells of an arm in two random halves, each in ascending order."""
+    """Split the cells of an arm at random into halves, each in ascending order."""
     mixed = generator(seed, "half", name, arm.value).permutation(np.sort(rows))
     middle = (len(mixed) + 1) // 2
     return np.sort(mixed[:middle]), np.sort(mixed[middle:])

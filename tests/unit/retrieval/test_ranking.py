@@ -68,7 +68,7 @@ def test_what_was_tried_makes_its_like_less_attractive(sets) -> None:
     ranker = Ranker(np.array([0.9, 0.8]), np.array([0.5, 0.5]), features, ["alike", "unlike"], RetrievalSettings())
     assert ranker.greedy(1)[0].position == 0
     ranker = Ranker(np.array([0.9, 0.8]), np.array([0.5, 0.5]), features, ["alike", "unlike"], RetrievalSettings())
-    ranker.saw(features_of([index.cell_set(index.positions["tried"])], vocabulary)[0])
+    ranker.penalise_similar(features_of([index.cell_set(index.positions["tried"])], vocabulary)[0])
     assert ranker.greedy(1)[0].position == 1
 
 

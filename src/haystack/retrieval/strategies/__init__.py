@@ -1,1 +1,1 @@
-"""One module per strategy; each has a `SPEC`, its descriptor (haystack.specs.StrategySpec)."""
+"""One module per strategy, each with a `SPEC` (haystack.specs.StrategySpec)."""

@@ -1,4 +1,4 @@
-"""The perturbation in question itself, in the cell type in question (relevance 1) or in any other (0.35 to 0.5)."""
+"""The question's perturbation in its own cell type (relevance 1) or in any other (0.35 to 0.5)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _HOW = {
 
 
 def propose(question: Question) -> Proposals:
-    """Rows with the queried perturbation by exact name (1), synonym (0.97), effect on the gene (0.9) or part of it.
+    """Rows matching the perturbation by exact name (1), synonym (0.97), effect on the gene (0.9) or part of the name.
 
-    Times 1 for the cell type in question, 0.35 + 0.15 x shared lineage for any other.
+    Times 1 for the question's cell type, 0.35 + 0.15 x shared lineage for any other.
     """
     same = question.closeness >= 1
     relevance = (
@@ -36,7 +36,7 @@ def propose(question: Question) -> Proposals:
 
 
 def perturbation_words(question: Question, row: int) -> str:
-    """How a row's perturbation matches the one in question by name."""
+    """Describe how a row's perturbation matches the question's by name."""
     name = question.index.label("perturbation_name", row) or ""
     match = question.perturbation_matches[name]
     return f"{name} {_HOW[match.kind]}" + ("" if match.kind == "exact" else f" {match.asked}")

@@ -1,4 +1,4 @@
-"""Other cell types of the donor in question, and donors alike in disease, tissue, age and sex."""
+"""Other cell types of the question's donor, and donors similar in disease, tissue, age and sex."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from haystack.retrieval.question import Proposals, Question
 from haystack.specs import StrategySpec
 
 SHARE = 0.85
-"""relevance of a perturbation with wholly shared mechanism in the cell type in question"""
+"""relevance of a perturbation with the same mechanism in the question's cell type"""
 LEAST = 0.1
-"""shared mechanism below which a perturbation is not related: some JAK in common is no mechanism"""
+"""least shared mechanism of a related perturbation: a JAK in common is not enough"""
 
 
 def propose(question: Question) -> Proposals:
@@ -27,7 +27,7 @@ def propose(question: Question) -> Proposals:
 
 
 def shared_mechanisms(question: Question) -> dict[str, tuple[float, str]]:
-    """Perturbation of the index -> (score from LEAST to 1, why), for those that are not asked for themselves."""
+    """Perturbation of the index -> (score from LEAST to 1, reason), without those of the question."""
     from haystack.knowledge import shared_mechanism
 
     asked = question.main_perturbation

@@ -1,4 +1,4 @@
-"""Cell types near the queried one in the Cell Ontology: closer is better, parents before children before siblings."""
+"""Cell types near the question's in the Cell Ontology: closer first, parents before children before siblings."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from haystack.retrieval.strategies.direct import perturbation_words
 from haystack.specs import StrategySpec
 
 FLOOR, RANGE = 0.55, 0.4
-"""relevance of the perturbation in question in a near type: above direct's 0.5 for any other type, below its 1"""
+"""relevance of the perturbation in a near type: above direct's 0.5 for any other type, below its 1"""
 
 
 def propose(question: Question) -> Proposals:
-    """The perturbation in question in near types; for observational questions near types in fitting samples.
+    """The question's perturbation in near cell types; without a perturbation, near types in matching samples.
 
-    The relevance of a perturbed set is its name match times 0.55 + 0.4 x closeness (celltypes.Relation); that of an
-    unperturbed one (0.3 + 0.4 x closeness) x (0.5 + 0.5 x share of the stated facts about the sample that it fits).
+    The relevance of a perturbed set is its name match x (0.55 + 0.4 x closeness) (celltypes.Relation); of an
+    unperturbed set (0.3 + 0.4 x closeness) x (0.5 + 0.5 x share of the stated facts about the sample that it fits).
     """
     near = (question.closeness > 0) & (question.closeness < 1)
     if question.wants_perturbed:

@@ -1,4 +1,4 @@
-"""Similar words: what is said about perturbation, cell type and sample, compared as character n-grams."""
+"""Text similarity: descriptions of perturbation, cell type and sample, compared as character n-grams."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from haystack.specs import StrategySpec
 
 WEIGHTS = {"perturbation": 0.5, "cell type": 0.3, "sample": 0.2}
 SHARE_PERTURBED, SHARE = 0.5, 0.7
-"""relevance of identical texts, perturbational and observational: words alone do not outrank the perturbation itself"""
+"""relevance of identical texts with and without a perturbation: text alone must not outrank the perturbation itself"""
 LEAST_PERTURBATION, LEAST = 0.4, 0.35
-"""similarity of the perturbation, and of the whole where none was asked for, below which nothing is proposed"""
+"""least similarity of the perturbation, and of the whole without a perturbation, for a proposal"""
 _CONTEXT = ("tissue_name", "disease_name", "sample_condition")
 
 
 def propose(question: Question) -> Proposals:
-    """Rows whose texts are like the question's: 0.5 (observational 0.7) x the weighted mean over the texts that it has.
+    """Rows with texts similar to the question's: 0.5 (without a perturbation 0.7) x the weighted mean over its texts.
 
-    A cell type near in the ontology is at least as alike as it is close there: words alone miss T cell and thymocyte.
+    The ontology sets a lower bound for the similarity of cell types: text alone misses T cell and thymocyte.
     """
     parts = {
         "perturbation": _perturbation(question),
@@ -70,7 +70,7 @@ def _perturbation(question: Question) -> np.ndarray | None:
 
 
 def _text(perturbation: Perturbation | str) -> str:
-    """What is said about a perturbation: names, kind, receptors, signalling, pathways; or just its name."""
+    """Description of a perturbation: names, kind, receptors, signalling, pathways; or just its name."""
     if isinstance(perturbation, str):
         return perturbation
     p = perturbation
@@ -78,7 +78,7 @@ def _text(perturbation: Perturbation | str) -> str:
 
 
 def opposed(one: Perturbation, other: Perturbation) -> bool:
-    """Whether two perturbations mostly move what both move in opposite directions: words alike, effects not.
+    """Whether two perturbations change most of their common genes in opposite directions.
 
     An inhibitor of a receptor is described by the same words as its ligand.
     """

@@ -1,4 +1,4 @@
-"""Healthy reference populations of the tissue in question."""
+"""Healthy reference populations of the question's tissue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from haystack.specs import StrategySpec
 
 SHARE = 0.6
 UNSTATED_TISSUE, UNSTATED_HEALTH = 0.75, 0.85
-"""factors where the question names no tissue, and where the atlas does not say that the donors were healthy"""
+"""factors if the question names no tissue, and if the atlas does not record that the donors were healthy"""
 
 
 def propose(question: Question) -> Proposals:

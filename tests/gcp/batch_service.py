@@ -46,10 +46,12 @@ MACHINES = {
     "a2-highgpu-1g": (12, 85, "nvidia-tesla-a100"),
     "a2-ultragpu-1g": (12, 170, "nvidia-a100-80gb"),
     "g2-standard-8": (8, 32, "nvidia-l4"),
+    "a3-highgpu-1g": (26, 234, "nvidia-h100-80gb"),
 }
 """machine type -> vCPU, GB of memory, its accelerator"""
 ACTIVE = (State.QUEUED, State.SCHEDULED, State.RUNNING)
 WORKDIR = "/tmp/workdir"
+SSD = "/mnt/disks/ssd"
 
 
 @dataclass
@@ -359,9 +361,12 @@ class BatchService:
             attempt.exit_code = code
             if code == 0 or record.cancelled:
                 break
+            again = _tried_again(task, code)
             why = " due to Spot VM preemption" if code == PREEMPTED else ""
             with self._lock:
                 self._set(record, record.job.status.state, f"Task failed{why} with exit code {code}", code)
+            if not again:
+                break
         with self._lock:
             if not record.cancelled:
                 self._set(record, State.SUCCEEDED if code == 0 else State.FAILED)
@@ -392,7 +397,7 @@ class BatchService:
         workdir = machine / "workdir"
 
         def here(text: str) -> str:
-            return text.replace(WORKDIR, str(workdir))
+            return text.replace(WORKDIR, str(workdir)).replace(SSD, str(machine / "ssd"))
 
         environment = {
             "PATH": os.environ["PATH"],
@@ -418,7 +423,8 @@ class BatchService:
             script.write_text(here(runnable.script.text))
             command, cwd = ["/bin/bash", str(script)], machine
         group_environment = record.job.task_groups[0].task_spec.environment.variables
-        environment.update({**group_environment, **runnable.environment.variables})
+        variables = {**group_environment, **runnable.environment.variables}
+        environment.update({name: here(value) for name, value in variables.items()})
         for which, extra in self._environments:
             if which(record.job):
                 environment.update(extra)
@@ -459,6 +465,14 @@ class BatchService:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def _tried_again(task: batch_v1.TaskSpec, code: int) -> bool:
+    """With RETRY_TASK only what matches is tried again, with FAIL_TASK what does not; by default everything."""
+    for policy in task.lifecycle_policies:
+        matches = code in policy.action_condition.exit_codes
+        return matches is (policy.action == batch_v1.LifecyclePolicy.Action.RETRY_TASK)
+    return True
+
+
 def _invalid(message: str) -> None:
     raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
@@ -487,6 +501,15 @@ def _check(job: batch_v1.Job) -> None:
             _invalid(f"Accelerator {asked} does not fit machine type {policy.machine_type}")
         if asked and not instance.install_gpu_drivers:
             _invalid("GPU drivers are not asked for")
+        disks = {disk.device_name: disk.new_disk for disk in policy.disks}
+        for disk in disks.values():
+            if disk.type_ == "local-ssd" and disk.size_gb % 375:
+                _invalid(f"Local SSD of {disk.size_gb} GB: only multiples of 375")
+        for volume in job.task_groups[0].task_spec.volumes:
+            if volume.device_name and volume.device_name not in disks:
+                _invalid(f"Volume of an unknown device {volume.device_name!r}")
+        if policy.reservation and policy.provisioning_model == batch_v1.AllocationPolicy.ProvisioningModel.SPOT:
+            _invalid("A reservation holds no spot machines")
 
 
 def _filter(text: str) -> Callable[[Record], bool]:

@@ -67,7 +67,7 @@ class Cloud:
         batch.passed_on = {key: self.environment[key] for key in ways} | {"OMP_NUM_THREADS": "1"}
         batch.images[IMAGE] = image_on_this_machine("inference")
         rest.images.add(IMAGE)
-        rest.quotas = {"NVIDIA_A100_GPUS": 8.0, "PREEMPTIBLE_NVIDIA_A100_GPUS": 8.0}
+        rest.quotas = {"NVIDIA_L4_GPUS": 8.0, "PREEMPTIBLE_NVIDIA_L4_GPUS": 8.0}
         from google.auth.credentials import AnonymousCredentials
         from google.cloud import storage
 

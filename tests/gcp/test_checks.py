@@ -43,6 +43,8 @@ def rest(monkeypatch):
 @pytest.fixture
 def cloud(rest, storage_emulator, batch_service, monkeypatch):
     monkeypatch.setattr(batch_v1, "BatchServiceClient", batch_service.client)
+    monkeypatch.setenv("HAYSTACK_GCP_PROJECT", "test-project")
+    monkeypatch.setenv("HAYSTACK_GCP_BUCKET", "results")
     storage.client().create_bucket("results")
     return batch_service
 
@@ -55,7 +57,6 @@ def arguments(**changes):
         "googlebatch_region": "us-central1",
         "googlebatch_container": IMAGE,
         "set_resources": {"stack_inference": {"nvidia_gpu": SimpleNamespace(raw="nvidia-tesla-a100")}},
-        "preemptible_rules": {"stack_inference"},
     }
     return SimpleNamespace(**{**given, **changes})
 
@@ -104,14 +105,15 @@ def test_no_permission_to_see_jobs(cloud, monkeypatch):
         checks.check_cloud("gs://results/lab", arguments())
 
 
-def test_no_gpu_in_the_quota(cloud, rest):
+def test_no_gpu_in_the_quota(cloud, rest, monkeypatch):
     rest.quotas["PREEMPTIBLE_NVIDIA_A100_GPUS"] = 0.0
     with pytest.raises(
         QuotaError,
         match=r"no nvidia-tesla-a100 in us-central1.*iam-admin/quotas\?project=test-project",
     ):
         checks.check_cloud("gs://results/lab", arguments())
-    checks.check_cloud("gs://results/lab", arguments(preemptible_rules=None))  # machines that stay: another quota
+    monkeypatch.setenv("HAYSTACK_GCP_SPOT", "false")
+    checks.check_cloud("gs://results/lab", arguments())  # machines that stay: another quota
 
 
 def test_an_image_that_does_not_exist(cloud, rest):
@@ -172,7 +174,7 @@ def test_a_dry_run_and_other_executors_ask_only_for_the_bucket(cloud, rest):
         ),
     ],
 )
-def test_a_refused_submission_is_a_failed_job_with_one_message(batch_service, code, words, expected):
+def test_a_refused_submission_is_a_failed_job_with_one_message(cloud, batch_service, code, words, expected):
     from snakemake_executor_plugin_googlebatch.executor import GoogleBatchExecutor
 
     from haystack.gcp.executor import outlast_the_cloud

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 import sys
 
 import grpc
@@ -93,6 +94,35 @@ def test_the_job_is_what_the_architecture_says(client, batch_service):
     assert (volume.gcs.remote_path, volume.mount_path) == ("atlases", "/mnt/disks/gcs/atlases")
 
 
+def test_a_coordinator_with_the_gpu_itself(client, batch_service):
+    name = client.submit("r1", QUESTION, machine="gpu")
+    job = batch_service.jobs[name].job
+    task, [instance] = job.task_groups[0].task_spec, job.allocation_policy.instances
+    [runnable] = task.runnables
+    assert runnable.container.image_uri == "inference"
+    assert instance.policy.machine_type == "g2-standard-8"
+    assert [(item.type_, item.count, item.driver_version) for item in instance.policy.accelerators] == [
+        ("nvidia-l4", 1, client.settings.driver_version)
+    ]
+    [disk] = instance.policy.disks
+    assert (disk.new_disk.type_, disk.new_disk.size_gb) == ("local-ssd", 375)
+    assert [volume.mount_path for volume in task.volumes] == ["/mnt/disks/gcs/atlases", "/mnt/disks/ssd"]
+    assert runnable.environment.variables["HAYSTACK_SCRATCH"] == "/mnt/disks/ssd"
+    [policy] = task.lifecycle_policies
+    assert (policy.action.name, list(policy.action_condition.exit_codes)) == ("RETRY_TASK", [50001])
+    assert not job.allocation_policy.service_account.email  # that of the GPU machines: it may submit nothing
+    assert job.allocation_policy.network.network_interfaces[0].no_external_ip_address
+
+
+@pytest.mark.parametrize(
+    ("kind", "machine", "expected"), [("stack", None, "gpu"), ("additive", None, "cpu"), ("stack", "cpu", "cpu")]
+)
+def test_a_table_of_a_model_for_gpus_is_worked_off_on_gpu_machines(client, kind, machine, expected):
+    client.submit_table(TABLE, {"model": {"kind": kind}}, name="screen", machine=machine)
+    request = json.loads(storage.read_bytes("gs://results/team/a/coordinators/screen-1.json")[0])
+    assert request["machine"] == expected
+
+
 def test_the_request_lies_in_the_bucket_and_the_job_names_it(client, batch_service):
     name = client.submit("r1", f"  {QUESTION}\n", {"seed": 3})
     [runnable] = batch_service.jobs[name].job.task_groups[0].task_spec.runnables
@@ -124,8 +154,6 @@ def test_a_coordinator_has_the_settings_of_who_submitted_it(client, settings, ba
     ],
 )
 def test_every_run_id_becomes_a_job_that_batch_accepts(client, batch_service, run_id, pattern):
-    import re
-
     name = client.submit(run_id, QUESTION)
     assert re.fullmatch(pattern, name.rsplit("/", 1)[1])
     assert client.describe(run_id).job == name
@@ -265,10 +293,8 @@ def test_a_failure_is_told_in_words(client, batch_service):
     name = client.submit("r1", QUESTION)
     batch_service.finish(name, "FAILED", "Task failed due to Spot VM preemption with exit code 50001")
     state = client.describe("r1")
-    assert state.status is Status.FAILED
-    assert state.message.startswith(
-        "Task failed due to Spot VM preemption with exit code 50001. The preemptible machine"
-    )
+    assert state.status is Status.OUT_OF_TIME  # it goes on, on demand
+    assert state.message.startswith("Task failed due to Spot VM preemption with exit code 50001. The spot machine")
 
 
 def test_the_same_submission_twice_is_one_job_and_another_one_is_refused(client, batch_service):
@@ -295,6 +321,18 @@ def test_a_coordinator_that_ran_out_of_time_goes_on(client, batch_service, code)
     assert batch_service.jobs[name].job.uid == uid
     request = json.loads(storage.read_bytes("gs://results/team/a/coordinators/r1.json")[0])
     assert (request["attempt"], request["config"]) == (2, {"seed": 3})
+
+
+def test_a_coordinator_that_lost_its_spot_machines_goes_on_on_demand(client, batch_service):
+    name = client.submit("r1", QUESTION, machine="gpu")
+    policy = batch_service.jobs[name].job.allocation_policy.instances[0].policy
+    assert policy.provisioning_model.name == "SPOT"
+    batch_service._set(batch_service.jobs[name], batch_v1.JobStatus.State.RUNNING, "Task failed", 50001)
+    batch_service.finish(name, "FAILED")
+    client.resume("r1")
+    policy = batch_service.jobs[name].job.allocation_policy.instances[0].policy
+    assert policy.provisioning_model.name == "STANDARD"
+    assert client.submit("r1", QUESTION, machine="gpu") == name  # it is the same run still
 
 
 def test_going_on_has_an_end(client, batch_service):
@@ -432,9 +470,10 @@ import os, signal, sys, time
 from pathlib import Path
 print("asked:", *sys.argv[1:], flush=True)
 print(Path(sys.argv[sys.argv.index("--configfile") + 1]).read_text(), flush=True)
-Path(os.environ["HAYSTACK_EVENTS"]).open("a").write('{"event": "told"}\\n')
+if sys.argv[1] != "shared":
+    Path(os.environ["HAYSTACK_EVENTS"]).open("a").write('{"event": "told"}\\n')
 behaviour = os.environ.get("BEHAVIOUR")
-if behaviour == "slow":
+if behaviour == "slow" and sys.argv[1] != "shared":
     signal.signal(signal.SIGTERM, lambda *a: sys.exit(1))
     time.sleep(60)
 sys.exit(int(behaviour or 0))
@@ -472,11 +511,20 @@ def test_a_coordinator_runs_snakemake_with_the_table_in_its_config(client, setti
     config = yaml.safe_load((folder / "config/coordinator_screen-1.yaml").read_text())
     assert config == {"max_iterations": 2, "runs": "\n".join(TABLE.splitlines()[:3]) + "\n"}
     output = capfd.readouterr().out
-    assert "--configfile config/coordinator_screen-1.yaml --profile profiles/gcp" in output
+    options = "--configfile config/coordinator_screen-1.yaml --profile profiles/gcp"
+    ours = f"{options} --executor local --cores all --set-threads stack_inference=2"
+    assert re.findall(r"asked: (.*)", output) == [f"shared {ours}", ours]
     events = "gs://results/team/a/coordinators/screen-1.events.jsonl"
     assert storage.read_bytes(events)[0] == b'{"event": "told"}\n'
     assert coordinate(settings, "screen-1") == 0  # taken up again: events follow those of the first
     assert storage.read_bytes(events)[0].count(b"told") == 2
+
+
+def test_a_coordinator_without_a_gpu_leaves_inference_to_other_machines(client, settings, folder, capfd):
+    client.submit("r1", QUESTION)
+    assert coordinate(settings) == 0
+    options = "--configfile config/coordinator_r1.yaml --profile profiles/gcp"
+    assert re.findall(r"asked: (.*)", capfd.readouterr().out) == [f"shared {options}", options]
 
 
 def test_the_config_of_a_coordinator_gives_the_runs_back(client, settings, folder):

@@ -52,10 +52,13 @@ def test_the_service_has_a_health_check():
     assert "PORT" in environment(dockerfile("api"))
 
 
-def test_the_coordinator_holds_the_pipeline():
+def test_coordinators_hold_the_pipeline():
     copied = [rest for word, rest in last_stage(dockerfile("orchestrator")) if word == "COPY"]
     for folder in ("workflow", "config", "profiles", "resources"):
         assert f"--chown=haystack {folder} ./{folder}" in copied
+    copied = [rest for word, rest in last_stage(dockerfile("inference")) if word == "COPY"]
+    for folder in ("workflow", "config", "profiles", "resources"):
+        assert f"{folder} /haystack/{folder}" in copied
 
 
 def test_dockerignore_lets_in_only_what_is_copied():

@@ -13,6 +13,7 @@ from test_batch_service import PARENT, job
 from haystack.gcp import executor
 from haystack.gcp.errors import CredentialsError, QuotaError, explain
 from haystack.gcp.patience import passes, patience
+from haystack.gcp.settings import GcpSettings
 
 PASSING = [
     grpc.StatusCode.UNAVAILABLE,
@@ -24,6 +25,7 @@ PASSING = [
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.UNAUTHENTICATED,
 ]
+SETTINGS = GcpSettings(project="test-project", bucket="results")
 ENDS = [State.SUCCEEDED, State.FAILED]
 
 
@@ -37,7 +39,7 @@ def hurried(monkeypatch):
 @pytest.fixture
 def patient(batch_service, hurried):
     batch_service.execute = False
-    return executor.PatientClient(batch_service.client())
+    return executor.PatientClient(batch_service.client(), SETTINGS)
 
 
 def request(number):
@@ -156,3 +158,64 @@ def test_after_the_budget_the_last_error_is_told(batch_service, hurried, code, k
     with pytest.raises(exceptions.GoogleAPIError) as caught:
         batch_service.client().get_job(name=f"{PARENT}/jobs/a", retry=patience(0.2, tokens=True))
     assert type(explain(caught.value, "Looking")) is kind
+
+
+def gpu_request(name="infer"):
+    asked = request(name)
+    policy = batch_v1.AllocationPolicy.InstancePolicy(
+        machine_type="g2-standard-8",
+        accelerators=[batch_v1.AllocationPolicy.Accelerator(type_="nvidia-l4", count=1)],
+    )
+    instances = batch_v1.AllocationPolicy.InstancePolicyOrTemplate(policy=policy)
+    asked.job.allocation_policy = batch_v1.AllocationPolicy(instances=[instances])
+    return asked
+
+
+def lose_machine(service, name, code=50001):
+    event = batch_v1.StatusEvent(task_execution=batch_v1.TaskExecution(exit_code=code))
+    service.finish(name, "FAILED")
+    service.jobs[name].job.status.status_events.append(event)
+
+
+def test_a_gpu_job_has_what_the_plugin_has_no_words_for(batch_service, hurried):
+    batch_service.execute = False
+    settings = SETTINGS.model_copy(
+        update={"external_ip": False, "image_streaming": True, "reservation": "ours", "spot": False}
+    )
+    patient = executor.PatientClient(batch_service.client(), settings)
+    made = batch_service.jobs[patient.create_job(gpu_request()).name].job
+    [instance] = made.allocation_policy.instances
+    task = made.task_groups[0].task_spec
+    assert instance.policy.accelerators[0].driver_version == settings.driver_version
+    assert instance.install_gpu_drivers
+    assert instance.policy.reservation == "ours"
+    assert instance.policy.provisioning_model.name == "STANDARD"
+    assert made.allocation_policy.network.network_interfaces[0].no_external_ip_address
+    assert all(item.container.enable_image_streaming for item in task.runnables if "container" in item)
+    [policy] = task.lifecycle_policies
+    assert (policy.action.name, list(policy.action_condition.exit_codes)) == ("RETRY_TASK", [50001])
+    assert task.max_retry_count == 3
+    plain = batch_service.jobs[patient.create_job(request("plain")).name].job
+    assert not plain.task_groups[0].task_spec.lifecycle_policies
+
+
+def test_what_lost_its_spot_machines_goes_on_on_demand(batch_service, patient):
+    name = patient.create_job(gpu_request()).name
+    lose_machine(batch_service, name)
+    assert state(patient, name) == State.QUEUED
+    instead = patient._instead[name]
+    models = [batch_service.jobs[one].job.allocation_policy.instances[0].policy.provisioning_model.name
+              for one in (name, instead)]  # fmt: skip
+    assert models == ["SPOT", "STANDARD"]
+    batch_service.finish(instead)
+    assert state(patient, name) == State.SUCCEEDED
+    assert len(batch_service.jobs) == 2
+    patient.delete_job(batch_v1.DeleteJobRequest(name=name))
+    assert batch_service.deleted == [instead]
+
+
+def test_an_error_of_the_work_is_not_tried_again(batch_service, patient):
+    name = patient.create_job(gpu_request()).name
+    lose_machine(batch_service, name, code=1)
+    assert state(patient, name) == State.FAILED
+    assert len(batch_service.jobs) == 1

@@ -77,14 +77,14 @@ def test_the_log_names_files_by_their_address_and_holds_every_stage(cloud, first
 def test_the_gpu_job_asks_for_what_the_profile_says(cloud, first):
     job = cloud.jobs(haystack_run_id="good")[0].job
     instance = job.allocation_policy.instances[0]
-    assert [(gpu.type_, gpu.count) for gpu in instance.policy.accelerators] == [("nvidia-tesla-a100", 1)]
+    assert [(gpu.type_, gpu.count) for gpu in instance.policy.accelerators] == [("nvidia-l4", 1)]
     assert instance.install_gpu_drivers
-    assert instance.policy.machine_type == "a2-highgpu-1g"
+    assert instance.policy.machine_type == "g2-standard-8"
     assert instance.policy.provisioning_model.name == "PREEMPTIBLE"
     disk = instance.policy.boot_disk
     assert (disk.size_gb, disk.image, disk.type_) == (100, "batch-cos", "pd-balanced")
     task = job.task_groups[0].task_spec
-    assert (task.compute_resource.cpu_milli, task.compute_resource.memory_mib) == (11000, 80000)
+    assert (task.compute_resource.cpu_milli, task.compute_resource.memory_mib) == (7000, 28800)
     assert task.max_run_duration.total_seconds() == 3600
     assert task.max_retry_count == 3
     assert task.runnables[-1].container.image_uri == IMAGE
@@ -116,9 +116,7 @@ def test_light_rules_stay_on_the_coordinator(cloud, first):
 def test_a_worker_with_another_package_refuses_and_its_run_fails_alone(cloud, first):
     (record,) = cloud.jobs(haystack_run_id="bad_one")
     assert record.state == "FAILED"
-    assert [attempt.exit_code for attempt in record.attempts] == [1, 1, 1, 1], (
-        "as often as googlebatch_retry_count says"
-    )
+    assert [attempt.exit_code for attempt in record.attempts] == [1], "an error of the work is not tried again"
     assert "holds another haystack package" in record.output
     assert "docker/build.sh" in record.output
     rows = summary(cloud)
@@ -278,7 +276,7 @@ def test_an_image_that_does_not_exist_is_said_before_anything_starts(cloud, thir
 
 @pytest.mark.nightly
 def test_a_quota_that_is_used_up_is_one_message_and_fails_that_run(cloud, third):
-    cloud.batch.refuse_next_job(grpc.StatusCode.RESOURCE_EXHAUSTED, "Quota NVIDIA_A100_GPUS exceeded")
+    cloud.batch.refuse_next_job(grpc.StatusCode.RESOURCE_EXHAUSTED, "Quota NVIDIA_L4_GPUS exceeded")
     coordinator = Coordinator(cloud, "no_quota", fresh=QUESTIONS["good"])
     output = coordinator.run(ok=False)
     assert "Traceback" not in output, output

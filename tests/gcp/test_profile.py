@@ -6,13 +6,16 @@ import runpy
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 import yte
 from batch_service import MACHINES
 from dockerfiles import REPOSITORY
 
+from haystack.gcp import machines
 from haystack.gcp.profile import gcp_settings
+from haystack.gcp.settings import GcpSettings
 
 GIVEN = {
     "HAYSTACK_GCP_PROJECT": "my-project",
@@ -35,37 +38,29 @@ def profile(monkeypatch, tmp_path):
     return lambda old="", new="": yte.process_yaml(text.replace(old, new) if old else text, require_use_yte=True)
 
 
-def test_project_bucket_images_accounts_and_network_come_from_one_place(profile):
+def test_project_bucket_images_and_accounts_come_from_one_place(profile):
     found = profile()
     assert found["default-storage-prefix"] == "gs://my-bucket/team"
     assert found["googlebatch-project"] == found["storage-gcs-project"] == "my-project"
     assert found["googlebatch-region"] == "europe-west4"
     assert found["googlebatch-container"] == GIVEN["HAYSTACK_GCP_INFERENCE_IMAGE"]
     assert found["googlebatch-service-account"] == GIVEN["HAYSTACK_GCP_INFERENCE_SERVICE_ACCOUNT"]
-    assert found["googlebatch-network"] == GIVEN["HAYSTACK_GCP_NETWORK"]
-    assert found["googlebatch-subnetwork"] == GIVEN["HAYSTACK_GCP_SUBNETWORK"]
     assert found["shared-fs-usage"] == "none"
 
 
-def documented_machines():
-    """The GPU machines that the profile's comments offer."""
-    text = (REPOSITORY / "profiles/gcp/config.yaml").read_text()
-    found = re.findall(r"#\s+\S+ \d+ GB: +(\S+), (\S+), +(\d+) mCPU, (\d+) MiB", text)
-    assert len(found) == 3
-    return found
+@pytest.mark.parametrize("gpu", machines.MACHINES)
+def test_every_gpu_machine_holds_what_its_jobs_ask_for(gpu):
+    machine = machines.MACHINES[gpu]
+    assert (machine.cpus, machine.memory_gb, machine.accelerator) == MACHINES[machine.machine_type]
+    assert machine.cpu_milli < 1000 * machine.cpus
+    assert machine.memory_mib < 1024 * machine.memory_gb
+    assert gpu in get_args(GcpSettings.model_fields["gpu"].annotation)
 
 
-@pytest.mark.parametrize(("machine", "gpu", "cpu", "memory"), documented_machines())
-def test_documented_choices_fit_their_machines(machine, gpu, cpu, memory):
-    cpus, gigabytes, accelerator = MACHINES[machine]
-    assert gpu == accelerator
-    assert int(cpu) <= cpus * 1000
-    assert int(memory) <= gigabytes * 1000
-
-
-def test_another_gpu_is_four_lines(profile):
-    found = profile("gpu: nvidia-tesla-a100", "gpu: nvidia-l4")
-    assert {rule["nvidia_gpu"] for rule in found["set-resources"].values() if "nvidia_gpu" in rule} == {"nvidia-l4"}
+def test_another_gpu_is_one_setting(profile, monkeypatch):
+    monkeypatch.setenv("HAYSTACK_GCP_GPU", "a100")
+    rule = profile()["set-resources"]["stack_inference"]
+    assert (rule["nvidia_gpu"], rule["googlebatch_machine_type"]) == ("nvidia-tesla-a100", "a2-highgpu-1g")
 
 
 def test_default_machines_fit(profile):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from haystack.errors import MissingExtraError
+from haystack.gcp.machines import MACHINES
 
 if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
@@ -33,11 +34,7 @@ MANIFESTS = ", ".join(
         "oci.image.index.v1",
     )
 )
-QUOTAS = {
-    "nvidia-tesla-a100": "NVIDIA_A100_GPUS",
-    "nvidia-a100-80gb": "NVIDIA_A100_80GB_GPUS",
-    "nvidia-l4": "NVIDIA_L4_GPUS",
-}
+QUOTAS = {machine.accelerator: machine.quota for machine in MACHINES.values()}
 """accelerator -> Compute Engine's name of its quota; that of spot machines has PREEMPTIBLE_ before it"""
 
 
@@ -163,15 +160,12 @@ def check_quota(project: str, region: str, gpus: dict[str, bool]) -> None:
 
 
 def _gpus(arguments: Any) -> dict[str, bool]:
-    """Accelerators that the profile asks for -> whether their rules run on spot machines."""
-    spot = getattr(arguments, "preemptible_rules", None)
-    found: dict[str, bool] = {}
-    for rule, resources in (getattr(arguments, "set_resources", None) or {}).items():
-        if "nvidia_gpu" in resources:
-            gpu = str(getattr(resources["nvidia_gpu"], "raw", resources["nvidia_gpu"]))
-            on_spot = spot is not None and (rule in spot or not spot)
-            found[gpu] = found.get(gpu, True) and on_spot
-    return found
+    """Accelerators that the profile asks for -> whether on spot machines."""
+    from haystack.gcp.settings import load_gcp_settings
+
+    asked = [found["nvidia_gpu"] for found in (arguments.set_resources or {}).values() if "nvidia_gpu" in found]
+    spot = load_gcp_settings().spot if asked else False
+    return {str(getattr(gpu, "raw", gpu)): spot for gpu in asked}
 
 
 def _session() -> AuthorizedSession:

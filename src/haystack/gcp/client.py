@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from haystack.config import load_settings
 from haystack.errors import HaystackError, MissingExtraError
 from haystack.gcp import storage
 from haystack.gcp.errors import (
@@ -22,11 +23,12 @@ from haystack.gcp.errors import (
     UnavailableError,
     explain,
 )
-from haystack.gcp.jobs import began, coordinator_job, message_of, plain_time, ran_out_of_time
+from haystack.gcp.jobs import began, coordinator_job, lost_its_machine, message_of, plain_time, ran_out_of_time
 from haystack.gcp.names import COMPONENT_LABEL, ORCHESTRATOR, RUN_LABEL, job_id, label_value
 from haystack.gcp.patience import patience
 from haystack.gcp.request import (
     CoordinatorRequest,
+    Machine,
     checked_request,
     marker_uri,
     read_request,
@@ -38,6 +40,7 @@ from haystack.gcp.request import (
 )
 from haystack.gcp.settings import GcpSettings
 from haystack.gcp.states import ENDED, ENDING, STATUS, JobState, Status
+from haystack.specs import MODELS
 
 if TYPE_CHECKING:
     from google.cloud import batch_v1
@@ -82,6 +85,7 @@ class CoordinatorClient:
         config: Mapping[str, Any] | None = None,
         labels: Mapping[str, str] | None = None,
         report: str | None = None,
+        machine: Machine = "cpu",
     ) -> str:
         """Start the coordinator of one run.
 
@@ -100,6 +104,8 @@ class CoordinatorClient:
             further labels of the job.
         report : str, optional
             address that the coordinator tells how it is doing (`haystack.gcp.reports`).
+        machine : str
+            gpu: the coordinator has the GPU itself; cpu: each inference is a job of its own.
 
         Returns
         -------
@@ -115,7 +121,7 @@ class CoordinatorClient:
         GcpError
             of the subclass that fits, with the command that fixes it.
         """
-        return self._start(single_request(run_id, query, config, labels, report))
+        return self._start(single_request(run_id, query, config, labels, report, machine))
 
     def submit_table(
         self,
@@ -123,17 +129,21 @@ class CoordinatorClient:
         config: Mapping[str, Any] | None = None,
         labels: Mapping[str, str] | None = None,
         name: str | None = None,
+        machine: Machine | None = None,
     ) -> dict[str, str]:
         """Spread a table of runs (text of a runs.tsv) over coordinators; coordinator -> name of its Batch job.
 
-        Coordinators are called `{name}-1`, `{name}-2` ...; without a name, it comes from the table's hash. All parts
-        are checked before the first is submitted.
+        Coordinators are called `{name}-1`, `{name}-2` ...; without a name, it comes from the table's hash. Without a
+        machine, those of a model that can use a GPU have one. All parts are checked before the first is submitted.
         """
         checked = checked_request(name or "table", table, config, labels)
         stem = name or "table-" + hashlib.sha256(checked.table.encode()).hexdigest()[:8]
         parts = split_table(checked.table, self.settings.runs_per_coordinator)
+        chosen = machine or ("gpu" if MODELS.get(load_settings(checked.config).model.kind).gpu else "cpu")
         requests = [checked_request(f"{stem}-{n}", part, config, labels) for n, part in enumerate(parts, 1)]
-        return {request.coordinator: self._start(request) for request in requests}
+        return {
+            request.coordinator: self._start(request.model_copy(update={"machine": chosen})) for request in requests
+        }
 
     def resume(self, run_id: str) -> str:
         """Submit a run's coordinator again with what it was asked before, to go on where it stopped; the job's name.
@@ -155,7 +165,9 @@ class CoordinatorClient:
                 f"run {run_id}: its coordinator was submitted {known.attempt} times and did not finish. Look at its "
                 "log, or give it fewer runs (runs_per_coordinator)"
             )
-        return self._start(known.model_copy(update={"attempt": known.attempt + 1}), again=True)
+        job = self._get(self._name(known.coordinator))
+        on_demand = known.on_demand or (job is not None and lost_its_machine(job))
+        return self._start(known.model_copy(update={"attempt": known.attempt + 1, "on_demand": on_demand}), again=True)
 
     def describe(self, run_id: str) -> JobState:
         """State, times and last message of a run's coordinator (or of a coordinator, by its id)."""
@@ -298,7 +310,7 @@ class CoordinatorClient:
             known, _ = read_request(request_uri(self.settings, request.coordinator))
         except MissingObjectError:
             return False
-        return known.model_copy(update={"attempt": 1}) == request
+        return known.model_copy(update={"attempt": 1, "on_demand": False}) == request
 
     def _mark(self, run_id: str) -> None:
         text = {"run_id": run_id, "reason": "cancelled", "cancelled_at": dt.datetime.now(dt.UTC).isoformat()}

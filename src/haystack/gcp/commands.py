@@ -31,6 +31,12 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     submit.add_argument("--resume", metavar="ID", nargs="+", help="runs or coordinators to go on with")
     submit.add_argument("--configfile", type=Path, help="settings laid over those of the image")
     submit.add_argument(
+        "--machine",
+        choices=["gpu", "cpu"],
+        help="gpu: coordinators have the GPU themselves and work off all their runs; cpu: every inference is a job on "
+        "a GPU machine of its own. Default: gpu for a table, cpu for a question",
+    )
+    submit.add_argument(
         "--label", action="append", default=[], metavar="KEY=VALUE", help="label of the jobs, for bills"
     )
     submit.set_defaults(run=_submit)
@@ -67,12 +73,13 @@ def _submit(args: argparse.Namespace) -> int:
         jobs = {name: client.resume(name) for name in args.resume}
     elif args.table:
         table = _table(args.table)
-        jobs = client.submit_table(table, _config(args.configfile), _labels(args.label), args.name)
+        jobs = client.submit_table(table, _config(args.configfile), _labels(args.label), args.name, args.machine)
     else:
         from haystack.run_table import run_identifier
 
         run_id = args.run_id or run_identifier(" ".join(args.question.split()), {})
-        jobs = {run_id: client.submit(run_id, args.question, _config(args.configfile), _labels(args.label))}
+        config, labels = _config(args.configfile), _labels(args.label)
+        jobs = {run_id: client.submit(run_id, args.question, config, labels, machine=args.machine or "cpu")}
     if args.json:
         print(json.dumps(jobs, indent=2))
     else:

@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from haystack.errors import ConfigError
 from haystack.gcp import storage
 from haystack.gcp.errors import GcpError
 from haystack.gcp.jobs import OUT_OF_TIME
+from haystack.gcp.lease import turn
 from haystack.gcp.reports import Reporter
-from haystack.gcp.request import CoordinatorRequest, events_uri, marker_uri, read_request
+from haystack.gcp.request import CoordinatorRequest, events_uri, marker_uri, read_request, shared_uri
 from haystack.gcp.settings import GcpSettings
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ DRAIN = 900.0
 """seconds before the end of a coordinator's time, from which it starts no more jobs and lets those under way finish"""
 STOP = 120.0
 """seconds before the end at which even those are stopped, so that records still reach the bucket"""
+GPU_THREADS = 2
+"""cores of an inference on the GPU"""
 EVENTS_EVERY = 5.0
 """seconds between two copies of the event log"""
 
@@ -64,14 +68,31 @@ def coordinate(uri: str, settings: GcpSettings, profile: str = "profiles/gcp") -
         return 0
     configfile = _write_config(left)
     events = Path(".snakemake/haystack_events.jsonl")
-    command = [sys.executable, "-m", "snakemake", "--configfile", str(configfile), "--profile", profile]
+    options = ["--configfile", str(configfile), "--profile", profile]
+    if left.machine == "gpu":
+        options += _here()
     print(f"Coordinator {left.coordinator}, attempt {left.attempt}: {', '.join(left.run_ids)}", flush=True)
     environment = {**os.environ, "HAYSTACK_EVENTS": str(events), "HAYSTACK_RUN_ID": left.coordinator}
     reporter = Reporter(left.report, settings.report_audience)
+    ends = time.monotonic() + 3600 * settings.orchestrator_hours
     with _EventCopy(events, events_uri(settings, left.coordinator), reporter):
-        code = _run_in_time(command, environment, 3600 * settings.orchestrator_hours)
+        # Index and model are made once: Snakemake deletes an output before it makes it, under the eyes of the others.
+        with turn(shared_uri(settings), left.coordinator):
+            code = _run_in_time(["shared", *options], environment, ends - time.monotonic())
+        # What went wrong there goes wrong again, and then the summary tells why.
+        if code != OUT_OF_TIME:
+            code = _run_in_time(options, environment, ends - time.monotonic())
     reporter.end(code)
     return code
+
+
+def _here() -> list[str]:
+    """Options by which all jobs run on this machine, which has the GPU, instead of on machines of their own."""
+    options = ["--executor", "local", "--cores", "all"]
+    # The cores that a prediction on the GPU leaves idle do the other stages of other runs.
+    options += ["--set-threads", f"stack_inference={GPU_THREADS}"]
+    scratch = os.environ.get("HAYSTACK_SCRATCH")
+    return [*options, "--local-storage-prefix", f"{scratch}/storage"] if scratch else options
 
 
 def _without_cancelled(request: CoordinatorRequest, settings: GcpSettings) -> CoordinatorRequest | None:
@@ -94,9 +115,9 @@ def _write_config(request: CoordinatorRequest) -> Path:
     return path
 
 
-def _run_in_time(command: list[str], environment: dict[str, str], seconds: float) -> int:
+def _run_in_time(arguments: list[str], environment: dict[str, str], seconds: float) -> int:
     """Run Snakemake; on SIGTERM it starts nothing new, on SIGINT it stops its jobs."""
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-m", "snakemake", *arguments], env=environment, start_new_session=True)
     # Batch stops a deleted job with SIGTERM: Snakemake must then stop its GPU jobs at once
     signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(signal.SIGINT))
     drain = max(seconds - DRAIN, seconds / 2)

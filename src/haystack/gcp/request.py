@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,6 +21,9 @@ from haystack.gcp.settings import GcpSettings
 
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+
+
+Machine = Literal["gpu", "cpu"]
 
 
 class CoordinatorRequest(BaseModel):
@@ -40,6 +43,10 @@ class CoordinatorRequest(BaseModel):
     """labels of its own, for bills and filters"""
     attempt: int = Field(default=1, ge=1)
     """submissions so far"""
+    machine: Machine = "cpu"
+    """gpu: the coordinator has the GPU itself and runs everything; cpu: every inference is a job on a GPU machine"""
+    on_demand: bool = False
+    """true: not on a spot machine, because one was taken away too often"""
     report: str | None = None
     """signed address of a service that is told how the coordinator is doing"""
 
@@ -59,6 +66,7 @@ def single_request(
     config: Mapping[str, Any] | None,
     labels: Mapping[str, str] | None,
     report: str | None = None,
+    machine: Machine = "cpu",
 ) -> CoordinatorRequest:
     """The request of one run, checked.
 
@@ -69,7 +77,7 @@ def single_request(
     """
     line = "\t".join([run_id, " ".join(query.split())])
     request = checked_request(run_id, f"run_id\tquery\n{line}\n", config, labels)
-    return request.model_copy(update={"report": report})
+    return request.model_copy(update={"report": report, "machine": machine})
 
 
 def checked_request(
@@ -115,6 +123,11 @@ def request_uri(settings: GcpSettings, coordinator: str) -> str:
 def events_uri(settings: GcpSettings, coordinator: str) -> str:
     """Where a coordinator copies its event log: a line of JSON per event (see the logger plugin)."""
     return f"{settings.root}/coordinators/{coordinator}.events.jsonl"
+
+
+def shared_uri(settings: GcpSettings) -> str:
+    """The object that says which coordinator makes what all runs share."""
+    return f"{settings.root}/coordinators/shared.lock"
 
 
 def marker_uri(settings: GcpSettings, run_id: str) -> str:

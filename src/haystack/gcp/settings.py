@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from haystack.config import Section, read_yaml, validate
 from haystack.errors import ConfigError
+from haystack.gcp.machines import MACHINES, GpuMachine
 
 FILE = Path("config/gcp.yaml")
 PREFIX = "HAYSTACK_GCP_"
@@ -36,7 +37,7 @@ class GcpSettings(Section):
     orchestrator_image: str = ""
     """image of the coordinator; needed to submit one"""
     inference_image: str = ""
-    """image of the GPU jobs; needed to submit a coordinator"""
+    """image of the GPU machines; needed to submit a coordinator"""
     orchestrator_service_account: str | None = None
     """e-mail address of the account the coordinator runs as; null: the project's default compute account"""
     inference_service_account: str | None = None
@@ -46,7 +47,7 @@ class GcpSettings(Section):
     subnetwork: str | None = None
     """subnetwork, as projects/PROJECT/regions/REGION/subnetworks/NAME"""
     external_ip: bool = True
-    """false: machines have no address of their own; the subnetwork then needs Private Google Access"""
+    """false: no machine has an address of its own; the subnetwork then needs Private Google Access"""
     orchestrator_machine_type: str = "e2-standard-4"
     """machine of the coordinator: 4 vCPU, 16 GB"""
     orchestrator_boot_disk_gb: int = Field(default=50, ge=30)
@@ -58,8 +59,26 @@ class GcpSettings(Section):
     report_audience: str | None = None
     """OAuth client id of the Identity-Aware Proxy in front of the run service, which coordinators report to"""
 
+    gpu: Literal["l4", "a100", "a100-80", "h100"] = "l4"
+    """GPU machine of inference (`haystack.gcp.machines`)"""
+    spot: bool = True
+    """GPU machines that Google may take away at any moment, at 40 % of the price; after the third time, on demand"""
+    driver_version: str = "580.95.05"
+    """NVIDIA driver that Batch installs. The image's torch is built for CUDA 13, which needs 580 or later"""
+    image_streaming: bool = False
+    """start the GPU image before it is whole; needs the API containerfilesystem.googleapis.com"""
+    reservation: str | None = None
+    """name of a reservation of Compute Engine from which GPU machines are taken; then set `spot: false`"""
+    local_ssd_gb: int = Field(default=375, ge=0, multiple_of=375)
+    """local SSD of a coordinator with a GPU, for its copies of model, atlases and results; 0: its boot disk"""
+
     batch_endpoint: str | None = None
     """another address of the Batch API, host:port; http://host:port is spoken to without TLS and login (tests)"""
+
+    @property
+    def gpu_machine(self) -> GpuMachine:
+        """The machine that `gpu` stands for."""
+        return MACHINES[self.gpu]
 
     @property
     def parent(self) -> str:

@@ -172,10 +172,10 @@ class ModelServer(UnixStreamServer):
         """The model in memory where it is the same, otherwise from its folder."""
         import torch
 
-        from haystack.inference.store import WEIGHTS, load_model
+        from haystack.inference.store import PROVENANCE, load_model
 
-        changed = (folder / WEIGHTS).stat()
-        key = (folder.resolve(), device, precision, changed.st_size, changed.st_mtime_ns, changed.st_ino)
+        # It holds the checksums of the other files, so a model that is copied anew is the same one.
+        key = (folder / PROVENANCE).read_text(), device, precision
         if self.model is not None and self.model[0] == key:
             self.model[1].seconds["load"] = 0.0
             if self.model[1].device.type == "cuda":

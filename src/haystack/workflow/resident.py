@@ -18,7 +18,7 @@ from haystack.inference.resident import keep_model
 log = logging.getLogger(__name__)
 
 SCRIPT = "stack_inference.py"
-"""the script that asks"""
+"""end of the name of the script that asks: Snakemake runs a copy, `.snakemake/scripts/tmp3x.stack_inference.py`"""
 LIVES = 3
 """ends of the process after which inferences do without it"""
 
@@ -47,7 +47,7 @@ class ResidentModel:
 
     def serves(self, script: str, threads: int) -> bool:
         """Whether this script is an inference that should ask the process."""
-        return Path(script).name == SCRIPT and (gpus() > 0 or self.cores < 2 * threads)
+        return script.endswith(SCRIPT) and (gpus() > 0 or self.cores < 2 * threads)
 
     def address(self) -> str:
         """The path of the process's socket. Starts the process if it does not run yet."""

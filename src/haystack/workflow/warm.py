@@ -52,6 +52,12 @@ def warm_scripts(workflow: Any, plan: Plan) -> None:
     model = MODELS.get(plan.settings.model.kind)
     modules = ["haystack.workflow.preload", *(["torch"] if model.gpu else [])]
     multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
+    if workflow.scheduler is not None:  # no dry run
+        # Now, while nobody else reads the environment: uploads of a storage copy it in threads of their own.
+        from multiprocessing.forkserver import ensure_running
+
+        with _one_thread():
+            ensure_running()
     resident = ResidentModel(start_process, workflow.resource_settings.cores or 1) if model.gpu else None
 
     def start_job(script: str, threads: int, variables: Mapping[str, str]) -> BaseProcess:
@@ -87,7 +93,7 @@ def start(script: str, threads: int, variables: Mapping[str, str]) -> BaseProces
 def start_process(target: Callable[..., None], arguments: tuple[Any, ...], name: str) -> BaseProcess:
     """Start a function as a fork of the warm process."""
     process = _Stage(target=target, args=arguments, name=name)
-    with _starting, _one_thread(), _without_main():
+    with _starting, _without_main():
         process.start()
     return process
 

@@ -93,7 +93,10 @@ def test_bytes_are_equal_and_the_model_is_loaded_once(thread, ask, tiny_dir, tmp
     assert "inference: kind=stack" in first[1]
     assert "in memory already" in second[1]
     assert "loaded" not in second[1]
-    os.utime(tiny_dir / "model.safetensors", (1, 1))
+    os.utime(tiny_dir / "model.safetensors", (1, 1))  # copied anew
+    assert "in memory already" in ask("third")[1]
+    provenance = tiny_dir / "provenance.json"
+    provenance.write_text(provenance.read_text() + " ")
     assert "loaded" in ask("changed")[1]
 
 
@@ -151,10 +154,10 @@ def test_no_other_user_reaches_the_process(kept):
 @pytest.mark.parametrize(
     ("script", "cores", "gpus", "expected"),
     [
-        ("workflow/scripts/stack_inference.py", 2, "", True),
-        ("workflow/scripts/stack_inference.py", 16, "", False),  # several at once, each with a model of its own
-        ("workflow/scripts/stack_inference.py", 16, "0", True),
-        ("workflow/scripts/decide.py", 2, "0", False),
+        (".snakemake/scripts/tmp3x.stack_inference.py", 2, "", True),
+        (".snakemake/scripts/tmp3x.stack_inference.py", 16, "", False),  # several at once, each with a model of its own
+        (".snakemake/scripts/tmp3x.stack_inference.py", 16, "0", True),
+        (".snakemake/scripts/tmp3x.decide.py", 2, "0", False),
     ],
 )
 def test_it_is_for_machines_that_run_one_inference_at_a_time(monkeypatch, script, cores, gpus, expected):

@@ -100,6 +100,15 @@ def test_an_exit_code_survives_the_start_of_another_script_at_the_same_moment(he
     assert first.exitcode == 3
 
 
+def test_the_start_of_a_script_leaves_this_processs_environment_alone(here, monkeypatch):
+    """Another thread may be copying it, for an upload of a storage; a variable that goes meanwhile is a KeyError."""
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    start, seen = warm._Stage.start, []
+    monkeypatch.setattr(warm._Stage, "start", lambda self: (seen.append(dict(os.environ)), start(self)))
+    assert run("", here).exitcode == 0
+    assert "OPENBLAS_NUM_THREADS" not in seen[0]
+
+
 def test_what_is_imported_beforehand_is_there_and_shared(here):
     """A wrong name would be left out in silence; `load` says it."""
     run(

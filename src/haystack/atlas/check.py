@@ -1,4 +1,4 @@
-"""Check atlases before any work starts: light, h5py only, a sample of rows."""
+"""Check atlases before any work starts: h5py only, structure and a sample of rows."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ log = logging.getLogger(__name__)
 
 
 def check_atlas(name: str, entry: AtlasEntry, model_genes: set[str] | None = None) -> list[str]:
-    """Check that an atlas can be read and holds what its entry says.
+    """Check that an atlas can be read and matches its entry.
 
-    Looks at the file's structure, the named columns, the genes and 128 rows; never at all cells.
+    Reads the file's structure, the named columns, the genes and 128 rows, never all cells.
 
     Parameters
     ----------
     name, entry
         the atlas.
     model_genes : set of str, optional
-        upper-case symbols of the model, when it is there already.
+        upper-case symbols of the model, if available.
 
     Returns
     -------
     list of str
-        what does not stop the work but should be known, a sentence each.
+        warnings, one sentence each.
 
     Raises
     ------
     AtlasError
-        for a missing or truncated file, an absent column (the nearest is suggested, all are listed), control labels
-        that no cell has or that are not listed, values that are no raw counts, features that are no genes, genes of
-        another or of two species, no gene of the model.
+        for a missing or truncated file, an absent column (lists all and suggests the nearest), control labels that no
+        cell has or that are not listed, values that are not raw counts, features that are not genes, genes of another
+        or of two species, no gene of the model.
     """
     warnings: list[str] = []
     with open_atlas(name, entry) as store:
@@ -76,7 +76,7 @@ def check_atlas(name: str, entry: AtlasEntry, model_genes: set[str] | None = Non
 
 
 def read_model_genes(path: str | Path | None) -> set[str] | None:
-    """Symbols of a model's `genes.txt`; None where it is not there (yet)."""
+    """Symbols of a model's `genes.txt`; None if it does not exist (yet)."""
     file = Path(path) if path else None
     return set(file.read_text(encoding="utf-8").split()) if file and file.is_file() else None
 
@@ -84,7 +84,7 @@ def read_model_genes(path: str | Path | None) -> set[str] | None:
 def usable_atlases(
     atlases: dict[str, AtlasEntry], model_genes: set[str] | None = None
 ) -> tuple[dict[str, AtlasEntry], dict[str, AtlasError]]:
-    """Those that pass check_atlas, and the error of each that does not: one bad atlas does not stop the others."""
+    """Atlases that pass check_atlas, and the error of each that does not."""
     good, bad = {}, {}
     for name, entry in atlases.items():
         try:
@@ -97,7 +97,7 @@ def usable_atlases(
 
 
 def without_absent(store: Store, entry: AtlasEntry) -> tuple[AtlasEntry, list[str]]:
-    """The entry without those columns of its preset that the file lacks and may lack, and a warning for each."""
+    """The entry without optional preset columns that the file lacks, and a warning for each."""
     present = set(obs_columns(store))
     absent = {
         field: column
@@ -112,12 +112,12 @@ def without_absent(store: Store, entry: AtlasEntry) -> tuple[AtlasEntry, list[st
 
 
 def named_columns(entry: AtlasEntry) -> dict[str, str]:
-    """Columns of obs that the entry names: field of the entry -> column."""
+    """Obs columns named in the entry: field of the entry -> column."""
     return {f"obs.{field}": column for field, column in entry.obs if column is not None}
 
 
 def _check_column(store: Store, column: str, field: str) -> None:
-    """It is there, as long as obs, and its categories can be read."""
+    """Check that a column exists, is as long as obs, and has readable categories."""
     require_column(store, "obs", column, field)
     key = f"obs/{column}"
     node = store.root[key]
@@ -132,7 +132,7 @@ def _check_column(store: Store, column: str, field: str) -> None:
 
 
 def shared_genes(symbols: list[str], model_genes: set[str]) -> int:
-    """How many genes of the model an atlas has, whichever symbol (current or retired) the model's list uses."""
+    """Number of the model's genes in an atlas, matching current and previous symbols."""
     held = set(symbols)
     return sum(gene in held or retired_symbols().get(gene) in held for gene in model_genes)
 

@@ -20,12 +20,12 @@ _MISSING = {"", "nan", "na", "n/a", "none", "null", "<na>", "unknown"}
 
 
 def is_missing(label: str) -> bool:
-    """True for the texts that stand for a missing label (empty, nan, NA, none, null, unknown)."""
+    """Whether a text means a missing label (empty, nan, NA, none, null, unknown)."""
     return label.strip().casefold() in _MISSING
 
 
 def missing_words() -> frozenset[str]:
-    """The texts, case-folded, that stand for a missing label."""
+    """Texts, case-folded, that mean a missing label."""
     return frozenset(_MISSING)
 
 
@@ -34,26 +34,26 @@ class LabelColumn(Protocol):
 
     @property
     def categories(self) -> list[str]:
-        """The distinct labels; a code is a position among them."""
+        """The distinct labels; codes are positions in it."""
         ...
 
     def codes(self, start: int, stop: int) -> np.ndarray:
-        """Codes of cells start..stop: (stop - start,) integers."""
+        """Codes of cells start to stop, (stop - start,)."""
         ...
 
 
 @dataclass
 class StoredCodes:
-    """A categorical column; its codes stay in the file until they are asked for."""
+    """A categorical column whose codes are read from the file on demand."""
 
     categories: list[str]
     array: Any
     n_stored: int
     """categories in the file"""
     broken: AtlasError
-    """raised for a code without a category"""
+    """raised if a code has no category"""
     lookup: np.ndarray | None = None
-    """file's code -> code, where some categories stand for missing labels; its last entry is that of -1"""
+    """file's code -> code, if some categories mean missing labels; its last entry is for -1"""
 
     def codes(self, start: int, stop: int) -> np.ndarray:
         """See LabelColumn."""
@@ -65,7 +65,7 @@ class StoredCodes:
 
 @dataclass
 class HeldCodes:
-    """A column of strings or numbers, factorised while it was read; codes are held in the smallest integers."""
+    """A column of strings or numbers, factorised while reading; codes use the smallest integer type."""
 
     categories: list[str]
     array: np.ndarray
@@ -77,7 +77,7 @@ class HeldCodes:
 
 @dataclass
 class MissingNamed:
-    """A column whose missing labels are a label of their own (`control_labels: [nan]`), the last one."""
+    """A column in which missing labels are a label of their own (`control_labels: [nan]`), the last category."""
 
     column: LabelColumn
     name: str
@@ -95,7 +95,7 @@ class MissingNamed:
 
 @dataclass
 class SameLabel:
-    """One label for all cells (a constant of the entry), or none at all."""
+    """One label for all cells (a constant of the entry), or no label."""
 
     categories: list[str]
 
@@ -106,7 +106,7 @@ class SameLabel:
 
 @dataclass
 class PairedLabels:
-    """Two columns as one: a category for each pair of labels that some cell has; -1 where the first is missing."""
+    """Two columns as one: a category for each observed pair of labels; -1 if the first is missing."""
 
     categories: list[str]
     """the first label of each pair"""
@@ -123,7 +123,7 @@ class PairedLabels:
 
 
 def pair_columns(first: LabelColumn, second: LabelColumn, n: int) -> PairedLabels:
-    """Two columns of `n` cells as one."""
+    """Pair two columns of `n` cells."""
     cells: dict[int, int] = {}
     for start, stop in chunks(n):
         pairs, counts = np.unique(_pair_codes(first, second, start, stop), return_counts=True)
@@ -139,7 +139,7 @@ def pair_columns(first: LabelColumn, second: LabelColumn, n: int) -> PairedLabel
 
 
 def _pair_codes(first: LabelColumn, second: LabelColumn, start: int, stop: int) -> np.ndarray:
-    """One number per cell for its pair of codes; negative where the first is missing."""
+    """One number per cell for its pair of codes; negative if the first is missing."""
     one, other = first.codes(start, stop).astype(np.int64), second.codes(start, stop).astype(np.int64)
     return np.where(one < 0, -1, one * (len(second.categories) + 1) + other + 1)
 
@@ -184,7 +184,7 @@ def require_column(store: Store, frame: str, column: str, field: str) -> None:
 def read_labels(
     store: Store, column: str, field: str, frame: str = "obs", keep: frozenset[str] = frozenset()
 ) -> LabelColumn:
-    """A column as codes and text categories, in any form that anndata has written it.
+    """Read a column as codes and text categories, in any anndata encoding.
 
     Parameters
     ----------
@@ -197,12 +197,12 @@ def read_labels(
     frame : str
         `obs`, `var` or `raw/var`.
     keep : frozenset of str
-        case-folded labels that are real though they look missing (a control label "none").
+        case-folded labels that are real although they look missing (a control label "none").
 
     Raises
     ------
     AtlasError
-        when the column is absent, or holds more than 200,000 distinct labels (it then names cells, not groups).
+        if the column is absent, or has more than 200,000 distinct labels (it then names cells, not groups).
     """
     require_column(store, frame, column, field)
     key = f"{frame}/{column}"
@@ -223,7 +223,7 @@ def read_names(store: Store, frame: str, start: int, stop: int) -> np.ndarray:
 
 
 def stored_names(store: Store, frame: str, start: int, stop: int) -> np.ndarray:
-    """Row names as they are stored (bytes, str or numbers), not decoded: half the time of read_names."""
+    """Row names as stored (bytes, str or numbers), not decoded: takes half the time of read_names."""
     array, categories = _names(store, frame)
     names = np.asarray(array[start:stop])
     return names.astype(object) if categories is None else categories[names]
@@ -244,7 +244,7 @@ def names_of_rows(store: Store, frame: str, rows: np.ndarray) -> np.ndarray:
 
 
 def _names(store: Store, frame: str) -> tuple[Any, np.ndarray | None]:
-    """The array of row names, or of their codes with the names that these stand for."""
+    """The array of row names, or of their codes with the names they refer to."""
     key = f"{frame}/{index_name(store, frame)}"
     node = store.root[key]
     if not store.is_group(key):
@@ -255,7 +255,7 @@ def _names(store: Store, frame: str) -> tuple[Any, np.ndarray | None]:
 
 
 def neighbours(starts: np.ndarray, stops: np.ndarray, gap: int) -> Iterator[tuple[int, int]]:
-    """Group ascending ranges starts..stops whose gaps are at most `gap`: (first, last + 1) positions of each group."""
+    """Group ascending ranges starts..stops separated by at most `gap`: (first, last + 1) of each group."""
     if not len(starts):
         return
     breaks = np.flatnonzero(starts[1:] - stops[:-1] > gap) + 1
@@ -264,7 +264,7 @@ def neighbours(starts: np.ndarray, stops: np.ndarray, gap: int) -> Iterator[tupl
 
 
 def texts(values: Iterable[Any]) -> list[str]:
-    """Labels of any type as str; numbers that are whole lose their decimals (1015.0 -> '1015')."""
+    """Labels of any type as str; whole numbers lose their decimals (1015.0 -> '1015')."""
     return [_text(value) for value in (values.tolist() if isinstance(values, np.ndarray) else values)]
 
 
@@ -280,13 +280,13 @@ def _text(value: Any) -> str:
 
 
 def chunks(n: int, size: int = CHUNK) -> Iterator[tuple[int, int]]:
-    """(start, stop) pairs that cover 0..n."""
+    """(start, stop) pairs covering 0..n."""
     for start in range(0, n, size):
         yield start, min(start + size, n)
 
 
 def count_labels(column: LabelColumn, n: int) -> np.ndarray:
-    """Cells per category, (n_categories,), and one more at the end: cells without a label."""
+    """Cells per category, (n_categories + 1,); the last entry counts cells without a label."""
     total = np.zeros(len(column.categories) + 1, dtype=np.int64)
     for start, stop in chunks(n):
         codes = column.codes(start, stop)
@@ -295,12 +295,12 @@ def count_labels(column: LabelColumn, n: int) -> np.ndarray:
 
 
 def present_labels(column: LabelColumn, n: int) -> list[str]:
-    """The categories that a cell has: a file may list others, whose cells were taken out."""
+    """Categories that occur; a file may list unused ones."""
     return [label for label, cells in zip(column.categories, count_labels(column, n).tolist(), strict=False) if cells]
 
 
 def label_pairs(first: LabelColumn, second: LabelColumn, n: int) -> dict[str, str]:
-    """For each label of `first`, the label of `second` that most of its cells have; ties go to the earlier category."""
+    """For each label of `first`, the most frequent label of `second` among its cells; the earlier one on ties."""
     size = len(second.categories) + 1
     pairs: dict[int, int] = {}
     for start, stop in chunks(n):
@@ -343,7 +343,7 @@ def _categorical(
 
 
 def _used(codes: Any, n_stored: int, broken: AtlasError) -> np.ndarray:
-    """Codes that a cell has, ascending."""
+    """Codes that occur, ascending."""
     seen = np.zeros(n_stored, dtype=bool)
     for start, stop in chunks(int(codes.shape[0])):
         part = np.asarray(codes[start:stop])
@@ -354,7 +354,7 @@ def _used(codes: Any, n_stored: int, broken: AtlasError) -> np.ndarray:
 
 
 def _without_missing(labels: list[str], keep: frozenset[str]) -> tuple[list[str], np.ndarray]:
-    """Distinct real labels, and a look-up from old to new codes, whose last entry (that of -1) is -1."""
+    """Distinct real labels, and a look-up from old to new codes, whose last entry (for -1) is -1."""
     position: dict[str, int] = {}
     for label in labels:
         if label.strip().casefold() in keep or not is_missing(label):

@@ -69,7 +69,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_build(args: argparse.Namespace) -> int:
-    """Harmonise and index. An atlas that is refused is named and left out; the exit code is then 1."""
+    """Harmonise and index. A refused atlas is reported and left out; the exit code is then 1."""
     from haystack.atlas.harmonize import harmonize_atlas
     from haystack.atlas.index import index_cell_sets
     from haystack.config import load_atlases, load_settings, read_yaml
@@ -140,7 +140,7 @@ def run_check(args: argparse.Namespace) -> int:
 
 
 def _entry_of(file: str, config: Path) -> tuple[str, AtlasEntry, str | None]:
-    """Name and entry of an atlas (of the config, else guessed), and the gene list of the config's model."""
+    """Name and entry of an atlas (from the config, else guessed), and the genes of the config's model."""
     from haystack.atlas.guess import guess_entry
     from haystack.config import load_atlases, load_settings, read_yaml
 

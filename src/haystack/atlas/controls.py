@@ -1,4 +1,4 @@
-"""Which labels of the perturbation column mean that nothing was done."""
+"""Labels of the perturbation column that mean control."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from haystack.config import AtlasEntry
 
 _BOOLEANS = {"false": {"no", "off"}, "true": {"yes", "on"}}
-"""what YAML turns into a boolean before it is seen here"""
+"""labels that YAML reads as booleans"""
 _PHRASES = re.compile(
     r"(non?|un|not|safe|neg|negative)[\s_.-]?(target(ed|ing)?|treat(ed|ment)|stim(ulated|ulation)?|infect(ed|ion)|"
     r"perturbed|perturbation|drug|compound|cytokine|ligand|virus|antigen|exposed|transduced|transfected|edited|vaccinated|ctrl?s?|controls?|guides?|grnas?|sgrnas?|harbou?r)"
@@ -30,17 +30,17 @@ _WORDS = re.compile(
     r"unperturbed|uninfected|nontarget(ing)?|aavs|rosa"
 )
 _BARE = re.compile(r"neg|gfp|luc|g?neg")
-"""words that mean a control only beside another one, or behind si, sh, sg"""
+"""words that mean a control only next to another control word, or after si, sh, sg"""
 _FILLERS = re.compile(
     r"[a-z]|guides?|sg|si|sh|[sg]grna|grna|s[ih]rna|rna|tf|only|alone|cells|condition|group|sample|rep|replicate|donor|day|"
     r"hrs?|hours?|min|um|nm|mm|ng|ml|ug|non|neg|negative|no|none|treatment|treated|infected|transfected|transduced|"
     r"stimulated|exposed|vaccinated|surgery|and|plate|well|batch|human|culture|site"
 )
-"""what may stand beside those words: units, times, numbers of guides"""
+"""words allowed next to those: units, times, numbers of guides"""
 
 
 def read_perturbations(store: Store, entry: AtlasEntry) -> LabelColumn:
-    """The perturbation column of an entry; where a control label means a missing one, that is a label too."""
+    """Read the perturbation column of an entry; if missing labels are control labels, they become a category."""
     asked = _asked(entry)
     column = read_labels(store, str(entry.obs.perturbation), "obs.perturbation", keep=frozenset(asked))
     words = {label.strip().casefold() for label in column.categories}
@@ -49,15 +49,15 @@ def read_perturbations(store: Store, entry: AtlasEntry) -> LabelColumn:
 
 
 def control_codes(store: Store, entry: AtlasEntry, categories: Iterable[str]) -> set[str]:
-    """The labels among `categories` that mean control.
+    """Codes of the labels in `categories` that mean control.
 
-    Case and outer blanks do not matter; `*` and `?` in control_labels stand for any text and any character.
+    Case and outer blanks do not matter; `*` and `?` in control_labels match any text and any character.
 
     Raises
     ------
     AtlasError
-        when there are none (the labels that are there are listed), or when others look like controls and are neither
-        listed nor named in perturbation_names.
+        if there are none (lists the existing labels), or if other labels look like controls and are neither listed nor
+        named in perturbation_names.
     """
     labels = list(categories)
     if not labels:
@@ -84,7 +84,7 @@ def control_codes(store: Store, entry: AtlasEntry, categories: Iterable[str]) ->
 
 
 def is_control(label: str, entry: AtlasEntry) -> bool:
-    """Whether control_labels of the entry list a label, as it is or by a pattern."""
+    """Whether control_labels of the entry list a label, directly or by a pattern."""
     word = label.strip().casefold()
     return any(
         word == asked or (("*" in asked or "?" in asked) and fnmatch.fnmatchcase(word, asked))
@@ -109,7 +109,7 @@ def looks_like_control(label: str) -> bool:
 
 
 def as_patterns(labels: Iterable[str]) -> list[str]:
-    """Labels as control_labels lists them: three or more that differ in a number at their end become one pattern."""
+    """Labels as entries of control_labels; three or more that differ in a final number become a pattern."""
     groups: dict[str, list[str]] = {}
     for label in labels:
         groups.setdefault(re.sub(r"\d+$", "", label), []).append(label)
@@ -117,7 +117,7 @@ def as_patterns(labels: Iterable[str]) -> list[str]:
 
 
 def quoted(label: str) -> str:
-    """A label as YAML needs it within brackets."""
+    """A label quoted for a YAML list."""
     import json
 
     plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9 _.+/-]*", label) and label.strip() == label

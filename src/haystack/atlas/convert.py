@@ -1,4 +1,6 @@
-"""Atlases as sharded, row-chunked zarr: from a bucket, a few hundred cells cost a few megabytes, not the file."""
+"""Convert atlases to sharded, row-chunked zarr, so that reading a few hundred cells from a bucket costs a few
+megabytes.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +26,21 @@ if TYPE_CHECKING:
     from haystack.atlas.store import Store
 
 CHUNK = 8_192
-"""stored values per chunk, about five cells: what one request brings; measured in benchmarks/bucket_rows.py"""
+"""stored values per chunk (about five cells), the unit of one request; measured in benchmarks/bucket_rows.py"""
 SHARD = 512 * CHUNK
-"""stored values per object: 4 million, tens of megabytes; a shard's index is 8 kB"""
+"""stored values per object: 4 million, tens of megabytes; the index of a shard is 8 kB"""
 ROWS_CHUNK = 2_048
 """entries of indptr and of the index of obs per chunk"""
 ROWS_SHARD = 128 * ROWS_CHUNK
 OBS_CHUNK = 100_000
-"""cells per chunk of an obs column: these are read whole, when the atlas is indexed"""
+"""cells per chunk of an obs column; these are read completely for indexing"""
 BLOCK = 8_000_000
 """values in memory at once"""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written."""
+    """Summary of a conversion."""
 
     target: str
     n_cells: int
@@ -47,25 +49,25 @@ class Converted:
 
 
 def write_zarr(source: str, target: str, counts_layer: str = "X") -> Converted:
-    """Write an atlas anew as zarr (format 3): raw counts as CSR in `X`, with obs and var.
+    """Write an atlas as zarr (format 3): raw counts as CSR in `X`, with obs and var.
 
-    Counts are read in blocks of rows, 8 million values at once. Rows, their order, names and all columns stay, so an
-    index of the source holds for the copy too. Other layers, obsm, obsp and uns are left out: nothing here reads them.
-    obs comes last: what an interrupted conversion left is refused as an atlas.
+    Counts are read in blocks of rows, 8 million values at once. Rows, their order, names and all columns are kept, so
+    an index of the source is valid for the copy. Other layers, obsm, obsp and uns are not used here and are left out.
+    obs is written last, so that an interrupted conversion is refused as an atlas.
 
     Parameters
     ----------
     source : str
         h5ad or zarr, a path or a URI (gs://, https://).
     target : str
-        folder or URI that ends in .zarr. A folder appears whole or not at all.
+        folder or URI that ends in .zarr. A folder appears only when complete.
     counts_layer : str
-        where the raw counts are: X, raw, or the name of a layer. In the copy they are in X.
+        location of the raw counts: X, raw, or the name of a layer. In the copy they are in X.
 
     Raises
     ------
     AtlasError
-        when the source cannot be read or its counts are no raw counts, or when the target exists.
+        if the source cannot be read or has no raw counts, or if the target exists.
     """
     if not target.rstrip("/").endswith(".zarr"):
         raise AtlasError(f"{target}: the name of a zarr store ends in .zarr; readers recognise it by that")
@@ -123,7 +125,7 @@ def _write(store: Store, matrix: Matrix, group: Any, target: str) -> Converted:
 
 @contextmanager
 def _writing(target: str) -> Iterator[None]:
-    """What goes wrong while writing is the target's, not the source's."""
+    """Attribute errors while writing to the target, not the source."""
     try:
         yield
     except HaystackError:
@@ -157,7 +159,7 @@ def _write_counts(store: Store, matrix: Matrix, group: Any, target: str) -> int:
 
 
 def _blocks(store: Store, matrix: Matrix) -> Iterator[sparse.csr_matrix]:
-    """Blocks of neighbouring rows. From CSC every block is a pass over the whole matrix, so these are larger."""
+    """Blocks of neighbouring rows; larger for CSC, where each block is a pass over the whole matrix."""
     if matrix.form == "csr":
         ends = np.asarray(store.root[f"{matrix.key}/indptr"][:]).astype(np.int64)
     else:
@@ -174,7 +176,7 @@ def _blocks(store: Store, matrix: Matrix) -> Iterator[sparse.csr_matrix]:
 
 
 class _Growing:
-    """An array that grows by whole shards, so that none is written twice."""
+    """An array that grows by whole shards, so that no shard is written twice."""
 
     def __init__(self, node: Any, name: str, dtype: np.dtype) -> None:
         self.array = _create(node, name, 0, dtype, CHUNK, SHARD)
@@ -216,7 +218,7 @@ def _write_frame(group: Any, name: str, frame: Any, chunk: int) -> None:
 
 
 def _write_names(obs: Any) -> None:
-    """The cells' names again in small chunks: of these a few hundred are asked for, of other columns all."""
+    """Write cell names again in small chunks: a few hundred are read at a time, other columns as a whole."""
     written = str(obs.attrs["_index"])
     values = obs[written][:]
     attributes = dict(obs[written].attrs)

@@ -1,4 +1,4 @@
-"""Is a matrix raw counts? Told from a sample of rows, and said how."""
+"""Check from a sample of rows whether a matrix holds raw counts."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _EXPECTED = (
     "they are then rounded"
 )
 SAME_SUM = 0.02
-"""coefficient of variation of row sums, up to which cells were scaled to one total"""
+"""largest coefficient of variation of row sums that indicates scaling to one total"""
 STEADIER = 0.5
-"""standard deviation of sums over all features per that of genes alone, up to which all were scaled together"""
+"""largest ratio of the sd of sums over all features to that over genes that indicates joint scaling"""
 LARGEST = 2**24
-"""whole numbers above are not exact in float32"""
+"""larger integers are not exact in float32"""
 
 
 def check_counts(store: Store, matrix: Matrix, entry: AtlasEntry, genes: Genes | None = None) -> None:
-    """Raise an AtlasError unless a sample of rows holds counts of the kind that the entry says.
+    """Raise an AtlasError unless a sample of rows holds counts of the kind given in the entry.
 
-    The sample is 8 runs of 16 neighbouring rows, evenly spread. The message says by what it was recognised (share of
-    values that are not whole, equal sums, gaps, ...) and which other matrix of the file holds counts. Features that are
-    no genes count only where cells may have been scaled to one total over all of them.
+    The sample is 8 runs of 16 neighbouring rows, evenly spread. The message gives the evidence (share of non-integers,
+    equal sums, gaps, ...) and another matrix of the file that holds counts. Features that are not genes count only if
+    cells may have been scaled to one total over all of them.
     """
     fault = fault_of_sample(store, matrix, entry.counts, genes)
     if fault is None:
@@ -50,7 +50,7 @@ def check_counts(store: Store, matrix: Matrix, entry: AtlasEntry, genes: Genes |
 
 
 def fault_of_values(values: np.ndarray, kind: str = "raw") -> str | None:
-    """What is wrong with stored values as counts (`raw` or `expected`), with figures; None when nothing is."""
+    """What is wrong with stored values as counts (`raw` or `expected`), with figures; None if nothing is."""
     if not values.size:
         return None
     if values.dtype.kind not in "iufb":
@@ -81,11 +81,11 @@ def fault_of_values(values: np.ndarray, kind: str = "raw") -> str | None:
 
 
 def fault_of_rows(rows: sparse.csr_matrix, kind: str = "raw") -> str | None:
-    """What is wrong with cells x genes as counts: fault_of_values, and what only whole cells show.
+    """What is wrong with cells x genes as counts: fault_of_values, and checks that need whole cells.
 
-    Scaled to one total: row sums that are (nearly) equal though rounding left them uneven, or, after log1p, equal sums
+    Scaled to one total: row sums that are (nearly) equal though rounding left them uneven or, after log1p, equal sums
     of expm1. Gaps: scaled counts have no ones. Presence: no value above 1 where Poisson counts of that density would
-    have dozens. Counts downsampled to one depth have equal sums too, but exactly, and ones: they pass.
+    have dozens. Counts downsampled to one depth pass: their sums are exactly equal, and they contain ones.
     """
     values = rows.data
     fault = fault_of_values(values, kind)
@@ -100,10 +100,10 @@ def fault_of_rows(rows: sparse.csr_matrix, kind: str = "raw") -> str | None:
 
 
 def _one_total(rows: sparse.csr_matrix, kind: str, part: np.ndarray | None = None) -> str | None:
-    """Whether cells were scaled to one total, and what shows it.
+    """Whether cells were scaled to one total, with the evidence.
 
-    With `part`, the columns that are genes: to one total over all features, antibodies among them. Then the sums over
-    all vary far less than those of the genes alone, as they do not where the others are merely equal in all cells.
+    With `part`, the columns that are genes: whether to one total over all features, including antibodies. Then the sums
+    over all vary far less than those over genes.
     """
 
     def scaled(values: np.ndarray) -> np.ndarray | None:
@@ -124,7 +124,7 @@ def _one_total(rows: sparse.csr_matrix, kind: str, part: np.ndarray | None = Non
 
 
 def sample_rows(n_cells: int) -> np.ndarray:
-    """Row numbers of the sample, ascending, without repeats."""
+    """Row numbers of the sample, ascending and unique."""
     starts = np.linspace(0, max(n_cells - _RUN_ROWS, 0), _RUNS).astype(np.int64)
     rows = np.unique((starts[:, None] + np.arange(_RUN_ROWS)[None, :]).ravel())
     return rows[rows < n_cells]
@@ -152,7 +152,7 @@ def _equal(sums: np.ndarray) -> bool:
 
 
 def _gaps(rows: sparse.csr_matrix) -> str | None:
-    """Scaled and rounded counts: in every cell the smallest value is well above 1."""
+    """Whether counts were scaled and rounded: in every cell the smallest value is well above 1."""
     sizes = np.diff(rows.indptr)
     full = np.flatnonzero(sizes >= 10)
     if len(full) < 5:
@@ -169,7 +169,7 @@ def _gaps(rows: sparse.csr_matrix) -> str | None:
 
 
 def _presence(rows: sparse.csr_matrix) -> str | None:
-    """Zeros and ones where counts of that density would hold at least 20 values of 2 and more (Poisson, one rate)."""
+    """Whether values are binarised: only zeros and ones, where Poisson counts would include 20 or more above 1."""
     positive = rows.data[rows.data > 0]
     if (positive > 1).any():
         return None

@@ -1,4 +1,4 @@
-"""Passes over all cells that harmonising may need: depth from obs or from counts, and repeated obs names."""
+"""Passes over all cells for harmonising: depth from obs or counts, and repeated obs names."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def depth_column(store: Store, column: str, field: str) -> np.ndarray:
 def counted_depth(store: Store, entry: AtlasEntry, genes: Genes) -> dict[str, np.ndarray]:
     """n_genes and total_counts of every cell, (n_cells,) each, from the matrix, in blocks of 8 million values.
 
-    Features that are no genes do not count.
+    Only features that are genes count.
 
     Raises
     ------
     AtlasError
-        when any value of the matrix is no count.
+        if any value of the matrix is not a count.
     """
     matrix = find_matrix(store, entry.counts_layer)
     found = np.zeros(matrix.n_cells, dtype=np.int64)
@@ -75,7 +75,7 @@ def counted_depth(store: Store, entry: AtlasEntry, genes: Genes) -> dict[str, np
 def _entries(
     store: Store, matrix: Matrix, *, with_columns: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None, np.ndarray]]:
-    """(rows, columns, values) of all entries, block by block; columns only where they are asked for."""
+    """(rows, columns, values) of all entries, block by block; columns only on request."""
     if matrix.form == "csc":
         yield from entries_of_csc(store, matrix)
     elif matrix.form == "csr":
@@ -89,7 +89,7 @@ def _entries(
 
 
 def repeated_name(store: Store, n_cells: int) -> tuple[int, str] | None:
-    """How many obs names occur before, and one of them; None when all differ.
+    """Number of repeated obs names, and one of them; None if all are unique.
 
     Names are compared by 64-bit hashes, 8 bytes each: 80 MB for 10 million cells.
     """

@@ -1,4 +1,4 @@
-"""Donors by conditions: which contrasts are within donors, and which set one donor against another."""
+"""Cross donors with conditions: which contrasts are within donors and which are between donors."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from enum import StrEnum
 
 
 class Pairing(StrEnum):
-    """How the donors of a condition meet those of its controls."""
+    """How donors of a condition and of its controls overlap."""
 
     PAIRED = "paired"
-    """every donor has control cells too"""
+    """every donor also has control cells"""
     PARTLY = "partly paired"
-    """some donors have control cells too; the others say nothing within a donor"""
+    """some donors also have control cells"""
     CONFOUNDED = "confounded"
-    """no donor has control cells too: the condition cannot be separated from the donors"""
+    """no donor has control cells: the condition is confounded with donors"""
     UNKNOWN = "unknown"
-    """cells of the condition or the controls without a donor"""
+    """the donor of some cells of the condition or the controls is unknown"""
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """One condition against the controls of its atlas."""
+    """One condition compared with the controls of its atlas."""
 
     condition: str
     n_cells: int
     n_donors: int
     """donors with the condition"""
     n_paired: int
-    """of these, donors with control cells too"""
+    """donors that also have control cells"""
     pairing: Pairing
 
 
@@ -39,13 +39,12 @@ def cross_donors(groups: Iterable[tuple[str | None, str | None, int]]) -> list[C
     Parameters
     ----------
     groups
-        (donor, condition, cells), in any order, repeats are summed; donor null where it is not known, condition null
-        for controls.
+        (donor, condition, cells) in any order, repeats are summed; donor None if unknown, condition None for controls.
 
     Returns
     -------
     list of Crossing
-        one per condition, that with most cells first.
+        one per condition, the one with most cells first.
     """
     of_condition: dict[str | None, dict[str | None, int]] = {}
     for donor, condition, n in groups:

@@ -1,7 +1,7 @@
-"""Scattered ranges of HDF5 arrays, read past HDF5 where its own way is slow.
+"""Read scattered ranges of HDF5 arrays faster than HDF5 does.
 
-Contiguous arrays: all ranges are announced to the system first, which then fetches them together.
-Gzip-compressed arrays: HDF5 holds one lock while it inflates whole chunks; here only the wanted front of each chunk is
+Contiguous arrays: all ranges are announced to the operating system first (readahead), which fetches them together.
+Gzip-compressed arrays: HDF5 holds a lock while it inflates whole chunks; here only the needed front of each chunk is
 inflated, on several cores.
 """
 
@@ -22,7 +22,7 @@ _BATCH = 64
 
 
 def direct_reader(array: Any) -> str | None:
-    """How the ranges of a one-dimensional h5py dataset can be read: `contiguous`, `gzip`, or None (by HDF5 only)."""
+    """How ranges of a one-dimensional h5py dataset can be read: `contiguous`, `gzip`, or None (only by HDF5)."""
     if len(array.shape) != 1 or not hasattr(array, "id") or not array.dtype.isnative or array.dtype.hasobject:
         return None
     filters = array.id.get_create_plist()
@@ -64,7 +64,7 @@ def read_contiguous(array: Any, starts: np.ndarray, stops: np.ndarray) -> np.nda
 
 
 def read_gzip(array: Any, starts: np.ndarray, stops: np.ndarray) -> np.ndarray | None:
-    """The elements of ascending, separate ranges of a `gzip` dataset; None where a chunk was never written."""
+    """Elements of ascending, separate ranges of a `gzip` dataset; None if a chunk was never written."""
     size, width = array.chunks[0], array.dtype.itemsize
     out = np.empty(int((stops - starts).sum()), dtype=array.dtype)
     pieces: dict[int, list[tuple[int, int, int]]] = {}
@@ -96,7 +96,7 @@ def read_gzip(array: Any, starts: np.ndarray, stops: np.ndarray) -> np.ndarray |
 
 
 def _front(raw: bytes, mask: int, n_bytes: int) -> bytes:
-    """The first bytes of an inflated chunk; a bit set in the mask means that the chunk was stored as it is."""
+    """First bytes of an inflated chunk; a bit set in the mask means that the chunk is stored uncompressed."""
     try:
         front = raw[:n_bytes] if mask else zlib.decompressobj().decompress(raw, n_bytes)
     except zlib.error as error:
@@ -107,13 +107,13 @@ def _front(raw: bytes, mask: int, n_bytes: int) -> bytes:
 
 
 def _is_local(array: Any) -> bool:
-    """A plain file on a disk, so that offsets within HDF5 are offsets within the file."""
+    """Whether this is a plain local file, so that offsets in HDF5 are offsets in the file."""
     return array.file.driver == "sec2" and array.file.userblock_size == 0
 
 
 @contextmanager
 def _descriptor(array: Any) -> Iterator[int | None]:
-    """The array's file, open for reading a second time; None for what is no local file."""
+    """A second descriptor of the array's file; None if it is not a local file."""
     if not _is_local(array):
         yield None
         return
@@ -125,7 +125,7 @@ def _descriptor(array: Any) -> Iterator[int | None]:
 
 
 def _announce(descriptor: int | None, spans: Iterable[tuple[int, int]]) -> None:
-    """Announce the next bytes to the system, where it supports that."""
+    """Announce the next bytes to the operating system, where supported."""
     if descriptor is None or not hasattr(os, "posix_fadvise"):
         return
     for offset, size in spans:

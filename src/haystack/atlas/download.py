@@ -1,4 +1,4 @@
-"""Fetch the file of a public atlas: resumed where it stopped, checked, and visible only when whole."""
+"""Download the file of a public atlas: resumable, verified, and visible only when complete."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BLOCK = 1 << 16
-"""bytes; at most this much is fetched again after a cut"""
+"""bytes; at most this much is fetched again after an interruption"""
 _TIMEOUT = (10, 60)
-"""seconds to connect, and between two blocks"""
+"""seconds for connecting, and between two blocks"""
 
 
 def download_atlas(name: str, entry: AtlasEntry, out: Path, *, offline: bool, attempts: int = 6) -> None:
@@ -60,7 +60,7 @@ def download_atlas(name: str, entry: AtlasEntry, out: Path, *, offline: bool, at
 def download_file(
     url: str, out: Path, checksum: str | None = None, *, attempts: int = 6, where: str = "download", wait: float = 1
 ) -> None:
-    """Fetch one file (see download_atlas). `wait`: seconds before the second try, doubled for each further one."""
+    """Download one file (see download_atlas). `wait`: seconds before the second attempt, then doubled each time."""
     import requests
 
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def download_file(
 
 
 def _fetch(session: Any, url: str, part: Path, where: str) -> None:
-    """One connection: append what is missing to `part`; raise ConnectionError when the server stops early."""
+    """One connection: append the missing bytes to `part`; raise ConnectionError if the server stops early."""
     import requests
 
     stamp = _read_stamp(part)
@@ -141,7 +141,7 @@ def _check(part: Path, checksum: str | None, url: str, where: str) -> None:
 
 
 def _total(response: Response, have: int) -> int | None:
-    """Bytes of the whole file, when the server says so."""
+    """Size of the whole file, if the server states it."""
     span = response.headers.get("Content-Range", "")
     if "/" in span and span.rsplit("/", 1)[1].isdigit():
         return int(span.rsplit("/", 1)[1])
@@ -166,7 +166,7 @@ def _stamp(part: Path) -> Path:
 
 
 def _read_stamp(part: Path) -> dict[str, Any]:
-    """What the server said of the file that `part` begins; empty when that is unknown."""
+    """Identity (ETag, date, size) of the file that `part` begins; empty if unknown."""
     try:
         return dict(json.loads(_stamp(part).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):

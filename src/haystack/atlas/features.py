@@ -1,4 +1,4 @@
-"""Which stored features are genes: antibodies, guides, hashtags, peaks and spike-ins are none."""
+"""Which stored features are genes, as opposed to antibodies, guides, hashtags, peaks and spike-ins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from haystack.atlas.store import Store
 
 MAX_KINDS = 80
-"""distinct values that a column of kinds or genomes has at most"""
+"""largest number of distinct values of a column of kinds or genomes"""
 
 _KIND_COLUMN = re.compile(
     r"(feature|library|assay|probe|gene)[_. ]?(bio)?(type|class|kind)s?$|modalit|^(bio)?types?$|omics?$", re.I
@@ -104,7 +104,7 @@ def small_columns(store: Store, var: str) -> dict[str, list[str]]:
 
 
 def column_texts(store: Store, var: str, column: str, n: int) -> list[str] | None:
-    """A var column as text, empty where missing; None for what holds no labels."""
+    """A var column as text, empty if missing; None if it holds no labels."""
     try:
         labels = read_labels(store, column, "var", frame=var)
         words = np.array([*labels.categories, ""], dtype=object)
@@ -114,7 +114,7 @@ def column_texts(store: Store, var: str, column: str, n: int) -> list[str] | Non
 
 
 def gene_ids(store: Store, var: str, names: Sequence[str]) -> list[str]:
-    """Ensembl (or other database) id of each feature, empty where it has none: from the index, or a column of ids."""
+    """Ensembl (or other database) id of each feature, empty if it has none: from the index, or a column of ids."""
     own = [name if _is_id(name) else "" for name in names]
     if sum(map(bool, own)) > 0.3 * len(names):
         return own
@@ -134,9 +134,9 @@ def feature_kinds(
 ) -> tuple[np.ndarray, Counter]:
     """Which features are genes, and how many others there are of each kind.
 
-    Told by a column of kinds (`feature_types`, `feature_biotype`, or any whose values are all kinds), by names such as
-    `ERCC-00002` and `CD4_TotalSeqB`, and by a missing id: where most features have one, a feature without is no gene
-    if it has the name of one that has.
+    Determined by a column of kinds (`feature_types`, `feature_biotype`, or any whose values are all kinds), by names
+    such as `ERCC-00002` and `CD4_TotalSeqB`, and by missing ids: if most features have one, a feature without an id
+    that repeats the name of one with an id is not a gene.
     """
     is_gene = np.ones(len(names), dtype=bool)
     others: Counter = Counter()
@@ -166,7 +166,7 @@ def feature_kinds(
 
 
 def reference_columns(columns: dict[str, list[str]], n: int) -> list[str]:
-    """Genome or taxon that a column gives each feature; empty texts where none does."""
+    """Genome or taxon of each feature according to a column; empty texts if there is none."""
     for column, values in columns.items():
         if _REFERENCE_COLUMN.search(column):
             return values
@@ -174,7 +174,7 @@ def reference_columns(columns: dict[str, list[str]], n: int) -> list[str]:
 
 
 def refuse_no_genes(store: Store, var: str, names: Sequence[str], field: str) -> None:
-    """Raise an AtlasError where most names are those of something else: peaks, numbers, transcripts, probes."""
+    """Raise an AtlasError if most names are not genes but peaks, numbers, transcripts or probes."""
     unknown = [name for name in names if name not in current_symbols()]
     for what, pattern in _OTHER_NAMES.items():
         if len(unknown) <= 0.5 * len(names):

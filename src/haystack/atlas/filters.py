@@ -1,4 +1,4 @@
-"""Hold-out filters: which cells they mean."""
+"""Apply hold-out filters to cells."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def matches(filter: CellFilter, frame: pd.DataFrame, atlas: str) -> pd.Series:
 
 
 def in_share(rows: pd.Series, share: float) -> pd.Series:
-    """True for the given share of rows, the same ones always: multiplicative (Fibonacci) hash of the row number."""
+    """True for the given share of rows, always the same ones: multiplicative (Fibonacci) hash of the row number."""
     return (rows.astype("uint64") * 2654435761) % 2**32 < share * 2**32
 
 
 def _holds(values: pd.Series, wanted: frozenset[str]) -> pd.Series:
-    """True where the value, case-folded, is wanted; distinct values are looked at once each."""
+    """Whether the case-folded value is wanted; each distinct value is tested once."""
     labels = values.astype("category")
     found = [label for label in labels.cat.categories if str(label).strip().casefold() in wanted]
     return labels.isin(found)
@@ -77,7 +77,7 @@ def _holds(values: pd.Series, wanted: frozenset[str]) -> pd.Series:
 
 @lru_cache(maxsize=4096)
 def _spellings(key: str, value: str) -> frozenset[str]:
-    """Everything, case-folded, that a filter's value may be written as in a table of cells."""
+    """All case-folded spellings of a filter's value in a table of cells."""
     words = {value.strip()}
     if key == "perturbation":
         from haystack.knowledge import resolve_perturbation
@@ -90,7 +90,7 @@ def _spellings(key: str, value: str) -> frozenset[str]:
 
 
 def _terms(key: str, value: str) -> set[str]:
-    """Ids and names of the term that the value names, and of its descendants."""
+    """Ids and names of the term named by the value, and of its descendants."""
     from haystack import ontology
     from haystack.atlas.labels import ONTOLOGY_ID
 

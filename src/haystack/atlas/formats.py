@@ -1,4 +1,4 @@
-"""What a file is that is neither h5ad nor zarr, and the line that converts it."""
+"""Recognise files that are neither h5ad nor zarr, and give the command that converts them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RDS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"X\n", b"A\n", b"RDX", b"RDA")
 
 @dataclass(frozen=True)
 class Format:
-    """`kind` is a word for programs, `what` for people; `remedy` is what to do."""
+    """`kind` is for programs, `what` for people; `remedy` is what to do."""
 
     kind: str
     what: str
@@ -19,7 +19,7 @@ class Format:
 
 
 def other_format(path: Path) -> Format | None:
-    """What a local file or folder is, where it is no h5ad and no zarr; None where it may be one of them."""
+    """Format of a local file or folder that is neither h5ad nor zarr; None if it may be one of them."""
     if path.is_dir():
         return _folder(path)
     import zipfile

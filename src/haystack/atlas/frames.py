@@ -1,4 +1,4 @@
-"""obs or var as a data frame that any anndata writes again, whichever wrote it."""
+"""Read obs or var as a data frame that any version of anndata can write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gene symbols of an atlas: current, upper case, unique, repeats summed; features that are no genes left out."""
+"""Gene symbols of an atlas: current, upper case, unique (repeats summed), without features that are not genes."""
 
 from __future__ import annotations
 
@@ -31,28 +31,29 @@ if TYPE_CHECKING:
     from haystack.config import AtlasEntry
 
 MOSTLY = 0.2
-"""share of the features that must have an id of our table to be named by it, or a symbol in a column that holds them:
-a full annotation is mostly non-coding genes, of which the table lists few"""
+"""least share of features that must have an id in our table, or a symbol in a column, for names to be taken from there:
+a full annotation is mostly non-coding genes, of which the table lists few
+"""
 NAMED = "Ensembl ids given their symbol (ENSG00000169429: CXCL8)"
 
 
 @dataclass(frozen=True)
 class Genes:
-    """Distinct upper-case symbols in order of first appearance, and each stored feature's place among them."""
+    """Distinct upper-case symbols in order of first appearance, and each stored feature's position among them."""
 
     symbols: list[str]
     place: np.ndarray
-    """(stored features,) int32; -1 for what is no human gene"""
+    """(stored features,) int32; -1 if not a human gene"""
     left_out: dict[str, int] = field(default_factory=dict)
-    """kind of feature that is no human gene -> how many"""
+    """kind of excluded feature -> number"""
     repaired: dict[str, list[str]] = field(default_factory=dict)
-    """what was done to names -> the names it was done to"""
+    """kind of repair -> names repaired"""
     n_repeats: int = 0
-    """genes whose counts are added to another one of the same symbol"""
+    """genes whose counts are added to another one with the same symbol"""
 
     @property
     def kept(self) -> np.ndarray | None:
-        """Which stored features are human genes, (stored features,) bool; None where all are."""
+        """Which stored features are human genes, (stored features,) bool; None if all are."""
         return None if (self.place >= 0).all() else self.place >= 0
 
     def align(self, counts: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -69,7 +70,7 @@ class Genes:
         return joined
 
     def notes(self) -> list[str]:
-        """What a reader of the report should know: features left out, names repaired, symbols summed."""
+        """Notes for the report: excluded features, repaired names, summed symbols."""
         found = [f"{n:,} features are no human genes and left out: {kind}" for kind, n in self.left_out.items()]
         for what, names in self.repaired.items():
             more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""

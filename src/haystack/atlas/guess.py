@@ -1,4 +1,4 @@
-"""A first entry for an atlas, guessed from its file: every guess with the reason for it, for a person to look at."""
+"""Guess an entry for an atlas from its file, with a reason for every field."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from haystack.contracts.query import PerturbationType
 
 MAX_LABELS = 60_000
-"""distinct labels that a column of conditions may have"""
+"""largest number of distinct labels in a column of conditions"""
 _IDS = {"cell_type": ("CL:", "CVCL"), "tissue": ("UBERON:", "CL:", "CVCL"), "disease": ("MONDO:", "PATO:")}
 _PARTIAL = re.compile(r"spliced|unspliced|ambiguous|nascent|norm|log|scale|denois|corrected|decont", re.IGNORECASE)
 _GENERIC = {"condition", "group", "status", "label", "state", "stim", "stimulation", "gene", "target", "sample_type"}
@@ -36,7 +36,7 @@ _DONE = re.compile(r"stim|treat|infect|exposed|perturbed|activated|\+|drug", re.
 
 @dataclass
 class Labels:
-    """The labels of an obs column: label -> cells, and the cells without one."""
+    """The labels of an obs column: label -> cells, and the number of cells without one."""
 
     cells: dict[str, int]
     n_missing: int
@@ -49,7 +49,7 @@ class Labels:
 
 @dataclass
 class Guess:
-    """An entry in the making: values as in `config/atlases.yaml`, and why each was chosen."""
+    """A draft entry: values as in `config/atlases.yaml`, and the reason for each."""
 
     name: str
     values: dict[str, Any]
@@ -115,12 +115,12 @@ def guess_entry(path: str, name: str | None = None) -> Guess:
 
 
 def add_entry(guess: Guess, atlases: Path) -> None:
-    """Append the entry to a list of atlases; what stands there stays as it is, comments included.
+    """Append the entry to a list of atlases, keeping its content and comments.
 
     Raises
     ------
     ConfigError
-        when the list has an atlas of that name.
+        if the list already has an atlas of that name.
     """
     text = atlases.read_text(encoding="utf-8") if atlases.exists() else ""
     if guess.name in (read_yaml(atlases) if atlases.exists() else {}):
@@ -129,7 +129,7 @@ def add_entry(guess: Guess, atlases: Path) -> None:
 
 
 class _Labels:
-    """Labels of obs columns, read once each."""
+    """Labels of obs columns, each read once."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -138,11 +138,11 @@ class _Labels:
         self.known: dict[str, Labels | None] = {}
 
     def find(self, field_name: str) -> list[str]:
-        """Columns that may hold a field, the likeliest first."""
+        """Columns that may hold a field, the most likely first."""
         return [self.by_key[key] for key in NAMES[field_name] if key in self.by_key]
 
     def of(self, column: str) -> Labels | None:
-        """The labels of a column; None for one that holds scores, or names cells."""
+        """Labels of a column; None if it holds scores or cell names."""
         if column not in self.known:
             self.known[column] = self._read(column)
         return self.known[column]
@@ -161,7 +161,7 @@ class _Labels:
         return Labels(cells, counts[-1])
 
     def _is_long(self, column: str) -> bool:
-        """Plain texts of which most differ: names of cells, that nobody wants to read to the end."""
+        """Whether a column holds mostly distinct plain texts, such as cell names, and need not be read to the end."""
         node = self.store.root[f"obs/{column}"]
         if self.store.is_group(f"obs/{column}") or node.shape[0] < 10_000:
             return False
@@ -211,7 +211,7 @@ def _says_done(treated: Sequence[str]) -> bool:
 
 
 def _kind(column: str, treated: Sequence[str], labels: _Labels) -> tuple[PerturbationType | None, str]:
-    """What kind of thing the labels of a column name, and why."""
+    """What kind of thing the labels of a column name, with the reason."""
     from haystack.knowledge import resolve_perturbation
     from haystack.knowledge.genetic import gene_symbol
 
@@ -276,7 +276,7 @@ def _guess_depth(guess: Guess, store: Store, columns: set[str]) -> None:
 
 
 def _guess_genes(guess: Guess, store: Store) -> None:
-    """The matrix with counts, and where its gene symbols are."""
+    """Find the matrix with counts, and its gene symbols."""
 
     def likeliest(word: str) -> tuple[bool, bool, bool]:
         return bool(_PARTIAL.search(word)), word != "X", word not in NAMES["counts"]
@@ -304,7 +304,7 @@ def _guess_genes(guess: Guess, store: Store) -> None:
 
 
 def symbols_column(store: Store, var: str) -> str | None:
-    """The var column that holds gene symbols; None where the names do, or nothing does."""
+    """The var column with gene symbols; None if the names are symbols, or no column is."""
     from haystack.knowledge.retired import current_symbols, retired_symbols
 
     def known(values: Iterable[str]) -> int:

@@ -1,4 +1,4 @@
-"""One atlas's obs, in its own words, into `cells.parquet`, in everyone's: column by column, chunk by chunk."""
+"""Translate the obs of one atlas into the standard columns of `cells.parquet`, column by column in chunks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _PLAIN = {"condition": "sample_condition", "age": "age_category", "sex": "sex"}
 
 @dataclass
 class _Recode:
-    """An output column: a source column, and the new word of each of its categories (null: missing)."""
+    """An output column: a source column, and the new label of each of its categories (None: missing)."""
 
     source: LabelColumn
     words: list[str | None]
@@ -62,7 +62,7 @@ class _Recode:
 
 @dataclass
 class _Plan:
-    """All that the second pass needs; the first pass read categories and counts only."""
+    """Input of the second pass; the first pass read categories and counts only."""
 
     n_cells: int
     organisms: Organisms
@@ -76,7 +76,7 @@ class _Plan:
 
 @dataclass
 class _Places:
-    """The tissues of an atlas, which decide between the meanings of short forms (PC, CD)."""
+    """Tissues of an atlas, which disambiguate abbreviated labels (PC, CD)."""
 
     n_cells: int
     source: LabelColumn | None = None
@@ -84,7 +84,7 @@ class _Places:
     """label -> UBERON id"""
 
     def of(self, kind: str, labels: LabelColumn) -> dict[str, str]:
-        """Label -> UBERON id of where most of its cells are from; empty where no label is a short form."""
+        """Label -> UBERON id of most of its cells; empty if no label is an abbreviation."""
         from haystack.ontology.shortforms import meanings
 
         if self.source is None or kind == "tissue" or not any(meanings(kind, x, None) for x in labels.categories):
@@ -203,7 +203,7 @@ def _source(store: Store, entry: AtlasEntry, key: str, plan: _Plan) -> tuple[Lab
 
 
 def _cells(source: LabelColumn, counts: np.ndarray) -> dict[str, int]:
-    """Cells of each label that any has."""
+    """Number of cells of each label that occurs."""
     return {label: n for label, n in zip(source.categories, counts.tolist(), strict=False) if n}
 
 
@@ -333,7 +333,7 @@ def _schema(warnings: list[str]) -> pa.Schema:
 
 
 def _dictionary(words: list[str | None]) -> tuple[np.ndarray, pa.Array]:
-    """Look-up from source code to code of the distinct words (null and -1 become -1), and those words."""
+    """Look-up from source code to code of the distinct labels (None and -1 become -1), and those labels."""
     import pyarrow as pa
 
     distinct = {word: i for i, word in enumerate(dict.fromkeys(word for word in words if word is not None))}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import anndata as ad
 
 _RNA = ("rna", "gex", "gene expression", "gene_expression", "expression")
-"""names of the modality with RNA counts, without regard to case"""
+"""names of the RNA modality, case-insensitive"""
 
 
 def write_h5ad(source: str, target: str) -> str:

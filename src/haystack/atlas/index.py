@@ -1,4 +1,4 @@
-"""`cell_sets.parquet`: the cells of all atlases, grouped by what they share, with DuckDB; and what the index holds."""
+"""Group the cells of all atlases into `cell_sets.parquet` with DuckDB, and compute statistics of the index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 KEYS = [
     c.name for c in CELL_SETS.columns if c.name not in {"cell_set_id", "n_cells", "mean_n_genes", "mean_total_counts"}
 ]
-"""columns that cells of one set share; `atlas` first"""
+"""columns that define a cell set; `atlas` first"""
 PAIR_KEYS = [
     key for key in KEYS if not key.startswith("perturbation") and key not in {"is_control", "sample_condition"}
 ]
@@ -99,7 +99,7 @@ def run_sql(query: str, **tables: Path) -> pd.DataFrame:
 
 
 def _identifiers(frame: pd.DataFrame) -> list[str]:
-    """`cs_` + 12 hex digits of the SHA-256 of the keys as JSON; of a term its id counts, its name where it has none."""
+    """`cs_` + 12 hex digits of the SHA-256 of the keys as JSON; terms count by id, or by name without one."""
     pairs = [
         ("cell_type_cl_id", "cell_type_name"),
         ("tissue_uberon_id", "tissue_name"),

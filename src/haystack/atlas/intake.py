@@ -1,4 +1,4 @@
-"""The intake report of an atlas: what it holds, how it was understood, what was left out and why."""
+"""Report on an atlas: its content, how its labels were understood, and what was left out and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`haystack atlas labels`: what the labels of an atlas were taken for, in one table that a person corrects once."""
+"""`haystack atlas labels`: how the labels of an atlas were understood, as a table that can be corrected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from haystack.files import write_text
 
 COLUMNS = ("kind", "label", "id", "name", "score", "method", "n_cells", "check", "others")
 UNSURE = 0.7
-"""probability below which a claim is marked for a look"""
+"""probability below which a row is marked for review"""
 OTHERS = 3
 
 

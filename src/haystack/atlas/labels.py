@@ -1,4 +1,4 @@
-"""What an atlas's labels mean: ontology terms, perturbations; and the mapping file that a person may correct."""
+"""Map labels of an atlas to ontology terms and perturbations, with a mapping file that can be corrected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEALTHY = "PATO:0000461"
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a label means: an id (null where unmapped) and a name (the label itself where unmapped)."""
+    """Meaning of a label: an id (None if unmapped) and a name (the label itself if unmapped)."""
 
     id: str | None
     name: str
@@ -34,7 +34,7 @@ class Meaning:
     """of a perturbation"""
     method: str = ""
     unsigned: bool = False
-    """of a perturbation: a gene, without word on whether it was lost or gained"""
+    """of a perturbation: a gene whose loss or gain is not stated"""
 
 
 PerturbedLabel = tuple[str, str | None]

@@ -1,4 +1,4 @@
-"""What public atlases call things: names of columns by field, and layouts known by a few columns that stand together.
+"""Column names used by public atlases, and layouts recognised by combinations of columns.
 
 Sources: CZ CELLxGENE schemas 5 and 6; scPerturb (Peidl 2024); Tahoe-100M README; sci-Plex (Srivatsan 2020, GSE139944)
 and its copies for CPA; Norman 2019 (GSE133344) and Replogle 2022 as published; Parse 10M PBMC; OpenProblems 2023;
@@ -72,12 +72,12 @@ KINDS: dict[str, dict[str, Any]] = {
         r"guide|sgrna|grna|^gene$|target_?gene|gene_?target|perturbed_?gene|genetic": "genetic",
     },
 }
-"""what a label or the name of a column says of the kind of perturbation"""
+"""kind of perturbation indicated by a label or the name of a column"""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout by columns that stand together."""
+    """A layout recognised by a combination of columns."""
 
     name: str
     description: str
@@ -119,7 +119,7 @@ _LAYOUTS = (
 
 
 def layout_of(store: Store, columns: set[str]) -> Layout | None:
-    """The public layout that a file follows, or None."""
+    """The public layout of a file, or None."""
     version = uns_text(store, "schema_version")
     if version and "cell_type_ontology_term_id" in columns:
         title = uns_text(store, "title") or "dataset"
@@ -128,7 +128,7 @@ def layout_of(store: Store, columns: set[str]) -> Layout | None:
 
 
 def effect_of(store: Store, layout: Layout | None, said: dict[str, Any]) -> tuple[str | None, str]:
-    """How genes were changed (genetic_effect of the entry), and why that is thought."""
+    """How genes were changed (genetic_effect of the entry), with the reason."""
     if layout is not None and layout.effect:
         return layout.effect, f"as in {layout.description}"
     texts = [label for labels in said.values() if labels is not None for label in labels.cells]
@@ -146,7 +146,7 @@ def effect_of(store: Store, layout: Layout | None, said: dict[str, Any]) -> tupl
 
 
 def line_in_name(path: str) -> str | None:
-    """A cell line that stands in the name of a file."""
+    """A cell line in the name of a file."""
     match = re.search(
         r"(?<![A-Za-z0-9])(K562|RPE-?1|HEK-?293T?|HepG2|Jurkat|A549|MCF-?7|HeLa|THP-?1|HAP1|U2OS|HCT116|A375)(?![A-Za-z0-9])",
         Path(path).name.replace("_", " "),

@@ -1,4 +1,4 @@
-"""Cell types of labels whose names do not tell them, from the expression of marker genes in their cells."""
+"""Determine cell types of ambiguous labels from the expression of marker genes in their cells."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from haystack.config import AtlasEntry
 
 CELLS = 60
-"""cells of a label that are read"""
+"""cells read per label"""
 LEAST_CELLS = 10
-"""cells below which a label's expression says little"""
+"""least number of cells of a label"""
 LEAST_LABELS = 4
-"""labels without which no gene stands out in one"""
+"""least number of labels, so that genes can be compared between labels"""
 LEAST_MARKERS = 4
-"""markers of a type that the atlas must hold"""
+"""least number of a type's markers in the atlas"""
 MOST_LABELS = 300
-"""labels, those with most cells first, that are read"""
+"""largest number of labels read, those with most cells first"""
 LEAST_SCORE, LEAST_LEAD = 1.0, 0.35
-"""mean standardised expression of a type's markers that decides, and its lead over unrelated types"""
+"""least mean standardised expression of a type's markers, and least lead over unrelated types"""
 TOLERANCE = 0.25
-"""score by which a more general type may be worse"""
+"""score by which a more general type may be lower"""
 LEAST_SPREAD = 0.1
-"""spread over labels, log1p(CP10k), below which a gene's differences are taken for noise"""
+"""spread over labels, log1p(CP10k), below which differences of a gene are noise"""
 PROBABILITY = 0.75
-"""of a decision; see tests/unit/atlas/test_marker_labels.py"""
+"""probability of a decision; see tests/unit/atlas/test_marker_labels.py"""
 LIKELY = 0.6
-"""probability from which the name stands against markers"""
+"""probability from which the name takes precedence over markers"""
 CLUSTER = re.compile(r"(?i)(?:cluster|leiden|louvain|c)?[\s_-]*\d+")
 
 
@@ -76,7 +76,9 @@ def types_by_markers(
 
 
 def _may_be_decided(label: str) -> bool:
-    """Clusters without a name may; doublets, debris and what its authors call unknown may not."""
+    """Whether markers may decide: for unnamed clusters, not for doublets, debris and types called unknown by the
+    authors.
+    """
     return CLUSTER.fullmatch(label.strip()) is not None or NO_LABEL.fullmatch(label) is None
 
 
@@ -98,7 +100,7 @@ def _profiles(entry: AtlasEntry, source: LabelColumn, labels: list[str], n: int)
 
 
 def _sample(source: LabelColumn, labels: list[str], n: int) -> tuple[list[int], list[int]]:
-    """Rows of each label, spread over the atlas, ascending; and the number of the label of each row."""
+    """Rows of each label, spread over the atlas, ascending; and the position of each row's label."""
     numbers = {source.categories.index(label): number for number, label in enumerate(labels)}
     held: dict[int, list[np.ndarray]] = {code: [] for code in numbers}
     for start, stop in chunks(n):
@@ -111,7 +113,7 @@ def _sample(source: LabelColumn, labels: list[str], n: int) -> tuple[list[int], 
 
 
 def _spread(rows: np.ndarray) -> np.ndarray:
-    """At most CELLS of the rows, at even distances."""
+    """At most CELLS of the rows, evenly spaced."""
     return rows[np.linspace(0, len(rows) - 1, min(CELLS, len(rows))).astype(int)]
 
 
@@ -136,7 +138,7 @@ def _decide(genes: list[str], profile: np.ndarray, meant: Sequence[Match]) -> Ma
 
 
 def _type_scores(genes: list[str], profile: np.ndarray, types: Sequence[str]) -> dict[str, float]:
-    """Type -> mean standardised expression of its markers; types with too few of them in the atlas are absent."""
+    """Type -> mean standardised expression of its markers; types with too few markers in the atlas are absent."""
     at = {gene: number for number, gene in enumerate(genes)}
     scores = {}
     for term in types:

@@ -1,4 +1,4 @@
-"""Rows of a stored matrix (CSR, CSC, dense; h5ad or zarr), read in runs of neighbouring rows, never as a whole."""
+"""Read rows of a stored matrix (CSR, CSC, dense; h5ad or zarr) in runs of neighbouring rows, never as a whole."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 RUN_GAP = 8_192
 BLOCK = 8_000_000
 CSC_LIMIT = 100_000_000
-"""stored values of a CSC matrix, above which it is refused: whoever reads a few cells reads all of them, each time"""
+"""largest number of stored values of a CSC matrix, because reading a few cells reads all of it each time"""
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Where a cells x genes matrix lies in a store, and in which form (`csr`, `csc`, `dense`)."""
+    """Location of a cells x genes matrix in a store, and its form (`csr`, `csc`, `dense`)."""
 
     key: str
     form: str
@@ -65,7 +65,7 @@ def find_matrix(store: Store, counts_layer: str) -> Matrix:
 
 
 def matrices(store: Store) -> list[str]:
-    """The words that `counts_layer` could be, for this file."""
+    """Values of `counts_layer` possible for this file."""
     found = ["X"] if "X" in store.root else []
     found += ["raw"] if "raw/X" in store.root else []
     return found + store.keys("layers")
@@ -120,12 +120,12 @@ def refuse_large_csc(store: Store, matrix: Matrix) -> None:
 
 
 def numbers(store: Store, matrix: Matrix, values: np.ndarray) -> np.ndarray:
-    """Stored values in a dtype that SciPy computes with.
+    """Stored values in a dtype supported by SciPy.
 
     Raises
     ------
     AtlasError
-        for what is no number, and for float16 above 2,048, where whole numbers had been rounded when they were written.
+        for values that are not numbers, and for float16 above 2,048, which rounds integers.
     """
     if values.dtype.kind not in "biuf":
         raise store.error(
@@ -143,7 +143,7 @@ def numbers(store: Store, matrix: Matrix, values: np.ndarray) -> np.ndarray:
 
 
 def read_ranges(array: Any, starts: np.ndarray, stops: np.ndarray, *, is_zarr: bool) -> np.ndarray:
-    """The elements of ascending ranges starts..stops of a one-dimensional array, end to end."""
+    """Elements of ascending ranges starts..stops of a one-dimensional array, concatenated."""
     sizes = stops - starts
     out = np.empty(int(sizes.sum()), dtype=array.dtype)
     if is_zarr and len(starts) > 1 and int(stops[-1] - starts[0]) > 2 * len(out):

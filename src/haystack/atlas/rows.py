@@ -69,7 +69,7 @@ def read_rows(entry: AtlasEntry, rows: Sequence[int], name: str | None = None) -
 
 
 def _unique(names: np.ndarray, rows: np.ndarray) -> list[str]:
-    """Repeated names get `-{row}`; a row that was asked for n times also `-1` to `-{n - 1}`."""
+    """Append `-{row}` to repeated names; a row requested n times also gets `-1` to `-{n - 1}`."""
     import pandas as pd
 
     repeated = pd.Series(names).duplicated(keep=False).to_numpy()

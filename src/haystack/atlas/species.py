@@ -1,4 +1,4 @@
-"""Whose cells and genes a file holds: from its own columns first, from ids next, from spelling last."""
+"""Species of the cells and genes of a file: from its columns, then from ids, then from spelling."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ENSEMBL = re.compile(r"^ENS([A-Z]{3,4})?G\d{6,}(\.\d+)?$")
 ADVICE = "Keep human cells with human genes only (map others to human orthologs first) and write the file again"
 FEW_FOREIGN = 0.1
-"""share of genes of other species (viruses, spike-ins, reporters) up to which they are left out, not refused"""
+"""share of genes of other species (viruses, spike-ins, reporters) up to which they are left out rather than refused"""
 
 _COLUMN = re.compile(r"organism|species|taxon|taxid", re.IGNORECASE)
 _UNS = ("organism_ontology_term_id", "organism", "species", "genome", "assembly", "reference_genome")
@@ -57,28 +57,28 @@ _LOWER = re.compile(r"^[a-z][a-z0-9-]*([:.][a-z0-9.:-]+)?$")
 
 @dataclass
 class Organisms:
-    """What a file's own columns say about species."""
+    """Species according to a file's own columns."""
 
     column: str | None = None
     """obs column, or `uns['...']`"""
     labels: LabelColumn | None = None
-    """of the obs column, where cells differ"""
+    """labels of the obs column, if cells differ"""
     human: list[bool] = field(default_factory=list)
-    """of each category of `labels`, and at the end of cells without a label"""
+    """per category of `labels`, and last for cells without a label"""
     left_out: dict[str, int] = field(default_factory=dict)
     """other species -> cells"""
     said_human: bool = False
     harmonised: bool = False
-    """whether the atlas was checked before"""
+    """whether the atlas was already checked"""
 
     @classmethod
     def unread(cls, store: Store) -> Organisms:
-        """What is assumed of an atlas that was harmonised before: its column, if it has one, was checked then."""
+        """Assumption for an atlas that is already harmonised: its column, if it has one, was checked then."""
         column = next(filter(_COLUMN.search, obs_columns(store)), None)
         return cls(column, said_human=column is not None, harmonised=True)
 
     def is_human(self, start: int, stop: int) -> np.ndarray | None:
-        """Whether cells start..stop are human; None where all are."""
+        """Whether cells start to stop are human; None if all are."""
         return None if self.labels is None else np.array(self.human)[self.labels.codes(start, stop)]
 
 
@@ -124,7 +124,7 @@ def read_organisms(store: Store) -> Organisms:
 
 
 def uns_text(store: Store, key: str) -> str | None:
-    """A text of `uns`, or None where it is absent or of another kind (uns may hold what no reader here knows)."""
+    """A text of `uns`, or None if it is absent or of another type."""
     try:
         if f"uns/{key}" not in store.root or store.is_group(f"uns/{key}"):
             return None
@@ -135,12 +135,12 @@ def uns_text(store: Store, key: str) -> str | None:
 
 
 def foreign_genes(names: Sequence[str], ids: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """Which genes are said to be of another species: by genome prefix, Ensembl id or the reference of a var column.
+    """Which genes are of another species according to genome prefix, Ensembl id or a reference column of var.
 
     Parameters
     ----------
     names, ids, references
-        of each gene: its name, its id (empty where it has none), the genome or taxon that a column gives it.
+        per gene: name, id (empty if it has none), genome or taxon from a column.
 
     Returns
     -------
@@ -167,8 +167,8 @@ def refuse_other_species(
 ) -> None:
     """Raise an AtlasError for genes of two species, or of one that is not human.
 
-    `foreign` (from foreign_genes) is what the file says itself; spelling (Actb in mouse and rat, actb1 in zebrafish,
-    MAMU-A in rhesus) counts where human Ensembl ids do not say otherwise.
+    `foreign` (from foreign_genes) is what the file states; spelling (Actb in mouse and rat, actb1 in zebrafish, MAMU-A
+    in rhesus) counts unless human Ensembl ids contradict it.
     """
     share = float(foreign.mean()) if len(foreign) else 0.0
     if share > FEW_FOREIGN:

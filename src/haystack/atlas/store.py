@@ -1,4 +1,4 @@
-"""One way into h5ad and zarr, local or remote: open a store, name its parts, turn every failure into an AtlasError."""
+"""Open h5ad and zarr atlases, local or remote, and turn storage errors into AtlasError."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from haystack.errors import AtlasError, HaystackError, MissingExtraError, sugges
 MOUNTS = "HAYSTACK_BUCKETS"
 """environment variable: folder in which buckets are mounted, each by its name"""
 BLOCK = 256 * 1024
-"""bytes fetched at once from a remote h5ad; rows lie scattered, so fsspec's own 5 MB are mostly waste"""
+"""bytes per request to a remote h5ad; rows are scattered, so fsspec's default of 5 MB would be mostly unused"""
 REQUESTS = 64
-"""chunks of a remote zarr that are asked for at once"""
+"""concurrent chunk requests to a remote zarr"""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Store:
         return AtlasError(f"{where}: {message}", atlas=self.name)
 
     def keys(self, group: str) -> list[str]:
-        """Names in a group, sorted; empty when the group is absent."""
+        """Names in a group, sorted; empty if the group is absent."""
         return sorted(self.root[group]) if group in self.root else []
 
     def attribute(self, key: str, attribute: str) -> Any:
-        """An attribute as text where it is text, else as it is; None when absent."""
+        """An attribute, as text if it is text; None if absent."""
         value = self.root[key].attrs.get(attribute)
         return value.decode() if isinstance(value, bytes) else value
 
@@ -94,8 +94,9 @@ def open_atlas(name: str, entry: AtlasEntry) -> Iterator[Store]:
 
 
 def mounted(path: str) -> str | None:
-    """Where a path is on this machine: itself if it is local, `{HAYSTACK_BUCKETS}/{bucket}/...` for h5ad in a mounted
-    bucket. None for what is read over the network; zarr always is, since it is faster so than through a mount.
+    """Local path of an atlas: itself if local, `{HAYSTACK_BUCKETS}/{bucket}/...` for h5ad in a mounted bucket.
+
+    None for atlases read over the network; zarr always is, because that is faster than through a mount.
     """
     if "://" not in path:
         return path
@@ -131,9 +132,8 @@ def _open_local(where: Store, url: str | None) -> tuple[Any, bool]:
 
 
 def _open_zarr(store: Any, **options: Any) -> Any:
-    """A zarr group. What its consolidated metadata say of arrays that nothing here reads may be of a kind that this
-    zarr
-    does not know (in `uns`): it is then opened without them, and arrays are looked at one by one.
+    """Open a zarr group. Consolidated metadata may describe arrays of a kind unknown to this zarr version (in `uns`);
+    the group is then opened without them, and arrays are looked up one by one.
     """
     import zarr
 
@@ -196,22 +196,22 @@ def _close_once() -> None:
 
 
 def close_at_exit(path: str) -> None:
-    """Close connections to Cloud Storage when Python ends, in zarr's event loop, to which they belong.
+    """Close connections to Cloud Storage at exit in zarr's event loop, to which they belong.
 
-    gcsfs tries it in another one, and prints a traceback as the last word of a job that went well.
+    gcsfs tries another loop and prints a traceback at the end of a successful job.
     """
     if path.startswith("gs://"):
         _close_once()
 
 
 def remote_options(path: str) -> dict[str, Any]:
-    """Options of fsspec for a URI: an emulator of Cloud Storage (STORAGE_EMULATOR_HOST) knows no credentials."""
+    """Options of fsspec for a URI: an emulator of Cloud Storage (STORAGE_EMULATOR_HOST) needs anonymous access."""
     anonymous = path.startswith("gs://") and os.environ.get("STORAGE_EMULATOR_HOST")
     return {"token": "anon"} if anonymous else {}
 
 
 def _from_storage(error: Exception) -> bool:
-    """True for what a broken file causes (raised inside h5py, zarr, a file system, a codec), false for our own bugs."""
+    """Whether an error comes from a broken file (raised in h5py, zarr, a file system, a codec), not from our code."""
     if isinstance(error, OSError | UnicodeDecodeError):
         return True
     trace = error.__traceback__
@@ -224,7 +224,7 @@ def _from_storage(error: Exception) -> bool:
 
 
 def _reason(error: Exception, path: str) -> str:
-    """What went wrong, in words, and what helps; `copy again` is said of real damage only."""
+    """Describe an error and its remedy; `copy again` only for real damage."""
     text = str(error)
     if "://" in path:
         return f"{type(error).__name__}: {text}. Check the address, the network and your rights to it"

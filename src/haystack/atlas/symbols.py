@@ -1,4 +1,4 @@
-"""Gene names as files hold them, turned into current symbols: genome prefixes, R, Excel and retired names."""
+"""Convert gene names in files to current symbols: genome prefixes, R names, Excel dates, previous symbols."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _repaired(name: str, current: frozenset[str], retired: dict[str, str]) -> tu
 
 
 def _dated(name: str, current: frozenset[str]) -> str | None:
-    """The gene that a spreadsheet's date was, or None."""
+    """The gene behind a spreadsheet date, or None."""
     if not _DATE_HINT.search(name):
         return None
     if match := _DATE.match(name):

@@ -1,4 +1,4 @@
-"""Sample the cells of a simulated atlas and write them as the atlas that it mimics would come."""
+"""Sample the cells of a simulated atlas and write them in the format of the atlas that it imitates."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ RESPONSE_SPREAD = 0.25
 DEPTH_SPREAD = 0.35
 """sd of ln of a cell's total counts"""
 SIZE = 5.0
-"""negative-binomial size: variance = mean + mean^2 / size, on top of what depth and responsiveness add"""
+"""negative-binomial size: variance = mean + mean^2 / size, in addition to depth and responsiveness"""
 
 
 @dataclass(frozen=True)
 class CellSet:
-    """Cells that are sampled alike."""
+    """Cells sampled with the same parameters."""
 
     atlas: str
     cell_type: str
@@ -45,7 +45,7 @@ class CellSet:
 
     @property
     def key(self) -> str:
-        """Names the set; its random numbers depend on nothing else but the seed."""
+        """Name of the set, which together with the seed determines its random numbers."""
         return "\x1f".join([self.atlas, self.cell_type, self.donor, self.perturbation or "", self.disease or ""])
 
 
@@ -94,7 +94,7 @@ def build_atlas(name: str, settings: DemoSettings) -> anndata.AnnData:
 
 
 def perturbed_sets(name: str, layout: dict[str, Any], settings: DemoSettings) -> list[CellSet]:
-    """Cell sets of an atlas of perturbations: every cell type, donor and condition."""
+    """Cell sets of a perturbation atlas: every cell type, donor and condition."""
     sets = []
     for donor, about in layout["donors"].items():
         for condition in [layout["control"], *layout["perturbations"]]:
@@ -118,7 +118,7 @@ def perturbed_sets(name: str, layout: dict[str, Any], settings: DemoSettings) ->
 
 
 def tabula_sets(name: str, layout: dict[str, Any], settings: DemoSettings) -> list[CellSet]:
-    """Cell sets of the tissue atlas: every donor's tissues, without what is missing on purpose."""
+    """Cell sets of the tissue atlas: every donor's tissues, except those left out on purpose."""
     missing = {(gap["donor"], gap["cell_type"]) for gap in layout["missing"]}
     return [
         tissue_set(name, layout, cell_type, donor, settings.cells_per_set)
@@ -189,7 +189,7 @@ def _categories(obs: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_profile(one: CellSet, responsiveness: float | np.ndarray = 1.0) -> np.ndarray:
-    """Expected shares of all genes (they sum to 1) for cells of a set; one row per value of `responsiveness`."""
+    """Expected proportions of all genes (summing to 1) for cells of a set; one row per value of `responsiveness`."""
     import numpy as np
 
     steady, response = _log_profiles(one)
@@ -199,7 +199,7 @@ def mean_profile(one: CellSet, responsiveness: float | np.ndarray = 1.0) -> np.n
 
 
 def sample_set(one: CellSet, seed: int, stream: str = "atlas") -> np.ndarray:
-    """Counts of the cells of a set, cells x genes, negative binomial. Streams are independent of each other."""
+    """Counts of the cells of a set, cells x genes, negative binomial, from independent random streams."""
     import numpy as np
 
     rng = np.random.default_rng([seed, zlib.crc32(one.key.encode()), zlib.crc32(stream.encode())])
@@ -211,7 +211,7 @@ def sample_set(one: CellSet, seed: int, stream: str = "atlas") -> np.ndarray:
 
 
 def _log_profiles(one: CellSet) -> tuple[np.ndarray, np.ndarray]:
-    """Log2 profile of a set without its perturbation, and what the perturbation adds."""
+    """Log2 profile of a set without its perturbation, and the log2 effect of the perturbation."""
     import numpy as np
 
     steady = w.basal_profile(one.kind) + w.donor_effect(one.donor, one.kind, one.sex) + w.atlas_effect(one.atlas)

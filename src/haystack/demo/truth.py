@@ -1,7 +1,7 @@
-"""The truth of the simulated world, for benchmarks: what a perturbation, a disease or a donor really does.
+"""True effects in the simulation, for benchmarks: of perturbations, diseases and donors.
 
-Nothing here knows what an atlas happened to sample: the response is the expectation over cells, and held-out cells are
-sampled anew, control cells apart from those of the atlas.
+Independent of what the atlases sampled: responses are expectations over cells, and held-out cells, including controls,
+are sampled anew.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def true_response(
     atlas: str | None = None,
     pseudocount: float = 1.0,
 ) -> pd.Series:
-    """Log2 fold change of every gene that a perturbation really causes.
+    """True log2 fold change of every gene under a perturbation.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def true_response(
     cell_type
         a label of a simulated atlas, its Cell Ontology id, or (with `tissue`) a plain word such as fibroblast.
     tissue
-        lung, liver, kidney or blood; needed where a plain word means several kinds of cells.
+        lung, liver, kidney or blood; needed if a plain word means several kinds of cells.
     donor
         one donor; None: the mean over the healthy donors that have such cells.
     atlas
@@ -116,19 +116,19 @@ def simulate_truth(
 
 
 def perturbations() -> dict[str, str]:
-    """Every simulated perturbation and the atlas that shows it."""
+    """Every simulated perturbation, and the atlas with it."""
     atlases = w.load_world().layouts["atlases"]
     return {name: atlas for atlas, layout in atlases.items() for name in layout.get("perturbations", [])}
 
 
 def departing() -> dict[str, str]:
-    """Perturbations whose truth departs from what knowledge expects, and how."""
+    """Perturbations whose truth deviates from prior knowledge, and how."""
     entries = w.load_world().programmes["perturbations"]
     return {name: entry["departs"] for name, entry in entries.items() if "departs" in entry}
 
 
 def treat(one: CellSet, perturbation: str) -> CellSet:
-    """The same cells under a perturbation, whose name may be in any case."""
+    """The same cells under a perturbation (name in any case)."""
     known = w.load_world().programmes["perturbations"]
     perturbation = {name.lower(): name for name in known}.get(perturbation.lower(), perturbation)
     w.find(perturbation, known, "perturbation")
@@ -190,7 +190,7 @@ def _sets_of(atlas: str, layout: dict[str, Any], label: str, donor: str | None) 
 
 
 def _mean_cp10k(sets: list[CellSet]) -> np.ndarray:
-    """Expected CP10k over the sets (one weight each) and over how responsive single cells are."""
+    """Expected CP10k over the sets (one weight each) and over the responsiveness of single cells."""
     import numpy as np
     from scipy.stats import norm
 

@@ -1,8 +1,7 @@
-"""The simulated world: what every kind of cell expresses, and what perturbations, diseases and donors change.
+"""The simulated biology: expression of every kind of cell, and effects of perturbations, diseases and donors.
 
-The world is fixed: it follows from the tracked files `genes.tsv`, `programmes.yaml` and `layouts.yaml` and from names,
-never from a seed. Seeds only decide which cells are sampled from it. All profiles are log2 of counts per 10,000, before
-they are scaled to sum to 10,000.
+It is determined by the tracked files `genes.tsv`, `programmes.yaml` and `layouts.yaml` and by names, never by a seed;
+seeds only affect sampling of cells. Profiles are log2 of counts per 10,000, before scaling to a sum of 10,000.
 """
 
 from __future__ import annotations
@@ -21,23 +20,24 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 CEILING = 7.5
-"""log2 CP10k that no gene can pass: levels saturate softly, so that one gene does not crowd out the others"""
+"""upper limit of log2 CP10k, approached smoothly, so that one gene does not dominate the counts"""
 RECEPTOR_SPAN = 4.0
-"""log2 difference between a kind without a receptor and one that is full of it"""
+"""log2 difference between cells without and with the full level of a receptor"""
 CORE_SHARE = 1 / 3
-"""share of a module's genes, from the first on, that answer in every kind of cell that responds at all"""
+"""share of a module's genes, in order, that respond in every responsive kind of cell"""
 CLOSED = (0.3, 0.2)
-"""chance that another gene is closed in a branch (myeloid, lymphoid, ...), and in a twig of it (mono, t, b, ...)"""
+"""probability that another gene cannot respond in a branch (myeloid, lymphoid, ...), and in a sub-branch (mono, t, b,
+...)"""
 BRANCHES = ("myeloid", "lymphoid", "mesenchymal", "endothelial", "epithelial")
 OPEN_SPREAD = 0.3
-"""sd of ln of the factor by which a branch, and again a twig, responds more or less in a gene"""
+"""sd of ln of the response factor per gene of a branch, and again of a sub-branch"""
 KIND_SPREAD = 0.2
-"""sd of ln of the factor by which the response to one perturbation differs between kinds of cells in a gene"""
+"""sd of ln of the response factor per gene and perturbation between kinds of cells"""
 DONOR_SPREAD = 0.22
 """sd of a donor's log2 offset per gene, shared by all cells of the donor"""
 DONOR_KIND_SPREAD = 0.08
 ATLAS_SPREAD = 0.25
-"""sd of the log2 offset per gene that a laboratory and a protocol add"""
+"""sd of the log2 offset per gene between laboratories and protocols"""
 FEMALE_GENES = ("XIST", "TSIX")
 MALE_GENES = ("RPS4Y1", "DDX3Y", "KDM5D", "EIF1AY", "UTY", "USP9Y")
 
@@ -57,7 +57,7 @@ class World:
         return {gene: i for i, gene in enumerate(self.genes)}
 
     def tags(self, kind: str) -> list[str]:
-        """Lineage words of a kind of cell, general to specific."""
+        """Lineage tags of a kind of cell, general to specific."""
         return list(self.layouts["kinds"][kind])
 
     def module(self, section: str, name: str) -> np.ndarray:
@@ -96,14 +96,14 @@ def load_world() -> World:
 
 
 def named_rng(*names: str) -> np.random.Generator:
-    """A generator that depends on names alone: facts of the world."""
+    """A random generator seeded by names alone, for fixed properties of the simulation."""
     import numpy as np
 
     return np.random.default_rng(zlib.crc32("\x1f".join(names).encode()))
 
 
 def by_tag(values: float | dict[str, float], tags: list[str]) -> float:
-    """The value for the most specific tag that is listed; 0 when none is."""
+    """Value of the most specific listed tag; 0 if none is listed."""
     if not isinstance(values, dict):
         return float(values)
     for tag in reversed(tags):
@@ -130,7 +130,7 @@ def basal_profile(kind: str) -> np.ndarray:
 
 
 def activity(perturbation: str, kind: str) -> float:
-    """How fully a kind of cell can respond: the scarcest of the receptors needed, of the best alternative; 0 to 1."""
+    """Response capacity of a kind of cell, 0 to 1: the scarcest receptor of the best alternative set."""
     world = load_world()
     tags = world.tags(kind)
     receptors = world.programmes["receptors"]
@@ -164,20 +164,20 @@ def donor_effect(donor: str, kind: str, sex: str) -> np.ndarray:
 
 
 def donor_response(donor: str, perturbation: str) -> float:
-    """Factor by which a donor responds more or less than others."""
+    """Response factor of a donor."""
     return float(named_rng("responds", donor, perturbation).uniform(0.85, 1.15))
 
 
 def atlas_effect(atlas: str) -> np.ndarray:
-    """Log2 offset of every gene that an atlas's laboratory adds to all its cells."""
+    """Log2 offset of every gene due to the laboratory of an atlas."""
     return named_rng("atlas", atlas).normal(0, ATLAS_SPREAD, len(load_world().genes))
 
 
 @functools.cache
 def accessibility(kind: str) -> np.ndarray:
-    """Factor by which a gene can respond in a kind of cell, whatever the cause: 0 where it is closed.
+    """Response factor of every gene in a kind of cell, for any cause; 0 if it cannot respond.
 
-    Kinds of one branch of the lineage tree share most of it, so near relatives respond alike and far ones less so.
+    Kinds of one branch of the lineage tree share most of it, so related cells respond alike.
     """
     import numpy as np
 
@@ -208,7 +208,7 @@ def _effect(modules: dict[str, Any], kind: str, name: str) -> np.ndarray:
 
 
 def _frozen(values: np.ndarray) -> np.ndarray:
-    """The same array, read-only, for the caches hand it out again."""
+    """The array made read-only, because caches return the same object."""
     values.flags.writeable = False
     return values
 

@@ -1,4 +1,4 @@
-"""The loop: ground an iteration and pick its best prompt, refine the next one, decide whether to go on."""
+"""The loop: score an iteration and pick its best prompt, refine the next one, decide whether to continue."""
 
 import lazy_loader
 

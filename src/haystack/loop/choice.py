@@ -1,4 +1,4 @@
-"""Choose the prompt that an iteration reports, and whether to pool prompts: by expected accuracy, else by nearness."""
+"""Choose the prompt that an iteration reports, and whether to pool prompts, by expected accuracy or closeness."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from haystack.grounding.measured import contexts_shown
 from haystack.grounding.support import Measurements
 
 GAIN = 0.05
-"""expected r that a prompt must gain over the nearest one, and a pool over its best member"""
+"""gain in expected r required over the nearest prompt, and of a pool over its best member"""
 
 
 def best_prompt(found: Sequence[PromptGrounding], prompts: Prompts) -> PromptGrounding | None:
-    """The prompt that an iteration reports; None where none was scored.
+    """The prompt that an iteration reports; None if none was scored.
 
-    The prompt nearest to the question, the earliest of equals, unless another one is `better`. Without classes (the
-    specification, observations) the highest composite_value.
+    The prompt nearest to the question (the earliest of equals), unless another one is `better`. Without classes
+    (profile `specification`, questions without a perturbation) the one with the highest composite_value.
     """
     rated = [item for item in found if item.composite_value is not None]
     if not rated:
@@ -31,10 +31,10 @@ def best_prompt(found: Sequence[PromptGrounding], prompts: Prompts) -> PromptGro
 
 
 def better(one: PromptGrounding, other: PromptGrounding) -> bool:
-    """Whether a prompt is to be preferred to a nearer or earlier one.
+    """Whether a prompt is preferred to a nearer or earlier one.
 
-    Its expected r is higher by GAIN, or a finding caps the other one at low and none this one. A strong response is not
-    a better prompt.
+    Its expected r is higher by GAIN, or a finding caps only the other one at low. A stronger response is not a better
+    prompt.
     """
     if _sound(one) != _sound(other):
         return _sound(one)
@@ -53,14 +53,14 @@ def _order(item: PromptGrounding) -> tuple[bool, float]:
 
 
 def estimated(found: Sequence[PromptGrounding]) -> bool:
-    """Whether prompts can be ranked: by an expected accuracy, or as the specification has it (no class then)."""
+    """Whether prompts can be ranked: by an expected accuracy, or by composite where there are no classes."""
     return any(item.expected_r is not None or item.confidence is None for item in found)
 
 
 def pool_is_better(measured: Measurements | None, members: Sequence[Prompt]) -> bool:
-    """Whether the mean of all members is expected to be more accurate than the best of them alone.
+    """Whether the mean of all members is expected to be more accurate than the best member.
 
-    Every context is predicted from those members that are independent of it. Without an estimate no pool is better.
+    Each context is predicted from the members that are independent of it. Without an estimate, False.
     """
     if measured is None or len(members) < 2:
         return False

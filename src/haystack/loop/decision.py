@@ -1,4 +1,4 @@
-"""Decide after each iteration whether another one is worth its price."""
+"""Decide after each iteration whether to continue."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from haystack.contracts import (
 from haystack.loop.choice import better, estimated
 
 GAIN = 0.1
-"""composite_value that a later iteration must gain over the first to take its place, where no accuracy is expected"""
+"""gain in composite_value required of a later iteration to replace the first, without an expected accuracy"""
 MARKER = "cancelled.json"
-"""a file of this name in a run's folder says that the run was cancelled: no further iteration is begun"""
+"""name of the file in a run's folder that marks it as cancelled, so that no further iteration starts"""
 
 
 def decide(groundings: Sequence[Grounding], n_untried: int, settings: Settings, *, cancelled: bool = False) -> Decision:
@@ -103,7 +103,7 @@ def _can_tell(last: Grounding) -> bool:
 
 
 def _pools_anew(groundings: Sequence[Grounding]) -> bool:
-    """True when the refinement pools sets that no iteration has pooled yet."""
+    """Whether the refinement pools sets that no iteration has pooled yet."""
     pools = [set(grounding.refinement.pool) for grounding in groundings]
     return bool(pools[-1]) and pools[-1] not in pools[:-1]
 
@@ -127,8 +127,8 @@ def _reason(
 
 
 def write_decision(groundings: Sequence[str | Path], prompts: str | Path, out: str | Path, settings: Settings) -> None:
-    """Read `grounding.json` of iterations 1..i and `prompts.json` of i, and whether the run is marked as cancelled
-    (`cancelled.json` in its folder); write `decision.json`.
+    """Read `grounding.json` of iterations 1..i, `prompts.json` of i and the mark of cancellation; write
+    `decision.json`.
     """
     read = [read_json(path, Grounding) for path in groundings]
     cancelled = (Path(out).parent.parent / MARKER).exists()

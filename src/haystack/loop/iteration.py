@@ -1,4 +1,4 @@
-"""One turn of the loop after its prediction: score the prompts, pick the best, refine the next iteration."""
+"""Finish an iteration after its prediction: score the prompts, pick the best, refine the next iteration."""
 
 from __future__ import annotations
 
@@ -48,23 +48,22 @@ def ground_predictions(
     examined: Path | None = None,
     left_out: Path | None = None,
 ) -> None:
-    """Write `grounding.json`: the evidence for every prompt, the best of them, and the next iteration's refinement.
+    """Write `grounding.json`: evidence for every prompt, the best prompt, and the refinement of the next iteration.
 
     Parameters
     ----------
     cells
-        `cells.h5ad`: the prompt and control prompt cells show what tells the target donor from others; None: the
-        components that rest on measured cells are not evaluated.
+        `cells.h5ad`; prompt and control prompt cells show the target donor's differences from others. None: components
+        that need measured cells are not evaluated.
     literature
-        `literature.json`; None: what rests on papers is not evaluated.
+        `literature.json`; None: components that need papers are not evaluated.
     contexts, accuracy
-        `contexts.h5ad` and `accuracy.json`: what was measured of the queried perturbation; None: support by measured
-        cells is not evaluated.
+        `contexts.h5ad` and `accuracy.json`, measurements of the perturbation; None: measured support is not evaluated.
     estimates
-        `transfer.parquet`: with `accuracy`, the prediction is compared with its neighbours.
+        `transfer.parquet`; with `accuracy`, the prediction is compared with its neighbours.
     examined, left_out
-        `predictions.h5ad` of the first iteration, in which the model sat its exam, and `left_out.parquet`, which with
-        `accuracy` marks it.
+        `predictions.h5ad` of the first iteration, which includes the held-out test, and `left_out.parquet`; with
+        `accuracy` they score the model.
     """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     expected = read_json(accuracy, ExpectedAccuracy) if accuracy is not None else None

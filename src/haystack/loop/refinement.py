@@ -1,4 +1,4 @@
-"""From weak components to what the next iteration does differently, as data and one plain sentence."""
+"""Derive the refinement of the next iteration from weak components, as data and one sentence."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from haystack.loop.choice import best_prompt, pool_is_better
 from haystack.specs import COMPONENTS
 
 WEAK = 7.0
-"""component score below which something is to be done about it"""
+"""component score below which the refinement addresses it"""
 FEW_DE = 10
-"""DE genes below which the response is too faint to judge"""
+"""DE genes below which the response is too weak to judge"""
 STEP = 0.15
-"""relevance added or taken per reason"""
+"""relevance added or subtracted per reason"""
 MAX_ADDED = 0.45
 POOL_SHARE = 0.5
-"""share of the best prompt's points above 1 that a prompt of the same perturbation needs to be pooled with it"""
+"""share of the best prompt's points above 1 required of a prompt to be pooled with it"""
 LEARNING = 0.08
-"""change of a strategy's factor per point of composite above or below the iteration's mean"""
+"""change of a strategy's factor per point above or below the iteration's mean"""
 
 
 @dataclass
 class Plan:
-    """The refinement as it grows."""
+    """A refinement being built."""
 
     strategies: dict[str, float]
     perturbations: dict[str, float]
@@ -43,14 +43,14 @@ class Plan:
 
     @staticmethod
     def add(to: dict[str, float], names: Iterable[str], gain: float = STEP) -> None:
-        """Add relevance to perturbations, cell types or cell sets; negative takes it away."""
+        """Add relevance to perturbations, cell types or cell sets; negative values subtract."""
         for name in names:
             to[name] = to.get(name, 0.0) + gain
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one iteration saw."""
+    """Results of one iteration."""
 
     query: StructuredQuery
     prompts: Mapping[str, Prompt]
@@ -73,7 +73,7 @@ class Round:
         return item.score if item is not None else None
 
     def weak(self, component: str) -> bool:
-        """True when the component was evaluated and is weak."""
+        """Whether the component was evaluated and is weak."""
         value = self.score(component)
         return value is not None and value < WEAK
 
@@ -86,10 +86,10 @@ def refine(
     settings: Settings,
     measured: Measurements | None = None,
 ) -> Refinement:
-    """What the next iteration does differently.
+    """Refinement of the next iteration.
 
-    What earlier iterations learned (`candidates.refinement`) is carried on, and all prompts teach the strategies. Each
-    component that the best prompt is weak in adds to the plan what its descriptor says (`when_weak`).
+    Adjustments of earlier iterations (`candidates.refinement`) are kept, and all prompts update the strategies. Each
+    weak component of the best prompt adds what its descriptor says (`when_weak`).
     """
     before = candidates.refinement
     plan = Plan(
@@ -121,10 +121,10 @@ def refine(
 
 
 def _learn(seen: Round, plan: Plan) -> None:
-    """Strategies, perturbations and cell types of prompts that are expected to be accurate gain, others lose.
+    """Raise strategies, perturbations and cell types of prompts expected to be accurate, lower the others.
 
-    By expected r where it is known (on the scale of 1 to 10), else by the composite of the specification. Where nothing
-    can be expected nothing is learned: a strong response is not a better prompt.
+    By expected r (on the scale of 1 to 10) if known, else by the composite of the specification. Without an estimate
+    nothing is changed, because a strong response is not a better prompt.
     """
     rated = [(item, worth) for item in seen.found if (worth := _worth(item)) is not None]
     if len(rated) < 2:
@@ -148,10 +148,10 @@ def _worth(item: PromptGrounding) -> float | None:
 
 
 def _pool_best(seen: Round, plan: Plan) -> None:
-    """Sets of the prompts that show the perturbation in question become one deeper prompt, where that is worth it.
+    """Pool the sets of the prompts with the question's perturbation into one deeper prompt, if that is more accurate.
 
-    A pool averages the noise of few cells and single donors out, and the nearest type away: it is made only where the
-    leave-one-out estimate of its accuracy beats that of its best member. The specification pools by score.
+    A pool averages out noise of few cells and single donors, but dilutes the nearest type: it is made only if the
+    leave-one-out estimate of its accuracy exceeds that of its best member. The specification pools by score.
     """
     if not seen.query.task_type.is_perturbational or seen.best.composite_value is None:
         return
@@ -190,7 +190,7 @@ def _few_de(seen: Round, plan: Plan) -> None:
 
 
 def _mend_weak(seen: Round, plan: Plan) -> None:
-    """Ask each weak component what to do; components that give the same answer are asked once."""
+    """Apply each weak component's `when_weak`; components with the same remedy are applied once."""
     asked = []
     for spec in COMPONENTS:
         if spec.when_weak and seen.weak(spec.name):

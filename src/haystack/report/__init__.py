@@ -1,4 +1,4 @@
-"""What people take home: report, AnnData, log, tables, and the summary of many runs."""
+"""Outputs of a run: report, AnnData, log, tables, and the summary of many runs."""
 
 import lazy_loader
 

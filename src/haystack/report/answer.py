@@ -1,4 +1,4 @@
-"""The answer in plain words, and the warnings that belong to it."""
+"""The answer in plain words, and its cautions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOOSE_LFSR = 0.1
 LOOSE_LOG2FC = 0.25
 """a change of less than a fifth: 2 ** 0.25 = 1.19"""
 _ACTION = re.compile(r"\s+(knock-out|knock-down|overexpression|perturbation)$")
-"""what follows the gene in the canonical name of a genetic perturbation"""
+"""suffixes after the gene in the canonical name of a genetic perturbation"""
 
 
 def best_iteration(log: RunLog) -> IterationLog | None:
@@ -29,14 +29,14 @@ def best_iteration(log: RunLog) -> IterationLog | None:
 
 
 def best_grounding(log: RunLog) -> PromptGrounding | None:
-    """The evidence of the prompt that the run reports."""
+    """Grounding of the prompt that the run reports."""
     item = best_iteration(log)
     prompts = item.grounding.prompts if item else []
     return next((prompt for prompt in prompts if prompt.prompt_id == log.answer.best_prompt_id), None)
 
 
 def ceiling(log: RunLog) -> float | None:
-    """What the measured truth itself would score; None where none is named, or where it cannot be scored."""
+    """Composite of the measured truth; None if there is none, or it cannot be scored."""
     return log.validation.ceiling if log.validation else None
 
 
@@ -74,7 +74,7 @@ def answer_sentences(log: RunLog) -> list[str]:
 
 
 def _tested(answer: Answer) -> str:
-    """`15,012 `; `the ` in logs that do not say."""
+    """`15,012 `; `the ` for logs without the number."""
     return "the " if answer.n_tested is None else f"{answer.n_tested:,} "
 
 
@@ -89,7 +89,7 @@ def support_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
 
 
 def cautions(log: RunLog) -> list[str]:
-    """Why to interpret the answer with caution, the strongest reason first; empty where there is none."""
+    """Reasons to interpret the answer with caution, the strongest first."""
     answer = log.answer
     said = []
     if answer.verdict is Verdict.CONTRADICTED:
@@ -99,12 +99,12 @@ def cautions(log: RunLog) -> list[str]:
 
 
 def capping_finding(answer: Answer) -> Finding | None:
-    """The finding that keeps the confidence class from a higher one."""
+    """The finding that caps the confidence class."""
     return next((item for item in answer.findings if item.name == answer.capped_by), None)
 
 
 def call_limits(log: RunLog) -> str:
-    """What a gene needs to be called changed, in words."""
+    """Thresholds for calling a gene changed, in words."""
     de = log.settings["de"]
     change = f"an absolute log2 fold change of at least {de['log2fc']:g}"
     if "lfsr" in de:
@@ -113,7 +113,7 @@ def call_limits(log: RunLog) -> str:
 
 
 def _sets_sentence(answer: Answer) -> str:
-    """The enriched gene sets, of upregulated and of downregulated genes apart."""
+    """Enriched gene sets of up- and of downregulated genes."""
     parts: list[str] = []
     for direction, genes in (("up", "upregulated genes"), ("down", "downregulated genes")):
         terms = [f"“{hit.term}”" for hit in answer.pathways if hit.direction == direction][:SETS_NAMED]
@@ -137,7 +137,7 @@ def _treated(query: StructuredQuery) -> str:
 
 
 def _loose_sentence(log: RunLog) -> list[str]:
-    """A warning where the thresholds admit changes that hardly matter."""
+    """A warning if the thresholds admit negligible changes."""
     de = log.settings["de"]
     loose = []
     if de.get("lfsr", 0) > LOOSE_LFSR:
@@ -148,7 +148,7 @@ def _loose_sentence(log: RunLog) -> list[str]:
 
 
 def _null_sentence(log: RunLog) -> list[str]:
-    """A warning where a null scores about as well as the prediction."""
+    """A warning if a null scores about as well as the prediction."""
     grounding = best_grounding(log)
     margin = above_nulls(grounding) if grounding else None
     if grounding is None or margin is None or margin >= BARS["medium"].above_nulls:
@@ -161,7 +161,7 @@ def _null_sentence(log: RunLog) -> list[str]:
 
 
 def _expected_sentence(log: RunLog, own: pd.DataFrame) -> list[str]:
-    """How many genes of known direction move as they should; empty where knowledge names none."""
+    """Number of expected genes called in their direction; empty if none are known."""
     main = log.query.asked.perturbation
     expected = main.expected_targets if main else {}
     if not expected or not log.query.task_type.is_perturbational:

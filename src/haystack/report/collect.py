@@ -1,4 +1,4 @@
-"""The files that a person takes home: predictions, log, and two tables."""
+"""Write the outputs of a run: predictions, log, and two tables."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 TOP_GENES = 20
 TOP_PATHWAYS = 200
 COMPARED = ("candidates.json", "prompts.json", "de.parquet", "enrichment.parquet", "grounding.json", "decision.json")
-"""files of an iteration whose checksums the log keeps"""
+"""files of an iteration whose checksums are logged"""
 
 
 def collect_outputs(
@@ -143,7 +143,7 @@ def collect_outputs(
 
 
 def model_log(spec: ModelSpec, settings: ModelSettings) -> ModelLog:
-    """What the log keeps of a model's descriptor."""
+    """Fields of a model's descriptor that are logged."""
     return ModelLog(
         kind=spec.name,
         title=spec.title,
@@ -157,7 +157,7 @@ def model_log(spec: ModelSpec, settings: ModelSettings) -> ModelLog:
 
 
 def rank_de(de: pd.DataFrame, best: Best) -> pd.DataFrame:
-    """Rows of all prompts, the best prompt's first; in a prompt called genes first, largest change first."""
+    """Rows of all prompts, the best prompt's first; within a prompt called genes first, by size of the change."""
     ranked = _mark(de, best)
     ranked["size"] = -ranked["log2fc"].abs()
     order = ["is_best_prompt", "prompt_id", "is_de", "size", "gene"]
@@ -194,7 +194,7 @@ def _write_csv(path: Path, frame: pd.DataFrame) -> None:
 
 
 def _library_files(settings: Settings, inputs: Mapping[str, str | Path]) -> dict[str, Path]:
-    """GMT files of the gene set libraries, as they lie on this machine."""
+    """Local GMT files of the gene set libraries."""
     files = {}
     for name, text in settings.enrichment.libraries.items():
         path = Path(inputs.get(f"gene sets {name}", library_file(text)))
@@ -204,7 +204,7 @@ def _library_files(settings: Settings, inputs: Mapping[str, str | Path]) -> dict
 
 
 def _control_sets(iterations: Sequence[Iteration]) -> dict[str, CellSet]:
-    """Control cell sets that candidates of any iteration were paired with, by id."""
+    """Control cell sets paired with candidates of any iteration, by id."""
     pairs = [candidate.control for item in iterations for candidate in item.candidates.candidates]
     return {pair.control_set.cell_set_id: pair.control_set for pair in pairs if pair is not None}
 

@@ -1,4 +1,4 @@
-"""How much a prediction deserves: high, medium or low, by one rule that fits on a card."""
+"""Confidence class of a prediction: high, medium or low."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from haystack.report.words import number, percent
 
 @dataclass(frozen=True)
 class Bar:
-    """What a class asks for, all of it."""
+    """Requirements of a class."""
 
     score: float
     percentile: float
@@ -41,17 +41,17 @@ DESIGN_RULE = (
 
 
 def rule_of(grounding: PromptGrounding | None) -> str:
-    """The rule that decided the class: by the design of the measurements, or by nulls only."""
+    """The rule behind the class: by the design of the measurements, or by nulls only."""
     return DESIGN_RULE if grounding is not None and grounding.confidence is not None else RULE
 
 
 def classify(grounding: PromptGrounding | None, weight_evaluated: float) -> tuple[Confidence, list[str]]:
-    """The class and, in plain words, the conditions that decided it.
+    """The class, and the conditions that decided it in plain words.
 
     Parameters
     ----------
     grounding
-        of the best prompt; None where no prompt was made.
+        of the best prompt; None if there is no prompt.
     weight_evaluated
         share of the configured weights whose components have a score, 0 to 1.
     """
@@ -82,12 +82,12 @@ def weight_share(grounding: PromptGrounding | None, weights: dict[str, float]) -
 
 
 def best_null(grounding: PromptGrounding) -> float | None:
-    """Largest composite of the nulls; None where there are none."""
+    """Largest composite of the nulls; None without nulls."""
     return max((value for value in grounding.nulls.values() if value is not None), default=None)
 
 
 def above_nulls(grounding: PromptGrounding) -> float | None:
-    """Points of the composite above the best of its nulls; None where either is missing."""
+    """Composite minus that of the best null; None if either is missing."""
     best = best_null(grounding)
     return None if best is None or grounding.composite_value is None else grounding.composite_value - best
 

@@ -1,4 +1,4 @@
-"""The design behind the answer: who was measured, against what, how near; and the models side by side."""
+"""The design behind the answer (cells, controls, similarity), and the comparison of models."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run_exam(log: RunLog) -> Exam | None:
 
 
 def design_rows(log: RunLog) -> list[tuple[str, str]]:
-    """Label and text of the design box; empty where nothing was predicted."""
+    """Label and text of each row of the design box; empty without a prediction."""
     item = best_iteration(log)
     prompt = next((one for one in item.prompts if one.prompt_id == log.answer.best_prompt_id), None) if item else None
     if item is None or prompt is None:
@@ -60,7 +60,7 @@ def design_rows(log: RunLog) -> list[tuple[str, str]]:
 
 
 def matching(prompt: PromptLog) -> str:
-    """In what control cells match the prompt cells: only what the atlas records can be matched."""
+    """Fields in which control cells match the prompt cells; unrecorded fields cannot be matched."""
     if prompt.control_strategy is ControlStrategy.QUERY_AS_CONTROL or not prompt.n_control_cells:
         return (
             "Not matched: no control cells were found, so generated cells are compared with the query cells, which "
@@ -76,7 +76,7 @@ def matching(prompt: PromptLog) -> str:
 
 
 def model_rows(log: RunLog) -> list[dict[str, Any]]:
-    """The models side by side: mean r over left-out contexts, and the r that is expected of this prediction."""
+    """Comparison of models: mean r over left-out contexts, and the r expected of this prediction."""
     accuracy = run_accuracy(log)
     rows = []
     for name, r in sorted(accuracy.methods.items(), key=lambda pair: pair[1]) if accuracy else []:
@@ -128,7 +128,7 @@ def _exam_rows(exam: Exam) -> list[dict[str, Any]]:
 
 
 def limitations(log: RunLog, not_shown: Sequence[str]) -> list[str]:
-    """What a reader must know before using the answer, without what `cautions` and `not_evaluated` say."""
+    """Limitations of the answer not covered by `cautions` and `not_evaluated`."""
     said = ["This is a model’s prediction, not a measurement. Treat it as a hypothesis to test."]
     said += _against_baselines(log)
     capping = log.answer.capped_by  # stands beside the class
@@ -145,7 +145,7 @@ def limitations(log: RunLog, not_shown: Sequence[str]) -> list[str]:
 
 
 def _against_baselines(log: RunLog) -> list[str]:
-    """A sentence where a baseline is closer to the held-out measurement than the prediction."""
+    """A sentence if a baseline is closer to the held-out measurement than the prediction."""
     rows = log.validation.conventions.get(AGAINST_REAL, {}) if log.validation else {}
     r = {name: row["pearson_delta"] for name, row in rows.items() if row.get("pearson_delta") is not None}
     best = max((name for name in r if name in METHODS), key=lambda name: r[name] or 0, default=None)
@@ -196,7 +196,7 @@ def _atlases(log: RunLog) -> str:
 
 
 def accuracy_text(accuracy: ExpectedAccuracy | None) -> tuple[str, str]:
-    """The headline of the expected accuracy, and the sentence under it."""
+    """Headline of the expected accuracy, and its explanation."""
     if accuracy is None:
         return "not estimated", "This run did not estimate its accuracy."
     if accuracy.r is None:

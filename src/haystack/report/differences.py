@@ -1,4 +1,4 @@
-"""How two files of one name differ, in a few words."""
+"""Describe briefly how two files of the same name differ."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST = 5
-"""fields named at most"""
+"""largest number of fields named"""
 ABSENT = object()
 
 
 def describe_difference(first: Path, second: Path) -> str:
-    """What differs between two files with unequal bytes: cells, tables by column, JSON by field; else "other bytes".
+    """Differences between two files: cells, tables by column, JSON by field; else "other bytes".
 
     Parameters
     ----------
     first, second
-        two files of one name: `.h5ad`, `.json`, `.csv` or `.parquet`.
+        two files of the same name: `.h5ad`, `.json`, `.csv` or `.parquet`.
     """
     match first.suffix:
         case ".h5ad":
@@ -62,7 +62,7 @@ def _metadata(one: ad.AnnData, two: ad.AnnData) -> str:
 
 
 def _parsed(value: Any) -> Any:
-    """Texts of JSON as what they hold, tables as their rows."""
+    """Parse JSON texts and tables."""
     if hasattr(value, "to_json"):
         return json.loads(value.to_json(orient="split"))
     if isinstance(value, dict):
@@ -90,7 +90,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _table(one: pd.DataFrame, two: pd.DataFrame) -> str:
-    """Columns that differ; empty where none does."""
+    """Columns that differ; empty if none does."""
     if len(one) != len(two):
         return f"{len(one)} rows, now {len(two)}"
     only = sorted(set(one.columns) ^ set(two.columns))

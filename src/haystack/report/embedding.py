@@ -1,8 +1,7 @@
 """PCA and UMAP of all cells of a prompt, measured and generated.
 
-Normalisation and PCA give what scanpy's give (Wolf et al. 2018), to the bit, without its import and its compiled loops
-(1.5 CPU-s). UMAP, on the components, is scranpy's: it comes compiled, where the one that scanpy calls compiles itself
-for several CPU-s at every start.
+Normalisation and PCA equal scanpy's (Wolf et al. 2018) to the bit, without importing scanpy (1.5 CPU-s). UMAP is
+scranpy's, which is compiled ahead of time; the one used by scanpy compiles for several CPU-s at every start.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ N_GENES = 2000
 N_COMPONENTS = 30
 N_NEIGHBOURS = 15
 EPOCHS = 200
-"""of UMAP's optimisation: what umap-learn takes for 10,000 cells and more"""
+"""of UMAP's optimisation, as umap-learn's default above 10,000 cells"""
 MIN_CELLS = 8
 MIN_GENES = 3
 
 
 def embed(cells: ad.AnnData, seed: int) -> None:
-    """Put obsm `X_pca` and `X_umap` and uns `pca` (variance_ratio) into `cells`; nothing where it is too small.
+    """Add obsm `X_pca` and `X_umap` and uns `pca` (variance_ratio) to `cells`; nothing if there are too few cells.
 
-    Genes are those that every cell could have: generated and measured (`var["in_atlas"]`), if that column is there.
+    Uses genes available in generated and measured cells (`var["in_atlas"]`), if that column exists.
     """
     import numpy as np
     from knncolle import VptreeParameters
@@ -58,7 +57,7 @@ def embed(cells: ad.AnnData, seed: int) -> None:
 
 
 def _log_cp10k(counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    """log1p of counts per 10,000, (n, genes); a cell without counts stays zero."""
+    """log1p of counts per 10,000, (n, genes); a cell without counts is all zeros."""
     import numpy as np
 
     size = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel().astype(counts.dtype) / 1e4

@@ -25,21 +25,21 @@ CELLS_DRAWN = 250
 TYPES_SHOWN = 6
 CONTEXTS_SHOWN = 8
 CONTEXT_CELLS = 5
-"""cells in each arm, below which a donor's own effect is not shown"""
+"""least number of cells per arm for showing a donor's own effect"""
 Z90 = 1.645
 ROLES = ("query", "control", "perturbed", "control_prompt", "prompt")
 UNKNOWN = "not recorded"
 
 
 def figure_data(log: RunLog, predictions: Path, de: pd.DataFrame) -> dict[str, Any] | None:
-    """Everything that the figures draw, as plain values; None for a run without a prediction.
+    """Data of all figures as plain values; None for a run without a prediction.
 
     Parameters
     ----------
     predictions
         `{run_id}_predictions.h5ad`.
     de
-        rows of all prompts of the best iteration, those of the best prompt first, called genes first.
+        rows of all prompts of the best iteration, the best prompt's first, called genes first.
     """
     import anndata as ad
     import numpy as np
@@ -67,7 +67,7 @@ def figure_data(log: RunLog, predictions: Path, de: pd.DataFrame) -> dict[str, A
 
 
 def _query_is_control(log: RunLog) -> bool:
-    """True where control cells are the query cells themselves, which would be drawn twice."""
+    """Whether control cells are the query cells themselves, which would be drawn twice."""
     return any(
         prompt.control_strategy is ControlStrategy.QUERY_AS_CONTROL
         for item in log.iterations
@@ -78,7 +78,7 @@ def _query_is_control(log: RunLog) -> bool:
 
 
 def figure_genes(log: RunLog, own: pd.DataFrame) -> list[str]:
-    """Genes with the largest change on either side, called ones if there are any, and expected genes of the model."""
+    """Genes with the largest change in either direction (called ones if any), and expected genes of the model."""
     rows = own[own["is_de"]] if own["is_de"].any() else own
     rows = rows[rows["log2fc"].notna()].sort_values("log2fc", kind="stable")
     up, down = rows[rows["log2fc"] > 0]["gene"][::-1], rows[rows["log2fc"] < 0]["gene"]
@@ -99,9 +99,9 @@ def _prompt_effects(log: RunLog, de: pd.DataFrame, genes: Sequence[str]) -> list
 
 
 def _donor_effects(obs: pd.DataFrame, cp10k: np.ndarray, pseudocount: float) -> list[dict[str, Any]]:
-    """Measured log2 fold changes of prompt against control prompt cells, one donor and cell type at a time.
+    """Measured log2 fold changes of prompt against control prompt cells, per donor and cell type.
 
-    The 90% interval is that of the two means over cells (delta method); it does not hold for other donors.
+    The 90% interval is over cells (delta method); it does not apply to other donors.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Expected genes beside their prediction, and the pages of other databases on a gene."""
+"""Expected genes with their prediction, and links to gene databases."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GENE_PAGES = (
 
 
 def expected_rows(log: RunLog, own: pd.DataFrame) -> list[dict[str, Any]]:
-    """Every expected gene with its known direction and its prediction: upregulated, downregulated, others."""
+    """Expected genes with their known direction and prediction: upregulated, downregulated, others."""
     main, markers = log.query.asked.perturbation, log.query.asked.cells.markers
     known: dict[str, int] = dict(main.expected_targets) if main else {}
     if not log.query.task_type.is_perturbational:
@@ -48,20 +48,20 @@ def expected_rows(log: RunLog, own: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def gene_links(gene: str, perturbation: str | None) -> list[tuple[str, str]]:
-    """Name and address of the gene's pages; PubMed is asked for the gene AND the perturbation."""
+    """Name and URL of the gene's pages; the PubMed query is gene AND perturbation."""
     if not re.fullmatch(SYMBOL, gene):
         return []
     return [(name, page.replace("{gene}", gene)) for name, page in link_patterns(perturbation)]
 
 
 def link_patterns(perturbation: str | None) -> list[tuple[str, str]]:
-    """The same with `{gene}` in place of the symbol, for the table that the browser draws."""
+    """The same with `{gene}` in place of the symbol, for the table drawn by the browser."""
     term = quote(f" AND ({perturbation})") if perturbation else ""
     return [*GENE_PAGES, ("PubMed", f"https://pubmed.ncbi.nlm.nih.gov/?term={{gene}}{term}")]
 
 
 def perturbation_text(query: StructuredQuery) -> str | None:
-    """The perturbation as PubMed search words: its name or what the question calls it."""
+    """The perturbation as PubMed search terms: its name, or the words of the question."""
     main = query.asked.perturbation
     if main is None:
         return None

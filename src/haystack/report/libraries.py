@@ -1,4 +1,4 @@
-"""Gene set libraries by name and origin, and the page of a gene set."""
+"""Gene set libraries with their origin, and links to gene sets."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PAGES = (
     (r"WP\d+", "https://www.wikipathways.org/pathways/{}.html"),
     (r"hsa\d{5}", "https://www.kegg.jp/entry/{}"),
 )
-"""identifiers that name or source of a set hold, and their pages"""
+"""identifiers in the name or source of a set, and their pages"""
 _MSIGDB = re.compile(r"[A-Z0-9]+(_[A-Z0-9]+)+")
 
 
 def gene_set_logs(
     files: Mapping[str, Path], terms: Collection[str], fetched: Sequence[LibraryLog] = ()
 ) -> list[GeneSetLog]:
-    """What the log keeps of libraries (name -> GMT file; what is absent is left out); sources of `terms` only."""
+    """Log entries of libraries (name -> GMT file; absent files are left out), with sources of `terms` only."""
     names = {Path(library_file(item.address)).name: item for item in fetched}
     logs = []
     for name, path in sorted(files.items()):
@@ -43,13 +43,13 @@ def gene_set_logs(
 
 
 def libraries_text(libraries: Sequence[GeneSetLog]) -> str:
-    """`Gene sets: haystack (written for this project, 68 sets).`; empty where none is known."""
+    """`Gene sets: haystack (written for this project, 68 sets).`; empty if unknown."""
     names = [f"{item.name} ({item.origin}, {count(item.n_sets, 'set')})" for item in libraries]
     return f"Gene sets: {listed(names)}." if names else ""
 
 
 def set_url(term: str, source: str | None = None) -> str | None:
-    """The page of a gene set: by the identifier in its name or source, or its MSigDB name; None without either."""
+    """Page of a gene set, from the identifier in its name or source, or its MSigDB name; None without either."""
     for text in (term, source or ""):
         for pattern, page in _PAGES:
             if match := re.search(rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])", text):

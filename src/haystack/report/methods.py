@@ -27,7 +27,7 @@ class Citation:
 
 
 MODEL = "model"
-"""key of the work that the model's descriptor cites"""
+"""key of the work cited by the model's descriptor"""
 
 _WORKS = {
     item.key: item
@@ -103,7 +103,7 @@ _WORKS = {
 
 
 def write_methods(log: RunLog, methods: set[str]) -> tuple[list[str], list[Citation]]:
-    """Paragraphs and the works that they cite as [1], [2], ..., in order of first mention.
+    """Paragraphs, and the works cited in them as [1], [2], ..., in order of first mention.
 
     Parameters
     ----------

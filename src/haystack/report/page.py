@@ -1,4 +1,4 @@
-"""`{run_id}_report.html`: one file that a biologist can read alone."""
+"""`{run_id}_report.html`: the report as one self-contained file."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def render_report(
 
 
 def report_failures(runs: Sequence[tuple[str, str]], results_dir: Path) -> list[Path]:
-    """Write `runs/{run_id}/{run_id}_failure.html` for every run with a `failure.json`; remove it where there is none.
+    """Write `runs/{run_id}/{run_id}_failure.html` for every run with a `failure.json`; remove it for the others.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def _page(log: RunLog, de: pd.DataFrame, enrichment: pd.DataFrame, figures: dict
 
 
 def _files(log: RunLog) -> list[tuple[str, str]]:
-    """Name and content of the files beside the report."""
+    """Names and contents of the files linked in the report."""
     own = (
         ("predictions.h5ad", "generated and measured cells of the best prompt, with effects, PCA and UMAP"),
         ("other_prompts.h5ad", "generated cells of the other prompts of the iteration"),
@@ -181,7 +181,7 @@ def _files(log: RunLog) -> list[tuple[str, str]]:
 
 
 def _read_csv(path: Path, table: Any, names: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
-    """A table of `collect_outputs`; `names`: column of the table -> its name in the file."""
+    """Read a table of `collect_outputs`; `names`: column of the table -> its name in the file."""
     import pandas as pd
 
     kinds = {"str": "object", "float": "float64", "int": "int64", "bool": "bool"}

@@ -1,7 +1,7 @@
 """`{run_id}_predictions.h5ad`: generated and measured cells of the best prompt; other prompts in a second file.
 
-Cells x genes of the model; X counts (sampled for generated cells, measured for the others). A gene that no atlas of the
-run measures is zero in measured cells and false in `var["in_atlas"]`.
+Cells x genes of the model; X holds counts (sampled for generated cells, measured for the others). Genes that no atlas
+of the run measures are zero in measured cells and false in `var["in_atlas"]`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LABELS = (
     "perturbation_name",
     "sample_condition",
 )
-"""labels of a measured cell; a generated cell has those of the query cell that it started from, without perturbation"""
+"""labels of a measured cell; a generated cell has those of its query cell, without perturbation"""
 EFFECTS = ("log2fc", "se", "lfsr", "pval", "padj")
 VAR = (
     "gene_symbol",
@@ -68,8 +68,8 @@ def build_predictions(
     """Cells of the best prompt with effects, tables, PCA and UMAP; and the generated cells of the other prompts.
 
     obs `role` is `perturbed` and `control` (generated), `query`, `prompt` and `control_prompt` (measured).
-    layers["mean"] holds the model's expected counts, NaN for measured cells. A run that could predict nothing gives 0
-    cells, so that whatever reads the files need not know.
+    layers["mean"] holds the model's expected counts, NaN for measured cells. A run without a prediction gives files
+    with 0 cells.
     """
     import anndata as ad
 
@@ -113,7 +113,7 @@ def _no_cells() -> ad.AnnData:
 
 
 def _align(measured: ad.AnnData, genes: list[str]) -> ad.AnnData:
-    """Measured counts in the order of `genes`, zero where a gene was not measured."""
+    """Measured counts in the order of `genes`, zero for genes not measured."""
     import anndata as ad
     import numpy as np
     import pandas as pd
@@ -126,7 +126,7 @@ def _align(measured: ad.AnnData, genes: list[str]) -> ad.AnnData:
 
 
 def _facts(run_id: str, query: StructuredQuery, settings: Settings, prompt_id: str) -> dict[str, Any]:
-    """Nested settings stay JSON: an h5ad file keeps neither lists of records nor missing values in mappings."""
+    """Nested settings as JSON, because h5ad stores neither lists of records nor missing values in mappings."""
     return {
         "run_id": run_id,
         "query": json.dumps(query.model_dump(mode="json"), ensure_ascii=False),
@@ -137,7 +137,7 @@ def _facts(run_id: str, query: StructuredQuery, settings: Settings, prompt_id: s
 
 
 def _iterations(history: list[IterationLog]) -> pd.DataFrame:
-    """One row per prompt of every iteration; everything else about them is in the run's log."""
+    """One row per prompt of every iteration; the run's log has the details."""
     import pandas as pd
 
     rows = [
@@ -159,7 +159,7 @@ def _iterations(history: list[IterationLog]) -> pd.DataFrame:
 
 
 def inference_facts(predictions: ad.AnnData) -> dict[str, Any]:
-    """What the inference job wrote about itself (a JSON text in `uns["inference"]`); empty where it wrote nothing."""
+    """Metadata of the inference job (a JSON text in `uns["inference"]`); empty if there is none."""
     facts = predictions.uns.get("inference")
     if isinstance(facts, str):
         facts = json.loads(facts)
@@ -174,7 +174,7 @@ def _obs(
     Parameters
     ----------
     starts
-        obs of `cells.h5ad`: holds the query cells that generated cells name as `query_cell_id`.
+        obs of `cells.h5ad`, with the query cells referred to by `query_cell_id`.
     """
     import pandas as pd
 
@@ -242,7 +242,7 @@ def expected_genes(query: StructuredQuery) -> list[str]:
 
 
 def _category(values: list[Any]) -> Any:
-    """Strings with real missing values."""
+    """Categorical of strings with real missing values."""
     import pandas as pd
 
     missing = [value is None or value != value for value in values]

@@ -1,4 +1,4 @@
-"""What a run was made of: versions, checksums, seconds."""
+"""Provenance of a run: versions, checksums, timing."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ from haystack.files import sha256
 from haystack.specs import ModelSpec
 
 WHOLE_LIMIT = 4 * 2**30
-"""bytes up to which a file is hashed whole"""
+"""largest size of a file that is hashed completely, in bytes"""
 SAMPLES = 64
 SAMPLE_BYTES = 2**20
 Method = Literal["whole", "sampled"]
 
 
 def licences(model: ModelSpec) -> list[str]:
-    """What binds whoever uses a prediction of the model."""
+    """Licences that apply to predictions of the model."""
     own = "HAYSTACK itself: MIT. Atlases and gene sets keep the licences of their sources."
     return [*model.licences, own]
 
 
 def package_versions(model: str | None = None) -> dict[str, str]:
-    """Python, platform, haystack, its code, and what a run may use of its installed direct dependencies, by name.
+    """Versions of Python, platform, haystack, its code, and its installed direct dependencies, by name.
 
-    That is what every installation has, the extra `stack`, Snakemake's plugins, and the package of the model where it
-    has one; not the run service's packages.
+    Includes the extra `stack`, Snakemake's plugins and the package of the model, but not packages of the run service.
     """
     found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
     names = {"haystack"} | {_name(item) for item in requires("haystack") or [] if _in_runs(item)}
@@ -97,12 +96,12 @@ def read_timing(folder: Path, run_id: str) -> Timing:
     Parameters
     ----------
     folder
-        holds `{stage}/{run_id}.tsv` and `{stage}/{run_id}.iter_{iteration}.tsv`; what is absent is left out.
+        holds `{stage}/{run_id}.tsv` and `{stage}/{run_id}.iter_{iteration}.tsv`; absent files are left out.
 
     Raises
     ------
     ContractError
-        if a file there is not a benchmark.
+        if a file is not a benchmark.
     """
     pattern = re.compile(re.escape(run_id) + r"(?:\.iter_(\d+))?\.tsv")
     found = []

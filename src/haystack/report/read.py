@@ -1,4 +1,4 @@
-"""The files of a run, read through their contracts."""
+"""Read the files of a run through their contracts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from haystack.errors import ContractError
 
 @dataclass(frozen=True)
 class Iteration:
-    """One turn of the loop: its folder and its JSON files."""
+    """One iteration: its folder and JSON files."""
 
     folder: Path
     candidates: Candidates
@@ -31,7 +31,7 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Best:
-    """What the run reports: the best prompt of the best iteration; no prompt where none was made."""
+    """The best prompt of the best iteration; no prompt if none was made."""
 
     iteration: Iteration
     prompt: Prompt | None
@@ -68,9 +68,9 @@ def read_iterations(run_id: str, run_dir: Path, last: Decision) -> list[Iteratio
 
 
 def find_best(iterations: list[Iteration], last: Decision) -> Best:
-    """The best prompt of the best iteration.
+    """Find the best prompt of the best iteration.
 
-    Where nothing could be scored, the first prompt of the first iteration stands in, so that its genes can be seen.
+    If nothing could be scored, the first prompt of the first iteration is used, so that its genes are shown.
     """
     by_number = {iteration.number: iteration for iteration in iterations}
     if last.best_iteration is not None and last.best_iteration not in by_number:

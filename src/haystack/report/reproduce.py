@@ -1,4 +1,4 @@
-"""Repeat a run from its log, in a folder of its own, and compare."""
+"""Repeat a run from its log in a new folder, and compare."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from haystack.report.provenance import checksum
 from haystack.report.reproduce_folder import prepare_folder
 
 COMPOSITE_TOLERANCE = 0.3
-"""across devices, composites may differ by this much"""
+"""largest difference of composites between devices"""
 
 
 class ReproductionError(HaystackError):
@@ -25,7 +25,7 @@ class ReproductionError(HaystackError):
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two runs of one question compare."""
+    """Differences between two runs of one question."""
 
     identical: list[str]
     """outputs with equal bytes"""
@@ -34,17 +34,17 @@ class Comparison:
     decisions: list[str]
     """differences of decisions, in plain words"""
     composites: list[str]
-    """composites further apart than the tolerance, in plain words"""
+    """composites that differ by more than the tolerance, in plain words"""
     environment: list[str]
-    """versions and inputs that differ: what may explain the rest"""
+    """versions and inputs that differ and may explain the rest"""
     details: dict[str, str] = field(default_factory=dict)
-    """output -> how its content differs, where both files are there to be read"""
+    """output -> how its content differs, if both files can be read"""
     folder: Path | None = None
-    """where the run was repeated"""
+    """folder of the repeated run"""
 
     @property
     def same(self) -> bool:
-        """The promise of the pipeline across devices: the same decisions, composites within the tolerance."""
+        """Reproducibility guaranteed across devices: same decisions, composites within the tolerance."""
         return not self.decisions and not self.composites
 
 
@@ -93,7 +93,7 @@ def _environment_changes(old: RunLog, new: RunLog) -> list[str]:
 
 
 def changed_inputs(log: RunLog, root: Path) -> list[str]:
-    """Inputs of the log that are outside `results` and no longer what they were, in plain words."""
+    """Inputs outside `results` that changed since the log was written, in plain words."""
     problems = []
     for name, before in log.inputs.items():
         if before.sha256 is None or Path(before.path).parts[:1] == ("results",):
@@ -120,10 +120,10 @@ def reproduce(
     log_path
         `{run_id}_log.json`.
     root
-        folder with `workflow/Snakefile`, where the relative paths of the settings start.
+        folder with `workflow/Snakefile`, to which the paths of the settings are relative.
     folder
-        where the run is repeated; its `results` are new, everything else is linked to `root`. Where settings or
-        atlases name files outside of `root` by relative paths, the pipeline's folder is made inside this one.
+        where the run is repeated; its `results` are new, everything else is linked to `root`. If settings or atlases
+        name files outside of `root` by relative paths, the pipeline's folder is made inside this one.
     run
         runs a command and returns its exit code; the default starts Snakemake.
 
@@ -153,7 +153,7 @@ def reproduce(
 
 
 def _details(log: RunLog, before: Path, after: Path, names: Sequence[str]) -> dict[str, str]:
-    """How outputs differ. A file beside the log counts only while it is the one that the log tells of."""
+    """How outputs differ. A file beside the log is used only if its checksum is the logged one."""
     told = {}
     for name in names:
         first, second = before / name, after / name

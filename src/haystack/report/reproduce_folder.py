@@ -1,4 +1,4 @@
-"""A folder in which a run is repeated: the settings as they were written, and links to all that they name."""
+"""Prepare a folder in which a run is repeated: its settings, and links to everything they refer to."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ UP = ".."
 
 
 def prepare_folder(log: RunLog, root: Path, folder: Path) -> Path:
-    """Links to everything of `root` but its results, and a config with the log's settings and its one question.
+    """Link everything of `root` except results, and write a config with the log's settings and question.
 
-    Settings and atlases may name files outside of `root` by relative paths (`../shared/data`). They keep their text, or
-    the repeated run would hold other paths than the first: the pipeline's folder is made as many levels below `folder`
-    as these paths go up, and what they name is linked beside it.
+    Settings and atlases may refer to files outside of `root` by relative paths (`../shared/data`). To keep these paths
+    unchanged, the pipeline's folder is created as many levels below `folder` as they go up, and their targets are
+    linked beside it.
 
     Returns
     -------
     Path
-        the pipeline's folder: `folder` itself where no path leaves `root`.
+        the pipeline's folder: `folder` itself if no path leaves `root`.
     """
     root = root.resolve()
     outside = sorted({path for path in _relative_paths(log, root) if _leaves(path, root)})
@@ -51,13 +51,13 @@ def prepare_folder(log: RunLog, root: Path, folder: Path) -> Path:
 
 
 def _leaves(path: PurePosixPath, root: Path) -> bool:
-    """Whether the path leads to a file or folder that is there, outside of `root`."""
+    """Whether the path leads to an existing file or folder outside of `root`."""
     target = Path(os.path.normpath(root / path))
     return path.parts[:1] == (UP,) and not target.is_relative_to(root) and target.exists()
 
 
 def _relative_paths(log: RunLog, root: Path) -> Iterator[PurePosixPath]:
-    """What may be a relative path among settings and atlases, without detours."""
+    """Strings in settings and atlases that may be relative paths, normalised."""
     atlases: Any = log.settings["atlases"]
     if isinstance(atlases, str) and (root / atlases).is_file():
         atlases = read_yaml(root / atlases)
@@ -81,7 +81,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _mirror(source: Path, target: Path, own: set[PurePosixPath]) -> None:
-    """Link what `source` holds; folders of files that the target has for itself are made anew, with links inside."""
+    """Link the content of `source`; folders that the target partly replaces are created, with links inside."""
     target.mkdir(parents=True, exist_ok=True)
     heads = {path.parts[0] for path in own}
     for item in sorted(source.iterdir()) if source.is_dir() else []:

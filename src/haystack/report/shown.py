@@ -1,4 +1,4 @@
-"""The cells in the prompts compared with the cells that were asked for: measured already, or extrapolated from."""
+"""Compare the prompt cells with the cells of the question: whether they were measured, or extrapolated from others."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ HEALTHY = "PATO:0000461"
 
 
 def measured_sentences(log: RunLog) -> list[str]:
-    """One sentence where prompts of any iteration show the queried cells: under the perturbation, or of the
-    donor, tissue and disease in question.
+    """A sentence if prompts of any iteration include the cells of the question, under the perturbation or in the
+    sample.
 
-    Only what the model was shown counts: cells that were held out, or that no prompt took, are not in the log.
+    Held-out cells, and cells that no prompt took, are not in the log and do not count.
     """
     query = log.query
     if len(query.asked.perturbations) > 1:
@@ -41,7 +41,7 @@ def measured_sentences(log: RunLog) -> list[str]:
 
 
 def carried_sentences(log: RunLog) -> list[str]:
-    """One sentence where the answer's prompt cells are of another type, perturbation or sample than asked."""
+    """A sentence if the answer's prompt cells are of another type, perturbation or sample than the question's."""
     query, prompt = log.query, _best_prompt(log)
     if prompt is None or query.asked.cells.cl_id is None:
         return []
@@ -63,7 +63,7 @@ def carried_sentences(log: RunLog) -> list[str]:
 
 
 def not_shown(log: RunLog) -> list[str]:
-    """What the question names of the sample, and none of the answer's prompt and query cells is known to have."""
+    """Properties of the sample in the question that no prompt or query cell of the answer is known to have."""
     from haystack.retrieval.question import same_donor
 
     query, prompt = log.query, _best_prompt(log)
@@ -109,7 +109,7 @@ def _best_prompt(log: RunLog) -> PromptLog | None:
 
 
 def _shown(prompts: Iterable[PromptLog]) -> list[tuple[CellSet, int]]:
-    """Every cell set once, with the most cells that one prompt took of it."""
+    """Every cell set once, with the largest number of cells in a prompt."""
     sets: dict[str, tuple[CellSet, int]] = {}
     for prompt in prompts:
         for item in prompt.cell_sets:
@@ -119,7 +119,7 @@ def _shown(prompts: Iterable[PromptLog]) -> list[tuple[CellSet, int]]:
 
 
 def _is_asked(query: StructuredQuery, item: CellSet) -> bool:
-    """True for the cells in question in their state: perturbation, or else donor, tissue and disease where named."""
+    """Whether cells match the question: its cell type and perturbation, or donor, tissue and disease where stated."""
     if not _asked_type(query, item):
         return False
     if query.task_type.is_perturbational:
@@ -141,7 +141,7 @@ def _sample(query: StructuredQuery) -> str:
 
 
 def _asked_type(query: StructuredQuery, item: CellSet) -> bool:
-    """True for the cell line in question, or the cell type in question and its subtypes."""
+    """Whether cells are of the question's cell line, or of its cell type or a subtype."""
     if query.asked.cells.line is not None:
         line = line_of_label(item.cell_type_name or "")
         return line is not None and line.name == query.asked.cells.line
@@ -150,7 +150,7 @@ def _asked_type(query: StructuredQuery, item: CellSet) -> bool:
 
 
 def _asked_perturbation(query: StructuredQuery, item: CellSet) -> bool:
-    """True for a perturbation of the question under its own name or a synonym, not where names agree only in part."""
+    """Whether a perturbation is one of the question by name or synonym; partial matches do not count."""
     from haystack.retrieval.perturbations import match_combination, match_names, names_of
 
     if not item.perturbation_name:

@@ -1,4 +1,4 @@
-"""Many runs on one page: who finished, how well, and which gene sets they share."""
+"""Summary page of many runs: status, scores, and shared genes and gene sets."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ class Run:
     log: RunLog | None = None
     failure: Failure | None = None
     page: str | None = None
-    """of the run, relative to the summary; None where there is none"""
+    """page of the run relative to the summary; None if there is none"""
 
     @property
     def status(self) -> str:
-        """Failed counts before completed: a failure file means that the last try went wrong."""
+        """A failure file takes precedence over a log, because the last attempt failed."""
         if self.failure is not None:
             return "failed"
         return "completed" if self.log is not None else "pending"
@@ -176,7 +176,7 @@ def _rank(run: Run, row: dict[str, str]) -> tuple[int, float]:
 def heat_maps(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     """`genes` (log2 fold change) and `sets` (-log10 adjusted p, negative for downregulated genes) of every run.
 
-    Each: the columns, the value that fills a cell, and per run one value per column (None: neither called nor
+    Each has the columns, the value of the darkest colour, and per run one value per column (None: not called or not
     significant).
     """
     tables: dict[str, dict[str, dict[str, float]]] = {"genes": {}, "sets": {}}

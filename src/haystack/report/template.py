@@ -35,17 +35,17 @@ def _environment() -> Environment:
 
 
 def render(name: str, **context: Any) -> str:
-    """Fill a template; a name that the context lacks is an error."""
+    """Render a template; an undefined name is an error."""
     return _environment().get_template(name).render(**context)
 
 
 def asset(name: str) -> Markup:
-    """Our own CSS or JavaScript, to be inlined."""
+    """CSS or JavaScript of this package, to be inlined."""
     return Markup(files("haystack.report").joinpath("templates", name).read_text(encoding="utf-8"))  # noqa: S704
 
 
 def script_json(value: Any) -> Markup:
-    """JSON that may stand between script tags: no character of it can end the tag or start a comment."""
+    """JSON safe inside script tags: it cannot end the tag or start a comment."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character, escaped in _UNSAFE_IN_SCRIPT.items():
         text = text.replace(character, escaped)
@@ -53,7 +53,7 @@ def script_json(value: Any) -> Markup:
 
 
 def policy(scripts: list[str]) -> str:
-    """A content security policy: nothing from the network, and no script but these texts (by their hashes)."""
+    """A content security policy: no network, and only these scripts (by hash)."""
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
     allowed = " ".join(f"'sha256-{value}'" for value in hashes)
     return f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src {allowed}; base-uri 'none'"
@@ -61,7 +61,7 @@ def policy(scripts: list[str]) -> str:
 
 @cache
 def plotly_script() -> Markup:
-    """plotly.js 4.1.1, the bundle of Cartesian plots (`npm pack plotly.js-cartesian-dist-min`; MIT, see vendor/)."""
+    """plotly.js 4.1.1, bundle of Cartesian plots (`npm pack plotly.js-cartesian-dist-min`; MIT, see vendor/)."""
     text = files("haystack.report").joinpath("vendor", "plotly-cartesian.min.js").read_text(encoding="utf-8")
     # A closing tag inside a string of the library would end the element that holds it.
     return Markup(text.replace("</script", "<\\/script"))  # noqa: S704

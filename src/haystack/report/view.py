@@ -1,4 +1,4 @@
-"""What the report shows, as plain values: from the run's log and tables to words, rows and plot data."""
+"""Convert the run's log and tables to the words, rows and plot data of the report."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 TERMS_SHOWN = 16
 OTHERS_SHOWN = 3
-"""gene sets shown that are not significant: what came nearest"""
+"""number of non-significant gene sets shown"""
 FACTORS_SHOWN = 16
 DETAILS_SHOWN = 15
 SHOWN_APART = {"papers", "sentences"}
-"""details of components that have a place of their own"""
+"""details of components shown elsewhere"""
 DONORS_SHOWN = 6
 DOT_CELLS = 4
 """cells per dot of the prompt picture"""
@@ -56,7 +56,7 @@ def component_rows(grounding: PromptGrounding | None) -> list[dict[str, Any]]:
 
 
 def detail_label(key: str, part: Component) -> str:
-    """What a detail is; an agreement is not the statistic beside it, so its label says what it adds."""
+    """Label of a detail."""
     if key != "agreement":
         return spoken(key)
     factors = part.details.get("transcription_factors")
@@ -64,7 +64,7 @@ def detail_label(key: str, part: Component) -> str:
 
 
 def detail(value: Any) -> str:
-    """A detail of a component as a short text; empty for what is empty."""
+    """A detail of a component as a short text; empty if it is empty."""
     if isinstance(value, dict):
         items = [f"{spoken(str(key))} {text}" for key, part in value.items() if (text := detail(part))]
     elif isinstance(value, list):
@@ -78,7 +78,7 @@ def detail(value: Any) -> str:
 
 
 def scale_marks(log: RunLog) -> list[dict[str, Any]]:
-    """Marks on the composite's scale from 1 to 10: this prediction, its nulls, its ceiling, the threshold."""
+    """Marks on the composite's scale: prediction, nulls, ceiling, threshold."""
     grounding, top = best_grounding(log), ceiling(log)
     if grounding is None or grounding.composite_value is None:
         return []
@@ -98,7 +98,7 @@ def _position(score: float | None) -> float:
 
 
 def component_history(log: RunLog) -> list[dict[str, Any]]:
-    """Component scores of the best prompt of every iteration; None where it was not evaluated."""
+    """Component scores of the best prompt of every iteration; None if not evaluated."""
     found = []
     for item in log.iterations:
         by_id = {prompt.prompt_id: prompt for prompt in item.grounding.prompts}
@@ -115,7 +115,7 @@ def component_history(log: RunLog) -> list[dict[str, Any]]:
 
 
 def iteration_rows(log: RunLog) -> list[dict[str, Any]]:
-    """One row per iteration: score, what it did differently, how it went on."""
+    """One row per iteration: score, refinement, outcome."""
     rows = []
     for item in log.iterations:
         decision = item.decision
@@ -136,7 +136,7 @@ def iteration_rows(log: RunLog) -> list[dict[str, Any]]:
 
 
 def _ticks(item: IterationLog, top: float | None) -> list[tuple[str, float]]:
-    """Where the best null of the iteration's best prompt and the ceiling lie, in per cent."""
+    """Positions of the best null of the iteration's best prompt and of the ceiling, in per cent."""
     best = next(
         (prompt for prompt in item.grounding.prompts if prompt.prompt_id == item.grounding.best_prompt_id), None
     )
@@ -180,7 +180,7 @@ def genes_outside_model(log: RunLog, de: pd.DataFrame) -> list[str]:
 
 
 def query_rows(query: StructuredQuery) -> list[dict[str, Any]]:
-    """How the question was understood: field, words, entity, identifier."""
+    """Interpretation of the question: field, words, entity, identifier."""
     words = {item.field: item.text for item in query.evidence if item.start is not None}
     asked = query.asked
     main, cells, sample = asked.perturbation, asked.cells, asked.context
@@ -204,7 +204,7 @@ def query_rows(query: StructuredQuery) -> list[dict[str, Any]]:
 
 
 def marked_question(log: RunLog) -> list[tuple[str, str | None]]:
-    """The question in pieces: (text, field that was read from it or None). Of overlapping spans the longest first."""
+    """The question in pieces: (text, field read from it or None). Of overlapping spans the longest wins."""
     text = log.query.raw_query
     spans = sorted(
         (item.start, -item.end, item.field)
@@ -223,7 +223,7 @@ def marked_question(log: RunLog) -> list[tuple[str, str | None]]:
 
 
 def prompt_cards(log: RunLog) -> list[dict[str, Any]]:
-    """The prompts of the best iteration, the best first."""
+    """Prompts of the best iteration, the best first."""
     item = best_iteration(log)
     if item is None:
         return []
@@ -247,7 +247,7 @@ def prompt_cards(log: RunLog) -> list[dict[str, Any]]:
 
 
 def cell_groups(cell_sets: Sequence[CellSet], cells: dict[str, int]) -> list[dict[str, Any]]:
-    """Cell sets of one kind (cell type, perturbation, atlas, condition) together, with their donors; largest first."""
+    """Cell sets grouped by cell type, perturbation, atlas and condition, with their donors; largest first."""
     groups: dict[tuple[str, str], dict[str, Any]] = {}
     for item in cell_sets:
         what = item.cell_type_name or "cells of unknown type"
@@ -266,7 +266,7 @@ def cell_groups(cell_sets: Sequence[CellSet], cells: dict[str, int]) -> list[dic
 
 
 def agreement(de: pd.DataFrame, best_prompt_id: str | None) -> list[dict[str, Any]]:
-    """How the other prompts of the iteration see the best prompt's changed genes."""
+    """Agreement of the iteration's other prompts with the best prompt's called genes."""
     if best_prompt_id is None:
         return []
     own = de[(de["prompt_id"] == best_prompt_id) & de["is_de"]].set_index("gene")["log2fc"]
@@ -310,7 +310,7 @@ def _short(values: Any) -> list[float | None]:
 def term_data(log: RunLog, enrichment: pd.DataFrame) -> list[dict[str, Any]]:
     """Over-represented gene sets of the best prompt by padj: significant ones, and at most `OTHERS_SHOWN` others.
 
-    A set without a called gene is none of them.
+    Sets without a called gene are left out.
     """
     sources = {term: source for library in log.gene_sets for term, source in library.sources.items()}
     rows = _of_best(log, enrichment, "ora").query("n_overlap > 0").sort_values(["padj", "pval", "term", "direction"])
@@ -351,7 +351,7 @@ def _number(value: Any) -> float | None:
 
 
 def sentences(grounding: PromptGrounding | None) -> list[dict[str, str]]:
-    """What papers say of genes: gene, direction (up, down), sentence, paper."""
+    """Statements of papers on genes: gene, direction (up, down), sentence, paper."""
     keys = ("gene", "direction", "sentence", "paper")
     return [{key: str(item.get(key, "")) for key in keys} for item in _listed_details(grounding, "sentences")]
 
@@ -363,7 +363,7 @@ def papers(grounding: PromptGrounding | None) -> list[dict[str, str]]:
 
 
 def _listed_details(grounding: PromptGrounding | None, key: str) -> list[dict[str, Any]]:
-    """The mappings that components list under a detail of this name."""
+    """All mappings that components list under a detail of this name."""
     parts = grounding.components.values() if grounding else []
     lists = [found for part in parts if isinstance(found := part.details.get(key), list)]
     return [item for found in lists for item in found if isinstance(item, dict)]

@@ -1,4 +1,4 @@
-"""Plain words for terms, and numbers as people read them."""
+"""Plain words for identifiers, and number formats of the report."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ STAGES = {
 
 
 def strategy(name: str) -> str:
-    """Title of a strategy; of one that is not installed any more its name."""
+    """Title of a strategy; its name if it is no longer installed."""
     return STRATEGIES.get(name).title if name in STRATEGIES.names() else spoken(name)
 
 
 def component(name: str) -> tuple[str, str]:
-    """Title and question of a component; of one that is not installed any more its name alone."""
+    """Title and question of a component; only its name if it is no longer installed."""
     if name in COMPONENTS.names():
         spec = COMPONENTS.get(name)
         return spec.title, spec.question
@@ -88,7 +88,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """`0.031`, `2.1 × 10⁻⁸`, or `below 10⁻³⁰⁰` where the number is too small to hold."""
+    """`0.031`, `2.1 × 10⁻⁸`, or `below 10⁻³⁰⁰` for underflow."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0:
@@ -119,14 +119,14 @@ def listed(words: list[str]) -> str:
 
 
 def plural(cell_type: str) -> str:
-    """`B cell` -> `B cells`, `fibroblast of lung` -> `lung fibroblasts`; words that are plural already stay."""
+    """`B cell` -> `B cells`, `fibroblast of lung` -> `lung fibroblasts`; plural words are unchanged."""
     head, link, rest = cell_type.partition(" of ")
     heads = head if head.endswith("s") else head + "s"
     return f"{rest} {heads}" if rest.isalpha() else heads + link + rest
 
 
 def ontology_url(term_id: str | None) -> str | None:
-    """The term's own page; None where the id has not the form of an OBO id."""
+    """Page of a term; None if the id is not an OBO id."""
     if term_id and re.fullmatch(r"(CL|UBERON|MONDO|CHEBI|PATO|GO|NCBITaxon):\d+", term_id):
         return f"http://purl.obolibrary.org/obo/{term_id.replace(':', '_')}"
     return None
@@ -145,14 +145,14 @@ _DATABASES = {
 
 
 def database_url(database: str, identifier: str) -> str | None:
-    """The entry's page in a database that we know; None otherwise (the identifier is then shown as text)."""
+    """Page of an entry in a known database; None otherwise (the identifier is then shown as text)."""
     pattern, url = _DATABASES.get(re.sub(r"[^a-z]", "", database.lower()), (None, None))
     match = re.fullmatch(pattern, identifier) if pattern else None
     return url.format(match[1]) if match and url else None
 
 
 def doi_url(doi: str) -> str | None:
-    """Resolver address of a DOI, percent-encoded; None where the text is not a DOI."""
+    """Resolver URL of a DOI, percent-encoded; None if the text is not a DOI."""
     from urllib.parse import quote
 
     bare = re.sub(r"^(https?://(dx\.)?doi\.org/|doi:)", "", doi.strip(), flags=re.IGNORECASE)

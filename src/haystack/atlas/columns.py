@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from haystack.errors import AtlasError
 
 CHUNK = 1_000_000
+NAME_GAP = 512
+"""names between two wanted ones that are read too: as long as another call of h5py takes"""
 MAX_LABELS = 200_000
 _MISSING = {"", "nan", "na", "n/a", "none", "null", "<na>", "unknown"}
 
@@ -236,7 +238,7 @@ def names_of_rows(store: Store, frame: str, rows: np.ndarray) -> np.ndarray:
         parts = [np.asarray(array.oindex[rows])]
     else:
         parts = []
-        for first, last in neighbours(rows, rows + 1, 64):
+        for first, last in neighbours(rows, rows + 1, NAME_GAP):
             low = int(rows[first])
             parts.append(np.asarray(array[low : int(rows[last - 1]) + 1])[rows[first:last] - low])
     names = np.concatenate([np.empty(0, dtype=object if categories is None else np.int8), *parts])

@@ -66,7 +66,7 @@ def fault_of_values(values: np.ndarray, kind: str = "raw") -> str | None:
     if values.max() > LARGEST:
         return f"{largest}, more than a cell can have of a gene"
     if kind == "raw" and values.dtype.kind == "f":
-        broken = values % 1 != 0
+        broken = np.rint(values) != values
         if broken.any():
             share = broken.mean()
             guess = (

@@ -60,14 +60,46 @@ def index_cell_sets(cells: dict[str, Path], out: Path) -> None:
 
 
 def _sets_of_atlas(atlas: str, path: Path) -> pd.DataFrame:
-    labels = ", ".join(KEYS[1:])
-    order = ", ".join(f"{key} NULLS FIRST" for key in KEYS[1:])
+    same = _constants(path)
+    varying = [key for key in KEYS[1:] if key not in same]
+    labels = ", ".join([*varying, *(f"{value} AS {key}" for key, value in same.items())])
+    order = ", ".join(f"{key} NULLS FIRST" for key in varying)
     return run_sql(
         f"""SELECT {labels}, count(*) AS n_cells, avg(n_genes) AS mean_n_genes,
                    round(avg(total_counts), 6) AS mean_total_counts
-            FROM cells GROUP BY {labels} ORDER BY {order}""",  # noqa: S608  our own column names
+            FROM cells GROUP BY {", ".join(varying) or "()"} {"ORDER BY " + order if order else ""}""",  # noqa: S608
         cells=path,
     ).assign(atlas=atlas)
+
+
+def _constants(path: Path) -> dict[str, str]:
+    """Keys with one value in all cells, as SQL: most of them in most atlases, and grouping by them doubles the time.
+
+    The file's statistics say so: its row groups hold nothing else than the value, or nothing at all.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_metadata(path)
+    except (OSError, ValueError):
+        return {}  # run_sql says what is wrong with the file
+    found = {}
+    for i in range(metadata.num_columns if metadata.num_rows else 0):
+        name, groups = metadata.schema.column(i).name, range(metadata.num_row_groups)
+        parts = [(metadata.row_group(g).column(i).statistics, metadata.row_group(g).num_rows) for g in groups]
+        if name not in KEYS or any(part is None for part, _ in parts):
+            continue
+        if all(part.null_count == n for part, n in parts):
+            found[name] = "CAST(NULL AS VARCHAR)"
+        elif all(part.has_min_max and not part.null_count for part, _ in parts):
+            values = {value for part, _ in parts for value in (part.min, part.max)}
+            if len(values) == 1:
+                found[name] = _literal(values.pop())
+    return found
+
+
+def _literal(value: str | bool) -> str:
+    return str(value) if isinstance(value, bool) else "'" + value.replace("'", "''") + "'"
 
 
 def run_sql(query: str, **tables: Path) -> pd.DataFrame:

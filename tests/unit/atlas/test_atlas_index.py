@@ -49,6 +49,23 @@ def test_sets_are_the_groups_of_cells(index):
         assert same.all(), column
 
 
+@pytest.mark.parametrize("rows", [slice(None), slice(0, 1), slice(0, 0)])
+def test_columns_with_one_value_are_those_of_every_cell(index, tmp_path: Path, rows):
+    """Such columns are not grouped by: one value in some row groups only, a quote in a name, nothing at all."""
+    _, paths = index
+    cells = read_table(paths["b"], CELLS)[rows].astype(dict.fromkeys(KEYS[1:], object))
+    cells = cells.assign(tissue_name="children's ward", sex=None, age_category="old")
+    cells.loc[cells.index[3:], "age_category"] = "young"
+    cells.to_parquet(tmp_path / "cells.parquet", row_group_size=3)
+    index_cell_sets({"b": tmp_path / "cells.parquet"}, tmp_path / "again.parquet")
+    sets = read_table(tmp_path / "again.parquet", CELL_SETS)
+    groups = cells.groupby(KEYS[1:], dropna=False).size()
+    assert sorted(sets["n_cells"]) == sorted(groups)
+    assert set(sets["tissue_name"]) <= {"children's ward"}
+    assert sets["sex"].isna().all()
+    assert set(sets["age_category"]) == set(cells["age_category"])
+
+
 def test_identifiers_are_unique_and_do_not_depend_on_order(index, tmp_path: Path):
     out, paths = index
     sets = read_table(out, CELL_SETS)

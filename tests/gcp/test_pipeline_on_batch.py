@@ -80,7 +80,7 @@ def test_the_gpu_job_asks_for_what_the_profile_says(cloud, first):
     assert [(gpu.type_, gpu.count) for gpu in instance.policy.accelerators] == [("nvidia-l4", 1)]
     assert instance.install_gpu_drivers
     assert instance.policy.machine_type == "g2-standard-8"
-    assert instance.policy.provisioning_model.name == "PREEMPTIBLE"
+    assert instance.policy.provisioning_model.name == "SPOT"
     disk = instance.policy.boot_disk
     assert (disk.size_gb, disk.image, disk.type_) == (100, "batch-cos", "pd-balanced")
     task = job.task_groups[0].task_spec

@@ -1,4 +1,4 @@
-"""Every file that crosses a rule has one definition here, checked when written and when read. Loads on first use."""
+"""Definitions of all files that pass between rules, checked on writing and reading. Loads on first use."""
 
 import lazy_loader
 

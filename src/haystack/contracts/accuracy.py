@@ -1,4 +1,4 @@
-"""`accuracy.json`: how accurate an answer is expected to be, estimated by leaving measured contexts out."""
+"""`accuracy.json`: expected accuracy of an answer, estimated by leaving out measured contexts."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ CANNOT = "cannot be estimated"
 
 
 class Independence(StrEnum):
-    """What the contexts that were left out are independent of.
+    """Criterion by which left-out contexts are independent.
 
-    A donor's shift is shared by all its cell types, so contexts count as independent only if no donor serves in both.
+    A donor effect is common to all cell types of the donor, so contexts are independent only if they share no donor.
     """
 
     DONORS = "donors"
     """predicted from other donors, on both arms"""
     ATLASES = "atlases"
-    """donors are not recorded, or atlases are what is asked for; predicted from other atlases"""
+    """donors are not recorded, or the question is about atlases; predicted from other atlases"""
     TISSUES = "tissues"
-    """of questions about cells as they are: predicted from other tissues"""
+    """questions without a perturbation: predicted from other tissues"""
     DISEASES = "diseases"
-    """of questions about cells as they are: predicted from other diseases and healthy cells"""
+    """questions without a perturbation: predicted from other diseases and healthy cells"""
     WITHIN_EXPERIMENT = "within one experiment"
-    """donors are not recorded and there is one atlas: other cell types of the same cells' experiment"""
+    """donors are not recorded and there is one atlas: predicted from other cell types of the same experiment"""
 
 
 class LeftOut(Contract):
-    """One measured context, predicted from those that are independent of it."""
+    """One measured context, predicted from independent ones."""
 
     context_id: str
     atlas: str
@@ -46,7 +46,7 @@ class LeftOut(Contract):
 
 
 class ExamContext(Contract):
-    """A measured context that the model was asked for in the same job; its cells were kept out of the prompt."""
+    """A measured context predicted by the model in the same job, with its cells kept out of the prompt."""
 
     context_id: str
     atlas: str
@@ -65,7 +65,7 @@ def _plural(name: str) -> str:
 
 
 class Exam(Contract):
-    """How the model did on measured contexts of the perturbation, beside the other methods on the same genes."""
+    """Accuracy of the model on held-out contexts of the perturbation, beside the other methods on the same genes."""
 
     model: str
     contexts: list[ExamContext] = Field(min_length=1)
@@ -81,7 +81,7 @@ class Exam(Contract):
 
     @property
     def sentence(self) -> str:
-        """For people: `On this perturbation, in monocytes of donor 2, stack reached r 0.71, transfer 0.74, ...`."""
+        """`On this perturbation, in monocytes of donor 2, stack reached r 0.71, transfer 0.74, ...`."""
         said = []
         for one in self.contexts:
             donor = f" of {one.donor_id}" if one.donor_id else ""
@@ -95,7 +95,7 @@ class Exam(Contract):
 
 
 class Neighbour(Contract):
-    """A method beside the others, on the same question and genes."""
+    """A method for comparison, on the same question and genes."""
 
     method: str = Field(
         description="no_change, additive (nearest measured type), transfer, model (the run's own); for cells as they "
@@ -111,10 +111,10 @@ class Neighbour(Contract):
 
 
 class ExpectedAccuracy(Contract):
-    """Pearson r that the answer is expected to reach against measured cells, or why no such estimate exists.
+    """Expected Pearson r of the answer with measured cells, or why it cannot be estimated.
 
-    The leave-one-context-out estimate uses the method of the answer (`transfer`). `r` null means "cannot be
-    estimated", never a default.
+    The leave-one-context-out estimate uses the method of the answer (`transfer`). `r` null means "cannot be estimated",
+    never a default.
     """
 
     r: float | None = Field(ge=-1, le=1)
@@ -155,14 +155,14 @@ class ExpectedAccuracy(Contract):
 
     @property
     def sentence(self) -> str:
-        """For people: `Expected r 0.62 (90% interval 0.45 to 0.74). Estimated from 7 contexts of 4 donors; ...`."""
+        """`Expected r 0.62 (90% interval 0.45 to 0.74). Estimated from 7 contexts of 4 donors; ...`."""
         if self.r is None:
             return f"Expected accuracy {self.reason}."
         return f"Expected r {self.r:.2f} (90% interval {self.low:.2f} to {self.high:.2f}). {self.basis}"
 
     @property
     def basis(self) -> str:
-        """What the estimate rests on, and what r a prediction of no change and a second measurement would have."""
+        """Basis of the estimate, with r of a prediction of no change and of a second measurement."""
         half = ""
         if self.half_of_real_cells is not None:
             half = f", and one half of the real cells predicts the other with {self.half_of_real_cells:.2f}"

@@ -1,4 +1,4 @@
-"""JSON contracts: one pydantic model per file, checked when written and when read."""
+"""JSON contracts: one pydantic model per file, checked on writing and reading."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from haystack.files import write_text
 
 
 class Contract(BaseModel):
-    """Base of everything written as JSON. Unknown fields are refused; NaN and infinity too."""
+    """Base of everything written as JSON. Unknown fields, NaN and infinity are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
@@ -24,13 +24,13 @@ ContractT = TypeVar("ContractT", bound=Contract)
 
 
 def to_json(contract: Contract) -> str:
-    """The file's text: indented, keys in field order, a newline at the end; equal objects give equal bytes."""
+    """Text of the file: indented, keys in field order, a final newline; equal objects give equal bytes."""
     data = contract.model_dump(mode="json", by_alias=True)
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_json(path: str | Path, contract: Contract) -> None:
-    """Validate once more (fields may have been assigned) and write, whole or not at all."""
+    """Validate again (fields may have been assigned) and write atomically."""
     checked = type(contract).model_validate(contract.model_dump(by_alias=True))
     write_text(path, to_json(checked))
 
@@ -57,9 +57,9 @@ def read_json(path: str | Path, model: type[ContractT]) -> ContractT:
 
 
 def explain(error: ValidationError, limit: int = 5) -> str:
-    """One line: field, what is wrong, the value found; at most `limit` of them.
+    """One line: field, fault and value; at most `limit` of them.
 
-    A field that may have one of several forms gives an error for each: the form that came furthest is the one meant.
+    A field with several allowed types gives an error for each; the one that got furthest is reported.
     """
     items = [(field_path(item["loc"]), item) for item in error.errors()]
     deepest = [(path, item) for path, item in items if not any(_below(other, path) for other, _ in items)]
@@ -77,7 +77,7 @@ def explain(error: ValidationError, limit: int = 5) -> str:
 
 
 def field_path(loc: Sequence[int | str]) -> tuple[str, ...]:
-    """A place as the user writes it, without pydantic's names of types (`str`, `dict[str,AtlasEntry]`)."""
+    """A location as the user writes it, without pydantic's type names (`str`, `dict[str,AtlasEntry]`)."""
     return tuple(str(part) for part in loc if not _TYPE_NAME.search(str(part)))
 
 
@@ -104,7 +104,7 @@ def _below(other: tuple[str, ...], path: tuple[str, ...]) -> bool:
 
 
 def _message(item: Any) -> str:
-    """What was expected, in words of the user."""
+    """What was expected, in the user's words."""
     kind, context = item["type"], item.get("ctx", {})
     if kind in {"enum", "literal_error"}:
         return "unknown value." + suggest(str(item.get("input")), re.findall(r"'([^']*)'", context["expected"]))

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class CellRole(StrEnum):
-    """`obs.role` of `cells.h5ad`. Query cells have a missing prompt_id when all prompts share them.
+    """`obs.role` of `cells.h5ad`. Query cells have a missing prompt_id if all prompts share them.
 
-    Cells of the exam (a question whose answer was measured, asked in the same job) have roles of their own, so that
-    nothing that reads prompt or query cells meets them; their prompt_id is the context that is asked for.
+    Cells of the held-out test have separate roles, so that readers of prompt and query cells never see them; their
+    prompt_id is the context to predict.
     """
 
     PROMPT = "prompt"
@@ -36,7 +36,7 @@ class PredictionRole(StrEnum):
     """`obs.role` of `predictions.h5ad`.
 
     `perturbed` and `control` always exist for every prompt. `reconstruction` exists under query_as_control only: query
-    cells generated from a prompt of the query's own cells, which shows the model's reconstruction error.
+    cells generated from a prompt of the query's own cells, to show the model's reconstruction error.
     """
 
     PERTURBED = "perturbed"
@@ -66,8 +66,8 @@ def read_cells(path: str | Path) -> ad.AnnData:
 def write_predictions(path: str | Path, predictions: ad.AnnData) -> None:
     """Write `predictions.h5ad`: X sampled integer counts (CSR), layers["mean"] negative-binomial means (float32).
 
-    uns["exam"], where the model sat one: context_id -> `model`, its kind; `perturbed` and `control`, mean CP10k of the
-    predicted cells, (genes,); and the atlases and perturbations that the model was trained on, where that is known.
+    uns["exam"], if the model was tested: context_id -> `model`, its kind; `perturbed` and `control`, mean CP10k of the
+    predicted cells, (genes,); and the atlases and perturbations that the model was trained on, if known.
     """
     _check_predictions(predictions, path)
     write_h5ad(path, predictions)
@@ -81,7 +81,7 @@ def read_predictions(path: str | Path, *, means: bool = True) -> ad.AnnData:
 
 
 def read_exam(path: str | Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Genes and `uns["exam"]` of `predictions.h5ad`; empty where the model sat none."""
+    """Genes and `uns["exam"]` of `predictions.h5ad`; empty without a held-out test."""
     import anndata as ad
     import h5py
 
@@ -136,7 +136,7 @@ def read_h5ad(path: str | Path) -> ad.AnnData:
 
 
 def _read_counts_only(path: str | Path) -> ad.AnnData:
-    """X, obs and var of an h5ad file whose layers hold `mean`."""
+    """X, obs and var of an h5ad file, without layer `mean`."""
     import anndata as ad
     import h5py
 
@@ -155,7 +155,7 @@ def _read_counts_only(path: str | Path) -> ad.AnnData:
 
 
 def write_h5ad(path: str | Path, data: ad.AnnData) -> None:
-    """Write whole or not at all, with gzip but for dense layers: there it saves 8% and takes 15 times as long."""
+    """Write atomically, with gzip except for dense layers, where it saves 8% and takes 15 times as long."""
     import h5py
     import numpy as np
     from anndata.experimental import write_dispatched

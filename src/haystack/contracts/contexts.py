@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Arm(StrEnum):
-    """`obs.arm`: cells under the perturbation, their control cells, query cells, or a sample of cells as they are."""
+    """`obs.arm`: cells under the perturbation, their controls, query cells, or an unperturbed sample."""
 
     PERTURBED = "perturbed"
     CONTROL = "control"
@@ -23,7 +23,7 @@ class Arm(StrEnum):
 
 
 class ControlMatch(StrEnum):
-    """`obs.control_match`: where the control cells of a context come from."""
+    """`obs.control_match`: origin of a context's control cells."""
 
     SAME_DONOR = "same donor"
     OTHER_DONORS = "other donors"
@@ -44,11 +44,12 @@ between); n_cells; mean_total_counts (per cell)"""
 def write_contexts(path: str | Path, contexts: ad.AnnData) -> None:
     """Write `contexts.h5ad`.
 
-    One row per context, arm and half. X is the mean CP10k over the row's cells (float32, NaN where the atlas lacks the
-    gene), layers["variance"] their variance over the cells (ddof 1), var_names gene symbols, obs as CONTEXT_OBS.
-    uns["asked_is_measured"] is false where the contexts show the nearest perturbations instead of the one in question.
-    Questions about cells as they are: rows `observed`, whose perturbation_name is the donor, tissue, disease or atlas
-    (`asked`: of the queried one), uns["observed"] which of these (empty: none), uns["asked_types"] the asked types.
+    One row per context, arm and half. X is the mean CP10k over the row's cells (float32, NaN if the atlas lacks the
+    gene), layers["variance"] their variance over cells (ddof 1), var_names gene symbols, obs as CONTEXT_OBS.
+    uns["asked_is_measured"] is false if the contexts are of the nearest perturbations instead of the question's.
+
+    Without a perturbation: rows `observed`, whose perturbation_name is the donor, tissue, disease or atlas (`asked`:
+    the question's), uns["observed"] which of these (empty: none), uns["asked_types"] the cell types of the question.
     """
     _check(path, contexts)
     write_h5ad(path, contexts)

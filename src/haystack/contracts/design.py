@@ -1,4 +1,4 @@
-"""Findings on the design behind an answer, and how far it may be trusted."""
+"""Findings on the design behind an answer, and verdicts on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Cap = Literal["high", "medium", "low"]
 
 
 class Verdict(StrEnum):
-    """What the known response to the perturbation says of the prediction."""
+    """Verdict of the known response to the perturbation on the prediction."""
 
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
@@ -22,7 +22,7 @@ class Verdict(StrEnum):
 
 
 class Finding(Contract):
-    """One property of the measured cells or of the prediction that a reviewer would ask for."""
+    """One property of the measured cells or of the prediction that affects confidence."""
 
     name: str = Field(description="for programs: donors, control_donors, composition, stress, ...")
     value: float | None = Field(description="its number; null where nothing could be counted")

@@ -1,4 +1,4 @@
-"""`failure.json`: why a run has no answer."""
+"""`failure.json`: why a run failed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Failure", "read_json", "write_json"]
 
 
 class Failure(Contract):
-    """`results/runs/{run_id}/failure.json`, written by the script that failed, removed when it succeeds."""
+    """`results/runs/{run_id}/failure.json`, written by the failing script, removed when it succeeds."""
 
     run_id: str
     rule: str = Field(description="the rule that failed")

@@ -1,4 +1,4 @@
-"""`grounding.json` and `decision.json`: how good a prediction is, and what to do next."""
+"""`grounding.json` and `decision.json`: score of a prediction, and what to do next."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class PromptGrounding(Contract):
 
 
 class Grounding(Contract):
-    """`grounding.json`: all prompts of an iteration; the best one stands for it."""
+    """`grounding.json`: all prompts of an iteration, and the best one."""
 
     run_id: str
     iteration: int = Field(ge=1)

@@ -1,4 +1,4 @@
-"""`intake.json`: what one atlas holds, how it was understood, and what was left out."""
+"""`intake.json`: content of one atlas, how it was understood, and what was left out."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from haystack.contracts.base import Contract
 
 
 class LabelCount(Contract):
-    """A label and its cells."""
+    """A label and its number of cells."""
 
     label: str
     n_cells: int
 
 
 class LeftOut(Contract):
-    """What is in the file and not in the index."""
+    """Parts of the file that are not in the index."""
 
     unit: Literal["cells", "features"]
     n: int
@@ -43,9 +43,9 @@ class GeneIntake(Contract):
     n_symbols: int
     """distinct symbols of human genes"""
     n_repeats: int
-    """genes whose counts were added to another one of the same symbol"""
+    """genes whose counts were added to another one with the same symbol"""
     repaired: dict[str, int]
-    """what was done to names -> how many"""
+    """kind of repair of names -> number"""
     n_model: int | None
     """genes of the model; null where the model is not there yet"""
     n_shared: int | None
@@ -63,7 +63,7 @@ class Depth(Contract):
 
 
 class DonorCrossing(Contract):
-    """One condition's donors against those of the controls."""
+    """Donors of one condition compared with those of the controls."""
 
     condition: str
     n_cells: int
@@ -79,14 +79,14 @@ class Intake(Contract):
     atlas: str
     path: str
     matrix: str
-    """where the counts are, their form and type"""
+    """location of the counts, their format and type"""
     counts: str
-    """what the test of counts found in a sample of rows"""
+    """result of the test for counts in a sample of rows"""
     n_cells: int
     n_indexed: int
     left_out: list[LeftOut]
     species: str
-    """and where the file says so"""
+    """and where the file states it"""
     genes: GeneIntake
     controls: list[LabelCount]
     donors: list[LabelCount]

@@ -14,7 +14,7 @@ AskedBecause = Literal["expected", "predicted", "background"]
 
 
 class ServiceReport(Contract):
-    """What one literature service gave."""
+    """Result of one literature service."""
 
     name: str
     status: ServiceStatus
@@ -63,7 +63,7 @@ class Evidence(Contract):
 
 
 class GeneLiterature(Contract):
-    """All papers together on one gene under the perturbation."""
+    """All papers on one gene under the perturbation."""
 
     gene: str
     asked_because: AskedBecause = Field(description="background: as well measured, and not predicted to change")

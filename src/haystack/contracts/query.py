@@ -1,4 +1,4 @@
-"""`query.json`: what was asked, as exact entities."""
+"""`query.json`: the question as exact entities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from haystack.contracts.base import Contract, explain
 
 
 class TaskType(StrEnum):
-    """The kinds of question. The first two are perturbational, the next two observational, the last hybrid."""
+    """Kinds of question. The first two are perturbational, the next two observational, the last hybrid."""
 
     PERTURBATION_NOVEL_CELL_TYPES = "perturbation_novel_cell_types"
     PERTURBATION_NOVEL_SAMPLES = "perturbation_novel_samples"
@@ -23,12 +23,12 @@ class TaskType(StrEnum):
 
     @property
     def is_perturbational(self) -> bool:
-        """True when the question names something done to cells."""
+        """Whether the question names a perturbation."""
         return self in {TaskType.PERTURBATION_NOVEL_CELL_TYPES, TaskType.PERTURBATION_NOVEL_SAMPLES}
 
 
 class ControlStrategy(StrEnum):
-    """How the baseline of a prediction is made (design, section 1)."""
+    """Which cells the perturbed cells are compared with (design, section 1)."""
 
     SYNTHETIC_CONTROL = "synthetic_control"
     QUERY_AS_CONTROL = "query_as_control"
@@ -42,11 +42,11 @@ GENETIC_EFFECTS: dict[str, tuple[str, Direction]] = {
     "CRISPRa": ("overexpression", 1),
     "ORF": ("overexpression", 1),
 }
-"""how an atlas changed its genes -> (action in the canonical name, direction)"""
+"""how genes were changed in an atlas -> (action in the canonical name, direction)"""
 
 
 class Perturbation(Contract):
-    """One thing done to cells, resolved."""
+    """One resolved perturbation."""
 
     query: str = Field(description="the words of the question or the atlas")
     name: str = Field(description="canonical name; equal names mean the same perturbation everywhere")
@@ -66,7 +66,7 @@ class Perturbation(Contract):
 
 
 class FieldEvidence(Contract):
-    """Where in the question a field comes from."""
+    """Words of the question from which a field was read."""
 
     field: str
     text: str
@@ -77,7 +77,7 @@ class FieldEvidence(Contract):
 
 
 class Ambiguity(Contract):
-    """Words that fit several entities; the first alternative was taken unless the field is null."""
+    """Words with several meanings; the first alternative was used unless the field is null."""
 
     field: str
     text: str
@@ -85,7 +85,7 @@ class Ambiguity(Contract):
 
 
 class AskedCells(Contract):
-    """The cells whose change is asked for."""
+    """The query cells."""
 
     query: str | None = Field(default=None, description="the words of the question")
     cl_id: str | None = Field(default=None, description="Cell Ontology id")
@@ -98,12 +98,12 @@ class AskedCells(Contract):
 
     @property
     def label(self) -> str | None:
-        """What to call the cells in a sentence."""
+        """Name of the cells for sentences."""
         return self.line or self.name or self.query or self.cl_id
 
 
 class AskedContext(Contract):
-    """The sample that the cells come from, and the samples that the question names as reference."""
+    """The sample of the cells, and the reference samples named in the question."""
 
     species: str | None = Field(default=None, description="NCBITaxon id; null: human")
     tissue_uberon_id: str | None = None
@@ -117,7 +117,7 @@ class AskedContext(Contract):
 
 
 class Asked(Contract):
-    """What is done to which cells of which sample: the only place that says so."""
+    """Perturbations, cells and sample of the question: the single record of what is asked."""
 
     perturbations: list[Perturbation] = Field(default=[], description="all of a combination, the main one first")
     absent: list[Perturbation] = Field(default=[], description="named as not given or blocked; never a treatment")
@@ -141,12 +141,12 @@ class Asked(Contract):
 
     @property
     def direction(self) -> Direction | None:
-        """Sign of the intervention on a gene: -1 loss, +1 gain; null where unknown or where no gene is changed."""
+        """Sign of the intervention on a gene: -1 loss, +1 gain; None if unknown or no gene is changed."""
         return self.perturbation.direction if self.perturbation else None
 
 
 def _public(kind: Any, value: Callable[[Asked], Any], description: str | None = None) -> Any:
-    """A field of the specification that is written to `query.json` and derived from `asked`."""
+    """A field of the specification in `query.json` that is derived from `asked`."""
     return computed_field(return_type=kind, description=description)(property(lambda self: value(self.asked)))
 
 
@@ -157,9 +157,9 @@ def _main(kind: Any, value: Callable[[Perturbation], Any], description: str | No
 
 
 class StructuredQuery(Contract):
-    """A question as exact entities. Absent is null or empty, never a guess.
+    """A question as exact entities. Absent fields are null or empty, never guessed.
 
-    Code reads `asked`. The flat names are those of the specification, for whoever reads `query.json`.
+    Code reads `asked`. The flat fields are those of the specification, for other readers of `query.json`.
     """
 
     raw_query: str
@@ -205,7 +205,7 @@ class StructuredQuery(Contract):
     @model_validator(mode="before")
     @classmethod
     def _read_flat(cls, data: Any) -> Any:
-        """Take `asked` from the flat names of a file without it; refuse a file whose flat names say otherwise."""
+        """Derive `asked` from the flat fields of a file without it; refuse a file whose flat fields contradict it."""
         if not isinstance(data, dict):
             return data
         flat = {name: _typed(name, one, data[name]) for name, one in cls.model_computed_fields.items() if name in data}
@@ -228,7 +228,7 @@ def _typed(name: str, field: ComputedFieldInfo, value: Any) -> Any:
 
 
 def asked_of(flat: dict[str, Any]) -> dict[str, Any]:
-    """The data of `Asked` that the flat names describe (`query.json` before it held `asked`)."""
+    """Data of `Asked` described by the flat fields (`query.json` before it had `asked`)."""
     get = flat.get
     listed = [one.model_dump() for one in get("perturbations", [])]
     name = get("perturbation_resolved") or get("perturbation_query")

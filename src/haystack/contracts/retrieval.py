@@ -1,4 +1,4 @@
-"""`candidates.json` and `prompts.json`: the cells that are found, and those that are chosen."""
+"""`candidates.json` and `prompts.json`: cell sets found, and cells chosen."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Candidate(Contract):
 
 
 class Refinement(Contract):
-    """What the next iteration does differently, as data, with one plain sentence that says it."""
+    """Changes for the next iteration, as data and one sentence."""
 
     sentence: str
     reasons: list[str] = Field(default=[], description="the weak components that led here")
@@ -83,21 +83,21 @@ class Refinement(Contract):
 
 
 class QuerySet(Contract):
-    """A cell set that gives query cells."""
+    """A cell set that provides query cells."""
 
     cell_set: CellSet
     n_cells: int = Field(ge=1, description="query cells that it gives")
 
 
 class QueryPlan(Contract):
-    """Where the query cells come from; the same in every iteration."""
+    """Origin of the query cells; the same in every iteration."""
 
     sets: list[QuerySet]
     rationale: str
 
 
 class Candidates(Contract):
-    """`candidates.json`: all that retrieval finds out, so that prompting computes none of it again."""
+    """`candidates.json`: all results of retrieval, so that prompting does not recompute them."""
 
     run_id: str
     iteration: int = Field(ge=1)
@@ -142,7 +142,7 @@ class Prompt(Contract):
 
 
 class QueryCells(Contract):
-    """The cells whose future is predicted; all prompts of an iteration share them."""
+    """The cells whose response is predicted; all prompts of an iteration share them."""
 
     rows: list[RowSelection]
     cell_sets: list[CellSet]

@@ -1,4 +1,4 @@
-"""`{run_id}_log.json`: everything that another person needs to repeat a run and to compare the outcome."""
+"""`{run_id}_log.json`: everything needed to repeat a run and compare the outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from haystack.contracts.validation import Validation
 
 
 class FileChecksum(Contract):
-    """What a file held when the run used it."""
+    """Checksum of a file when the run used it."""
 
     path: str = Field(description="as the run named it")
     n_bytes: int | None = Field(default=None, ge=0)
@@ -27,7 +27,7 @@ class FileChecksum(Contract):
 
 
 class AtlasLog(Contract):
-    """An atlas that the run could draw on."""
+    """An atlas available to the run."""
 
     name: str
     path: str
@@ -37,7 +37,7 @@ class AtlasLog(Contract):
 
 
 class PromptLog(Contract):
-    """A prompt, without the row numbers (those are in prompts.json)."""
+    """A prompt without row numbers (these are in prompts.json)."""
 
     prompt_id: str
     strategies: list[str]
@@ -54,7 +54,7 @@ class PromptLog(Contract):
 
 
 class IterationLog(Contract):
-    """One turn of the loop."""
+    """One iteration."""
 
     iteration: int = Field(ge=1)
     seed: int
@@ -70,7 +70,7 @@ class IterationLog(Contract):
 
 
 class PathwayHit(Contract):
-    """A gene set that passes the config's threshold in the best prompt."""
+    """A gene set that passes the threshold in the best prompt."""
 
     term: str
     library: str
@@ -80,7 +80,7 @@ class PathwayHit(Contract):
 
 
 class Answer(Contract):
-    """The best prompt of the best iteration, in numbers. All null or empty where nothing could be predicted."""
+    """Numbers of the best prompt of the best iteration. All null or empty without a prediction."""
 
     best_iteration: int | None
     best_prompt_id: str | None
@@ -108,7 +108,7 @@ class Answer(Contract):
 
 
 class GeneSetLog(Contract):
-    """A gene set library that the run tested."""
+    """A gene set library tested by the run."""
 
     name: str
     n_sets: int = Field(ge=0)
@@ -126,14 +126,14 @@ class StageTime(Contract):
 
 
 class Timing(Contract):
-    """All that differs between two runs of the same question: set it aside when comparing logs."""
+    """Everything that differs between two runs of the same question; ignored when comparing logs."""
 
     written_at: str = Field(description="UTC, ISO 8601")
     stages: list[StageTime]
 
 
 class ModelLog(Contract):
-    """The model that predicted, as its descriptor says."""
+    """The model's descriptor."""
 
     kind: str = Field(description="setting model.kind")
     title: str = Field(description="as it is named within a sentence")
@@ -146,7 +146,7 @@ class ModelLog(Contract):
 
 
 class LibraryLog(Contract):
-    """A gene set library of a public database: what was fetched, and what binds whoever uses it."""
+    """A gene set library of a public database, with its licence."""
 
     address: str = Field(description="as the config names it, such as msigdb:h.all")
     url: str = Field(description="where it was fetched")
@@ -184,7 +184,7 @@ class RunLog(Contract):
     @model_validator(mode="before")
     @classmethod
     def _of_an_earlier_version(cls, data: Any) -> Any:
-        """Logs without `model` name its kind in the settings only."""
+        """Set `model` in logs without it, from the settings."""
         if isinstance(data, dict) and "model" not in data and isinstance(data.get("settings"), dict):
             kind = str(data["settings"].get("model", {}).get("kind"))
             return {**data, "model": {"kind": kind, "title": kind}}

@@ -1,4 +1,4 @@
-"""Table contracts: columns, dtypes and units of every Parquet file that crosses a rule."""
+"""Table contracts: columns, dtypes and units of every Parquet file that passes between rules."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ TRANSFER = Table(
 
 
 def write_table(path: str | Path, frame: pd.DataFrame, table: Table) -> None:
-    """Check against the contract and write Parquet (zstd), whole or not at all, rows as given."""
+    """Check against the contract and write Parquet (zstd) atomically, rows in the given order."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -171,12 +171,12 @@ def read_table(path: str | Path, table: Table, columns: Sequence[str] | None = N
 
 
 def check_table(frame: pd.DataFrame, table: Table, path: str | Path) -> pd.DataFrame:
-    """The frame with just the contract's columns, in order.
+    """The frame with only the contract's columns, in order.
 
     Raises
     ------
     ContractError
-        naming the file, the column, and what was expected of it.
+        naming the file, the column, and the fault.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""`validation.json`: a prediction beside the measured truth that was held out."""
+"""`validation.json`: a prediction compared with the held-out measurement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Metrics = dict[str, float | None]
 
 
 class Validation(Contract):
-    """The best prompt of the best iteration against held-out cells, with what it must be seen beside."""
+    """The best prompt of the best iteration compared with held-out cells, with baselines, ceiling and null."""
 
     run_id: str
     prompt_id: str

@@ -1,6 +1,6 @@
-"""Findings on two groups of cells: what other than the perturbation may explain their difference.
+"""Findings on two groups of cells: explanations of their difference other than the perturbation.
 
-Pure functions of the cells' counts; no label is needed but the donors and batches, where they are known.
+Pure functions of the counts; donors and batches are the only labels used, where known.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ if TYPE_CHECKING:
     import anndata as ad
 
 MIXED = 0.08
-"""difference of the lineage shares of both arms from which it is asked how much of the response it explains"""
+"""difference of lineage shares between the arms above which its share of the response is computed"""
 APART = 0.5
-"""difference from which the arms are other cells, whatever it explains"""
+"""difference of lineage shares above which the arms hold different cells"""
 LEAST_STRATUM = 5
-"""cells of a lineage in each arm, for it to be compared within itself"""
+"""least number of cells of a lineage in each arm for a comparison within it"""
 MIXED_P = 0.001
-"""p-value (Fisher, of the lineage that differs most) up to which a difference of lineage shares counts"""
+"""largest p-value (Fisher, of the lineage that differs most) of a difference of lineage shares"""
 STRANGE = 0.5
-"""share of the assigned cells of the labelled lineage, below which the label is not believed"""
+"""least share of cells of the labelled lineage for the label to be accepted"""
 EXPLAINED, MOSTLY = 0.25, 0.5
-"""share of the response in a rival programme's genes, or in a shift of lineages, that caps at medium, at low"""
+"""share of the response in a rival programme's genes, or due to lineage composition, that caps at medium, at low"""
 EARLY = 0.25
-"""share of the dissociation response in immediate early genes, below which it is heat shock, not handling"""
+"""share of the dissociation response in immediate early genes below which it is heat shock, not handling"""
 DEPTH_RATIO = 1.5
-"""ratio of median counts per cell that is named as a rival explanation"""
+"""ratio of median counts per cell reported as a rival explanation"""
 FEW, VERY_FEW = 30, 15
 """cells of the smaller arm, below which the class is capped at medium, at low"""
 SIGNAL_Z = 4.0
-"""standard deviations above exchanged labels from which two arms differ at all"""
+"""standard deviations above permuted labels required for a response"""
 SHUFFLES = 20
 RANK: dict[Cap, int] = {"low": 0, "medium": 1, "high": 2}
 DOSE = re.compile(
     r"^[\d.,\s]+$|\d\s*(?:[munp]?M|[munpk]?g|%|U|IU|h|hr|hrs|hours?|d|days?|min|x|vehicle)\b", re.IGNORECASE
 )
 BEST = {"power", "depth"}
-"""findings on several cell types that the best type speaks for"""
+"""findings for which the best cell type counts, not the worst"""
 PROGRAMMES = {"dissociation": "stress", "cell_cycle": "cell_cycle"}
 """id in programmes.tsv -> name of the finding"""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two groups of cells on CP10k; `genes` in current symbols."""
+    """Two groups of cells as CP10k; `genes` in current symbols."""
 
     genes: Sequence[str]
     treated: Any
@@ -69,7 +69,7 @@ class Comparison:
 
     @cached_property
     def _shuffled(self) -> np.ndarray:
-        """Fold changes under exchanged labels, (SHUFFLES, genes)."""
+        """Fold changes with permuted labels, (SHUFFLES, genes)."""
         from scipy import sparse
 
         cells = sparse.vstack([self.treated, self.control], format="csr")
@@ -84,7 +84,7 @@ class Comparison:
 
     @cached_property
     def noise(self) -> np.ndarray:
-        """Expected square of each gene's fold change where the arms do not differ, (genes,)."""
+        """Expected squared fold change of each gene if the arms do not differ, (genes,)."""
         return np.asarray((self._shuffled**2).mean(axis=0))
 
     @cached_property
@@ -94,7 +94,7 @@ class Comparison:
 
     @cached_property
     def z(self) -> float:
-        """How far the response exceeds that of exchanged labels, in standard deviations."""
+        """Strength of the response above permuted labels, in standard deviations."""
         null = (self._shuffled**2).sum(axis=1)
         spread = float(null.std(ddof=1))
         return float((np.sum(self.log2fc**2) - null.mean()) / spread) if spread > 0 else 0.0
@@ -106,9 +106,10 @@ class Comparison:
 
     @property
     def explained_by_mix(self) -> float:
-        """Share of the response that is gone where lineages are mixed in the treated cells as in the control, 0 to 1.
+        """Share of the response that disappears if treated cells are reweighted to the control's lineage composition, 0
+        to 1.
 
-        1 where no lineage is in both arms; cells of no clear lineage are one more.
+        1 if no lineage is in both arms; unassigned cells form a lineage of their own.
         """
         first, second = self.lineages
         if first is None or second is None or self.signal <= 0:
@@ -137,7 +138,7 @@ class Comparison:
 
     @cached_property
     def rival_genes(self) -> frozenset[str]:
-        """Genes of a rival programme that makes up EXPLAINED of the response or more; empty where none does."""
+        """Genes of a rival programme that explains EXPLAINED of the response or more; empty if none does."""
         if self.z < SIGNAL_Z:
             return frozenset()
         shares = {key: self.explained(programmes()[key]) for key in (*PROGRAMMES, "immediate_early")}
@@ -147,7 +148,7 @@ class Comparison:
         return programmes()[key] if shares[key] >= EXPLAINED else frozenset()
 
     def explained(self, genes: frozenset[str]) -> float:
-        """Share of the response that lies in these genes, 0 to 1."""
+        """Share of the response in these genes, 0 to 1."""
         if self.signal <= 0:
             return 0.0
         where = np.array([gene in genes for gene in self.genes])
@@ -156,7 +157,7 @@ class Comparison:
 
 
 def compare_arms(treated: ad.AnnData, control: ad.AnnData, seed: int = 0) -> Comparison:
-    """Both arms over the genes that both measure.
+    """Compare both arms over their common genes.
 
     Parameters
     ----------
@@ -171,17 +172,17 @@ def compare_arms(treated: ad.AnnData, control: ad.AnnData, seed: int = 0) -> Com
 def arm_findings(
     arms: Comparison, cell_type: str | None = None, *, generated: bool = False, other_donors: bool = False
 ) -> list[Finding]:
-    """Findings on composition, identity, rival programmes, depth, the people behind both arms, and power.
+    """Findings on composition, identity, rival programmes, depth, donors of the arms, and power.
 
     Parameters
     ----------
     cell_type
-        Cell Ontology id of the label that both arms carry; None: identity is not checked.
+        Cell Ontology id of the label of both arms; None: identity is not checked.
     generated
-        the treated cells are a prediction made from the control cells: their number, depth and noise are the model's,
-        so these are not checked.
+        the treated cells are a prediction from the control cells; their number, depth and noise are the model's and not
+        checked.
     other_donors
-        the controls are known to come from other donors: that people differ is no surprise then.
+        the controls are known to come from other donors, so donor differences are expected.
     """
     if not arms.treated.shape[0] or not arms.control.shape[0]:
         return []
@@ -198,13 +199,12 @@ def arm_findings(
 def prompt_findings(
     treated: ad.AnnData, control: ad.AnnData, seed: int = 0, *, other_donors: bool = False, own: bool = False
 ) -> list[Finding]:
-    """Findings on the cells of a prompt, each cell type by itself: the worst of each name, of BEST the best.
+    """Findings on the cells of a prompt per cell type: the worst of each name, or the best for names in BEST.
 
     Parameters
     ----------
     treated, control
-        raw counts; obs: `cell_type` (Cell Ontology id or label; a missing one is a type of its own) and, where known,
-        `batch`.
+        raw counts; obs: `cell_type` (Cell Ontology id or label; missing is a type of its own) and, if known, `batch`.
     other_donors, own
         see `arm_findings` and `batch_finding`.
     """
@@ -231,15 +231,16 @@ def prompt_findings(
 
 
 def batch_finding(treated: Collection[str], control: Collection[str], *, own: bool = False) -> Finding | None:
-    """Whether treated and control cells come from different batches; None where either is unknown.
+    """Whether treated and control cells come from different batches; None if either is unknown.
 
-    Doses and times differ between the arms by design: values with a number and a unit, or a bare number, are no batch.
+    Doses and times differ between the arms by design, so values with a number and a unit, or a bare number, are not
+    batches.
 
     Parameters
     ----------
     own
-        no batch holds treated cells of two donors, and several donors were treated: what their responses share is then
-        no batch.
+        several donors were treated, and no batch has treated cells of two of them, so their common response is not a
+        batch effect.
     """
     first, second = ({item for item in values if not DOSE.search(item)} for values in (treated, control))
     if not first or not second:
@@ -256,7 +257,7 @@ def batch_finding(treated: Collection[str], control: Collection[str], *, own: bo
 
 
 def own_batches(treated: ad.AnnData) -> bool:
-    """Whether several donors were treated, each in batches of its own (obs: donor_id, batch)."""
+    """Whether several donors were treated, each in its own batches (obs: donor_id, batch)."""
     if not {"donor_id", "batch"} <= set(treated.obs):
         return False
     pairs = treated.obs[["donor_id", "batch"]].astype(str)[treated.obs[["donor_id", "batch"]].notna().all(axis=1)]
@@ -319,7 +320,7 @@ def _programme(arms: Comparison, key: str, name: str) -> Finding | None:
 
 
 def _other_people(arms: Comparison) -> Finding | None:
-    """Sex genes that are on in one arm and off in the other: not the same person."""
+    """Sex-specific genes expressed in one arm only, which indicate different persons."""
     position = {gene: index for index, gene in enumerate(arms.genes)}
     sex = [g for g in ("XIST", "RPS4Y1", "DDX3Y", "EIF1AY", "UTY", "KDM5D", "USP9Y") if g in position]
     rows = [position[gene] for gene in sex]

@@ -1,12 +1,13 @@
-"""Call genes by size and sign: the p-values of generated cells tell how the model samples, not what cells will do.
+"""Call genes by effect size and local false sign rate; p-values of generated cells only describe the model's sampling.
 
-The local false sign rate (lfsr) of a predicted change is the probability that its true sign is another one.
+The local false sign rate (lfsr) is the probability that the true change has the other sign.
 
-- Where contexts measure the perturbation: that of the estimate `transfer`, N(log2fc, se), whose standard error was
+- If contexts measured the perturbation: from the estimate of `transfer`, N(log2fc, se), whose standard error is
   calibrated on left-out contexts. The standard error of a prediction is its root mean squared distance from that truth.
-- Else from the prompts of the iteration, which show the model different cells: N(prediction, s), with s the standard
-  deviation over prompts, the variance moderated as limma does (Smyth 2004) with PRIOR_PROMPTS degrees of freedom at
-  the mean variance of detected genes. One prompt alone says nothing of its own error: lfsr is missing.
+- Otherwise from the prompts of the iteration, which use different cells: N(prediction, s), with s the standard
+deviation
+  over prompts, its variance moderated as in limma (Smyth 2004) with PRIOR_PROMPTS degrees of freedom at the mean
+  variance of detected genes. A single prompt gives no error estimate: lfsr is missing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 PRIOR_PROMPTS = 4
 DETECTED = 0.1
-"""mean CP10k from which a gene's spread over prompts counts for the mean spread"""
+"""mean CP10k above which a gene contributes to the mean spread over prompts"""
 QUANTILE = 1.6448536269514722
 """of the normal distribution, for a 90% interval"""
 
@@ -38,7 +39,7 @@ def call_genes(
     tables
         one per prompt, from `differential_expression`.
     estimates
-        `transfer.parquet`; None or no rows where nothing measures the perturbation.
+        `transfer.parquet`; None or no rows if the perturbation was not measured.
     settings
         de.log2fc and de.lfsr are the limits.
     """

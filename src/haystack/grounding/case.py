@@ -1,4 +1,4 @@
-"""What a component of the score judges: a prediction, or a null of it."""
+"""Input of a score component: a prediction, or a null of it."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ NullName = Literal["no_change", "permuted_labels", "random_expectation"]
 
 @dataclass(frozen=True)
 class Case:
-    """A prediction and all that is known about it. A null is a copy in which one thing is replaced."""
+    """A prediction with all data needed to score it. A null is a copy in which one part is replaced."""
 
     query: StructuredQuery
-    """the question; in the null `random_expectation` of an observation another one"""
+    """the question; for the null `random_expectation` without a perturbation, another one"""
     evidence: Evidence
     perturbed: ad.AnnData
     """cells x genes, raw counts in X"""
     control: ad.AnnData
     few: str | None = None
-    """why nothing can be tested, where there are too few cells"""
+    """reason why nothing can be tested, if there are too few cells"""
     null: NullName | None = None
     """None: the prediction itself"""
     judge: Judge | None = None
-    """the tested genes, gene sets and network; perturbations only"""
+    """tested genes, gene sets and network; only with a perturbation"""
     looks: Looks | None = None
-    """the expression of markers; observations only"""
+    """expression of markers; only without a perturbation"""
     expectation: Expectation | None = None
-    """what is expected, if not what the question asks for (null `random_expectation`)"""
+    """expectation other than the question's (null `random_expectation`)"""
     literature: Literature | None = None
     """what papers say of the genes; None: not searched"""
     shown: Shown | None = None
-    """what the prompt shows and what else was measured; None: nothing is known of it"""
+    """cells of the prompt and measured contexts; None: unknown"""
     arms: Comparison | None = None
-    """the cells of both groups, for nulls of exchanged labels; None: only genes are exchanged"""
+    """cells of both groups, for nulls with permuted labels; None: only genes are permuted"""
     reference: tuple[ad.AnnData, ad.AnnData] | None = None
-    """for questions about a donor: measured cells of it, and of others"""
+    """for questions about a donor: measured cells of the donor, and of others"""
     actual: Mapping[str, Component] = field(default_factory=dict)
     """for a null: the components of the prediction itself"""
 
@@ -66,18 +66,18 @@ class Case:
 
     @property
     def calibrated(self) -> bool:
-        """False: as the original specification has it."""
+        """False for the profile `specification`."""
         return self.evidence.grounding.profile == "calibrated"
 
     @cached_property
     def reading(self) -> Reading:
-        """What the known response says of these cells."""
+        """Verdict of the known response on these cells."""
         return read_verdict(self.arms, self.judged.response, self.question, self.evidence.alternatives)
 
     @cached_property
     def unrelated_response(self) -> Response:
-        """The response; for the null `random_expectation`, whose perturbation nobody measured or read about, with genes
-        exchanged within bins of equal expression.
+        """The response; for the null `random_expectation`, whose perturbation was neither measured nor published, with
+        genes permuted within bins of equal expression.
         """
         response = self.judged.response
         if self.null != "random_expectation":
@@ -91,54 +91,54 @@ class Case:
 
     @property
     def draws(self) -> int:
-        """Random draws behind nulls and p-values."""
+        """Number of random draws for nulls and p-values."""
         return self.evidence.grounding.permutations
 
     @property
     def seed(self) -> int:
-        """Seeds them."""
+        """Seed of the random draws."""
         return self.evidence.seed
 
     @property
     def judged(self) -> Judge:
-        """`judge`, where the question is about a perturbation."""
+        """`judge`; raises for questions without a perturbation."""
         if self.judge is None:
             raise ValueError("this case has no tested genes: it is about an observation, or has too few cells")
         return self.judge
 
     @property
     def looked(self) -> Looks:
-        """`looks`, where the question is about cells as they are."""
+        """`looks`; raises for questions with a perturbation."""
         if self.looks is None:
             raise ValueError("this case has no marker expression: it is about a perturbation, or has too few cells")
         return self.looks
 
     @cached_property
     def question(self) -> Expectation:
-        """What is expected of the genes."""
+        """Expected changes of genes."""
         return self.expectation or expectation_of(self.query.asked)
 
     @cached_property
     def others(self) -> Sequence[Expectation]:
-        """The perturbations that might explain the response instead."""
+        """Perturbations that might explain the response instead."""
         return self.judged.others(self.question, expectation_of(self.query.asked) if self.expectation else None)
 
     @cached_property
     def specific(self) -> Specificity:
-        """How well the question explains the response beside its best rival."""
+        """How well the question explains the response compared with its best rival."""
         judge = self.judged
         return specificity(judge.response, judge.sets, judge.set_calls, self.question, self.others)
 
     @property
     def untestable(self) -> str | None:
-        """Why no component can be evaluated; None where they can."""
+        """Why no component can be evaluated; None if they can."""
         if self.few or self.judge is None or self.judge.response.genes.size:
             return self.few
         return "no gene could be tested: the model holds none, or no cell expresses any"
 
 
 def evaluate(case: Case, *, knowledge_only: bool = False) -> dict[str, Component]:
-    """All components that apply to the question, by name; each has a score or the reason why it has none."""
+    """Evaluate all components for the question, by name; each has a score or the reason why not."""
     specs = [spec for spec in COMPONENTS if case.task in spec.tasks and (spec.knowledge or not knowledge_only)]
     reason = case.untestable
     return {spec.name: Component(evaluated=False, reason=reason) if reason else spec.evaluate(case) for spec in specs}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import anndata as ad
 
 SHARED = 0.5
-"""share of the smaller gene list that two files must have in common"""
+"""least share of the smaller gene list that two files must have in common"""
 
 
 def read_counts(given: str | Path | ad.AnnData, name: str = "cells") -> ad.AnnData:
@@ -63,12 +63,12 @@ def read_counts(given: str | Path | ad.AnnData, name: str = "cells") -> ad.AnnDa
 
 
 def align_all(cells: Mapping[str, ad.AnnData]) -> dict[str, ad.AnnData]:
-    """All with the genes that every one has, in the order of the first.
+    """Restrict all to their common genes, in the order of the first.
 
     Raises
     ------
     GroundingError
-        when they share less than half of the genes of the smallest: they do not use the same names.
+        if they share less than half of the genes of the smallest, so that their names do not match.
     """
     names = list(cells)
     shared = set(cells[names[0]].var_names)

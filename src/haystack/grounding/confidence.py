@@ -1,7 +1,7 @@
-"""From evidence and findings to one number and one class.
+"""Convert evidence and findings into a calibrated value and a confidence class.
 
-The number is a promise: 7.0 means that seven in ten such predictions of the development data reached r >= REACHED
-against the truth. The class is a separate judgement: "high" requires everything that a reviewer would ask for.
+The value is calibrated: 7.0 means that two in three such predictions of the development data reached r >= REACHED with
+the truth. The class is a separate judgement with explicit requirements.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from haystack.contracts.design import Cap, Confidence, Finding, Verdict
 from haystack.grounding.arms import RANK
 
 REACHED = 0.5
-"""Pearson r of predicted and true log2 fold changes that counts as right"""
+"""Pearson r of predicted and true log2 fold changes that counts as accurate"""
 HIGH_R, MEDIUM_R = 0.45, 0.25
-"""expected r, sampling noise removed, that the classes high and medium need (simulation, even seeds)"""
+"""expected r, sampling noise removed, required for the classes high and medium (simulation, even seeds)"""
 FACTOR: Mapping[Cap, float] = {"high": 1.0, "medium": 0.95, "low": 0.35}
-"""factor on the evidence, by the lowest class that a finding allows"""
+"""factor on the evidence by the lowest class that a finding allows"""
 UNMEASURED = 0.75
-"""factor on the evidence where no independent context was measured"""
+"""factor on the evidence without an independent measured context"""
 
 
 @dataclass(frozen=True)
 class Basis:
-    """What a class rests on."""
+    """Input of the confidence class."""
 
     findings: Sequence[Finding]
     verdict: Verdict
     expected_r: float | None
-    """against independent measured contexts; None where it cannot be estimated"""
+    """against independent measured contexts; None if it cannot be estimated"""
     n_agreeing: int
     """independent donors or contexts that agree"""
 
 
 @dataclass(frozen=True)
 class Class:
-    """A confidence class, what it rests on, and the finding that kept it from a higher one."""
+    """A confidence class, its reasons, and the finding that capped it."""
 
     confidence: Confidence
     reasons: list[str]
@@ -47,7 +47,7 @@ class Class:
 
 
 def lowest(findings: Sequence[Finding]) -> Finding | None:
-    """The finding that allows the lowest class, the first of equals; None where none caps it."""
+    """The finding with the lowest cap, the first of equals; None if none caps the class."""
     capping = [item for item in findings if item.cap != "high"]
     return min(capping, key=lambda item: RANK[item.cap]) if capping else None
 
@@ -82,7 +82,7 @@ def confidence_of(value: float | None, basis: Basis) -> Class:
 
 
 def evidence_of(raw: float, findings: Sequence[Finding], *, measured: bool) -> float:
-    """Evidence in [0, 1]: a composite of 1 to 10, less what the worst finding takes."""
+    """Evidence in [0, 1] from a composite of 1 to 10, reduced by the worst finding."""
     cap = lowest(findings)
     return (raw - 1) / 9 * FACTOR[cap.cap if cap else "high"] * (1 if measured else UNMEASURED)
 

@@ -1,13 +1,13 @@
-"""From a statistic to a score of 1 to 10: the only place where the scale is made."""
+"""Convert statistics to scores of 1 to 10; the only place that defines the scale."""
 
 from __future__ import annotations
 
 import math
 
 HALF = 0.2
-"""agreement beyond chance at which half of the range is reached"""
+"""agreement beyond chance that gives half of the range"""
 SURE, UNSURE = 0.01, 0.2
-"""p-values from which evidence counts wholly, and not at all"""
+"""p-values at which evidence counts fully, and not at all"""
 
 
 def rise(agreement: float, half: float = HALF) -> float:
@@ -26,5 +26,5 @@ def confidence(p_value: float) -> float:
 
 
 def score(fraction: float) -> float:
-    """1 to 10 from a fraction of what could be reached."""
+    """Score of 1 to 10 from a fraction in [0, 1]."""
     return round(1 + 9 * min(max(fraction, 0.0), 1.0), 4)

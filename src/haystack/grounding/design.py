@@ -1,4 +1,4 @@
-"""Findings on the measured contexts of the queried perturbation: donors, controls, rivals, power, distance."""
+"""Findings on the measured contexts of the perturbation: donors, controls, rivals, power, distance."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from haystack.grounding.arms import EARLY, programmes
 from haystack.grounding.support import Measurements
 
 SHAM = 1.5
-"""squared distance of treated cells from untreated donors, over that of untreated donors from each other"""
+"""squared distance of treated cells from untreated donors, relative to that between untreated donors"""
 NEAR = 0.45
-"""closeness of cell types (retrieval.celltypes) from which contexts are near the type in question"""
+"""closeness of cell types (retrieval.celltypes) above which contexts are near the question's type"""
 
 
 def context_findings(found: Measurements | None, query: np.ndarray | None = None) -> list[Finding]:
@@ -33,7 +33,7 @@ def context_findings(found: Measurements | None, query: np.ndarray | None = None
 
 
 def _donors(found: Measurements) -> Finding:
-    """How many independent donors (or atlases) were measured, and how many of them agree."""
+    """Number of independent donors (or atlases) measured, and how many of them agree."""
     n, agreeing = len(found.unit_agreement), found.n_agreeing
     if not n:
         recorded = any(donor is not None for donor in found.donors)
@@ -66,10 +66,10 @@ def _controls(found: Measurements) -> Finding | None:
 
 
 def sham_ratio(found: Measurements, query: np.ndarray | None = None) -> float | None:
-    """How far treated cells lie from untreated donors, over how far untreated donors lie from each other.
+    """Distance of treated cells from untreated donors, relative to that between untreated donors.
 
-    Mean over contexts with controls of other donors of the squared distance of log2 profiles (sampling of cells taken
-    off), within a cell type; about 1 where the "treated" cells are one more untreated donor. None without two
+    Mean, over contexts with controls of other donors, of the squared distance of log2 profiles (sampling noise
+    removed), within a cell type; about 1 if the "treated" cells are just another untreated donor. None without two
     untreated donors of one type.
     """
     ratios = []
@@ -107,7 +107,7 @@ def _noise(found: Measurements) -> Finding | None:
 
 
 def _rivals(found: Measurements) -> Finding | None:
-    """Share of the mean response beyond sampling in genes of stress and of the cell cycle."""
+    """Share of the mean response, sampling noise removed, in genes of stress and of the cell cycle."""
     product = np.mean(found.halves[0] * found.halves[1], axis=0)
     total = float(product.sum())
     if total <= 0:

@@ -1,11 +1,13 @@
-"""Enrichment: over-representation over all sets, pre-ranked GSEA over a shortlist, TF activity by a linear model.
+"""Enrichment: over-representation in all sets, pre-ranked GSEA of a shortlist, TF activity by a linear model.
 
-- Over-representation (gseapy's `enrich`): one-sided hypergeometric test of the DE genes that rise, and of those that
-  fall, in every set; background = tested genes (expressed, held by the model).
-- GSEA (gseapy's `prerank`): log2fc ranking, weight 1, sets on the shortlist only (expected pathways,
-  then the best of the over-representation): more would change nothing in the score, and 6,000 sets take minutes.
-- TF activity: the t statistic of the slope of a univariate linear model of the ranking on the regulon's weights over
-  all tested genes (decoupler's `ulm`, which compiles for ten seconds in every fresh process).
+- Over-representation (gseapy's `enrich`): one-sided hypergeometric test of up- and of downregulated DE genes in every
+set;
+  background = tested genes (expressed and in the model).
+- GSEA (gseapy's `prerank`): log2fc ranking, weight 1, for shortlisted sets only (expected pathways, then the best
+  over-represented sets), because the score does not use it and 6,000 sets take minutes.
+- TF activity: t statistic of the slope of a univariate linear model of the ranking on the regulon's weights over all
+tested
+  genes (decoupler's `ulm`, which compiles for ten seconds in every new process).
 
 Sources: Fang et al. 2023 (gseapy), Subramanian et al. 2005 (GSEA), Badia-i-Mompel et al. 2022 (decoupler).
 """
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 Libraries = Mapping[str, Mapping[str, frozenset[str]]]
 Regulons = Mapping[str, Mapping[str, float]]
 MIN_REGULON = 5
-"""measured targets that a TF needs"""
+"""least number of measured targets of a TF"""
 
 
 def enrich(
@@ -65,7 +67,7 @@ def enrich(
 def over_representation(response: Response, sets: SetMatrix) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Per direction (1 up, -1 down): p-value and overlap of every set.
 
-    The test of the table as arrays: components and their nulls repeat it for every draw and comparison.
+    The same test as in the table, on arrays, because components and nulls repeat it for each draw.
     """
     found = {}
     for direction, chosen in ((1, response.up), (-1, response.down)):
@@ -166,7 +168,7 @@ def _ora_table(response: Response, sets: SetMatrix) -> pd.DataFrame:
 
 
 def _overrepresented(genes: list[str], members: dict[str, list[str]], background: list[str]) -> pd.DataFrame:
-    """Table of the sets that hold any of `genes`, as gseapy gives it, indexed by the keys of `members`."""
+    """Gseapy's table of the sets that hold any of `genes`, indexed by the keys of `members`."""
     import pandas as pd
 
     if not any(set(genes).intersection(held) for held in members.values()):

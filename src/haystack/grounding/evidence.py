@@ -1,4 +1,4 @@
-"""The raw composite: each kind of evidence counted once."""
+"""The raw composite, in which each kind of evidence counts once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from haystack.contracts.design import Verdict
 from haystack.grounding.verdict import Reading
 
 KNOWLEDGE = ("target_activation", "pathway_coherence", "network_coherence")
-"""components that rest on the same lists: they share one weight"""
+"""components based on the same prior knowledge, which share one weight"""
 SHARE = {"target_activation": 0.7, "pathway_coherence": 0.2, "network_coherence": 0.1}
-"""of that weight"""
+"""their shares of that weight"""
 SUPPORTED = 6.0
-"""least score of target activation where the verdict is "supported" """
+"""least score of target activation with verdict `supported`"""
 UNTOLD, RIVALLED = 3.5, 2.0
-"""score of "cannot tell" at z = 0: neutral; where another perturbation explains more"""
+"""score of "cannot tell" at z = 0 (neutral), and if another perturbation explains more"""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Weighed:
 
 
 def target_component(found: Component, reading: Reading) -> Component:
-    """Target activation under three answers: weak and wrong are told apart from each other where the cells allow.
+    """Target activation by verdict.
 
-    Supported: at least SUPPORTED, more where single genes are called. Contradicted: 1. Cannot tell: about UNTOLD, which
-    says nothing for or against; RIVALLED where another perturbation explains the response better.
+    Supported: at least SUPPORTED, more if single genes are called. Contradicted: 1. Cannot tell: about UNTOLD, which is
+    neutral; RIVALLED if another perturbation explains the response better.
     """
     if not found.evaluated:
         return found
@@ -49,15 +49,15 @@ def target_component(found: Component, reading: Reading) -> Component:
 
 
 def _bounded(z: float | None) -> float:
-    """-1 to 1: rises with z, so that scores keep their order within an answer."""
+    """-1 to 1, rising with z, so that scores keep their order within a verdict."""
     return (z or 0.0) / (abs(z or 0.0) + 2)
 
 
 def weigh(components: Mapping[str, Component], weights: Mapping[str, float]) -> Weighed:
-    """Weighted mean of independent kinds of evidence: measured contexts, papers, and knowledge as one.
+    """Weighted mean of independent kinds of evidence: measured contexts, papers, and prior knowledge as one.
 
-    Pathways and network count only where they lift knowledge above what its targets earn. Weights are renormalised over
-    what was evaluated, after this choice.
+    Pathways and network count only if they raise the knowledge score above that of the targets. Weights are
+    renormalised over what was evaluated, after this choice.
     """
     own = {name: part for name, part in components.items() if part.evaluated and weights.get(name)}
     known = [name for name in KNOWLEDGE if name in own]

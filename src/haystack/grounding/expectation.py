@@ -1,4 +1,4 @@
-"""What a question, or any known perturbation, says should happen to genes and pathways."""
+"""Expected changes of genes and pathways for a question or a known perturbation."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ class Expectation:
 
     name: str
     targets: Mapping[str, int]
-    """core responders first: earlier genes weigh more"""
+    """core genes first: earlier genes weigh more"""
     factors: Mapping[str, int]
     """transcription factor -> expected direction of its activity"""
     pathways: Mapping[str, int]
     """gene set name in lower case -> direction"""
     anchors: frozenset[str]
-    """receptors, direct targets and expected targets: where its effect enters a gene network"""
+    """receptors, direct targets and expected targets: entry points of its effect into a gene network"""
 
     @property
     def is_empty(self) -> bool:
-        """True when nothing is expected that DE could show."""
+        """Whether nothing is expected that DE could show."""
         return not self.targets and not self.pathways
 
 
 def expectation_of(asked: Asked) -> Expectation:
-    """The expectation of a question: that of its main perturbation; empty where it names none."""
+    """Expectation for a question's main perturbation; empty without one."""
     if asked.perturbation is None:
         return Expectation("", {}, {}, {}, frozenset())
     return of_perturbation(asked.perturbation)
 
 
 def of_perturbation(perturbation: Perturbation) -> Expectation:
-    """What a perturbation is expected to do."""
+    """Expectation for a perturbation."""
     targets = {current(gene): sign for gene, sign in perturbation.expected_targets.items()}
     acting = {current(gene) for gene in (*perturbation.receptors, *perturbation.targets)}
     return Expectation(
@@ -50,9 +50,9 @@ def of_perturbation(perturbation: Perturbation) -> Expectation:
 
 
 def distinct_expectations(known: Sequence[Perturbation]) -> list[Expectation]:
-    """The known perturbations that expect something, in order of name.
+    """Known perturbations with an expectation, by name.
 
-    Of several that expect the same (compounds of one mechanism) the first represents all.
+    Of several with the same expectation (compounds of one mechanism) only the first is kept.
     """
     by_name = {p.name: of_perturbation(p) for p in known}
     distinct: dict[tuple[object, ...], Expectation] = {}
@@ -64,5 +64,5 @@ def distinct_expectations(known: Sequence[Perturbation]) -> list[Expectation]:
 
 
 def without(mapping: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    """The entries of `mapping` that `other` does not expect in the same direction."""
+    """Entries of `mapping` not expected by `other` in the same direction."""
     return {key: sign for key, sign in mapping.items() if other.get(key) != sign}

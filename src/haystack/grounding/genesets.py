@@ -59,12 +59,12 @@ def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
 
 
 def read_libraries(libraries: Mapping[str, str]) -> dict[str, dict[str, frozenset[str]]]:
-    """All libraries of the config, by name; those of public databases as they are kept beside the results.
+    """All libraries of the config, by name; those of public databases from their copy beside the results.
 
     Raises
     ------
     GroundingError
-        for a faulty file (see `read_gmt`), or a library of a database that was not fetched yet.
+        for a faulty file (see `read_gmt`), or a library of a database that was not downloaded yet.
     """
     found = {}
     for name, given in sorted(libraries.items()):
@@ -130,7 +130,7 @@ def read_edges(path: str | Path) -> set[tuple[str, str]]:
 
 
 def _found(path: str | Path) -> Path:
-    """The path itself, or, for `resources/...` outside a checkout, the file that the package carries."""
+    """The path itself or, for `resources/...` outside a checkout, the packaged file."""
     path = Path(path)
     if not path.exists() and path.parts[:1] == ("resources",):
         from haystack.resources import resource
@@ -179,7 +179,7 @@ class SetMatrix:
 def set_matrix(
     libraries: Mapping[str, Mapping[str, Iterable[str]]], genes: Iterable[str], min_size: int, max_size: int
 ) -> SetMatrix:
-    """The sets of all libraries within a background of genes; sets outside [min_size, max_size] are left out."""
+    """Sets of all libraries within a background of genes; sets outside [min_size, max_size] are left out."""
     background = tuple(genes)
     position = {gene: index for index, gene in enumerate(background)}
     names, owners, rows = [], [], []

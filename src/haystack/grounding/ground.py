@@ -1,4 +1,4 @@
-"""Ground predictions: one function for any two sets of cells, one for the files of an iteration."""
+"""Ground predictions: one function for any two groups of cells, one for the files of an iteration."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 
 def load_evidence(settings: Settings, known: Sequence[Perturbation] | None = None) -> Evidence:
-    """Gene sets, regulons, network and known perturbations, as the config names them."""
+    """Load gene sets, regulons, network and known perturbations named in the config."""
     if known is None:
         from haystack.knowledge import perturbations
 
@@ -88,30 +88,30 @@ def ground_cells(
     literature: Literature | None = None,
     shown: Shown | None = None,
 ) -> PromptGrounding:
-    """Score two sets of cells against what a question leads one to expect.
+    """Score two groups of cells against the expectations for a question.
 
     Parameters
     ----------
     perturbed, control
         cells x genes, raw counts in X; var_names are upper-case gene symbols, the same in both.
     fallback
-        the control was asked for and could not be made, so the query cells stand in.
+        a control was requested but not available, so the query cells are used.
     de
-        their DE table, when it was computed before (contract `DE`).
+        their DE table, if already computed (contract `DE`).
     truth
-        observed perturbed and control cells, where they are known: their composite is the ceiling.
+        observed perturbed and control cells, if known: their composite is the ceiling.
     reference
-        for questions about a donor: measured cells of it, and of others.
+        for questions about a donor: measured cells of the donor, and of others.
     literature
         what papers say of the genes; None: not searched.
     shown
-        what the prompt shows and what else was measured; None: the cells were measured, not generated from a prompt,
-        so that they themselves are asked for their design.
+        cells of the prompt and measured contexts; None: the cells were measured, not generated from a prompt, so that
+        findings on the design come from the cells themselves.
 
     Returns
     -------
     PromptGrounding
-        without NaN or infinity; what could not be tested is null with a reason.
+        without NaN or infinity; what could not be tested is None with a reason.
     """
     table = _de_of(perturbed, control, evidence.de, query) if de is None else de
     few = _too_few(perturbed, control, evidence.de.min_cells)
@@ -172,9 +172,9 @@ def enrich_predictions(
 ) -> None:
     """Write the contract tables DE and ENRICHMENT for all prompts of an iteration.
 
-    Genes are called as `grounding.calls` says, from `estimates` (`transfer.parquet`) where the run has them. Under
-    query_as_control, genes that also move between the query cells and their reconstruction are reconstruction error:
-    their `is_de` is false.
+    Genes are called as described in `grounding.calls`, from `estimates` (`transfer.parquet`) if available. Under
+    query_as_control, genes that also move between the query cells and their reconstruction are reconstruction error,
+    with `is_de` false.
     """
     import pandas as pd
 
@@ -213,18 +213,18 @@ def ground_prompts(
     contexts: Path | None = None,
     accuracy: ExpectedAccuracy | None = None,
 ) -> list[PromptGrounding]:
-    """The evidence for every prompt of an iteration, in the order of the prompts.
+    """Evidence for every prompt of an iteration, in the order of the prompts.
 
     Parameters
     ----------
     cells
-        `cells.h5ad`: the prompt and control prompt cells show what tells the target donor from others; None: the
-        components that rest on measured cells are not evaluated.
+        `cells.h5ad`; prompt and control prompt cells show the target donor's differences from others. None: components
+        that need measured cells are not evaluated.
     literature
-        `literature.json`; None: what rests on papers is not evaluated.
+        `literature.json`; None: components that need papers are not evaluated.
     contexts, accuracy
-        `contexts.h5ad` and the contents of `accuracy.json`: what was measured of the perturbation in question; None:
-        measured support is not evaluated.
+        `contexts.h5ad` and the contents of `accuracy.json`, measurements of the perturbation; None: measured support is
+        not evaluated.
     """
     generated, table = read_predictions(predictions, means=False), read_table(de, DE)
     perturbational = question.task_type.is_perturbational
@@ -266,7 +266,7 @@ def ground_prompts(
 
 
 def _sees_all(predictions: ad.AnnData) -> bool:
-    """Whether the model that answered predicts from all that was measured (as the inference job says)."""
+    """Whether the model predicts from all measured contexts (according to the inference job)."""
     return bool(json.loads(predictions.uns.get("inference", "{}")).get("sees_all"))
 
 
@@ -290,7 +290,7 @@ def _de_of(
     query: StructuredQuery,
     expected: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> pd.DataFrame:
-    """DE with one more row for every expected gene that the cells do not carry: `in_model` false."""
+    """DE with one more row, `in_model` false, for every expected gene that the cells lack."""
     import pandas as pd
 
     genes = [str(gene) for gene in perturbed.var_names]
@@ -310,7 +310,7 @@ def _de_of(
 
 
 def _ceiling(case: Case, truth: tuple[ad.AnnData, ad.AnnData] | None, findings: Sequence[Finding]) -> float | None:
-    """Composite of the observed cells under the same question, with the findings on the prediction."""
+    """Composite of the observed cells for the same question, with the findings on the prediction."""
     evidence = case.evidence
     if truth is None or _too_few(*truth, evidence.de.min_cells):
         return None
@@ -343,7 +343,7 @@ def _notes(table: pd.DataFrame, few: str | None) -> list[str]:
 def _reconstruction_error(
     table: pd.DataFrame, reconstruction: ad.AnnData | None, control: ad.AnnData, settings: DESettings
 ) -> set[str]:
-    """Genes that move as much between the query cells and their own reconstruction, in the same direction."""
+    """Genes that move as much between the query cells and their reconstruction, in the same direction."""
     if reconstruction is None:
         return set()
     base = differential_expression(reconstruction.X, control.X, [str(g) for g in control.var_names], settings)

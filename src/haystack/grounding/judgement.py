@@ -1,4 +1,4 @@
-"""From components and findings to a value, an answer and a class."""
+"""Combine components and findings into a value, a verdict and a class."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from haystack.grounding.evidence import weigh
 from haystack.grounding.score import Composite, composite
 
 CHANGED = 0.25
-"""absolute log2 fold change from which a gene counts as predicted to change"""
+"""absolute log2 fold change above which a gene is predicted to change"""
 FEW_CHANGED = 5
-"""genes so changed, below which the model predicts almost no change"""
+"""number of changed genes below which the model predicts almost no change"""
 MEASURED = "measured_support"
 
 
@@ -29,7 +29,7 @@ def compose(
     grounding: GroundingSettings,
     fallback: bool = False,
 ) -> Composite:
-    """The value of a prediction or of a null of it: the same components, findings and calibration for both."""
+    """Value of a prediction or of its null, from the same components, findings and calibration."""
     weights = grounding.weights_of("perturbation")
     if grounding.profile == "specification":
         return composite(components, weights, fallback)
@@ -74,7 +74,7 @@ def findings_of(case: Case, fallback: bool) -> list[Finding]:
 def judgement(
     case: Case, components: Mapping[str, Component], value: float | None, findings: Sequence[Finding]
 ) -> dict[str, Any]:
-    """The fields of PromptGrounding that say what a prediction is worth."""
+    """Fields of PromptGrounding for value, verdict and class."""
     if case.judge is None or case.untestable:
         return {"confidence": "not scored", "confidence_reasons": [case.untestable or "nothing could be tested"]}
     reading, shown = case.reading, case.shown
@@ -99,7 +99,7 @@ def judgement(
 
 
 def _worst(found: Sequence[Finding]) -> list[Finding]:
-    """One finding of each name, the one that allows least."""
+    """For each name the finding with the lowest cap."""
     from haystack.grounding.arms import RANK
 
     kept: dict[str, Finding] = {}

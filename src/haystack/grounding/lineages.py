@@ -1,4 +1,4 @@
-"""Coarse lineages of cells, from marker genes that treatments do not switch on or off."""
+"""Assign cells to coarse lineages by marker genes that treatments do not change."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ LINEAGES = {
     "epithelial cells": ("CL:0000066", "CL:0000182"),
     "neural cells": ("CL:0000540", "CL:0000127", "CL:0000128"),
 }
-"""coarse groups that a treatment does not turn into each other, and the marker lists (markers.tsv) that tell them"""
+"""lineages that treatments do not convert into each other, and their marker lists (markers.tsv)"""
 MIN_MARKERS = 4
-"""measured markers that a lineage needs to be looked for"""
+"""least number of measured markers of a lineage"""
 CLEAR = 0.1
-"""detected share of the own markers, above that of any other lineage, from which a cell is assigned"""
+"""least lead in the detected share of markers over any other lineage"""
 
 
 def assign_lineages(genes: Sequence[str], cells: Any) -> np.ndarray | None:
-    """Index into `LINEAGES` of each cell, -1 where it is not clear, (cells,); None where the markers do not tell.
+    """Index into `LINEAGES` of each cell, -1 if unclear, (cells,); None if markers are missing.
 
-    A cell goes to the lineage of whose measured markers it expresses the largest share, if CLEAR above every other
-    one's.
+    A cell is assigned to the lineage with the largest share of expressed markers, if CLEAR above every other one.
 
     Parameters
     ----------
@@ -53,7 +52,7 @@ def assign_lineages(genes: Sequence[str], cells: Any) -> np.ndarray | None:
 
 @cache
 def lineage_markers() -> dict[str, list[str]]:
-    """Markers of each lineage that no other lineage has."""
+    """Markers of each lineage that belong to no other lineage."""
     table = cell_type_markers()
     joined = {
         name: list(dict.fromkeys(g for cl_id in ids for g in table.get(cl_id, ()))) for name, ids in LINEAGES.items()
@@ -63,7 +62,7 @@ def lineage_markers() -> dict[str, list[str]]:
 
 
 def lineage_of(cell_type: str | None) -> str | None:
-    """The lineage of LINEAGES that a Cell Ontology id belongs to."""
+    """Lineage of a Cell Ontology id."""
     from haystack.ontology import ancestors
 
     if cell_type is None or not cell_type.startswith("CL:"):

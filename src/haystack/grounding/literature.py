@@ -1,12 +1,12 @@
-"""The component `literature_support`: whether papers report the changes that are predicted.
+"""The component `literature_support`: whether papers report the predicted changes.
 
-What papers say of a gene (contract `GeneLiterature`: one vote per paper) is an expectation that does not come from the
-prediction. value = weighted mean over the genes with an agreed direction of +1 (the gene moves as papers say),
--CONTRADICTION (it moves the other way) and 0 (it does not move); a gene weighs votes / (votes + 1). A predicted gene
-that no paper speaks of is novel: it is listed, and counts neither way.
+Votes of papers on a gene (contract `GeneLiterature`, one vote per paper) are an expectation independent of the
+prediction. value = weighted mean over genes with an agreed direction of +1 (moves as papers say), -CONTRADICTION (moves
+in the opposite direction) and 0 (does not move), weights votes / (votes + 1). Predicted genes without papers are novel:
+listed, not counted.
 
-Null: the predicted movements are exchanged among the genes that were looked up, half of which are background genes of
-equal expression, within two halves of equal publication count: a much-studied gene has papers whatever happens to it.
+Null: predicted changes are permuted among the looked-up genes, half of which are background genes of equal expression,
+within two halves of equal publication count, because a much-studied gene has papers in any case.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SHOWN = 20
 def literature_support(
     literature: Literature | None, response: Response | None = None, draws: int = 200, seed: int = 0
 ) -> Component:
-    """Agreement of papers with the direction of the genes that they speak of.
+    """Agreement of papers with the direction of the genes they mention.
 
     Parameters
     ----------
     literature
-        what was found; None: papers were not searched.
+        results of the search; None: not searched.
     response
         the tested genes of the prediction; None: nothing could be tested.
     draws, seed
@@ -44,7 +44,7 @@ def literature_support(
     Component
         value as above, null_value the mean of the null (not below 0), p_value its share that reaches the value,
         score = 1 + 9 x rise((value - null) / (1 - null) x n / (n + 1)) x confidence(p_value) over n judged genes.
-        Not evaluated without an answer of any service, or where no paper states a direction for a tested gene.
+        Not evaluated without an answer of any service, or if no paper states a direction for a tested gene.
     """
     if literature is None:
         return Component(evaluated=False, reason="literature search is off (offline)")
@@ -79,7 +79,7 @@ def literature_support(
 
 
 def _verdict(item: GeneLiterature, response: Response) -> int:
-    """Direction that papers agree on; 0 for none, and for a fall that could not be seen."""
+    """Direction on which papers agree; 0 if they do not, and for a decrease that is not detectable."""
     at = response.position[current(item.gene)]
     falls_unseen = item.direction == -1 and response.control[at] < DETECTION_FLOOR and not response.hits[at]
     return 0 if item.direction is None or falls_unseen else int(item.direction)
@@ -94,7 +94,7 @@ def _value(hits: np.ndarray, verdict: np.ndarray, weight: np.ndarray) -> float:
 def _null(
     hits: np.ndarray, verdict: np.ndarray, weight: np.ndarray, halves: np.ndarray, draws: int, seed: int
 ) -> np.ndarray:
-    """The value with movements exchanged among genes of the same half."""
+    """The value with changes permuted among genes of the same half."""
     rng = np.random.default_rng(seed)
     found = np.empty(draws)
     for draw in range(draws):
@@ -107,7 +107,7 @@ def _null(
 
 
 def _halves(asked: Sequence[GeneLiterature]) -> np.ndarray:
-    """0 for the less, 1 for the more published half; all 0 where a count is missing."""
+    """0 for the less, 1 for the more published half; all 0 if a count is missing."""
     counts = [item.publications for item in asked]
     if any(count is None for count in counts):
         return np.zeros(len(asked), dtype=int)

@@ -1,4 +1,4 @@
-"""What a prompt shows, and what else was measured of the perturbation in question."""
+"""Cells of a prompt, and measured contexts of the question's perturbation."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """What is known of a prompt besides its prediction."""
+    """Measurements related to a prompt."""
 
     measurements: Measurements | None
-    """measured contexts of the perturbation in question; None: there are none"""
+    """measured contexts of the question's perturbation; None if there are none"""
     donors: frozenset[str]
-    """of the prompt and of its controls: they are no independent support"""
+    """donors of the prompt and its controls, which are not independent support"""
     findings: tuple[Finding, ...]
     accuracy: ExpectedAccuracy | None = None
     contexts: tuple[int, ...] = ()
-    """rows of `measurements` that the prediction rests on"""
+    """rows of `measurements` used by the prediction"""
 
     @property
     def kept(self) -> float:
-        """Share of an agreement with measured contexts (Fisher's z) that is left in the cells in question."""
+        """Share of the agreement with measured contexts (Fisher's z) expected to remain in the query cells."""
         return self.accuracy.kept if self.accuracy is not None else 1.0
 
 
@@ -49,7 +49,7 @@ def prompts_shown(
     seed: int,
     sees_all: bool = False,
 ) -> dict[str, Shown]:
-    """Per prompt of an iteration: its donors, the measured contexts, and the findings on both.
+    """Donors, measured contexts and findings of each prompt of an iteration.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def prompts_shown(
 
 
 def contexts_shown(measured: Measurements | None, prompt: Prompt) -> tuple[int, ...]:
-    """The measured contexts that a prompt shows: those of its cell types and donors."""
+    """Measured contexts among the cell types and donors of a prompt."""
     if measured is None:
         return ()
     keys = {(part.cell_type_cl_id or part.cell_type_name, part.donor_id) for part in prompt.cell_sets}
@@ -98,7 +98,7 @@ def contexts_shown(measured: Measurements | None, prompt: Prompt) -> tuple[int, 
 
 
 def measurements(contexts: ad.AnnData | None, query: StructuredQuery) -> Measurements | None:
-    """The contexts that measure the perturbation in question itself; None where there are none."""
+    """Contexts with the question's perturbation itself; None if there are none."""
     from haystack.retrieval.celltypes import relate
 
     if contexts is None:
@@ -118,7 +118,7 @@ def measurements(contexts: ad.AnnData | None, query: StructuredQuery) -> Measure
 
 
 def shows(prompt: Prompt, query: StructuredQuery) -> bool:
-    """True when all cells of a prompt are under the perturbation in question, whatever name it goes by."""
+    """Whether all cells of a prompt are under the question's perturbation, under any of its names."""
     return bool(prompt.cell_sets) and all(_is_asked(part.perturbation_name, query) for part in prompt.cell_sets)
 
 
@@ -136,7 +136,7 @@ def _is_asked(name: str | None, query: StructuredQuery) -> bool:
 
 
 def _untreated(cells: ad.AnnData, contexts: ad.AnnData | None, measured: Measurements | None) -> np.ndarray | None:
-    """Log2 profile of the query cells, where they come from a donor that no context has."""
+    """Log2 profile of the query cells, if they come from a donor without a context."""
     if contexts is None or measured is None or "donor_id" not in cells.obs:
         return None
     query = cells.obs["role"].astype(str) == CellRole.QUERY.value
@@ -150,7 +150,7 @@ def _untreated(cells: ad.AnnData, contexts: ad.AnnData | None, measured: Measure
 
 
 def _labelled(cells: ad.AnnData) -> ad.AnnData:
-    """With `cell_type` and `batch` as prompt_findings reads them."""
+    """Add the columns `cell_type` and `batch` for prompt_findings."""
     column = "cell_type_cl_id" if "cell_type_cl_id" in cells.obs else "cell_type_name"
     named = {"cell_type": cells.obs[column]} if column in cells.obs else {"cell_type": None}
     if "sample_condition" in cells.obs:

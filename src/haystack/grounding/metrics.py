@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TOP = 50
 """N of overlap and precision at N"""
 FLOOR = 1e-10
-"""smallest adjusted p-value that PR-AUC tells apart"""
+"""smallest adjusted p-value distinguished by PR-AUC"""
 
 
 def mae_delta(predicted: np.ndarray, observed: np.ndarray) -> float:
@@ -27,10 +27,11 @@ def mae_delta(predicted: np.ndarray, observed: np.ndarray) -> float:
 
 
 def weighted_r2(predicted: np.ndarray, observed: np.ndarray, table: pd.DataFrame) -> float | None:
-    """Share of the weighted variance of the observed effect that is predicted; 1 is perfect, below 0 worse than a mean.
+    """Weighted share of the variance of the observed effect that is predicted; 1 is perfect, below 0 worse than the
+    mean.
 
     Weights are the squared z of each gene's observed p-value (two-sided), scaled to 1 at the strongest gene, so that
-    genes which the measured cells do not show as changed hardly count. None where nothing varies.
+    genes unchanged in the measured cells hardly count. None if nothing varies.
     """
     from scipy.stats import norm
 
@@ -44,9 +45,9 @@ def weighted_r2(predicted: np.ndarray, observed: np.ndarray, table: pd.DataFrame
 
 
 def rank_of_right(predicted: np.ndarray, observed: np.ndarray, others: np.ndarray) -> float | None:
-    """Share of other perturbations (rows of `others`, effects) that the prediction resembles less than the right one.
+    """Share of other perturbations (rows of `others`, effects) less similar to the prediction than the right one.
 
-    1: the right one is nearest of all (Pearson r); 0.5 by chance. None where the prediction is constant.
+    1: the right one is the most similar of all (Pearson r); 0.5 by chance. None if the prediction is constant.
     """
     right = pearson(predicted, observed)
     rivals = [r for other in others if (r := pearson(predicted, other)) is not None]

@@ -1,4 +1,4 @@
-"""The prediction beside what any model must be seen beside: no change, the nearest measured type, all contexts."""
+"""Compare the prediction with its baselines: no change, the nearest measured type, all contexts."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def compare_methods(
     prediction: pd.DataFrame | None,
     settings: DESettings,
 ) -> list[Neighbour]:
-    """One row per method, in the order no_change, additive, transfer, model.
+    """One row per method: no_change, additive, transfer, model.
 
-    Of questions about cells as they are: no_change, type_mean, nearest_group, transfer, model.
+    Without a perturbation: no_change, type_mean, nearest_group, transfer, model.
 
     Parameters
     ----------
     accuracy
-        of the run: what each method reached on left-out contexts.
+        of the run: r of each method on left-out contexts.
     exam
-        what each method reached on the contexts that the model was asked for; None: it sat none.
+        r of each method in the held-out test of the model; None: not tested.
     estimates
-        `transfer.parquet`: what each method says of the query cells; no rows where nothing is measured.
+        `transfer.parquet`: each method's estimate for the query cells; no rows if nothing was measured.
     prediction
-        rows of `de.parquet` of the best prompt; None where no prompt could be scored.
+        rows of `de.parquet` of the best prompt; None if no prompt could be scored.
     settings
         limits of a call, the same for all methods.
     """

@@ -1,4 +1,4 @@
-"""Whether DE genes are neighbours in a gene network, beyond random genes of equal degree."""
+"""Whether DE genes are connected in a gene network more than random genes of equal degree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_GENES = 200
 """strongest DE genes considered"""
 MAX_CLIQUE = 100
-"""sets with more genes say little about pairs and give no edges"""
+"""larger sets are too unspecific to define edges"""
 DEGREE_BINS = 10
 MIN_GENES = 3
 
@@ -78,9 +78,9 @@ def from_edges(edges: Iterable[tuple[str, str]], genes: np.ndarray) -> Network:
 
 
 def from_sets(sets: SetMatrix, regulons: Regulons | None = None) -> Network:
-    """Genes that share a set are neighbours; each pair weighs 1 / (size - 1), so that every set counts 1 for a gene.
+    """Connect genes that share a set, with weight 1 / (size - 1), so that every set has weight 1 per gene.
 
-    A transcription factor and its targets are neighbours with weight 1 / number of targets.
+    A transcription factor and its targets are connected with weight 1 / number of targets.
     """
     pairs, weights = [np.zeros((0, 2), dtype=int)], [np.zeros(0)]
     for rows in sets.rows:

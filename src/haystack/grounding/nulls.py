@@ -1,4 +1,4 @@
-"""What the same score gives to nonsense: nothing changes, labels permuted, another perturbation expected."""
+"""Nulls of the score: no change, permuted labels, random expectations."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from haystack.grounding.response import Response, response_of
 from haystack.grounding.score import Judge
 
 PERMUTATIONS = 3
-"""times that the labels of the cells are permuted and everything is computed again"""
+"""repetitions with permuted labels of cells"""
 
 EXPECTATIONS = 40
-"""other perturbations asked for, at most, drawn at random"""
+"""largest number of other perturbations, drawn at random"""
 
 
 def null_composites(
     case: Case, compose: Callable[[Case, Mapping[str, Component]], float | None]
 ) -> tuple[dict[str, float | None], list[float]]:
-    """The nulls of a perturbational grounding: their means by name, and all draws.
+    """Nulls of a perturbational grounding: means by name, and all draws.
 
-    - `no_change`: every gene as in the control;
-    - `permuted_labels`: perturbed and control cells exchanged at random, DE and components computed again;
-    - `random_expectation`: the same DE, asked for every other known perturbation that shares less than half of the
-      expected genes, at most EXPECTATIONS of them, each against all the others as rivals, the queried one among them.
+    - `no_change`: every gene as in the control; - `permuted_labels`: perturbed and control cells permuted, DE and
+    components recomputed; - `random_expectation`: the same DE scored for other known perturbations that share less than
+    half of the expected genes,
+      at most EXPECTATIONS of them, each against all others (including the question's) as rivals.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def percentile(value: float | None, draws: Sequence[float]) -> float | None:
 
 
 def unrelated(question: Expectation, other: Expectation) -> bool:
-    """True unless one shares half of its expected genes, or any receptor-level name, with the other."""
+    """Whether the two share less than half of the expected genes of either and no receptor."""
     shared = {gene for gene, sign in question.targets.items() if other.targets.get(gene) == sign}
     smaller = min(len(question.targets), len(other.targets))
     return not smaller or len(shared) < 0.5 * smaller

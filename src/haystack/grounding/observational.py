@@ -1,7 +1,7 @@
-"""The components of questions without a perturbation: whether cells look like the type in question, tissue and donor.
+"""Components for questions without a perturbation: similarity to cell type, tissue and donor.
 
-Nothing but the generated cells and lists of genes is needed: the given list is set against the lists of all other cell
-types (or tissues), so that a gene list that any cell expresses earns nothing.
+They use only the generated cells and gene lists. Each list is compared with those of all other cell types (or tissues),
+so that ubiquitously expressed genes do not count.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     import anndata as ad
 
 MIN_GENES = 3
-"""genes of a list that the model must hold"""
+"""least number of genes of a list in the model"""
 RELATED = 1 / 3
-"""share of genes from which two lists count as one kind"""
+"""share of common genes above which two lists count as related"""
 MIN_DETECTED = 0.01
-"""share of cells that must express a gene before its change between donors is considered"""
+"""share of cells expressing a gene for its difference between donors to count"""
 PERMUTATIONS = 5
 OTHERS = 20
-"""other cell types asked for, at most about this many"""
+"""approximate largest number of other cell types"""
 
 Lists = Mapping[str, Sequence[str]]
 
@@ -48,12 +48,12 @@ def observe(
     Parameters
     ----------
     reference
-        measured cells of the target donor, and those that its effect is read against (prompt, control prompt).
+        measured cells of the target donor, and those to compare them with (prompt, control prompt).
 
-    Nulls: `no_change`, the same components of the control cells; `permuted_labels`, gene labels exchanged at random;
-    `random_expectation`, every other cell type asked for. None of them has anything of the donor, so where
-    `donor_effect_capture` counts for the prediction it scores 1 in the nulls. Control cells of that type are meant
-    to look like it: `no_change` is high then, and `control_score` in a component's details says what was there before.
+    Nulls: `no_change`, components of the control cells; `permuted_labels`, gene labels permuted; `random_expectation`,
+    every other cell type. They carry no information on the donor, so `donor_effect_capture` scores 1 in them. Control
+    cells of the cell type are meant to resemble it: `no_change` is then high, and `control_score` in a component's
+    details gives their score.
     """
     case = Case(query, evidence, perturbed, control, reference=reference)
     if perturbed.n_obs < evidence.de.min_cells:
@@ -90,7 +90,7 @@ def observe(
 
 
 class Looks:
-    """Cells as percentiles of expression: of genes in the mean, and of markers within each cell. Computed once."""
+    """Expression percentiles of cells: of genes on average, and of markers within each cell. Computed once."""
 
     def __init__(
         self, cells: ad.AnnData, types: Lists, tissues: Lists | None = None, genes: Sequence[str] | None = None
@@ -119,18 +119,18 @@ class Looks:
         return _percentiles(values.toarray())
 
     def markers(self, query: StructuredQuery) -> list[str]:
-        """Markers of the cell type in question; empty where none are known."""
+        """Markers of the question's cell type; empty if unknown."""
         if query.asked.cells.markers:
             return [current(gene) for gene in query.asked.cells.markers]
         return _nearest(query.asked.cells.cl_id, self.types) if query.asked.cells.cl_id else []
 
     def why_no_markers(self, query: StructuredQuery) -> str:
-        """Why there are no markers of the cell type in question."""
+        """Reason why there are no markers of the question's cell type."""
         known = "no marker genes are known for the cell type in question"
         return known if query.asked.cells.label else "no cell type is asked for"
 
     def unrelated(self, query: StructuredQuery) -> dict[str, Sequence[str]]:
-        """Cell types that are neither above nor below the one in question."""
+        """Cell types neither above nor below the question's."""
         return _unrelated_types(query.asked.cells.cl_id, self.types)
 
     def signature(self, tissue: str | None) -> list[str]:
@@ -139,7 +139,7 @@ class Looks:
 
 
 def list_match(looks: Looks, asked: Sequence[str], others: Lists, what: str) -> Component:
-    """How high the given genes stand in mean expression, against the lists of everything unrelated.
+    """Rank of the given genes in mean expression compared with all unrelated lists.
 
     value = weighted mean percentile of the given genes among all genes of the cells (earlier genes weigh more);
     null_value = median of the other lists; p = (1 + lists at least as high) / (1 + lists).
@@ -177,9 +177,9 @@ def list_match(looks: Looks, asked: Sequence[str], others: Lists, what: str) -> 
 
 
 def cell_type_coherence(looks: Looks, asked: Sequence[str], others: Lists) -> Component:
-    """Share of single cells in which the given markers stand higher than those of every unrelated cell type.
+    """Share of single cells in which the given markers rank above those of every unrelated cell type.
 
-    value = that share; null_value = 1 / number of cell types, what guessing would reach; p: binomial.
+    value = that share; null_value = 1 / number of cell types, the chance level; p: binomial.
     """
     from scipy.stats import binom
 
@@ -211,8 +211,8 @@ def donor_effect_capture(
 ) -> Component:
     """Agreement of the predicted change with the difference between the donor's measured cells and other cells.
 
-    value = Spearman correlation over expressed genes of the predicted and the measured log2 fold changes; null and p
-    from measured cells whose labels are exchanged.
+    value = Spearman correlation over expressed genes of predicted and measured log2 fold changes; null and p from
+    measured cells with permuted labels.
     """
     if not query.asked.context.donor_id:
         return Component(evaluated=False, reason="the question names no donor")
@@ -249,9 +249,9 @@ def donor_effect_capture(
 
 
 def _mark_kept(components: dict[str, Component], control: Mapping[str, Component]) -> None:
-    """Say of each component what the control cells score: what they have already was kept, not predicted.
+    """Add to each component the score of the control cells, which was preserved rather than predicted.
 
-    A component whose score in nulls is fixed (without details) was not asked of the control cells.
+    Components with a fixed score in nulls (without details) are left out.
     """
     for name, item in control.items():
         if item.evaluated and item.details and components[name].evaluated:
@@ -281,7 +281,7 @@ def _unrelated_types(cl_id: str | None, types: Lists) -> dict[str, Sequence[str]
 
 
 def _rivals(asked: Sequence[str], others: Lists, position: Mapping[str, int]) -> dict[str, list[int]]:
-    """Per unrelated list: the positions of the genes that the given list lacks."""
+    """Per unrelated list: positions of the genes not in the given list."""
     own = set(asked)
     found = {}
     for name in sorted(others):

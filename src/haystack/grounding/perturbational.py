@@ -1,4 +1,4 @@
-"""The components that need an expectation: target activation, pathway coherence, network coherence; and their rivals.
+"""Components that need an expectation (target activation, pathway and network coherence), and rival explanations.
 
 A component's score is 1 + 9 x rise(agreement beyond chance) x confidence(p) x specificity (docs/grounding.md).
 """
@@ -20,29 +20,29 @@ from haystack.grounding.network import MIN_GENES, Coherence, Network
 from haystack.grounding.response import CONTRADICTION, DETECTION_FLOOR, Response, Support, matched_p_value, support
 
 MIN_DISTINCT = 3
-"""expected genes (half of them at least) that another perturbation lacks, for the two to be told apart"""
+"""least number of expected genes (and half of them) that another perturbation lacks, to distinguish the two"""
 MIN_EXPRESSED = 5
-"""genes of a set that the control must express before the set can be expected to fall"""
+"""least number of genes of a set expressed in the control for the set to be able to decrease"""
 RIVAL_RIGHT = 4
-"""genes a rival must move the right way before it counts"""
+"""least number of a rival's genes that move in its direction"""
 RIVAL_SUPPORT = 0.25
-"""agreement beyond chance that a rival needs"""
+"""least agreement beyond chance of a rival"""
 MAX_RIVALS = 20
-"""best supported rivals that are compared"""
+"""number of best supported rivals compared"""
 TOLERANCE = 0.6
-"""share of the rival's support from which the perturbation in question is as good an explanation"""
+"""share of the rival's support at which the question's perturbation explains the response equally well"""
 NETWORK_HALF = 0.05
-"""as curves.HALF, for shares of edges, which stay small even within one module"""
+"""as curves.HALF, for shares of edges, which are small even within one module"""
 TF_SHARE = 0.25
-"""weight of expected transcription factors beside expected genes"""
+"""weight of expected transcription factors relative to expected genes"""
 
 
 @dataclass(frozen=True)
 class Specificity:
-    """How well the perturbation in question explains the response beside its best rival."""
+    """How well the question's perturbation explains the response compared with its best rival."""
 
     factor: float
-    """1: no other known perturbation explains the response much better; 0: the queried one adds nothing to the rival"""
+    """1: no other known perturbation explains the response much better; 0: the question's adds nothing to the rival"""
     rival: str | None
     own: float | None
     others: float | None
@@ -50,14 +50,14 @@ class Specificity:
 
 @dataclass(frozen=True)
 class SetEvidence:
-    """Over-representation as calls: -1, 0, 1 per set, with the share of its genes that move so."""
+    """Over-representation as calls: -1, 0, 1 per set, with the share of its genes that move in that direction."""
 
     calls: np.ndarray
     share: np.ndarray
     pval: np.ndarray
     """per set and direction: column 0 down, 1 up"""
     can_fall: np.ndarray
-    """sets of which the control expresses enough genes for a fall to be seen"""
+    """sets with enough genes expressed in the control for a decrease to be detectable"""
 
 
 def set_evidence(response: Response, sets: SetMatrix, padj: float) -> SetEvidence:
@@ -77,10 +77,10 @@ def set_evidence(response: Response, sets: SetMatrix, padj: float) -> SetEvidenc
 def specificity(
     response: Response, sets: SetMatrix, evidence: SetEvidence, question: Expectation, others: Sequence[Expectation]
 ) -> Specificity:
-    """Compare what only the perturbation in question expects with what only another one expects.
+    """Compare genes expected only for the question with genes expected only for another perturbation.
 
-    Perturbations that share a mechanism share expectations: what both expect counts for neither, and where the asked
-    one expects nothing of its own the two cannot be told apart, so nothing is taken away.
+    Genes expected for both count for neither. If the question's perturbation has no specific genes, the two cannot be
+    distinguished, and nothing is subtracted.
     """
     worst = Specificity(1.0, None, None, None)
     judged = support(response, question.targets).n
@@ -106,7 +106,7 @@ def specificity(
 
 
 def rivals(response: Response, others: Sequence[Expectation]) -> list[Expectation]:
-    """Those of `others` whose expected genes move as they say, often enough to explain the response; the best."""
+    """The best of `others` whose expected genes move in their directions often enough to explain the response."""
     if np.count_nonzero(response.hits) < RIVAL_RIGHT:
         return []
     supported = [(support(response, other.targets), other) for other in others]
@@ -117,7 +117,7 @@ def rivals(response: Response, others: Sequence[Expectation]) -> list[Expectatio
 def target_activation(
     response: Response, question: Expectation, factors: Mapping[str, int], specific: Specificity, draws: int, seed: int
 ) -> Component:
-    """Expected targets, and transcription factors among them, move the right way."""
+    """Score whether expected targets, and transcription factors among them, move in the expected direction."""
     if not question.targets:
         return Component(evaluated=False, reason="the question names no expected target genes")
     outside = sorted(set(question.targets) - response.in_model)
@@ -159,7 +159,7 @@ def target_activation(
 def pathway_coherence(
     sets: SetMatrix, evidence: SetEvidence, question: Expectation, specific: Specificity, draws: int, seed: int
 ) -> Component:
-    """Expected pathways are over-represented among the genes that move the expected way."""
+    """Score whether expected pathways are over-represented among genes that move in the expected direction."""
     if not question.pathways:
         return Component(evaluated=False, reason="the question names no expected pathways")
     known = _judged(sets, evidence, question.pathways)
@@ -200,9 +200,9 @@ def pathway_coherence(
 def network_coherence(
     response: Response, network: Network | None, found: Coherence | None, question: Expectation, specific: Specificity
 ) -> Component:
-    """DE genes are neighbours in a gene network, and neighbours of what the perturbation acts through.
+    """Score whether DE genes are connected in a gene network, and connected to the perturbation's targets.
 
-    Coherent but not anchored reaches half of the range: novel is not punished, and not taken for an answer either.
+    Coherent but not anchored reaches half of the range: novel is neither penalised nor taken for the expected response.
     """
     if network is None or not network.n_edges:
         return Component(evaluated=False, reason="no gene network, or it holds none of the tested genes")
@@ -229,7 +229,7 @@ def network_coherence(
 
 
 def _set_gains(evidence: SetEvidence) -> np.ndarray:
-    """Gain of every set if it is expected down (column 0) or up (column 1): half for the call, half for its share."""
+    """Gain of every set if expected down (column 0) or up (column 1): half for the call, half for its genes."""
     size = 0.5 + 0.5 * np.minimum(evidence.share / 0.5, 1.0)
     gains = np.zeros((evidence.calls.size, 2))
     for column, sign in enumerate((-1, 1)):
@@ -239,13 +239,13 @@ def _set_gains(evidence: SetEvidence) -> np.ndarray:
 
 
 def _judged(sets: SetMatrix, evidence: SetEvidence, expected: Mapping[str, int]) -> dict[str, int]:
-    """The expected sets that the libraries hold and that could move as expected, in order."""
+    """Expected sets that the libraries hold and that can move as expected, in order."""
     held = {name: sign for name, sign in expected.items() if name in sets.column}
     return {name: sign for name, sign in held.items() if sign > 0 or evidence.can_fall[sets.column[name]]}
 
 
 def _rank_weights(n: int) -> np.ndarray:
-    """1 / log2(rank + 1), as for genes: what characterises the perturbation comes first. Sum 1."""
+    """1 / log2(rank + 1), as for genes, scaled to sum 1."""
     weights = 1 / np.log2(np.arange(n) + 2)
     return weights / weights.sum()
 
@@ -267,16 +267,16 @@ def _set_support(sets: SetMatrix, evidence: SetEvidence, expected: Mapping[str, 
 
 
 def _set_confidence(sets: SetMatrix, evidence: SetEvidence, known: Mapping[str, int], p_value: float) -> float:
-    """Random sets are few, so their p-value is coarse; the sets' own tests (Bonferroni) count beside it."""
+    """Random sets are few, so their p-value is coarse; the sets' own tests (Bonferroni) are used as well."""
     own = min(evidence.pval[sets.column[name], int(sign > 0)] for name, sign in known.items()) * len(known)
     return max(confidence(p_value), confidence(min(own, 1.0)))
 
 
 def factor_calls(response: Response, regulons: Regulons | None) -> dict[str, int]:
-    """-1, 0 or 1 per transcription factor: the activity of its regulon falls, does not move, rises.
+    """-1, 0 or 1 per transcription factor: activity decreases, is unchanged, increases.
 
-    Called where the linear model is significant (Benjamini-Hochberg) and at least MIN_DISTINCT of its targets move:
-    shared expression alone, as within permuted labels, gives large t values without a single gene that moves.
+    Called if the linear model is significant (Benjamini-Hochberg) and at least MIN_DISTINCT targets move: co-expression
+    alone, as with permuted labels, gives large t values without a moving gene.
     """
     if not regulons:
         return {}

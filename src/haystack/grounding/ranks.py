@@ -1,9 +1,8 @@
-"""The Wilcoxon rank-sum test over all genes at once, ranks computed once however often labels are exchanged.
+"""Wilcoxon rank-sum test over all genes at once, with ranks computed once for all permutations of labels.
 
-Ranks of the pooled cells do not depend on which cell is in which group. So one sort serves the comparison and all of
-its label permutations: each is one product of a mask of cells with a sparse matrix of ranks. Only values above zero are
-sorted; zeros are one block of ties below them. Agrees with scipy, scanpy and illico (tests); importing illico alone
-takes longer than the whole test takes here.
+Ranks of the pooled cells do not depend on the labels, so one sort serves the comparison and all permutations: each is a
+product of a mask of cells and a sparse matrix of ranks. Only values above zero are sorted; zeros are one block of ties
+below them. Agrees with scipy, scanpy and illico (tests); importing illico alone takes longer than this test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A differential expression table as arrays, ready to be asked about genes and sets of genes."""
+"""A differential expression table as arrays, for tests on genes and gene sets."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from haystack.config import DESettings
 
 DETECTION_FLOOR = 0.1
-"""mean CP10k, in the higher of both groups, from which a gene counts as detected"""
+"""mean CP10k, in the higher of both groups, above which a gene counts as detected"""
 ABSENT_WEIGHT = 0.25
-"""weight of an expected gene that stays below the floor in both groups: it was not induced, or cannot be seen"""
+"""weight of an expected gene below the floor in both groups: not induced, or not detectable"""
 A_PRIORI = 20
-"""expected genes are stated beforehand: each is tested at padj_threshold / A_PRIORI where that is laxer than BH"""
+"""expected genes are hypotheses stated in advance: tested at padj_threshold / A_PRIORI, if that is laxer than BH"""
 CONTRADICTION = 1.5
-"""a gene that moves the wrong way takes away more than a gene that moves the right way gives"""
+"""penalty of a gene in the wrong direction, relative to the gain of one in the right direction"""
 BINS = 20
 """expression bins within which random genes are matched"""
 
@@ -58,12 +58,12 @@ class Response:
 
     @cached_property
     def signed(self) -> np.ndarray:
-        """The ranking of genes, most induced first when sorted downwards: log2fc, since p tells how a model samples."""
+        """Ranking statistic of genes, most induced last: log2fc, because p describes the model's sampling."""
         return self.log2fc
 
     @cached_property
     def hits(self) -> np.ndarray:
-        """-1, 0 or 1: genes that move, by the laxer of is_de and the a-priori threshold, fold change included."""
+        """-1, 0 or 1: genes that move, by the laxer of is_de and the a-priori threshold, including the fold change."""
         moved = (self.pval < self.padj_threshold / A_PRIORI) & (np.abs(self.log2fc) >= self.log2fc_threshold)
         return np.where(self.is_de | moved, self.sign, 0)
 
@@ -98,45 +98,45 @@ class Response:
 
     @property
     def up(self) -> np.ndarray:
-        """DE genes that rise."""
+        """Upregulated DE genes."""
         return self.is_de & (self.log2fc > 0)
 
     @property
     def down(self) -> np.ndarray:
-        """DE genes that fall."""
+        """Downregulated DE genes."""
         return self.is_de & (self.log2fc < 0)
 
     def where(self, genes: Iterable[str]) -> np.ndarray:
-        """Indices of those of `genes` that were tested, ascending."""
+        """Indices of the tested ones of `genes`, ascending."""
         return np.array(sorted({self.position[gene] for gene in genes if gene in self.position}), dtype=int)
 
 
 @dataclass(frozen=True)
 class Support:
-    """How far a list of expected genes moves as expected."""
+    """How well a list of expected genes moves as expected."""
 
     n: int
-    """expected genes that the model holds"""
+    """expected genes in the model"""
     right: int
     wrong: int
     value: float
-    """weighted mean of +1 (right way), -CONTRADICTION (wrong way), 0"""
+    """weighted mean of +1 (right direction), -CONTRADICTION (wrong direction), 0"""
     chance: float
     """the same of random genes of equal expression, not below 0"""
 
     @property
     def corrected(self) -> float:
-        """Agreement beyond chance, as Cohen's kappa: 1 when all expected genes move the right way, 0 at chance."""
+        """Agreement beyond chance, as Cohen's kappa: 1 if all move in the right direction, 0 at chance."""
         return (self.value - self.chance) / (1 - self.chance) if self.chance < 1 - 1e-9 else 0.0
 
     @property
     def shrunk(self) -> float:
-        """`corrected`, drawn towards 0 as if one further gene had not moved: short lists say less."""
+        """`corrected`, shrunk towards 0 as if one more gene had not moved, because short lists are less reliable."""
         return self.corrected * self.n / (self.n + 1) if self.n else 0.0
 
 
 def response_of(de: pd.DataFrame, settings: DESettings, ignore: Iterable[str] = ()) -> Response:
-    """The tested genes of one prompt's DE table, by current symbols; `ignore`: genes that are not to count at all."""
+    """Tested genes of one prompt's DE table, by current symbols; `ignore`: genes not to count."""
     left_out = set(ignore)
     names = np.asarray(current_names(de["gene"]), dtype=object)
     keep = de["pval"].notna().to_numpy() & ~de["gene"].isin(left_out).to_numpy()
@@ -158,12 +158,11 @@ def response_of(de: pd.DataFrame, settings: DESettings, ignore: Iterable[str] = 
 
 
 def support(response: Response, expected: Mapping[str, int]) -> Support:
-    """Direction-aware support of expected genes, and what random genes of equal expression would give.
+    """Direction-aware support of expected genes, and that of random genes of equal expression.
 
-    Genes outside the model are left out, and genes expected to fall that the control does not express: they cannot.
-    Earlier genes weigh more: 1 / log2(rank + 1), the core responders come
-    first. A gene that the model holds and no cell expresses counts as one that did not move, with ABSENT_WEIGHT of
-    its weight.
+    Left out are genes outside the model, and genes expected to decrease that the control does not express. Earlier
+    genes weigh more: 1 / log2(rank + 1). A gene of the model that no cell expresses counts as not moved, with
+    ABSENT_WEIGHT of its weight.
     """
     at, direction, weight = _expected(response, expected)
     if not at.size:
@@ -202,7 +201,7 @@ def matched_p_value(response: Response, expected: Mapping[str, int], observed: f
 def _expected(response: Response, expected: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Expected genes that can be judged, in order: index among the tested (-1: not expressed), direction, weight.
 
-    Left out: genes outside the model, and genes expected to fall that the control does not express.
+    Left out: genes outside the model, and genes expected to decrease that the control does not express.
     """
     position, held = response.position, response.in_model
     pairs = [(position.get(gene, -1), sign) for gene, sign in expected.items() if gene in held]

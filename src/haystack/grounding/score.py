@@ -1,4 +1,4 @@
-"""From one DE table to components, and from components to a composite."""
+"""Compute components from one DE table, and the composite from components."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from haystack.grounding.verdict import Alternatives
 from haystack.specs import COMPONENTS
 
 MIN_WEIGHT = 0.5
-"""share of the weight that must be evaluated for a composite"""
+"""least share of the weight that must be evaluated for a composite"""
 CONTRADICTED = 2.0
-"""points taken from the composite when all expected genes move the wrong way; in proportion below"""
+"""points subtracted if all expected genes move in the wrong direction; proportionally less below"""
 FALLBACK = 0.5
-"""points taken from the composite when query_as_control stands in for a control that could not be paired"""
+"""points subtracted if query_as_control replaces a control that could not be paired"""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What all prompts of an iteration are judged with."""
+    """Reference data shared by all prompts of an iteration."""
 
     libraries: Libraries
     regulons: Regulons | None
@@ -42,18 +42,18 @@ class Evidence:
 
     @cached_property
     def expectations(self) -> list[Expectation]:
-        """What the known perturbations expect, each expectation once."""
+        """Distinct expectations of the known perturbations."""
         return distinct_expectations(self.known)
 
     @cached_property
     def alternatives(self) -> Alternatives:
-        """The same, ready to be compared."""
+        """The same, prepared for comparison."""
         return Alternatives(self.expectations)
 
 
 @dataclass(frozen=True)
 class Composite:
-    """Weighted mean of the evaluated components, less the stated penalties."""
+    """Weighted mean of the evaluated components minus the stated penalties."""
 
     value: float | None
     weights: dict[str, float]
@@ -61,7 +61,7 @@ class Composite:
 
 
 class Judge:
-    """One response, prepared so that several expectations can be asked of it."""
+    """One response, prepared for scoring several expectations."""
 
     def __init__(self, response: Response, evidence: Evidence) -> None:
         self.response = response
@@ -79,7 +79,7 @@ class Judge:
         )
 
     def set_calls_beyond(self, targets: Collection[str]) -> SetEvidence:
-        """Calls of gene sets without the evidence of these genes: what pathways add to them."""
+        """Calls of gene sets without these genes: the additional evidence of pathways."""
         own = np.isin(self.response.genes.astype(str), list(targets))
         rest = replace(
             self.response,
@@ -91,7 +91,7 @@ class Judge:
         return set_evidence(rest, self.sets, self.evidence.enrichment.padj)
 
     def others(self, question: Expectation, asked: Expectation | None = None) -> list[Expectation]:
-        """The known perturbations (and `asked`, which may be unknown) that might explain this response instead."""
+        """Known perturbations (and `asked`, which may be unknown) that might explain this response instead."""
         found = [other for other in self._rivals if other.name.lower() != question.name.lower()]
         if asked is not None and asked.name not in {other.name for other in found}:
             found += rivals(self.response, [asked])
@@ -114,13 +114,13 @@ def composite(
 ) -> Composite:
     """Weigh the evaluated components.
 
-    Weights are renormalised over what was evaluated. With less evaluated than half of `weights` there is no composite.
-    Contradicted target genes and a fallback to query_as_control cost stated points; the value stays within 1 to 10.
+    Weights are renormalised over what was evaluated; with less than half of `weights` evaluated there is no composite.
+    Contradicted targets and a fallback to query_as_control cost fixed points; the value stays within 1 to 10.
 
     Parameters
     ----------
     weights
-        of the components; those whose descriptor says `beside` do not count for the half.
+        of the components; those whose descriptor says `beside` do not count towards the half.
     """
     beside = {spec.name for spec in COMPONENTS if spec.beside}
     total = sum(weight for name, weight in weights.items() if name not in beside)

@@ -1,8 +1,8 @@
-"""What measured contexts of the perturbation in question say, and how far they may be believed.
+"""Agreement of measured contexts of the perturbation, and how reliable they are.
 
-Support is counted over independent contexts only. Two contexts are independent if no donor serves in the same arm of
-both (of different atlases where donors are not recorded). A donor that is treated in one and control in the other
-makes their shifts opposite, so that it can only hide agreement, never make it.
+Support counts independent contexts only. Two contexts are independent if no donor is in the same arm of both (without
+donors: if they are of different atlases). A donor that is treated in one and control in the other makes their effects
+opposite, which can hide agreement but not create it.
 """
 
 from __future__ import annotations
@@ -27,21 +27,20 @@ if TYPE_CHECKING:
     import anndata as ad
 
 AGREE, AGREE_UNMATCHED = 0.2, 0.25
-"""correlation of independent responses, corrected for sampling of cells, from which they agree; where controls come
-from other donors"""
+"""least correlation of agreeing responses, sampling noise removed; the second with controls from other donors"""
 OTHER_TYPE = 0.3
-"""weight of a pair of contexts of different cell types beside one of the same"""
+"""weight of a pair of contexts of different cell types, relative to one of the same"""
 UNMATCHED = 0.25
 """weight of a context whose controls come from other donors"""
 WIDTH = 0.8
 """width of the kernel of control profiles, in units of the distance of the nearest context (as transfer.combine)"""
 LEAST_RELIABILITY = 0.05
-"""reliability below which a context says nothing of its response"""
+"""reliability below which a context is ignored"""
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """Measured responses to the queried perturbation, one per context; (contexts, genes) arrays unless noted."""
+    """Measured responses to the question's perturbation, one per context; (contexts, genes) arrays unless noted."""
 
     genes: Sequence[str]
     log2fc: np.ndarray
@@ -59,9 +58,10 @@ class Measurements:
     control_donors: Sequence[frozenset[str]]
     matches: Sequence[ControlMatch]
     closeness: np.ndarray
-    """(contexts,): of the context's cell type to the one in question, 0 to 1"""
+    """(contexts,): closeness of the context's cell type to the question's, 0 to 1"""
     distance: np.ndarray | None = None
-    """(contexts,): mean squared difference of control and query profile (log2), less sampling; None: no query cells"""
+    """(contexts,): mean squared difference of control and query profile (log2), sampling noise removed; None: no query
+    cells"""
 
     @cached_property
     def similarity_weight(self) -> np.ndarray:
@@ -79,13 +79,13 @@ class Measurements:
 
     @cached_property
     def reliability(self) -> np.ndarray:
-        """Correlation of both halves stepped up to all cells (Spearman and Brown, 1910), 0 to 1, (contexts,)."""
+        """Correlation of both halves, extrapolated to all cells (Spearman and Brown, 1910), 0 to 1, (contexts,)."""
         r = np.array([max(pearson(a, b) or 0.0, 0.0) for a, b in zip(*self.halves, strict=True)])
         return 2 * r / (1 + r)
 
     @cached_property
     def plain(self) -> np.ndarray:
-        """Genes outside the rival programmes and of measurable spread, (genes,)."""
+        """Genes outside the rival programmes with measurable spread, (genes,)."""
         rival = frozenset().union(*programmes().values())
         return np.array([gene not in rival for gene in self.genes])
 
@@ -95,14 +95,14 @@ class Measurements:
         return frozenset(filter(None, self.donors)).union(*self.control_donors)
 
     def independent(self, i: int, j: int) -> bool:
-        """Whether the contexts share no donor in the same arm, or no atlas where donors are not recorded."""
+        """Whether the contexts share no donor in the same arm (no atlas, if donors are not recorded)."""
         if self.donors[i] is None or self.donors[j] is None:
             return self.atlases[i] != self.atlases[j]
         return self.donors[i] != self.donors[j] and not self.control_donors[i] & self.control_donors[j]
 
     @cached_property
     def agreement(self) -> np.ndarray:
-        """Correlation of each pair of responses over `plain` genes, corrected for sampling; NaN where undefined."""
+        """Correlation of each pair of responses over `plain` genes, sampling noise removed; NaN if undefined."""
         n = len(self.names)
         found = np.full((n, n), np.nan)
         root = np.sqrt(self.reliability)
@@ -114,7 +114,7 @@ class Measurements:
 
     @cached_property
     def units(self) -> dict[str, list[int]]:
-        """Contexts by the person that was treated (by atlas where donors are not recorded)."""
+        """Contexts by treated donor (by atlas, if donors are not recorded)."""
         found: dict[str, list[int]] = {}
         for i in range(len(self.donors)):
             found.setdefault(self._unit(i), []).append(i)
@@ -124,8 +124,8 @@ class Measurements:
     def unit_agreement(self) -> dict[str, float]:
         """Unit -> median over the other units of the mean agreement with their independent contexts.
 
-        A median, so that one exchanged sample condemns itself and not the others. Contexts of the same cell type count
-        most.
+        The median ensures that one swapped sample lowers its own agreement, not that of the others. Contexts of the
+        same cell type count most.
         """
         found = {}
         for unit, own in self.units.items():
@@ -146,23 +146,23 @@ class Measurements:
 
     @property
     def n_agreeing(self) -> int:
-        """Independent donors (or atlases) whose response agrees with the others'."""
+        """Number of independent donors (or atlases) whose response agrees with the others'."""
         return len(self.unit_agreement) - len(self.dissenting)
 
     @cached_property
     def dissenting(self) -> list[str]:
-        """Units whose response does not agree with the others'."""
+        """Units whose response disagrees with the others'."""
         unmatched = {unit for unit, own in self.units.items() if self.matches[own[0]] is ControlMatch.OTHER_DONORS}
         return [
             unit for unit, r in self.unit_agreement.items() if r < (AGREE_UNMATCHED if unit in unmatched else AGREE)
         ]
 
     def expected_of(self, rows: Sequence[int]) -> float | None:
-        """Expected r, in the cells in question, of the mean response of these contexts; None where none can be tested.
+        """Expected r in the query cells of the mean response of these contexts; None if it cannot be tested.
 
-        Every context is predicted from the mean of those of `rows` that are independent of it; correlations are
-        corrected for sampling of its cells and weighted by its closeness to the queried cells. Where that takes units
-        (donors) away from the mean, r is stepped up to all of them (Spearman and Brown, 1910).
+        Each context is predicted from the mean of the independent ones of `rows`; correlations are corrected for
+        sampling of its cells and weighted by its similarity to the query. If this removes units (donors) from the mean,
+        r is extrapolated to all of them (Spearman and Brown, 1910).
         """
         values, weights = [], []
         whole = len({self._unit(i) for i in rows})
@@ -177,7 +177,7 @@ class Measurements:
         return float(np.average(values, weights=weights)) if values else None
 
     def _step_up(self, rows: Sequence[int], left: int, whole: int) -> float:
-        """How much more accurate the mean of `whole` units is than that of `left`, at least 1."""
+        """Ratio of the accuracy of the mean of `whole` units to that of `left`, at least 1."""
         pairs = [
             pearson(self.log2fc[i, self.plain], self.log2fc[j, self.plain]) or 0.0
             for i, j in combinations(rows, 2)
@@ -188,21 +188,21 @@ class Measurements:
 
     @cached_property
     def weight(self) -> np.ndarray:
-        """How much a context counts as evidence of the asked response; 0 where noise or others contradict it."""
+        """Weight of a context as evidence of the response; 0 if it is noise or contradicted by others."""
         match = np.array([UNMATCHED if item is ControlMatch.OTHER_DONORS else 1.0 for item in self.matches])
         able = self.trusted & (self.reliability >= LEAST_RELIABILITY)
         return np.asarray(able * match * self.similarity_weight * self.reliability)
 
     @cached_property
     def trusted(self) -> np.ndarray:
-        """Contexts of units that do not dissent; all, where fewer than two agree, (contexts,)."""
+        """Contexts of units that do not disagree; all, if fewer than two agree, (contexts,)."""
         return np.array([self._unit(i) not in self.dissenting or self.n_agreeing < 2 for i in range(len(self.names))])
 
     def _unit(self, i: int) -> str:
         return self.donors[i] or f"atlas {self.atlases[i]}"
 
     def outside(self, donors: Collection[str]) -> np.ndarray:
-        """Contexts of known donors, with none of these in either arm, (contexts,)."""
+        """Contexts of known donors without any of these in either arm, (contexts,)."""
         barred = set(donors)
         pairs = zip(self.donors, self.control_donors, strict=True)
         return np.array([one is not None and one not in barred and not controls & barred for one, controls in pairs])
@@ -230,7 +230,7 @@ def measurements_of(contexts: ad.AnnData, closeness: Mapping[str, float] | None 
     cells = obs["n_cells"].to_numpy(float)
 
     def pooled(both: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log2 profiles of rows (n, halves) taken together, and the sampling variance of each gene."""
+        """Log2 profiles of rows with halves merged, (n, genes), and the sampling variance of each gene."""
         n = cells[both][:, :, None]
         total = np.maximum(n.sum(axis=1), 1)
         level = (mean[both] * n).sum(axis=1) / total
@@ -279,22 +279,22 @@ def measured_support(
     rows: Sequence[int] = (),
     kept: float = 1.0,
 ) -> Component:
-    """Expected r of a prediction: its agreement with measured contexts that are not in its prompt.
+    """Expected r of a prediction: its agreement with measured contexts outside its prompt.
+
+    value = mean over these contexts, weighted by similarity to the query, of the correlation of predicted and measured
+    log2 fold changes, corrected for sampling of the measured cells. If every context shares a donor with the prompt:
+    the leave-one-out expected r of the prompt's mean response, times the ratio of how well the prediction and that mean
+    agree with all contexts; not evaluated if no two are independent.
 
     Parameters
     ----------
     donors
-        of the prompt and of its controls: their contexts do not count. Empty where they are not recorded: then no
-        context is known to be absent from the prompt.
+        of the prompt and its controls: their contexts do not count. Empty if not recorded: then no context is known to
+        be outside the prompt.
     rows
-        the contexts that the prediction rests on; empty: it may rest on any.
+        contexts used by the prediction; empty: it may use any.
     kept
-        share of the agreement (Fisher's z) that is left in the cells in question (`ExpectedAccuracy.kept`).
-
-    value = mean over the contexts left, the nearest to the queried cells counting most, of the correlation of predicted
-    and measured log2 fold changes, corrected for sampling of the measured cells. Where every context shares a donor
-    with the prompt: the expected r of the mean of what it shows, by leaving contexts out, times how much better the
-    prediction agrees with all contexts than that mean; not evaluated where no two are independent.
+        share of the agreement (Fisher's z) expected to remain in the query cells (`ExpectedAccuracy.kept`).
     """
     if found is None:
         return Component(

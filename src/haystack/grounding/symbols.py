@@ -1,4 +1,4 @@
-"""One name for one gene: earlier symbols (IL8) and current ones (CXCL8) must meet, whoever wrote the file."""
+"""Map previous gene symbols (IL8) to current ones (CXCL8), so that files can be compared."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def current(gene: str) -> str:
 
 
 def current_names(genes: Iterable[str]) -> list[str]:
-    """Current symbols of the genes of one file, in order, as distinct as they came.
+    """Current symbols of the genes of one file, in order, without creating duplicates.
 
-    A gene keeps its earlier symbol where another gene of the file has the current one already.
+    A gene keeps its previous symbol if another gene of the file already has the current one.
     """
     given = [str(gene).strip().upper() for gene in genes]
     earlier = _earlier()
@@ -37,7 +37,7 @@ def current_names(genes: Iterable[str]) -> list[str]:
 
 @cache
 def _earlier() -> dict[str, str]:
-    """Earlier symbol -> current symbol, both in upper case."""
+    """Previous symbol -> current symbol, both in upper case."""
     from haystack.knowledge.genetic import symbols
     from haystack.knowledge.retired import retired_symbols
 

@@ -1,4 +1,4 @@
-"""The pipeline's validation: the best prediction of a run beside measured cells that nothing had seen."""
+"""Validate the best prediction of a run against held-out measured cells."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     import anndata as ad
 
 MOST = 2000
-"""measured cells that are read per group"""
+"""measured cells read per group at most"""
 OTHERS, OTHER_CELLS, LEAST_OTHER = 20, 200, 20
-"""other perturbations of the same cells that are read, cells of each, and cells that each must have"""
+"""other perturbations of the same cells read at most, cells of each, and least number of cells of each"""
 
 
 def validate_prediction(

@@ -1,7 +1,7 @@
-"""Predicted against held-out observed cells: the field's metrics beside baselines, a ceiling and a null.
+"""Compare predicted with held-out observed cells by standard metrics, beside baselines, a ceiling and a null.
 
-The measured control cells are split: one half belongs to the truth, the other to the prediction, its baselines and the
-null. One sample on both sides would give both effects the same noise, and untouched cells a correlation of 0.3 to 0.6.
+The measured control cells are split: one half for the truth, the other for prediction, baselines and null. The same
+cells on both sides would give both effects the same noise, and unchanged cells a correlation of 0.3 to 0.6.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 AGAINST_GENERATED = "generated against generated"
 AGAINST_REAL = "generated against real control"
 PERMUTATIONS = 20
-"""exchanges of labels behind the null's mean and 90% interval"""
+"""label permutations behind the null's mean and 90% interval"""
 
 
 @dataclass(frozen=True)

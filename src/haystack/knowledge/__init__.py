@@ -1,4 +1,4 @@
-"""What is known about perturbations, cell types and gene programmes: tracked tables, clients of public databases."""
+"""Prior knowledge of perturbations, cell types and gene programmes: tracked tables, clients of public databases."""
 
 import lazy_loader
 

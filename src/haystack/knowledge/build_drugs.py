@@ -46,7 +46,7 @@ _NOT_DRUG = re.compile(
 
 @dataclass
 class Substance:
-    """One entry of the list."""
+    """One entry of the UNII list."""
 
     unii: str
     shown: str
@@ -102,7 +102,7 @@ def _plain(name: str) -> str:
 
 
 def _preferred(item: Substance, by_shown: dict[str, Substance]) -> str:
-    """The name that the tables or ChEBI have for one of the substance's names, else its own without the salt."""
+    """The name used by the tables or ChEBI for one of the substance's names, else its own without the salt."""
     free = bare(item.shown)
     parent = by_shown.get(key(free), item)
     names = [name for name in (item.shown, free, *_by_rank(item), *_by_rank(parent)) if len(key(name)) > SHORT]
@@ -120,7 +120,7 @@ def _by_rank(item: Substance) -> list[str]:
 
 
 def _usable(written: str, compact: str, item: Substance) -> bool:
-    """Everyday words, genes, names of cells, tissues and diseases, and strings without a letter name no drug."""
+    """Whether a text can name a drug: not an everyday word, gene, cell, tissue or disease, and with a letter."""
     if len(compact) < 2 or not re.search(r"[a-z]", compact) or _NOT_DRUG.search(written.upper()):
         return False
     if "(" in written or ";" in written or written.count(",") > 3 or compact in index():

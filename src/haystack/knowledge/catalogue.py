@@ -1,4 +1,4 @@
-"""Every perturbation of the tracked tables, the classes of compounds, and the index of all their names."""
+"""Perturbations of the tracked tables, classes of compounds, and the index of their names."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def classes() -> dict[str, Perturbation]:
 
 
 def known(name: str) -> Perturbation:
-    """The perturbation or class of this canonical name."""
+    """The perturbation or class with this canonical name."""
     return catalogue().get(name) or classes()[name]
 
 
@@ -73,8 +73,8 @@ def known(name: str) -> Perturbation:
 def index() -> dict[str, str]:
     """Key of every name and synonym -> canonical name.
 
-    A canonical name wins over another row's synonym, and a single perturbation over a class. Of a class also the
-    plural.
+    A canonical name takes precedence over another row's synonym, and a single perturbation over a class. Includes
+    plurals of classes.
     """
     found: dict[str, str] = {}
     for name in (*catalogue(), *classes()):
@@ -152,7 +152,7 @@ def _compounds() -> list[Perturbation]:
 
 
 def _response(row: dict[str, str]) -> dict:
-    """The fields of a `Perturbation` that say what it does, from the up and down columns."""
+    """Expected effects of a `Perturbation`, from the up and down columns."""
     return {
         "signalling": items(row["signalling"]),
         "expected_targets": signed(row["up"], row["down"]),

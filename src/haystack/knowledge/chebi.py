@@ -1,4 +1,4 @@
-"""Drugs beyond the table, by their ChEBI name: a compact list drawn from ChEBI, tracked beside the tables."""
+"""Drugs not in the table, by ChEBI name: a compact tracked list."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def chebi_names() -> dict[str, tuple[str, str]]:
 
 
 def chebi_drug(text: str) -> tuple[str, str] | None:
-    """(ChEBI id, name) of the substance that `text` names exactly (but for case and hyphens), or None."""
+    """(ChEBI id, name) of the substance named exactly by `text` (except case and hyphens), or None."""
     compact = key(text)
     return chebi_names().get(compact) if len(compact) > 3 else None

@@ -1,4 +1,4 @@
-"""Genetic perturbations: what was done to which gene, read from words."""
+"""Genetic perturbations: parse which gene was changed, and how."""
 
 from __future__ import annotations
 
@@ -58,20 +58,20 @@ _NO_LETTER = re.compile(r"[-.\s'’()]")
 
 
 def spoken(text: str) -> str:
-    """A protein's name without case, hyphens and blanks, Greek letters as Latin ones: HIF-1α -> hif1a."""
+    """A protein's name without case, hyphens and blanks, Greek letters in Latin: HIF-1α -> hif1a."""
     text = "".join(GREEK.get(letter, letter) for letter in text.lower())
     return _NO_LETTER.sub("", _GREEK_WORD.sub(lambda match: _LETTERS[match[0]], text))
 
 
 @cache
 def protein_names() -> dict[str, str]:
-    """Names by which people speak of a gene's protein (`gasdermin D`), as `spoken` writes them -> symbol."""
+    """Common names of a gene's protein (`gasdermin D`), normalised by `spoken` -> symbol."""
     rows = read_rows(resource("knowledge/protein_names.tsv"), ("gene", "names"))
     return {spoken(name): row["gene"] for row in rows for name in items(row["names"])}
 
 
 def protein_gene(text: str) -> str | None:
-    """The symbol of the gene that `text` names by its symbol or by its protein, in any spelling, or None.
+    """Symbol of the gene named by symbol or protein in any spelling, or None.
 
     >>> protein_gene("β-catenin"), protein_gene("HNF-4α"), protein_gene("GATA-1"), protein_gene("c-Myc")
     ('CTNNB1', 'HNF4A', 'GATA1', 'MYC')
@@ -88,7 +88,7 @@ def ensembl_symbols() -> dict[str, str]:
 
 
 def genetic(symbol: str, action: str, direction: Direction | None, query: str) -> Perturbation:
-    """The perturbation of one gene, with what its loss or gain is expected to do."""
+    """The perturbation of one gene, with the expected effects of its loss or gain."""
     targets: dict[str, Direction] = {}
     pathways: dict[str, Direction] = {}
     if direction is not None:

@@ -1,7 +1,7 @@
-"""Genes in the names of guides and constructs, and what was done to them: `sgGATA1-2`, `KO_STAT1`, `shTP53`.
+"""Parse genes and actions in names of guides and constructs: `sgGATA1-2`, `KO_STAT1`, `shTP53`.
 
-Every part of a name must be a gene, an action, a control arm, or something that says nothing about the gene (a number,
-a promoter, a plasmid); what stays unexplained makes the name unknown.
+Every part of a name must be a gene, an action, a control arm, or uninformative (a number, a promoter, a plasmid);
+otherwise the name is unknown.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ GUIDE_BEHIND = re.compile(r"(?:[-.]?(?:sg|g|gr|i|e|#)\d{1,3}|[-.]\d{1,3}|[-.](?:
 _INTERFERING = re.compile(r"s[hi](?:RNA)?[-_]?(?=[A-Z])")  # an RNA that silences: shTP53, siEGFR
 ENSEMBL = re.compile(r"ENSG\d{11}(?:\.\d+)?")
 SHORT_RETIRED = 5
-"""signs of an earlier symbol that is not trusted in a guide's name"""
+"""least length of a previous symbol in a guide's name"""
 
 
 def read_guides(label: str) -> list[Perturbation] | None:
@@ -84,7 +84,7 @@ def read_guides(label: str) -> list[Perturbation] | None:
 
 
 def _gene_of(token: str) -> tuple[list[str], str | None] | None:
-    """(gene symbols, effect) of one part: either may be absent; None when the part is not understood."""
+    """(gene symbols, effect) of one part, either may be absent; None if the part is not understood."""
     symbol = _symbol(token)
     if symbol:
         return [symbol], None
@@ -107,7 +107,7 @@ def _gene_of(token: str) -> tuple[list[str], str | None] | None:
 
 
 def _symbol(token: str) -> str | None:
-    """The gene; `HLA.A` as R writes HLA-A. Words of everyday English need capitals."""
+    """The gene; reads `HLA.A` (R) as HLA-A. Everyday English words need capitals."""
     if token.upper() in NOT_GENES and not token.isupper():
         return None
     found = gene_symbol(token) or (gene_symbol(token.replace(".", "-")) if "." in token else None)
@@ -124,7 +124,7 @@ def effect_of(text: str) -> str | None:
 
 
 def sign(perturbation: Perturbation, effect: str | None) -> Perturbation:
-    """The perturbation with the direction of `effect`, where it is one of a gene that does not say its own."""
+    """Add the direction of `effect` to a perturbation of one gene without a direction."""
     if effect is None or perturbation.type != "genetic" or perturbation.direction is not None:
         return perturbation
     action, direction = GENETIC_EFFECTS[effect]

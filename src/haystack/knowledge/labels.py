@@ -1,8 +1,7 @@
-"""Perturbation labels as atlases write them -> one `Perturbation`: brackets, guides, promoters, doses, combinations.
+"""Resolve perturbation labels of atlases to a `Perturbation`: brackets, guides, promoters, doses, combinations.
 
-A label is read as a whole first. Where that fails, every part of it must be explained: as a name, or as something that
-is known to say nothing about what was done (guide number, promoter, plasmid, control arm). What stays unexplained makes
-the label unknown; nothing is guessed.
+A label is first read as a whole. Otherwise every part of it must be a name or known to be uninformative (guide number,
+promoter, plasmid, control arm); if a part is unexplained, the label is unknown. Nothing is guessed.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from haystack.knowledge.names import BRACKETS, bare, unbracketed
 from haystack.knowledge.resolve import resolve_perturbation
 
 TOGETHER = " + "
-"""between the names of a combination, sorted"""
+"""separator of the sorted names of a combination"""
 GUIDE = re.compile(r"(?:sg|sgRNA|gRNA)[-_]?(?=[A-Z][A-Z0-9])")
 _HANDED = re.compile(r"^\((?:[RS±]|[+]/-|rac|DL?|L)\)-", re.IGNORECASE)  # (R)-verapamil, (±)-...
 LOOSE_NUMBER = re.compile(r"[_\s]+\d+(?:[.,]\d+)?$")
@@ -26,7 +25,7 @@ AMOUNT = re.compile(
     r"\d+(?:[.,]\d+)?\s*(?:[pnuµμm]?M|[pnuµμm]?g(?:/m[lL])?|[IU]?U(?:/m[lL])?|h|hrs?|hours?|d|days?|min|%)?"
 )
 CATIONS = {"sodium", "potassium", "lithium", "magnesium", "calcium", "zinc", "iron", "copper", "ammonium", "cobalt"}
-"""of their salts the cation is no substance by itself"""
+"""cations of salts, which are not substances by themselves"""
 
 
 def resolve_label(text: str, hint: PerturbationType | None = None, effect: str | None = None) -> Perturbation | None:
@@ -54,12 +53,12 @@ def resolve_label(text: str, hint: PerturbationType | None = None, effect: str |
 
 
 def parts_of(name: str) -> list[str]:
-    """Canonical names of the parts of a combination; of a single perturbation its own."""
+    """Canonical names of the parts of a combination, or of a single perturbation."""
     return name.split(TOGETHER)
 
 
 def clean_name(text: str) -> str:
-    """A drug's name as far as it can be told without knowing it: without brackets, dose and salt."""
+    """A drug's name without brackets, dose and salt, as far as possible without knowing the drug."""
     named = _literal_names(text)
     if len(named) == 1:
         return clean_name(named[0])
@@ -68,7 +67,7 @@ def clean_name(text: str) -> str:
 
 
 def _readings(label: str, wanted: PerturbationType | None) -> Iterator[list[Perturbation] | None]:
-    """Ways to read a label, the surest first."""
+    """Possible readings of a label, the most certain first."""
     yield _literal(label, wanted)
     yield _single(label, wanted)
     if wanted == "genetic" or (wanted is None and GUIDE.match(label)):
@@ -82,7 +81,7 @@ def _readings(label: str, wanted: PerturbationType | None) -> Iterator[list[Pert
 
 
 def _single(text: str, wanted: PerturbationType | None) -> list[Perturbation] | None:
-    """One known name; the substance rather than its salt, where both are known."""
+    """One known name; the substance instead of its salt, if both are known."""
     text = _HANDED.sub("", text) or text
     free = bare(text)
     forms = (free, text) if free != text and free.lower() not in CATIONS else (text,)
@@ -100,12 +99,12 @@ def _numberless(label: str) -> str:
 
 
 def _drugs(found: list[Perturbation] | None) -> list[Perturbation] | None:
-    """A loose number belongs to names of cytokines and genes; only of drugs it is a dose."""
+    """Drop doses from drug names; in names of cytokines and genes a loose number belongs to the name."""
     return found if found and all(part.type == "drug" for part in found) else None
 
 
 def _literal(label: str, wanted: PerturbationType | None) -> list[Perturbation] | None:
-    """`[('Belinostat', 5.0, 'uM')]` and other Python literals: every text in it that is no unit must be a name."""
+    """`[('Belinostat', 5.0, 'uM')]` and other Python literals: every text in it that is not a unit must be a name."""
     return _all_of([_name(text, wanted) for text in _literal_names(label)])
 
 
@@ -148,7 +147,7 @@ def _bracketed(label: str, wanted: PerturbationType | None) -> list[Perturbation
 
 
 def _several(label: str, wanted: PerturbationType | None) -> list[Perturbation] | None:
-    """`IL-4 + IL-13`, `LPS_IFNg`: parts that are all known, or control arms, which add nothing."""
+    """`IL-4 + IL-13`, `LPS_IFNg`: parts that are all known, or control arms, which are dropped."""
     for separator in (r"\s*[+;|&]\s*", r"\s+and\s+|\s*,\s+|\s+plus\s+", r"\s*/\s*", r"_+"):
         parts = [part for part in re.split(separator, label) if part]
         if len(parts) < 2:
@@ -162,7 +161,7 @@ def _several(label: str, wanted: PerturbationType | None) -> list[Perturbation] 
 
 
 def _joined(one: Perturbation, other: Perturbation) -> Perturbation:
-    """Two perturbations at once. What they are expected to do is the union; where they disagree nothing is expected."""
+    """Combine two perturbations. Expectations are united; conflicting ones are dropped."""
     same = one.direction if one.direction == other.direction else None
     return Perturbation(
         query=one.query,

@@ -1,8 +1,8 @@
-"""Gene set libraries by name: fetched once, kept beside the results with their provenance, read offline afterwards.
+"""Gene set libraries by name: downloaded once, stored with their provenance beside the results, then read offline.
 
-`enrichr:Reactome_Pathways_2024` and `msigdb:h.all` (or `msigdb:h.all.v2024.1.Hs`) name the files that gseapy's
-`get_library` and `Msigdb` fetch. They are fetched here from the same addresses, because gseapy's downloads have no
-timeout, do not notice a cut answer, and leave their files in the user's home.
+`enrichr:Reactome_Pathways_2024` and `msigdb:h.all` (or `msigdb:h.all.v2024.1.Hs`) name the files of gseapy's
+`get_library` and `Msigdb`. They are downloaded here from the same addresses, because gseapy's downloads have no
+timeout, do not detect truncated answers, and leave files in the user's home.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from haystack.knowledge.tables import KnowledgeError
 
 FOLDER = "results/genesets"
 MSIGDB_RELEASE = "2024.1.Hs"
-"""release of MSigDB where the address names none"""
+"""release of MSigDB if the address names none"""
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,17 @@ class NamedLibrary:
 
     @property
     def stem(self) -> str:
-        """Its files below `results/genesets`, without their ends."""
+        """Its file name in `results/genesets` without extension."""
         return f"{self.source}.{self.name}" + (f".v{self.version}" if self.version else "")
 
 
 def named_library(text: str) -> NamedLibrary | None:
-    """The library that an entry of `enrichment.libraries` names; None for a path.
+    """The library of an entry of `enrichment.libraries`; None for a path.
 
     Raises
     ------
     ConfigError
-        for a name that no library can have.
+        for an impossible name.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None:
@@ -103,25 +103,25 @@ def named_library(text: str) -> NamedLibrary | None:
 
 
 def library_file(text: str) -> str:
-    """The GMT file of an entry of `enrichment.libraries`: the path itself, or where a named library is kept."""
+    """GMT file of an entry of `enrichment.libraries`: the path itself, or the stored copy of a named library."""
     library = named_library(text)
     return f"{FOLDER}/{library.stem}.gmt" if library else text
 
 
 def download_gene_sets(address: str, out: Path, out_provenance: Path, sources: Mapping[str, Source] = SOURCES) -> None:
-    """Fetch a named library; write it as it came, and where it is from (contract `LibraryLog`).
+    """Download a named library; write it unchanged with its provenance (contract `LibraryLog`).
 
     Parameters
     ----------
     address
         such as `msigdb:h.all`.
     sources
-        where the databases are.
+        addresses of the databases.
 
     Raises
     ------
     KnowledgeError
-        where the database has no such library, or gives no whole GMT file.
+        if the database lacks the library, or returns no complete GMT file.
     """
     library = named_library(address)
     if library is None:
@@ -150,7 +150,7 @@ def download_gene_sets(address: str, out: Path, out_provenance: Path, sources: M
 
 
 def _gmt(answer: Answer) -> str:
-    """The body as lines of a GMT file, blank ones left out."""
+    """The body as lines of a GMT file, without blank ones."""
     lines = [line for line in answer.text.splitlines() if line.strip()]
     if not lines:
         raise BadAnswerError("an empty file")

@@ -1,4 +1,4 @@
-"""Secreted and membrane-bound ligands by gene and by name: a protein that a question gives to cells."""
+"""Secreted and membrane-bound ligands by gene and by name: proteins that can be given to cells."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _by_name() -> dict[str, str]:
 
 
 def given_protein(symbol: str, query: str) -> Perturbation | None:
-    """The protein of a ligand's gene as something given to cells; None for genes of other proteins."""
+    """The protein of a ligand's gene as a treatment; None for genes of other proteins."""
     if symbol not in ligands():
         return None
     names = ligands()[symbol]
@@ -31,7 +31,7 @@ def given_protein(symbol: str, query: str) -> Perturbation | None:
 
 
 def named_protein(text: str) -> Perturbation | None:
-    """The ligand that `text` names (TSH, angiotensin II, VEGF-C), or None.
+    """The ligand named by `text` (TSH, angiotensin II, VEGF-C), or None.
 
     >>> named_protein("GLP-1").name
     'GCG'

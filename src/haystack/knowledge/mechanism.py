@@ -1,4 +1,4 @@
-"""How alike two perturbations are in what they act on and what they do."""
+"""Similarity of two perturbations in targets and effects."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ COMMON_KINASES = {"JAK1", "JAK2", "JAK3", "TYK2"}
 
 
 def shared_mechanism(a: Perturbation, b: Perturbation) -> tuple[float, str]:
-    """How much of their mechanism two perturbations share.
+    """Similarity of the mechanisms of two perturbations.
 
-    The score is a weighted mean over the kinds of knowledge that at least one of the two has: receptors (0.25),
-    molecular targets (0.15), signalling (0.20), transcription factors (0.15), expected pathways (0.15), genes (0.10).
-    Sets are compared by the overlap coefficient times the square root of Jaccard's index, so that one shared subunit of
-    many counts little.
-    Factors, pathways and genes count with their direction: those that both move, but the opposite way, subtract, and so
-    do receptors and targets that one activates and the other inhibits or removes.
+    Weighted mean over the kinds of knowledge that at least one of the two has: receptors (0.25), molecular targets
+    (0.15), signalling (0.20), transcription factors (0.15), expected pathways (0.15), genes (0.10). Sets are compared
+    by the overlap coefficient times the square root of the Jaccard index, so that one common subunit of many counts
+    little. Factors, pathways and genes are signed: those that change in opposite directions subtract, as do receptors
+    and targets that one activates and the other inhibits or removes.
 
     Returns
     -------
     tuple
-        the score in [0, 1] (1 for the same perturbation, 0 for opposed or unrelated ones) and a sentence that says why.
+        the score in [0, 1] (1 for the same perturbation, 0 for opposite or unrelated ones) and a sentence with the
+        reason.
     """
     if a.name == b.name:
         return 1.0, "the same perturbation"
@@ -74,7 +74,7 @@ def shared_mechanism(a: Perturbation, b: Perturbation) -> tuple[float, str]:
 
 
 def effect_on_target(perturbation: Perturbation) -> int | None:
-    """1 where its targets become more active (ligands, agonists, gain of a gene), -1 less; null where unsaid."""
+    """1 if its targets become more active (ligands, agonists, gain of a gene), -1 if less; None if unknown."""
     if perturbation.type == "genetic":
         return perturbation.direction
     if perturbation.type == "cytokine":
@@ -84,7 +84,7 @@ def effect_on_target(perturbation: Perturbation) -> int | None:
 
 
 def _signalling(perturbation: Perturbation) -> set[str]:
-    """Names such as `JAK/STAT` and `JAK/STAT STAT6`: the family alone, and each telling molecule within it."""
+    """Names such as `JAK/STAT` and `JAK/STAT STAT6`: the family, and each specific molecule in it."""
     found = set()
     for item in perturbation.signalling:
         family, _, inside = item.partition("(")
@@ -105,7 +105,7 @@ def _overlap(left: set[str], right: set[str]) -> float:
 
 
 def _signed_overlap(left: Mapping[str, int], right: Mapping[str, int]) -> tuple[float, list[str]]:
-    """Overlap of those that move the same way, minus that of those that move the opposite way."""
+    """Overlap of entries with the same direction, minus that of entries with opposite directions."""
     same = [name for name in left if right.get(name) == left[name]]
     opposed = [name for name in left if right.get(name) == -left[name]]
     if not same and not opposed:

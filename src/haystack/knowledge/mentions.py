@@ -1,4 +1,4 @@
-"""Perturbations mentioned in a sentence: the longest names at word boundaries, and nothing that is only a cell type."""
+"""Find perturbations mentioned in a text: the longest names at word boundaries, excluding names of cell types."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from haystack.ontology.normalise import word_set
 TOKEN = re.compile(r"(?:[A-Za-z0-9α-ωΑ-Ωß]|'(?!s\b))+")
 MAX_TOKENS = 9
 CONTEXT = 60
-"""characters before and behind a name that are looked at"""
+"""characters of context used before and after a name"""
 SHORT_PROTEIN = 4
-"""signs of a protein's name that is found only where nothing else explains it"""
+"""length up to which a protein's name is used only if nothing else matches"""
 PLURAL = re.compile(r"(?<=[A-Za-z0-9])s$")
 DOSE_AHEAD = re.compile(r"\s*[(,]?\s*\d+(?:[.,]\d+)?\s*(?:[pnuµμm]M|[pnuµμm]?g/m[lL]|mg/kg)\b")
 GREEK_WORD = re.compile(r"(?:^|\s)(?:alpha|alfa|beta|gamma|delta|kappa|lambda|omega)\b", re.IGNORECASE)
@@ -53,7 +53,7 @@ NOT_BEHIND = re.compile(
 )
 _GENUS = re.compile(r"^[A-Z]\.\s+(?=[a-z])")
 _PLUS = re.compile(r"[+⁺](\w[\w-]*+)(?![+⁺])")
-"""EGF+bFGF: what follows is a substance too, so the sign is no marker's"""
+"""EGF+bFGF: a substance follows, so the sign does not belong to a marker"""
 ANTI = re.compile(
     r"(?:\banti[\s-]?|\bblocking\s+(?:of\s+)?|\b(?:blockade|neutrali[sz]ation|inhibition|antagonism)\s+of\s+|"
     r"\bneutrali[sz]ing\s+(?:anti-?)?)$",
@@ -105,7 +105,7 @@ STOP = {
 
 
 def find_substances(text: str, taken: list[tuple[int, int]]) -> list[tuple[int, int, Perturbation]]:
-    """The same without genes: cytokines, drugs and other stimuli outside the `taken` stretches."""
+    """Cytokines, drugs and other stimuli (not genes) outside the `taken` spans."""
     tokens = [match.span() for match in TOKEN.finditer(text)]
     blocking = _BLOCKING.search(text) is not None
     found = []
@@ -131,12 +131,12 @@ def find_substances(text: str, taken: list[tuple[int, int]]) -> list[tuple[int, 
 
 
 def _closing(text: str, start: int, end: int) -> int:
-    """One further for a bracket that the span opens."""
+    """Extend the end by a bracket that the span opens."""
     return end + 1 if text[start:end].count("(") > text[start:end].count(")") and text[end : end + 1] == ")" else end
 
 
 def _at(text: str, start: int, end: int, blocking: bool) -> Perturbation | None:
-    """What the words name; `blocking`: somewhere the text says that something is inhibited or blocked."""
+    """The perturbation named in this span; `blocking`: the text mentions inhibition or blocking somewhere."""
     words = text[start:end]
     if re.search(r"[,;.?!:]\s", _GENUS.sub("", words)) or "\n" in words:
         return None
@@ -172,7 +172,7 @@ def _at(text: str, start: int, end: int, blocking: bool) -> Perturbation | None:
 
 
 def _acted_on(text: str, start: int, end: int, compact: str) -> Perturbation | None:
-    """The class of inhibitors of what is inhibited: JAK is inhibited, inhibition of HDAC."""
+    """The class of inhibitors of an inhibited target: JAK is inhibited, inhibition of HDAC."""
     if compact in index() or not (INHIBIT.search(_before(text, start)) or INHIBITED.match(_after(text, end))):
         return None
     name = index().get(f"{compact}inhibitor")
@@ -187,20 +187,20 @@ _SLOW = re.compile(
 
 @cache
 def _joined_names() -> frozenset[str]:
-    """Keys of the names that are lists themselves (PMA and ionomycin)."""
+    """Keys of names that contain a conjunction (PMA and ionomycin)."""
     names = (name for item in catalogue().values() for name in (item.name, *item.synonyms))
     return frozenset(key(name) for name in names if re.search(r"\s(?:and|or|plus)\s", name))
 
 
 @cache
 def _beginnings() -> tuple[frozenset[str], frozenset[str]]:
-    """Keys of up to four signs, and the first five of the longer ones."""
+    """Keys of up to four characters, and the first five characters of the longer ones."""
     keys = (*index(), *chebi_names(), *(key(name) for names in ligands().values() for name in names))
     return frozenset(k for k in keys if len(k) < 5), frozenset(k[:5] for k in keys if len(k) > 4)
 
 
 def _may_begin(words: str) -> bool:
-    """Whether some name begins as these words do: cheap, so that few stretches are looked up."""
+    """Whether some name begins like these words: a cheap test, so that few spans are looked up."""
     lowered = words.lower()
     if not words.isascii() or _SLOW.match(lowered):
         return True
@@ -210,10 +210,10 @@ def _may_begin(words: str) -> bool:
 
 
 def blanks_fit(words: str, written: tuple[str, ...]) -> bool:
-    """Whether each blank in `words` stands where one of the written names has a separator too.
+    """Whether each blank in `words` is a separator in one of the written names too.
 
-    Keys leave blanks out, so that `differ in` would be Differin and `stat in` a statin. Numbers, single letters and
-    Greek letters may stand apart (IL 2, TNF alpha).
+    Keys leave blanks out, so that `differ in` would match Differin and `stat in` a statin. Numbers, single letters and
+    Greek letters may be separate (IL 2, TNF alpha).
 
     >>> blanks_fit("differ in", ("adapalene", "Differin")), blanks_fit("interleukin 2", ("IL-2",))
     (False, True)
@@ -234,7 +234,7 @@ def blanks_fit(words: str, written: tuple[str, ...]) -> bool:
 
 @lru_cache(maxsize=20_000)
 def _splits(name: str) -> frozenset[tuple[str, str]]:
-    """The two sides of a name at each of its separators."""
+    """Left and right part of a name at each of its separators."""
     for long, short in SPELLED_OUT:
         name = long.sub(short, name)
     gaps = re.finditer(r"[^A-Za-z0-9α-ωß]+", name)
@@ -242,14 +242,14 @@ def _splits(name: str) -> frozenset[tuple[str, str]]:
 
 
 def goes_on(text: str, start: int, end: int) -> bool:
-    """Whether a molecule's name is part of the name of something else (IL-2 receptor), but for anti-IL-2 antibody."""
+    """Whether a molecule's name is part of another name (IL-2 receptor), except in an anti-IL-2 antibody."""
     if NOT_BEFORE.match(_after(text, end)) is None:
         return False
     return ANTIBODY.match(text[max(0, start - 5) : end].lstrip() + _after(text, end)) is None
 
 
 def _before(text: str, start: int) -> str:
-    """What stands before a place, as far as it can bear on it; bounded, so that long texts stay cheap."""
+    """Text before a position, limited to CONTEXT characters to bound the cost for long texts."""
     return text[max(0, start - CONTEXT) : start]
 
 
@@ -258,7 +258,7 @@ def _after(text: str, end: int) -> str:
 
 
 def _as_written(words: str, compact: str, name: str) -> bool:
-    """Common words and names of up to three letters count only in the case in which they are written as molecules."""
+    """Everyday words and names of up to three letters match only in their written case."""
     if compact in CASED:
         return words == CASED[compact]
     if len(compact) <= 3 and compact.isalpha():
@@ -280,7 +280,7 @@ def _substance(text: str, start: int, end: int) -> Perturbation | None:
 
 
 def _widened(text: str, start: int, end: int, perturbation: Perturbation) -> tuple[int, int, Perturbation]:
-    """The span with `anti-` before or `blockade` behind it, which turns a cytokine round."""
+    """Extend the span by a preceding `anti-` or following `blockade`, which reverse a cytokine."""
     before, behind = ANTI.search(_before(text, start)), BLOCKED.match(_after(text, end))
     verb = _BLOCK.search(_before(text, start)) or INHIBITED.match(_after(text, end))
     if perturbation.type == "cytokine" and (before or behind or verb):

@@ -1,4 +1,4 @@
-"""Names as keys: what differs only in case, hyphens, Greek letters or spelled-out words gets the same key."""
+"""Normalise names to keys that ignore case, hyphens, Greek letters and spelled-out words."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _NO_KEY = re.compile(r"[^a-z0-9+]")
 
 @lru_cache(maxsize=200_000)
 def key(text: str) -> str:
-    """The compact form under which a name is looked up; empty for text without letters or digits.
+    """The compact form used for look-up; empty for text without letters or digits.
 
     >>> key("IFN-γ") == key("interferon gamma") == key("IFNg") == "ifng"
     True
@@ -102,12 +102,12 @@ def key(text: str) -> str:
 
 
 def agent(text: str) -> str:
-    """The class of compounds that does what the text says: HDAC inhibition -> HDAC inhibitor."""
+    """The class of compounds with the described effect: HDAC inhibition -> HDAC inhibitor."""
     return _ACTION.sub(lambda match: ACTIONS[match[1].lower()], text)
 
 
 def bare(text: str) -> str:
-    """The name without `recombinant human` before it and without salts behind it."""
+    """The name without a leading `recombinant human` and trailing salts."""
     previous = ""
     while previous != text:
         previous = text
@@ -119,7 +119,7 @@ def bare(text: str) -> str:
 def unbracketed(text: str) -> list[str]:
     """The name outside the brackets of `Belinostat (PXD101)`, without its salt, then those inside.
 
-    A salt or a number in brackets (`Palbociclib (hydrochloride)`) is no name. Empty for a text without brackets.
+    A salt or a number in brackets (`Palbociclib (hydrochloride)`) is not a name. Empty for a text without brackets.
     """
     inside = BRACKETS.findall(text)
     if not inside:

@@ -1,4 +1,4 @@
-"""Words for what is done to cells -> one `Perturbation`, by name, synonym or normalised form; never by guess."""
+"""Resolve the name of a treatment to a `Perturbation` by name, synonym or normalised form, never by guessing."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ def perturbations() -> list[Perturbation]:
 
 
 def suggest_perturbations(text: str, n: int = 5) -> list[str]:
-    """Canonical names nearest to `text`, best first, without repeats.
+    """Canonical names most similar to `text`, best first, unique.
 
-    For a bare gene symbol, what could be done to it; for several names in one text, each of them; for a word that says
-    that nothing was done, nothing.
+    For a bare gene symbol its possible perturbations; for several names in one text each of them; for a control label
+    none.
     """
     symbol = gene_symbol(text)
     found: list[str] = [f"{symbol} knock-out", f"{symbol} overexpression"] if symbol else []
@@ -115,7 +115,7 @@ def _resolve(text: str, wanted: PerturbationType | None) -> Perturbation | None:
 
 
 def lookup(text: str) -> str | None:
-    """The canonical name of the table row that `text` names."""
+    """Canonical name of the table row named by `text`."""
     for form in _forms(text):
         name = index().get(key(form))
         if name:
@@ -128,7 +128,7 @@ def lookup(text: str) -> str | None:
 
 
 def _forms(text: str) -> list[str]:
-    """The text, then without what people write around a name: doses, times, `treatment`, salts, `recombinant human`."""
+    """The text, then variants without doses, times, `treatment`, salts, `recombinant human`."""
     undosed = text.strip()
     while DOSE.search(undosed):
         undosed = DOSE.sub("", undosed)
@@ -141,7 +141,7 @@ def _forms(text: str) -> list[str]:
 
 
 def _blockade(text: str) -> Perturbation | None:
-    """`anti-IL-6`, `TNF blockade`: what the cytokine raises is expected to fall."""
+    """`anti-IL-6`, `TNF blockade`: genes raised by the cytokine are expected to decrease."""
     rest = BLOCKADE.sub("", text)
     name = lookup(rest) if rest != text else None
     if name is not None and known(name).type == "cytokine":
@@ -151,16 +151,16 @@ def _blockade(text: str) -> Perturbation | None:
 
 
 def acting_on(symbol: str, word: str, query: str, direction: Direction) -> Perturbation:
-    """A drug known only by the gene that it acts on (CSF1R inhibitor, anti-IL-6R)."""
+    """A drug known only by its target gene (CSF1R inhibitor, anti-IL-6R)."""
     ids = {"HGNC": symbol}
     name = f"{symbol} {word}"
     return Perturbation(query=query, name=name, type="drug", external_ids=ids, targets=[symbol], direction=direction)
 
 
 def blockade(cytokine: Perturbation) -> Perturbation:
-    """What is taken against a cytokine: the class of such antibodies, where the tables have one.
+    """Blockade of a cytokine: the class of such antibodies, if the tables have one.
 
-    Else type drug, targets the cytokine's genes, expectations turned round.
+    Otherwise type drug with the cytokine's genes as targets and reversed expectations.
     """
     for word in (cytokine.name, *cytokine.synonyms):
         name = index().get(key(f"{word} blockade"))
@@ -182,7 +182,7 @@ def blockade(cytokine: Perturbation) -> Perturbation:
 
 
 def _genetic(text: str, *, said: bool = True) -> Perturbation | None:
-    """What was done to one gene; `said`: only where the words say what."""
+    """Perturbation of one gene; `said`: only if the text states how."""
     found = read_guides(text)
     return found[0] if found and len(found) == 1 and not (said and found[0].direction is None) else None
 
@@ -197,7 +197,7 @@ def _chebi(text: str) -> Perturbation | None:
 
 
 def _unii(text: str) -> Perturbation | None:
-    """A drug by another of its names (brand, code, abbreviation), as FDA's list of ingredients has it."""
+    """A drug by another name (brand, code, abbreviation) in FDA's list of ingredients."""
     for form in _forms(text):
         hit = None if form.lower() in CONTROLS else unii_drug(form)
         if hit:

@@ -1,4 +1,4 @@
-"""Earlier symbols of human genes: files of any age meet the current names."""
+"""Previous symbols of human genes, mapped to current ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from haystack.resources import resource
 
 @cache
 def retired_symbols() -> dict[str, str]:
-    """Earlier HGNC symbol -> current symbol, both in upper case.
+    """Previous HGNC symbol -> current symbol, both in upper case.
 
     >>> retired_symbols()["IL8"], retired_symbols()["SEPT7"]
     ('CXCL8', 'SEPTIN7')

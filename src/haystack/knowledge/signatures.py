@@ -9,9 +9,9 @@ from haystack.resources import resource
 
 
 def markers(cl_id: str) -> list[str]:
-    """Marker gene symbols of a cell type, best first; those of the nearest ancestor that has any, else an empty list.
+    """Marker gene symbols of a cell type, best first; of the nearest ancestor with markers, else an empty list.
 
-    Ancestors at the same distance: the one whose id sorts first.
+    Of ancestors at the same distance the one whose id sorts first.
     """
     known = _table("knowledge/markers.tsv")
     if cl_id in known:

@@ -1,4 +1,4 @@
-"""Reading the tracked tables: TSV with a header, `#` comments, `;` between the items of a cell."""
+"""Read tracked tables: TSV with a header, `#` comments, `;` between the items of a cell."""
 
 from __future__ import annotations
 

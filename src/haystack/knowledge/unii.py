@@ -1,4 +1,4 @@
-"""Drugs beyond the tables, by generic name, brand, code or abbreviation: FDA's unique ingredient identifiers."""
+"""Drugs not in the tables, by generic name, brand, code or abbreviation: FDA's unique ingredient identifiers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMES = "drug_names.tsv.gz"
 
 @cache
 def drug_names() -> dict[str, tuple[str, str]]:
-    """Key -> (UNII, name); the name is that of the table of compounds where it has the substance."""
+    """Key -> (UNII, name); the name of the table of compounds if it has the substance."""
     found: dict[str, tuple[str, str]] = {}
     with gzip.open(resource(f"knowledge/{NAMES}"), "rt", encoding="utf-8") as handle:
         for line in handle:
@@ -24,7 +24,7 @@ def drug_names() -> dict[str, tuple[str, str]]:
 
 
 def unii_drug(text: str) -> tuple[str, str] | None:
-    """(UNII, name) of the drug that `text` names exactly (but for case, hyphens and salts), or None.
+    """(UNII, name) of the drug named exactly by `text` (except case, hyphens and salts), or None.
 
     >>> unii_drug("Ozempic")
     ('53AXN4NNHX', 'semaglutide')

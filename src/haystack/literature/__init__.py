@@ -1,4 +1,4 @@
-"""Literature: searching papers for evidence on the genes of a prediction."""
+"""Literature: search papers for evidence on the genes of a prediction."""
 
 from __future__ import annotations
 

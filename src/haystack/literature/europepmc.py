@@ -17,7 +17,7 @@ _NOT_PROSE = {"ref-list", "table-wrap", "table", "fig", "supplementary-material"
 
 
 def find(web: Web, service: Service, query: str, n: int, name: str = NAME) -> list[Record]:
-    """The `n` most relevant papers. `name`: the service that is reported as their source."""
+    """The `n` most relevant papers. `name`: service reported as their source."""
 
     def read(answer: Answer) -> list[Record]:
         data = answer.json()
@@ -30,7 +30,7 @@ def find(web: Web, service: Service, query: str, n: int, name: str = NAME) -> li
 
 
 def full_text(web: Web, service: Service, pmcid: str) -> list[str] | None:
-    """Paragraphs of an open full text, without references, tables and legends; None where it is not open."""
+    """Paragraphs of an open full text, without references, tables and legends; None if it is not open."""
     return web.get(service, f"{pmcid}/fullTextXML", read=read_jats)
 
 

@@ -1,4 +1,4 @@
-"""From the text of papers to evidence, and from evidence to one verdict per gene."""
+"""Extract evidence from the text of papers, and combine it into one verdict per gene."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Texts = Sequence[tuple[Section, str]]
 PER_GENE = 3
 """sentences kept per paper and gene: title first, then abstract, then full text"""
 ELSEWHERE = 0.5
-"""vote of a paper that does not name the asked cell type"""
+"""vote of a paper that does not name the question's cell type"""
 MAJORITY = 1 / 3
-"""(up - down) / votes from which a direction counts as agreed upon"""
+"""least |up - down| / votes of an agreed direction"""
 
 
 def evidence_of(paper: Paper, texts: Texts, topic: Topic) -> tuple[list[Evidence], set[str]]:
-    """Evidence in one paper, and the genes that it names together with the perturbation.
+    """Evidence in one paper, and the genes named together with the perturbation.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ def evidence_of(paper: Paper, texts: Texts, topic: Topic) -> tuple[list[Evidence
 def verdicts(
     topic: Topic, evidence: Sequence[Evidence], named: Mapping[str, int], publications: Mapping[str, int]
 ) -> list[GeneLiterature]:
-    """All papers together, per gene of the topic. A paper has one vote, half of one where it speaks of other cells.
+    """Combine all papers per gene of the topic. A paper has one vote, half of one if it is about other cells.
 
-    A paper whose own sentences disagree votes for what most of them say, or not at all.
+    A paper with conflicting sentences votes for their majority, or not at all.
     """
     votes: dict[str, dict[int, float]] = {gene: {-1: 0.0, 0: 0.0, 1: 0.0} for gene in topic.genes}
     for gene, items in _by_paper(evidence):
@@ -114,5 +114,5 @@ def _direction(votes: Mapping[int, float]) -> Direction | None:
 
 
 def names_topic(text: str, pattern: re.Pattern[str] | None) -> bool:
-    """Whether a title or abstract names the perturbation at all."""
+    """Whether a title or abstract names the perturbation."""
     return bool(pattern and pattern.search(plain(text)))

@@ -1,4 +1,4 @@
-"""Open full texts: Europe PMC, then what Unpaywall points to, then CORE; the abstract is all there is otherwise.
+"""Open full texts: from Europe PMC, then Unpaywall, then CORE; otherwise only the abstract is used.
 
 Formats: https://unpaywall.org/products/api (needs a contact address) and https://api.core.ac.uk/docs/v3 (needs
 CORE_API_KEY). PDF files are not read.
@@ -17,7 +17,7 @@ from haystack.literature.services import Access, Services, Tally
 from haystack.literature.text import clean
 
 ENOUGH = 3000
-"""characters of prose from which a web page is taken for the article, not for its cover"""
+"""least number of characters of prose for a web page to count as the article"""
 MAX_PAGES = 3
 """addresses tried per paper"""
 NO_TEXT: list[str] = []
@@ -28,7 +28,7 @@ _PMCID = re.compile(
 
 @dataclass
 class FullTexts:
-    """Reads full texts and remembers how each service did."""
+    """Reads full texts and records the outcome of each service."""
 
     web: Web
     services: Services
@@ -38,7 +38,7 @@ class FullTexts:
     core: Tally = field(default_factory=lambda: Tally("CORE"))
 
     def read(self, record: Record) -> tuple[list[str], str] | None:
-        """Paragraphs and the service that gave them; None where no open full text could be read."""
+        """Paragraphs and the service that provided them; None without an open full text."""
         if record.pmcid and (found := self._europepmc(record.pmcid)):
             return found, "Europe PMC"
         if record.doi and self.access.mailto:
@@ -77,7 +77,7 @@ class FullTexts:
         return []
 
     def _page(self, address: str) -> list[str]:
-        """An article as a web page. One that refuses robots is common and no fault of Unpaywall."""
+        """An article as a web page. Sites often refuse robots, which is not counted as a failure of Unpaywall."""
         try:
             return self.web.get(self.services.unpaywall, address, read=read_page) or []
         except ServiceError:
@@ -91,7 +91,7 @@ class FullTexts:
 
 
 def read_locations(answer: Answer) -> list[str]:
-    """Addresses of open copies that are no PDF, best first."""
+    """Addresses of open copies that are not PDF, best first."""
     data = answer.json()
     places = [data["best_oa_location"], *(data.get("oa_locations") or [])] if data["is_oa"] else []
     found = [place.get(key) for place in places if place for key in ("url_for_landing_page", "url")]
@@ -111,7 +111,7 @@ def read_core(answer: Answer) -> list[str]:
 
 
 def read_page(answer: Answer) -> list[str]:
-    """Paragraphs of an article's web page; none where it holds too little prose to be one, or is no web page."""
+    """Paragraphs of an article's web page; empty if it has too little prose, or is not a web page."""
     if "html" not in answer.content_type.lower():
         return []
     reader = _Paragraphs()

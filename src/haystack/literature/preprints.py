@@ -1,6 +1,6 @@
-"""bioRxiv and medRxiv. Their own API has no keyword search, so Europe PMC's preprint index finds them.
+"""bioRxiv and medRxiv, searched through Europe PMC's preprint index, because their own API has no keyword search.
 
-Then api.biorxiv.org says which of them have a journal version, so that preprint and paper count once.
+api.biorxiv.org then gives their journal versions, so that preprint and paper count once.
 Format: https://api.biorxiv.org/ (`details/{server}/{DOI}/na/json`).
 """
 
@@ -23,13 +23,13 @@ def find(web: Web, index: Service, query: str, n: int) -> list[Record]:
 
 
 def journal_version(web: Web, service: Service, record: Record) -> list[Record]:
-    """The preprint with the DOI of its journal version; empty where it has none."""
+    """The preprint with the DOI of its journal version, empty if there is none."""
     server = "medrxiv" if "medrxiv" in (record.journal or "").lower() else "biorxiv"
     published = web.get(service, f"details/{server}/{record.doi}/na/json", read=_published)
     return [replace(record, published_doi=published)] if published else []
 
 
 def _published(answer: Answer) -> str | None:
-    """DOI of the journal version; None where there is none (`NA`) or the preprint is unknown (`no posts found`)."""
+    """DOI of the journal version; None if there is none (`NA`) or the preprint is unknown (`no posts found`)."""
     versions = answer.json()["collection"]
     return next((doi for item in reversed(versions) if (doi := normal_doi(item.get("published")))), None)

@@ -1,6 +1,6 @@
-"""PubMed by NCBI's E-utilities: ESearch (JSON) finds, EFetch (XML) reads.
+"""PubMed through NCBI's E-utilities: ESearch (JSON) finds, EFetch (XML) reads.
 
-Format: https://www.ncbi.nlm.nih.gov/books/NBK25499/ and the PubMed DTD. At most 3 requests a second, 10 with
+Format: https://www.ncbi.nlm.nih.gov/books/NBK25499/ and the PubMed DTD. At most 3 requests per second, 10 with
 NCBI_API_KEY.
 """
 
@@ -24,7 +24,7 @@ CHUNK = 100
 
 
 def find(web: Web, service: Service, term: str, n: int, access: Access) -> tuple[list[str], int]:
-    """PubMed ids of the `n` most relevant papers, and how many there are."""
+    """PubMed ids of the `n` most relevant papers, and the total number of hits."""
 
     def read(answer: Answer) -> tuple[list[str], int]:
         data = answer.json()

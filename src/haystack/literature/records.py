@@ -1,4 +1,4 @@
-"""What services say of a paper, and which of it is the same paper."""
+"""Records of papers from services, and their deduplication."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Merged:
-    """One paper, from all services that know it."""
+    """One paper, merged from all services."""
 
     record: Record
     found_by: tuple[str, ...]
@@ -48,7 +48,7 @@ class Merged:
 
 
 def normal_doi(text: object) -> str | None:
-    """A DOI in lower case without address or `doi:`; None for what is none (`NA`, null, an address elsewhere)."""
+    """A DOI in lower case without address or `doi:`; None if it is not a DOI (`NA`, None, another address)."""
     match = _DOI.search(text) if isinstance(text, str) else None
     return match[0].lower().rstrip(".,;)") if match else None
 
@@ -60,7 +60,7 @@ def normal_pmid(text: object) -> str | None:
 
 
 def normal_pmcid(text: object) -> str | None:
-    """`PMC` and digits; services give it with and without the letters."""
+    """`PMC` and digits; services give it with or without the letters."""
     match = re.fullmatch(r"(?:PMC)?(\d+)(?:\.\d+)?", str(text).strip(), re.IGNORECASE) if text else None
     return f"PMC{match[1]}" if match else None
 
@@ -74,8 +74,8 @@ def normal_year(text: object) -> int | None:
 def merge(records: Iterable[Record]) -> list[Merged]:
     """One entry per paper, in order of first mention; retracted papers are left out.
 
-    Records are one paper when they share a DOI or PMID (or PMCID, or one is the preprint of the other), and when they
-    share a title and one of them has neither. The words are those of the journal version, then of the longest abstract.
+    Records are one paper if they share a DOI, PMID or PMCID, if one is the preprint of the other, or if they share a
+    title and one has no identifier. Text is taken from the journal version, then from the longest abstract.
     """
     groups: list[list[Record]] = []
     home: dict[str, list[Record]] = {}
@@ -121,7 +121,7 @@ def _ids(record: Record) -> Sequence[tuple[str, str | None]]:
 
 
 def _may_join(key: str, record: Record, group: Sequence[Record]) -> bool:
-    """Titles tell papers apart less well than identifiers: they join only what has no identifier."""
+    """Titles identify papers less reliably than identifiers, so they only merge records without one."""
     if not key.startswith("title:"):
         return True
     return not (record.doi or record.pmid) or not any(other.doi or other.pmid for other in group)

@@ -1,4 +1,4 @@
-"""Search papers about the genes of a prediction: ask all services, merge, read, and say which service failed."""
+"""Search papers on the genes of a prediction: query all services, merge, read, and report failures."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from haystack.literature.services import Access, Services, Tally
 from haystack.literature.topic import Topic, choose_genes, gene_names, topic_of
 
 MANY = 25
-"""papers asked for where one request is for all genes"""
+"""papers requested where one request covers all genes"""
 PREPRINTS_LOOKED_UP = 10
-"""preprints whose journal version is asked for, at most"""
+"""preprints whose journal version is looked up at most"""
 NO_IDS: tuple[list[str], int] = ([], -1)
 NO_RECORDS: list[Record] = []
 
@@ -39,8 +39,8 @@ def search_literature(
 ) -> None:
     """Write `literature.json` (contract `Literature`) for the question and the DE table of an iteration.
 
-    Never fails for want of an answer: services that fail are named in the file, and without any answer it says
-    `evaluated: false` and why.
+    Failing services never raise an error: they are named in the file, and without any answer it contains `evaluated:
+    false` and the reason.
 
     Parameters
     ----------
@@ -49,14 +49,14 @@ def search_literature(
     offline
         true: only answers in `cache_dir` are used, no socket is opened.
     cache_dir
-        folder of kept answers, beside the run.
+        folder of cached answers, beside the run.
     services, sleep
-        tests give their own; otherwise the public services, and real pauses.
+        replaced by tests; otherwise the public services, and real pauses.
 
     Raises
     ------
     ContractError
-        for an input file that is not what it should be.
+        for an invalid input file.
     """
     question = read_json(query, StructuredQuery)
     table = read_table(de, DE)
@@ -75,7 +75,7 @@ def search_literature(
 
 
 def look_up(topic: Topic, settings: LiteratureSettings, web: Web, services: Services, access: Access) -> Literature:
-    """Ask all services about one topic and put together what they give."""
+    """Query all services on one topic and combine their answers."""
     asked = _Search(topic, settings, web, services, access)
     asked.pubmed()
     asked.europepmc()
@@ -105,7 +105,7 @@ def look_up(topic: Topic, settings: LiteratureSettings, web: Web, services: Serv
 
 @dataclass
 class _Search:
-    """One topic at all services. `lists`: per gene or request, records in order of relevance."""
+    """Search of one topic in all services. `lists`: per gene or request, records in order of relevance."""
 
     topic: Topic
     settings: LiteratureSettings
@@ -120,12 +120,12 @@ class _Search:
         self.tallies = {name: Tally(name) for name in names}
 
     def in_turns(self) -> Iterable[Record]:
-        """The best paper of every gene, then the second best, ...: no gene is cut off before another."""
+        """The best paper of every gene, then the second best, ..., so that a limit affects all genes equally."""
         longest = max(map(len, self.lists), default=0)
         return [part[rank] for rank in range(longest) for part in self.lists if rank < len(part)]
 
     def pubmed(self) -> None:
-        """Per gene: papers on these cells first, then on any; and how much is published on the gene at all."""
+        """Per gene: papers on these cells first, then on any; and the number of publications on the gene."""
         tally, service, n = self.tallies[pubmed.NAME], self.services.pubmed, self.settings.papers_per_gene
         cells = _tagged(self.topic.cell_names)
         ids: dict[str, list[str]] = {}
@@ -172,7 +172,7 @@ class _Search:
             )
 
     def semantic_scholar(self) -> None:
-        """One request in plain words."""
+        """One free-text request."""
         tally, service = self.tallies[semantic_scholar.NAME], self.services.semantic_scholar
         words = " ".join([self.topic.perturbation, self.topic.cell_type or "", "gene expression"]).replace("  ", " ")
         self._add(tally, lambda: semantic_scholar.find(self.web, service, words, 4 * MANY, self.access))
@@ -187,7 +187,7 @@ class _Search:
 def _read(
     merged: list[Merged], topic: Topic, reader: FullTexts, full_texts: int
 ) -> tuple[list[Paper], list[Evidence], dict[str, int]]:
-    """Papers that name the perturbation, their evidence, and per gene the papers that name it too."""
+    """Papers naming the perturbation, their evidence, and per gene the papers that name it too."""
     papers: list[Paper] = []
     evidence: list[Evidence] = []
     named: dict[str, int] = {}
@@ -269,5 +269,5 @@ def _fielded(names: Iterable[str]) -> str:
 
 
 def _bare(name: str) -> str:
-    """Without what the query languages read as operators."""
+    """Text without operators of the query languages."""
     return " ".join("".join(" " if c in '"[]()\\:' else c for c in name).split())

@@ -1,7 +1,7 @@
 """Semantic Scholar's Academic Graph: relevance search.
 
-Format: https://api.semanticscholar.org/api-docs/graph. One request a second; SEMANTIC_SCHOLAR_API_KEY gives an own
-allowance (without it all users of the world share one, and 429 is common).
+Format: https://api.semanticscholar.org/api-docs/graph. One request per second; without SEMANTIC_SCHOLAR_API_KEY all
+users share one limit, and 429 is common.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FIELDS = "title,abstract,year,venue,authors,externalIds,publicationTypes"
 
 
 def find(web: Web, service: Service, words: str, n: int, access: Access) -> list[Record]:
-    """The `n` (at most 100) most relevant papers for plain words; the service knows no operators."""
+    """The `n` (at most 100) most relevant papers for a free text; the service supports no operators."""
 
     def read(answer: Answer) -> list[Record]:
         data = answer.json()
@@ -50,6 +50,6 @@ def _record(item: dict[str, object]) -> Record:
 
 
 def _author(part: dict[str, object]) -> str:
-    """Family name and initials, as PubMed writes them."""
+    """Family name and initials, in PubMed's format."""
     words = clean(part.get("name")).split()
     return " ".join([words[-1], "".join(word[0] for word in words[:-1])]).strip() if words else ""

@@ -1,4 +1,4 @@
-"""Where the services are, what identifies us there, and how each did."""
+"""Addresses of the services, credentials, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Access:
 
     @classmethod
     def of_environment(cls, mailto: str | None, environment: Mapping[str, str] = os.environ) -> Access:
-        """Keys as the environment gives them."""
+        """Keys from the environment."""
         return cls(
             ncbi_key=environment.get("NCBI_API_KEY") or None,
             semantic_scholar_key=environment.get("SEMANTIC_SCHOLAR_API_KEY") or None,
@@ -33,7 +33,7 @@ class Access:
         )
 
     def ncbi(self) -> dict[str, str]:
-        """Parameters that NCBI asks of every client."""
+        """Parameters that NCBI requires of every client."""
         found = {"tool": "haystack"}
         if self.mailto:
             found["email"] = self.mailto
@@ -52,7 +52,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Services:
-    """Base URLs and rates. Tests give their own."""
+    """Base URLs and rates; replaced by tests."""
 
     pubmed: Service
     europepmc: Service
@@ -63,7 +63,7 @@ class Services:
 
     @classmethod
     def public(cls, access: Access) -> Services:
-        """The public ones, at the rates that they ask for."""
+        """The public services at their allowed rates."""
         return cls(
             pubmed=Service("PubMed", "https://eutils.ncbi.nlm.nih.gov/entrez/eutils/", 9 if access.ncbi_key else 2.8),
             europepmc=Service("Europe PMC", "https://www.ebi.ac.uk/europepmc/webservices/rest/", 8),
@@ -76,17 +76,17 @@ class Services:
 
 @dataclass
 class Tally:
-    """How a service did: a request that fails costs what it asked for, nothing more."""
+    """Record the outcome of one service; a failed call only loses its own results."""
 
     name: str
     answers: int = 0
     failed: bool = False
-    """true: something else than an answer that is not kept"""
+    """true after an error other than an answer missing from the cache"""
     n_papers: int = 0
     failures: list[str] = field(default_factory=list)
 
     def ask(self, request: Callable[[], T], otherwise: T) -> T:
-        """The answer, or `otherwise` where the service fails."""
+        """The answer, or `otherwise` if the service fails."""
         try:
             found = request()
         except ServiceError as error:
@@ -98,7 +98,7 @@ class Tally:
         return found
 
     def report(self, not_asked: str = "no paper needed it") -> ServiceReport:
-        """For the result. `not_asked`: why, where nothing was asked."""
+        """Report for the result. `not_asked`: reason if no request was made."""
         if not self.answers and not self.failures:
             return ServiceReport(name=self.name, status="not asked", reason=not_asked)
         if not self.failures:

@@ -1,7 +1,7 @@
-"""What a sentence says a perturbation does to a gene: rules over the words between them.
+"""Extract the stated effect of a perturbation on a gene from a sentence, by rules.
 
-The rules prefer silence to a guess: a sentence whose grammar they do not know gives nothing. docs/literature.md has one
-example of each rule.
+The rules favour precision: a sentence with unknown grammar gives nothing. docs/literature.md has an example of each
+rule.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ _NO_SUBJECT = re.compile(
     r"^\s*(?:(?:\w+ly|also|not|did|does|had|has|was|were|is|are|no|even|rather|instead)\s*,?\s*)*$", re.IGNORECASE
 )
 NEAR = 4
-"""words before a trigger in which a negation counts"""
+"""words before a trigger in which a negation applies"""
 FAR = 25
-"""words between a trigger and the gene, at most"""
+"""largest number of words between a trigger and the gene"""
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ class _Mention:
     start: int
     end: int
     context: int
-    """-1 where the perturbation was taken away, else 1"""
+    """-1 if the perturbation is removed or blocked, else 1"""
     joined: _Trigger | None = None
-    """`P-induced`"""
+    """trigger attached by a hyphen, as in `P-induced`"""
     whole: tuple[int, int] = (0, 0)
     """the mention with the words that negate it (`inhibition of P`, `P inhibition`); triggers inside do not count"""
 
@@ -119,7 +119,7 @@ class _Mention:
 def read_sentence(
     sentence: str, gene: re.Pattern[str], perturbation: re.Pattern[str], *, lost: bool = False
 ) -> Finding | None:
-    """What the sentence states; None where it states nothing, or two things that disagree.
+    """The statement of a sentence; None if there is none, or two conflict.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def read_sentence(
     gene, perturbation
         patterns of their names.
     lost
-        true where the perturbation is the loss of what the pattern names (a knock-out).
+        true if the perturbation is the loss of the named gene (a knock-out).
     """
     if sentence.rstrip().endswith("?"):
         return None
@@ -161,7 +161,7 @@ def _clauses(sentence: str) -> list[str]:
 
 
 def _mention(clause: str, match: re.Match[str]) -> _Mention | None:
-    """The perturbation with its context; None where it is said to be absent."""
+    """The perturbation with its context; None if it is said to be absent."""
     before, after = clause[: match.start()], clause[match.end() :]
     if _APART.search(before) or _APART_AFTER.match(after):
         return None
@@ -180,7 +180,7 @@ def _mention(clause: str, match: re.Match[str]) -> _Mention | None:
 
 
 def _triggers(clause: str) -> list[_Trigger]:
-    """All triggers but those joined to an agent by a hyphen (`LPS-induced`)."""
+    """All triggers except those attached to an agent by a hyphen (`LPS-induced`)."""
     found = []
     for match in _TRIGGER.finditer(clause):
         if match.start() and clause[match.start() - 1] == "-":
@@ -193,7 +193,7 @@ def _triggers(clause: str) -> list[_Trigger]:
 def _statement(
     clause: str, gene: tuple[int, int], mentions: Sequence[_Mention], triggers: Sequence[_Trigger]
 ) -> Finding | None:
-    """The first rule that fits: passive beside the gene, joined, active, noun or adjective before, verb after."""
+    """The first applicable rule: passive beside the gene, hyphenated, active, noun or adjective before, verb after."""
     start, end = gene
     for mention in sorted(mentions, key=lambda m: min(abs(m.start - end), abs(start - m.end))):
         free = [
@@ -224,7 +224,7 @@ def _statement(
 
 
 def _acted_on(clause: str, mention: _Mention, first: _Trigger, triggers: Sequence[_Trigger]) -> bool:
-    """The perturbation is what changes (`P was increased`), or the second thing that another agent does."""
+    """Whether the perturbation itself changes (`P was increased`), or is the second object of another agent."""
     gap = clause[mention.end : first.start]
     if re.search(r"\b(?:was|were|is|are|been|be|being)\s+(?:\w+ly\s+)?$", gap):
         return True
@@ -259,7 +259,7 @@ def _gene_first(clause: str, gene: tuple[int, int], mention: _Mention, triggers:
 
 
 def _passive(clause: str, end: int, triggers: Sequence[_Trigger]) -> _Trigger | None:
-    """A trigger right behind the gene: `G expression was strongly increased`."""
+    """A trigger directly after the gene: `G expression was strongly increased`."""
     for trigger in triggers:
         if trigger.start < end:
             continue
@@ -272,7 +272,7 @@ def _passive(clause: str, end: int, triggers: Sequence[_Trigger]) -> _Trigger | 
 
 
 def _follows(clause: str, trigger: _Trigger, gene_end: int) -> bool:
-    """The trigger behind a gene speaks of the gene, not of something that the gene does."""
+    """Whether the trigger after a gene describes the gene, not something that the gene does."""
     gap = clause[gene_end : trigger.start]
     if _words(gap) > FAR:
         return False
@@ -284,7 +284,7 @@ def _follows(clause: str, trigger: _Trigger, gene_end: int) -> bool:
 
 
 def _other_agent(clause: str, start: int, mention: _Mention) -> bool:
-    """Something else is named behind `by`."""
+    """Whether another agent is named after `by`."""
     match = re.search(r"\bby\b", clause[start:])
     if not match:
         return False
@@ -297,7 +297,7 @@ def _other_agent(clause: str, start: int, mention: _Mention) -> bool:
 def _finding(
     clause: str, trigger: _Trigger, mention: _Mention, triggers: Sequence[_Trigger], flip: bool = False
 ) -> Finding | None:
-    """Sign of the trigger, of a verb that governs a noun trigger, of the context and of a comparison, and negation."""
+    """Combine the signs of the trigger, a verb governing a noun trigger, the context, a comparison and negation."""
     sign, words = trigger.sign, trigger.word
     if _NOUN.search(trigger.word):
         verbs = [

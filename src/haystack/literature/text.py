@@ -1,4 +1,4 @@
-"""Plain text: what services send becomes clean sentences, and names become patterns that find them."""
+"""Clean the text of papers, split it into sentences, and build patterns for names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GREEK = {
     "ω": "omega",
 }
 LONGEST_SENTENCE = 1000
-"""characters; longer ones are tables and lists that lost their form"""
+"""characters; longer ones are tables and lists without formatting"""
 
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
 _BLOCK = re.compile(r"</?(?:h\d|p|div|br|li|title|sec)\b[^<>]{0,200}>", re.IGNORECASE)
@@ -34,7 +34,7 @@ _PIECE = re.compile(r"[A-Za-z]+|\d+|[^\sA-Za-z\d-]")
 
 
 def clean(text: object) -> str:
-    """One line of text, without tags, entities, control characters and lone surrogates; '' for what is no text."""
+    """One line of text, without tags, entities, control characters and lone surrogates; '' for other types."""
     if not isinstance(text, str):
         return ""
     text = html.unescape(_TAG.sub("", _BLOCK.sub(". ", text))) if "<" in text else html.unescape(text)
@@ -45,7 +45,7 @@ def clean(text: object) -> str:
 
 
 def plain(text: str) -> str:
-    """The text as names are matched in it: Greek letters spelt out, one kind of dash, no invisible characters."""
+    """Normalise text for matching names: Greek letters spelled out, one kind of dash, no invisible characters."""
     text = _UNSEEN.sub("", _DASHES.sub("-", unicodedata.normalize("NFKC", text).replace("µ", "μ")))
     for letter, name in GREEK.items():
         text = text.replace(letter, name)
@@ -53,7 +53,7 @@ def plain(text: str) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of clean text; not split after abbreviations, and without what is too long to be one."""
+    """Sentences of clean text; not split after abbreviations, without those above LONGEST_SENTENCE."""
     found: list[str] = []
     start = 0
     for match in _END.finditer(text):
@@ -65,10 +65,10 @@ def sentences(text: str) -> list[str]:
 
 
 def names_pattern(names: Iterable[str], *, plural: bool = False) -> re.Pattern[str] | None:
-    """Finds any of the names in plain text, whatever their case, spaces and hyphens; None without a usable name.
+    """Pattern for any of the names in plain text, ignoring case, spaces and hyphens; None without a usable name.
 
-    `IFN-beta` is found in `IFNbeta`, `IFN beta`, not in `IFN-beta receptor`, not `IL-1` in `IL-10`. Names of fewer than
-    three letters and digits are not looked for. `plural`: names of cells, which also come as `CD4+ T cells`.
+    `IFN-beta` matches `IFNbeta` and `IFN beta`, not `IFN-beta receptor`; `IL-1` does not match `IL-10`. Names with
+    fewer than three letters and digits are skipped. `plural`: names of cells, which also occur as `CD4+ T cells`.
     """
     parts = [
         _spelt(name, r"[-+\s]{0,3}" if plural else r"[-\s]?")
@@ -84,9 +84,9 @@ def names_pattern(names: Iterable[str], *, plural: bool = False) -> re.Pattern[s
 
 
 def gene_pattern(symbol: str, aliases: Iterable[str] = ()) -> re.Pattern[str]:
-    """Finds a gene in plain text: the symbol in upper case, with a digit also as in mice, and longer aliases.
+    """Pattern for a gene in plain text: the symbol in upper case, with a digit also in mouse style, and longer aliases.
 
-    Phosphorylated forms, antibodies against it and its receptor are something else.
+    Does not match phosphorylated forms, antibodies and receptors of it.
     """
     pieces = _PIECE.findall(symbol)
     exact = r"-?".join(re.escape(piece) for piece in pieces)
@@ -101,7 +101,7 @@ def gene_pattern(symbol: str, aliases: Iterable[str] = ()) -> re.Pattern[str]:
 
 
 def _spelt(name: str, gap: str = r"[-\s]?") -> str | None:
-    """A pattern of the name's letters and digits with `gap` between; None where it is too short."""
+    """Pattern of the name's letters and digits with `gap` between them; None if it is too short."""
     pieces = _PIECE.findall(plain(name))
     if sum(len(piece) for piece in pieces if piece.isalnum()) < 3:
         return None

@@ -1,4 +1,4 @@
-"""What is looked for: names of the perturbation and the cell type, and the genes with their background."""
+"""Search terms: names of the perturbation and the cell type, and the genes with their background."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_NAMES = 8
-"""names of the perturbation that are looked for"""
+"""names of the perturbation used at most"""
 NEAR = 3
-"""Cell Ontology steps up to which a broader type is taken for the asked one"""
+"""largest number of Cell Ontology steps to a broader type that counts as the question's"""
 BROADEST = 150
-"""kinds of cells below a broader type, at most; `cell` or `leukocyte` say too little"""
+"""largest number of cell types below a broader type; `cell` or `leukocyte` are too unspecific"""
 _UNNAMED = re.compile(r"^(?:ENSG\d|LOC\d|LINC\d|MT-|RP[SL]\d|[A-Z]{2}\d{6})|\.")
-"""genes that papers do not write of by this name, or that move with the quality of cells"""
+"""genes that papers do not mention by this name, or that vary with the quality of cells"""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """One question to the literature."""
+    """One literature search."""
 
     perturbation: str
     names: tuple[str, ...]
     lost: bool
-    """the names are of a gene that is taken away"""
+    """the names are of a gene that is lost"""
     cell_type: str | None
     cell_names: tuple[str, ...]
     genes: Mapping[str, AskedBecause]
 
     def gene_pattern(self, gene: str) -> re.Pattern[str]:
-        """Finds a gene by its names."""
+        """Pattern for a gene by its names."""
         return gene_pattern(gene, gene_names(gene)[1:])
 
     @property
     def pattern(self) -> re.Pattern[str] | None:
-        """Finds the perturbation."""
+        """Pattern for the perturbation."""
         return names_pattern(self.names)
 
     @property
     def cell_pattern(self) -> re.Pattern[str] | None:
-        """Finds the cell type."""
+        """Pattern for the cell type."""
         return names_pattern(self.cell_names, plural=True)
 
 
 def topic_of(query: StructuredQuery, genes: Mapping[str, AskedBecause]) -> Topic | None:
-    """The topic of a question; None where it names no perturbation that could be looked for."""
+    """The topic of a question; None if it names no perturbation to search for."""
     main, cells = query.asked.perturbation, query.asked.cells
     if not query.task_type.is_perturbational or main is None:
         return None
@@ -64,10 +64,10 @@ def topic_of(query: StructuredQuery, genes: Mapping[str, AskedBecause]) -> Topic
 
 
 def choose_genes(query: StructuredQuery, de: pd.DataFrame, n: int) -> dict[str, AskedBecause]:
-    """Genes to look up: half expected ones (core first), half those that move most in the prompts, and a background.
+    """Genes to look up: half expected ones (core first), half those that change most in the prompts, and a background.
 
-    Prompts take turns in naming their strongest genes (largest |log2fc|). Every chosen gene brings one
-    background gene: the one of nearest mean expression that is neither expected nor DE in any prompt.
+    Prompts contribute their strongest genes (largest |log2fc|) in turn. Each gene is paired with a background gene:
+    that of nearest mean expression that is neither expected nor DE in any prompt.
     """
     import numpy as np
 
@@ -102,7 +102,7 @@ def choose_genes(query: StructuredQuery, de: pd.DataFrame, n: int) -> dict[str, 
 
 @cache
 def _aliases() -> dict[str, tuple[str, ...]]:
-    """Other names of genes: earlier symbols of the symbol table, and names of the cytokines that they code for."""
+    """Other names of genes: previous symbols, and names of the cytokines they encode."""
     from haystack.knowledge import perturbations
     from haystack.knowledge.tables import items, read_rows
     from haystack.resources import resource
@@ -123,7 +123,7 @@ def gene_names(gene: str) -> list[str]:
 
 
 def _perturbation_names(main: Perturbation) -> tuple[str, ...]:
-    """Names that papers use. A genetic perturbation is named by its gene."""
+    """Names used in papers. A genetic perturbation is named by its gene."""
     if main.type == "genetic":
         given = [main.external_ids.get("HGNC", ""), *main.targets]
     else:

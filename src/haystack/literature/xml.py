@@ -1,4 +1,4 @@
-"""XML from the web: without entities of its own, which could grow without end or read files."""
+"""Parse XML from the web without entity declarations, which could expand without limit or read files."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def parse_xml(answer: Answer) -> ElementTree.Element:
 
 
 def _legal(match: re.Match[str]) -> str:
-    """A character reference, or nothing where XML knows no such character: one of them must not cost a whole answer."""
+    """A character reference, or nothing if XML does not allow the character."""
     code = int(match[1], 16) if match[1] else int(match[2])
     return match[0] if code < 0x110000 and not _ILLEGAL.match(chr(code)) else ""

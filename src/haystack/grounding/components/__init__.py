@@ -1,1 +1,1 @@
-"""One module per component of the score; each has a `SPEC`, its descriptor (haystack.specs.ComponentSpec)."""
+"""One module per component of the score, each with a `SPEC` (haystack.specs.ComponentSpec)."""

@@ -1,4 +1,4 @@
-"""What several components ask for when they are weak."""
+"""Refinements shared by several components."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def nearer_types(seen: Round, plan: Plan) -> None:
-    """Take one ontology step fewer, and prefer the cell type in question."""
+    """Use one ontology step fewer, and prefer the question's cell type."""
     hops = seen.settings.retrieval.max_hops if plan.max_hops is None else plan.max_hops
     plan.max_hops = max(hops - 1, 0)
     if name := seen.query.asked.cells.cl_id:
@@ -20,7 +20,7 @@ def nearer_types(seen: Round, plan: Plan) -> None:
 
 
 def prefer_where(seen: Round, plan: Plan, key: str, wanted: str | None, word: str) -> None:
-    """Prefer candidate cell sets whose `key` is the one in question."""
+    """Prefer candidate cell sets whose `key` is the question's."""
     sets = [candidate.cell_set for candidate in seen.candidates.candidates]
     fitting = [cell_set.cell_set_id for cell_set in sets if wanted and getattr(cell_set, key) == wanted]
     plan.add(plan.cell_sets, fitting)

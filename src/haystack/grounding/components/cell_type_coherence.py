@@ -1,4 +1,4 @@
-"""Whether the cells stay nearest to their own type."""
+"""Whether the cells resemble their own type most."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(case: Case) -> Component:
-    """In single cells the given markers stand higher than those of every unrelated cell type."""
+    """Test in single cells whether the markers rank above those of every unrelated cell type."""
     from haystack.grounding.observational import cell_type_coherence
 
     looks = case.looked

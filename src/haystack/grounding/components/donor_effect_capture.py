@@ -1,4 +1,4 @@
-"""Whether the cells carry what is particular to the donor."""
+"""Whether the cells show the donor's specific expression."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(case: Case) -> Component:
-    """The predicted change agrees with the difference between the donor's measured cells and other cells.
+    """Compare the predicted change with the difference between the donor's measured cells and other cells.
 
-    No null has anything of the donor: where this counts for the prediction, it scores 1 in them.
+    Nulls carry no information on the donor, so this scores 1 in them.
     """
     from haystack.grounding.observational import donor_effect_capture
 
@@ -29,7 +29,7 @@ def evaluate(case: Case) -> Component:
 
 
 def when_weak(seen: Round, plan: Plan) -> None:
-    """Prefer cell sets of the donor in question."""
+    """Prefer cell sets of the question's donor."""
     prefer_where(seen, plan, "donor_id", seen.query.asked.context.donor_id, "donor")
 
 

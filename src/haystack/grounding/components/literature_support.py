@@ -1,4 +1,4 @@
-"""Whether papers report the changes."""
+"""Whether papers report the predicted changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(case: Case) -> Component:
-    """Papers on the perturbation in question agree with the direction of the genes."""
+    """Test whether papers on the perturbation agree with the direction of the genes."""
     from haystack.grounding.literature import literature_support
 
     return literature_support(case.literature, case.unrelated_response, case.draws, case.seed)

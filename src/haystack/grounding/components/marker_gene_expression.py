@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(case: Case) -> Component:
-    """The markers of the cell type in question stand higher than those of unrelated types."""
+    """Test whether the markers of the question's cell type rank above those of unrelated types."""
     from haystack.grounding.observational import list_match
 
     looks = case.looked

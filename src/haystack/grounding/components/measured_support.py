@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(case: Case) -> Component:
-    """Predicted and measured log2 fold changes of contexts that are not in the prompt are correlated."""
+    """Correlate predicted log2 fold changes with those of measured contexts outside the prompt."""
     from haystack.grounding.support import measured_support
 
     shown = case.shown

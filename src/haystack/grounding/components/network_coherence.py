@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(case: Case) -> Component:
-    """DE genes are neighbours in a gene network, and neighbours of what the perturbation acts through."""
+    """Test whether DE genes are neighbours in a gene network, and neighbours of the perturbation's targets."""
     from haystack.grounding.perturbational import network_coherence
 
     judge = case.judged
@@ -21,7 +21,7 @@ def evaluate(case: Case) -> Component:
 
 
 def when_weak(seen: Round, plan: Plan) -> None:
-    """Request nothing: the refinements for weak pathways and targets help the network as well."""
+    """Change nothing: refinements for weak pathways and targets also help the network."""
 
 
 SPEC = ComponentSpec(

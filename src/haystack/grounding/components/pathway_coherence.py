@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(case: Case) -> Component:
-    """Expected pathways are over-represented among the genes that move the expected way."""
+    """Test whether expected pathways are over-represented among genes that move in the expected direction."""
     from haystack.grounding.perturbational import pathway_coherence
 
     judge = case.judged

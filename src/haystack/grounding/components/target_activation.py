@@ -1,4 +1,4 @@
-"""Whether genes known to respond move as they should."""
+"""Whether genes known to respond move in the expected direction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(case: Case) -> Component:
-    """Expected targets, and transcription factors among them, move the right way."""
+    """Test whether expected targets, and transcription factors among them, move in the expected direction."""
     from haystack.grounding.evidence import target_component
     from haystack.grounding.perturbational import target_activation
 
@@ -23,7 +23,7 @@ def evaluate(case: Case) -> Component:
 
 
 def when_weak(seen: Round, plan: Plan) -> None:
-    """Avoid cells under a rival explanation. A strong response is not a better prompt: nothing else is done."""
+    """Avoid cells under a rival explanation; nothing else, because a stronger response is not a better prompt."""
     details = seen.best.components["target_activation"].details.get("specificity") or {}
     rival = details.get("rival")
     if rival and float(details["factor"]) < 0.5:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(case: Case) -> Component:
-    """The signature of the tissue in question stands higher than those of other tissues."""
+    """Test whether the signature of the question's tissue ranks above those of other tissues."""
     from haystack.grounding.observational import list_match
 
     tissue, looks = case.query.asked.context.tissue_uberon_id, case.looked
@@ -26,7 +26,7 @@ def evaluate(case: Case) -> Component:
 
 
 def when_weak(seen: Round, plan: Plan) -> None:
-    """Prefer cell sets of the tissue in question."""
+    """Prefer cell sets of the question's tissue."""
     prefer_where(seen, plan, "tissue_uberon_id", seen.query.asked.context.tissue_uberon_id, "tissue")
 
 

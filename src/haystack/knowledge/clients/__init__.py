@@ -1,4 +1,4 @@
-"""Clients of public databases: KEGG DRUG, Reactome, UniProt. Nothing here is called unless the user goes online."""
+"""Clients of public databases: KEGG DRUG, Reactome, UniProt. Used only with `offline: false`."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What public databases add to a perturbation that the tracked tables hardly know."""
+"""Complete perturbations that the tracked tables hardly describe from public databases."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from haystack.knowledge.genetic import gene_symbol
 from haystack.knowledge.tables import KnowledgeError
 
 MOST_TARGETS = 5
-"""targets that are looked up in UniProt and Reactome"""
+"""targets looked up in UniProt and Reactome at most"""
 MOST_PATHWAYS = 10
 
 
 @dataclass(frozen=True)
 class Databases:
-    """The services: one polite connection, and where each is."""
+    """The services: one rate-limited connection, and their addresses."""
 
     http: Http
     kegg: str = kegg.BASE
@@ -29,21 +29,21 @@ class Databases:
 def enrich_perturbation(
     perturbation: Perturbation, cache: Path, *, offline: bool = True, databases: Databases | None = None
 ) -> tuple[Perturbation, list[str]]:
-    """Add targets, identifiers, synonyms and signalling that the databases know; directions are never added.
+    """Add targets, identifiers, synonyms and signalling from databases; never directions.
 
-    A drug without targets is looked up in KEGG DRUG; the targets of any perturbation in UniProt, and their proteins in
-    Reactome. What the tables say is kept. A database that fails leaves its part out and a note, never an error.
+    Drugs without targets are looked up in KEGG DRUG, targets of any perturbation in UniProt, and their proteins in
+    Reactome. Entries of the tables are kept. If a database fails, its part is left out with a note, without an error.
 
     Parameters
     ----------
     perturbation
-        what `resolve_perturbation` gave.
+        result of `resolve_perturbation`.
     cache
-        SQLite file that keeps the answers, beside the run.
+        SQLite file of the answers, beside the run.
     offline
-        True: nothing is asked; kept answers are replayed, and without a cache the perturbation comes back as it is.
+        True: no request; cached answers are replayed, and without a cache the perturbation is returned unchanged.
     databases
-        other addresses or manners than the public ones.
+        other addresses or rates than the public ones.
 
     Returns
     -------

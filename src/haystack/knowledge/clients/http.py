@@ -13,26 +13,26 @@ from haystack.knowledge.tables import KnowledgeError
 
 ValueT = TypeVar("ValueT")
 TIMEOUT = (5.0, 20.0)
-"""seconds to connect, and between bytes"""
+"""seconds for connecting, and between bytes"""
 
 
 class Http:
-    """GET with manners.
+    """GET with caching, rate limits and retries.
 
     Parameters
     ----------
     cache
-        SQLite file of the answers, made when missing; 200 and 404 are kept for good.
+        SQLite file of the answers, created if missing; 200 and 404 are kept permanently.
     per_second
-        most calls that reach the network, per host.
+        largest rate of requests per host.
     attempts
-        tries per call, with 1, 2, 4, ... seconds or what the server asks for between.
+        attempts per call, after 1, 2, 4, ... seconds or as the server requests.
     timeout
-        seconds to connect, and between bytes.
+        seconds for connecting, and between bytes.
     sleep
-        how to wait between tries (tests replace it).
+        waits between attempts (tests replace it).
     offline
-        true: answers of the cache alone.
+        true: cached answers only.
     """
 
     def __init__(
@@ -48,15 +48,15 @@ class Http:
         self._per_second = per_second
 
     def get(self, url: str, params: dict[str, str], read: Callable[[Answer], ValueT]) -> ValueT | None:
-        """`read(answer)` of a good answer, None where the server has no such thing (404).
+        """`read(answer)` of a successful answer, None for 404.
 
-        `read` raises ValueError or KeyError for an answer that is not whole or not of the documented form; that answer
-        is forgotten and asked for again.
+        `read` raises ValueError or KeyError for an incomplete or malformed answer; that answer is dropped and requested
+        again.
 
         Raises
         ------
         KnowledgeError
-            naming the address, when the last try failed too.
+            naming the address, if the last attempt failed too.
         """
         host = urlsplit(url)
         service = Service(host.netloc, f"{host.scheme}://{host.netloc}/", self._per_second)

@@ -17,7 +17,7 @@ QUALIFIER = re.compile(r"\s*\((?:JAN|USAN|INN|BAN|USP|JP\d*|TN|NF|BSI|AAN|DCF|WH
 
 @dataclass(frozen=True)
 class KeggDrug:
-    """What a KEGG DRUG entry says."""
+    """A KEGG DRUG entry."""
 
     id: str
     names: list[str]

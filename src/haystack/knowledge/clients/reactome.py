@@ -19,7 +19,7 @@ class Pathway:
 
 
 def pathways_of(http: Http, accession: str, base: str = BASE) -> list[Pathway]:
-    """The lowest human pathways that a UniProt accession takes part in, sorted by id; empty when there are none."""
+    """The most specific human pathways of a UniProt accession, sorted by id; empty if there are none."""
     found = http.get(f"{base}/data/mapping/UniProt/{accession}/pathways", {"species": "9606"}, _read)
     return sorted(found or [], key=lambda pathway: pathway.id)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import signal
 import sys
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -100,8 +101,13 @@ def calm_scheduler(workflow: Any) -> None:
     scheduler._schedule_reevalutation = schedule
 
 
-def replace_script_start(start: Callable[[str, int, dict[str, str]], BaseProcess]) -> None:
+def replace_script_start(
+    start: Callable[[str, int, dict[str, str]], BaseProcess], killed: Callable[[Any, int, float | None], None]
+) -> None:
     """Let `start` run the Python scripts of jobs that this process runs itself.
+
+    `killed(script, exit code, peak memory in MiB if known)` is called for one that a signal ended, unless it was
+    cancelled by Snakemake (SIGTERM).
 
     Private names: `PythonScript.execute_script` (snakemake/script/__init__.py); `shell._processes` and `shell._lock`
     (snakemake/shell.py), through which a job is cancelled; `benchmarked` (snakemake/benchmark.py).
@@ -125,6 +131,8 @@ def replace_script_start(start: Callable[[str, int, dict[str, str]], BaseProcess
             process.join()
         with shell._lock:
             shell._processes.pop(self.jobid, None)
+        if process.exitcode and process.exitcode < 0 and process.exitcode != -signal.SIGTERM:
+            killed(self, process.exitcode, getattr(self.bench_record, "max_rss", None))
         if process.exitcode:
             raise CalledProcessError(process.exitcode, f"{sys.executable} {fname}")
 

@@ -106,6 +106,7 @@ def test_jobs_that_ended_without_a_word_are_explained_by_what_they_printed(tmp_p
     assert explain_job(one).message == "another package"
     assert explain_job(two).message == "Submitting stack_inference: quota exceeded (no A100). Ask for more"
     saved.write_text("docker: manifest unknown\n")
-    assert explain_job(one).message == "docker: manifest unknown"
+    assert explain_job(one).message.startswith("its container image could not be pulled: the name is wrong")
+    assert explain_job(one).message.endswith("(docker: manifest unknown)")
     saved.unlink()
     assert "without a word" in explain_job(one).message

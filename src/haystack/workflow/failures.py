@@ -10,6 +10,7 @@ from pathlib import Path
 
 from haystack.contracts import write_json
 from haystack.contracts.failure import Failure
+from haystack.workflow.ends import sentence
 
 KEPT = ("_log.json", "/failure.json", "/query.json")
 """ends of the names of files that the summary reads"""
@@ -29,7 +30,19 @@ class FailedJob:
     output: Path | None
     """what the job printed on its machine, as the executor saved it"""
     refused: str = ""
-    """why it was not even submitted"""
+    """why it was not even submitted, or what its scheduler says of its end"""
+
+
+def explain_unspoken(questions: list[tuple[str, str]], results: Path, logs: Sequence[str]) -> list[Path]:
+    """Write `failure.json` of jobs that ended before they could; the files written. See `summarize_storage`."""
+    new = []
+    told = "\n\n".join(Path(log).read_text(encoding="utf-8", errors="replace") for log in logs)
+    for job in failed_jobs(told):
+        path = results / "runs" / job.run_id / "failure.json"
+        if job.run_id in dict(questions) and not path.exists():
+            write_json(path, explain_job(job))
+            new.append(path)
+    return new
 
 
 def summarize_storage(questions: list[tuple[str, str]], prefix: str, logs: Sequence[str] = ()) -> None:
@@ -57,13 +70,7 @@ def summarize_storage(questions: list[tuple[str, str]], prefix: str, logs: Seque
             for uri in files.list(place):
                 if uri.endswith(KEPT) and "/" not in uri.removeprefix(place):
                     files.download(uri, results / "runs" / run_id / uri.removeprefix(place))
-        new = []
-        told = "\n\n".join(Path(log).read_text(encoding="utf-8", errors="replace") for log in logs)
-        for job in failed_jobs(told):
-            path = results / "runs" / job.run_id / "failure.json"
-            if job.run_id in dict(questions) and not path.exists():
-                write_json(path, explain_job(job))
-                new.append(path)
+        new = explain_unspoken(questions, results, logs)
         pages = report_failures(questions, results)
         summarize_runs(questions, results, *(results / name for name in SUMMARY))
         for path in [*new, *pages, *(results / name for name in SUMMARY)]:
@@ -75,13 +82,13 @@ def failed_jobs(log: str) -> Iterator[FailedJob]:
     for block in ANSI.sub("", log).split("Error in rule ")[1:]:
         rule = block.split(":", 1)[0]
         lines = block.split("\n\n")[0]
-        run = re.search(r"/results/runs/([A-Za-z0-9_-]+)/(?:iter_(\d+)/)?", lines)
+        run = re.search(r"(?:^|[\s/,])results/runs/([A-Za-z0-9_-]+)/(?:iter_(\d+)/)?", lines)
         output = re.search(r"\S*\.snakemake/googlebatch_logs/[^\s,]+\.log", lines)
         refused = re.search(r"message: (Submitting .*?)\s*(?:For further error details|$)", lines, re.MULTILINE)
         if run:
             iteration = int(run[2]) if run[2] else None
             path = Path(output[0]) if output else None
-            yield FailedJob(rule, run[1], iteration, path, refused[1] if refused else "")
+            yield FailedJob(rule, run[1], iteration, path, refused[1] if refused else sentence(lines) or "")
 
 
 def explain_job(job: FailedJob) -> Failure:
@@ -90,9 +97,10 @@ def explain_job(job: FailedJob) -> Failure:
     lines = [line.strip() for line in ANSI.sub("", printed).splitlines() if line.strip()]
     heads = [number for number, line in enumerate(lines) if line.startswith("WorkflowError")]
     told = lines[heads[-1] + 1 : heads[-1] + 2] if heads else lines[-LAST_LINES:]
+    last, meaning = " ".join(told), None if heads else sentence(printed)
     message = (
         job.refused
-        or " ".join(told)
+        or (f"{meaning} ({last})" if meaning else last)
         or "the job ended without a word: its machine was taken away too often, or did not start"
     )
     return Failure(

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 
 from haystack.errors import HaystackError
 from haystack.loop import MARKER as CANCELLED
+from haystack.workflow.ends import no_space
 from haystack.workflow.remote import forget_failure, keep_beside_results, results_root, storage_prefix
+
+RESERVE = 32_768
+"""bytes that a stage keeps back for its last words"""
 
 
 class CancelledRunError(HaystackError):
@@ -34,7 +41,9 @@ def script_logging(snakemake: Any) -> Iterator[logging.Logger]:
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
+    reserve = None
     try:
+        reserve = _reserve(Path(snakemake.log[0]).parent)
         _refuse_cancelled(snakemake)
         yield logger
     except HaystackError as error:
@@ -42,15 +51,43 @@ def script_logging(snakemake: Any) -> Iterator[logging.Logger]:
         _record_failure(snakemake, type(error).__name__, str(error))
         sys.exit(1)
     except Exception as error:
-        logger.error("%s", traceback.format_exc())
-        _record_failure(snakemake, type(error).__name__, f"unexpected {type(error).__name__}: {error}")
+        if reserve is not None:
+            reserve.close()
+        full = no_space(error, Path(str(snakemake.output[0])) if snakemake.output else Path())
+        logger.error("%s", full or traceback.format_exc())
+        _record_failure(snakemake, type(error).__name__, full or f"unexpected {type(error).__name__}: {error}")
+        if full:
+            print(f"haystack: {full}", file=sys.stderr)
+            sys.exit(1)
         raise
     else:
         _clear_failure(snakemake)
     finally:
+        if reserve is not None:
+            reserve.close()
         root.removeHandler(handler)
         handler.close()
         keep_beside_results(snakemake.log[0])
+
+
+def record_killed(rule: str, wildcards: Any, log: Any, message: str) -> None:
+    """Say in the log and in the run's failure.json why a stage was killed, since it could not."""
+    path = Path(str(log[0])) if log else None
+    if path:
+        with path.open("a", encoding="utf-8") as handle:
+            handle.write(f"{message}\n")
+    job = SimpleNamespace(rule=rule, wildcards=wildcards, log=[str(path)])
+    _record_failure(job, "KilledError", message)
+    if path:
+        keep_beside_results(path)
+
+
+def _reserve(folder: Path) -> IO[bytes]:
+    """A few blocks of disk, given back when the file is closed: a disk that is full has room for its log then."""
+    reserve = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(reserve.fileno(), 0, RESERVE)
+    return reserve
 
 
 def _refuse_cancelled(snakemake: Any) -> None:

@@ -104,6 +104,9 @@ def write_summary_of_failures(plan: Plan, logs: Sequence[str] = ()) -> None:
 
         summarize_storage(runs, plan.storage, logs)
         return
+    from haystack.workflow.failures import explain_unspoken
+
+    explain_unspoken(runs, Path("results"), logs)
     report_failures(runs, Path("results"))
     paths = [Path("results/summary.tsv"), Path("results/summary.html")]
     summarize_runs(runs, Path("results"), *paths)

@@ -22,7 +22,9 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from haystack.workflow.ends import killed
 from haystack.workflow.resident import ResidentModel
+from haystack.workflow.scripts import record_killed
 
 if TYPE_CHECKING:
     from haystack.workflow.plan import Plan
@@ -65,7 +67,12 @@ def warm_scripts(workflow: Any, plan: Plan) -> None:
             variables = {**variables, SOCKET: resident.address()}
         return start(script, threads, variables)
 
-    replace_script_start(start_job)
+    replace_script_start(start_job, _record_killed)
+
+
+def _record_killed(script: Any, code: int, peak: float | None) -> None:
+    message = killed(code, peak, script.resources.get("mem_mb"))
+    record_killed(script.rulename, script.wildcards, script.log, message)
 
 
 def start(script: str, threads: int, variables: Mapping[str, str]) -> BaseProcess:

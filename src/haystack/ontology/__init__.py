@@ -1,6 +1,6 @@
 """Cell Ontology, UBERON, MONDO and ChEBI: resolve labels, walk neighbours.
 
-Everything here loads on first use; importing the package costs nothing.
+Everything loads on first use, so importing this package is cheap.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""What most labels of a column begin or end with (`drug_`, `Lung-`, `_24h`): part of the column, not of the names."""
+"""Affixes shared by most labels of a column (`drug_`, `Lung-`, `_24h`), which are not part of the names."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable
 
 COMMON_SHARE = 0.6
-"""share of a column's labels from which a first or last part is an affix"""
+"""least share of a column's labels with the same first or last part for it to be an affix"""
 LEAST_LABELS = 5
 
 
 def column_affixes(labels: Iterable[str]) -> tuple[str, str]:
-    """First and last part, with its separator, that at least 60% of five or more labels share; empty where none is."""
+    """First and last part, with separator, shared by at least 60% of five or more labels; empty if there is none."""
     listed = sorted(set(labels))
     if len(listed) < LEAST_LABELS:
         return "", ""

@@ -1,12 +1,12 @@
-"""Author labels of cell types -> terms with a probability: whole labels, compounds, and the type that a part names.
+"""Map author labels of cell types to terms with a probability: whole labels, compounds, and parts that name a type.
 
-A label that names a type as a whole is left to `celltypes`. Beyond that:
+Labels that name a type as a whole are handled by `celltypes`. Beyond that:
 
-- `CD4T`, `naiveBCell`: glued words are told apart where every piece is known;
+- `CD4T`, `naiveBCell`: glued words are split if every piece is known;
 - `T/NK`, `Mono & Mac`: the nearest common superclass;
 - `GZMK CD8 T cell`, `beta_stress II`, `Mac_SPP1`: the part that names a type; the rest (genes, states, cluster numbers)
-  makes the claim less sure;
-- `PC`: short forms of several types are claimed only where the tissue decides.
+  lowers the probability;
+- `PC`: ambiguous abbreviations are resolved only by the tissue.
 
 Scores are probabilities, fitted per method and raw score (`CALIBRATED`).
 """
@@ -29,21 +29,21 @@ from haystack.ontology.shortforms import meanings
 from haystack.ontology.vocabulary import vocabulary
 
 THRESHOLD = 0.5
-"""probability below which nothing is claimed"""
+"""least probability of a match"""
 SURE = 0.8
-"""raw score of a whole label from which its parts need no look"""
+"""raw score of a whole label above which its parts are not tried"""
 NAMED = 0.85
-"""raw score from which a part of a label names a type by itself"""
+"""raw score above which a part of a label names a type by itself"""
 HEAD, PER_WORD, PER_NOISE = 0.85, 0.12, 0.04
-"""raw score of a part that leaves nothing unexplained; what each unexplained word, and each gene or number, takes"""
+"""raw score of a part that explains the whole label; deduction per unexplained word, and per gene or number"""
 COMMON = 0.9
-"""raw score of a common superclass, times that of the less sure part"""
+"""factor on the score of the less certain part for a common superclass"""
 LIKE = 0.25
-"""what a label that says `like` takes from the raw score of the type"""
+"""deduction for labels with `like`"""
 MEMBER = 0.7
-"""raw score of one part of a compound, as a share of that of the superclass"""
+"""raw score of one part of a compound, relative to that of the superclass"""
 TOO_GENERAL = 900
-"""subclasses from which a common superclass (cell, native cell) says nothing"""
+"""number of subclasses above which a common superclass (cell, native cell) is uninformative"""
 MAX_TOKENS = 8
 
 _SEPARATORS = re.compile(r"[\s_,;:()\[\]|]+")
@@ -54,23 +54,23 @@ _GENE = re.compile(
 _LIKE = re.compile(r"(?i).+-?(?:like|enriched|related|associated|high|low|hi|lo|rich|poor|specific|biased|derived)")
 NEGATIONS = {"non", "not", "no", "without"}
 STAGES = {"pre", "pro", "post", "early", "late"}
-"""what may be glued before a type without being one"""
+"""prefixes of a type that are not types themselves"""
 _LIKE_END = re.compile(r"(?i)-like\W*\d*$")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 _MARKER = re.compile(r"cd\d+[a-su-z]?")
 
 
 def resolve_cell_label(text: str, top: int = 5, tissue: str | None = None) -> list[Match]:
-    """The terms that an author's label may mean, best first; empty when nothing reaches the threshold.
+    """Terms that an author's label may mean, best first; empty if none reaches the threshold.
 
     Parameters
     ----------
     text
         the label.
     top
-        at most so many.
+        largest number of terms.
     tissue
-        UBERON id of the sample, which decides between the meanings of short forms.
+        UBERON id of the sample, to resolve ambiguous abbreviations.
     """
     if NO_LABEL.fullmatch(text):
         return []
@@ -107,7 +107,7 @@ def _raw(text: str, tissue: str | None) -> tuple[Match, ...]:
 
 
 def _liking(text: str, match: Match) -> float:
-    """What `MAIT-like` takes from the claim of a MAIT cell."""
+    """Lower the score of a MAIT cell for `MAIT-like`."""
     return LIKE if _LIKE_END.search(text) and "like" not in match.name else 0.0
 
 
@@ -115,7 +115,7 @@ def _liking(text: str, match: Match) -> float:
 
 
 def spaced(text: str) -> str:
-    """The label with blanks inside glued words, where every piece is known: `CD4T` -> `CD4 T`, `hNK` -> `NK`."""
+    """Split glued words if every piece is known: `CD4T` -> `CD4 T`, `hNK` -> `NK`."""
     return re.sub(r"[A-Za-z0-9]+", lambda match: _unglued(match[0]), text)
 
 
@@ -134,7 +134,7 @@ def _unglued(token: str) -> str:
 
 
 def is_known(piece: str) -> bool:
-    """Whether a piece of a label is a word of the ontology's names, a marker, or a tracked short form."""
+    """Whether a piece of a label is a word of the ontology's names, a marker, or a tracked abbreviation."""
     piece = piece.strip(" _:.|-")
     lower = piece.lower()
     if len(lower) == 1:
@@ -155,7 +155,7 @@ def is_known(piece: str) -> bool:
 def _common(parts: list[str]) -> list[Match]:
     """The nearest common superclass of the two types of a compound label, then each of them, less likely.
 
-    Words behind the second hold for both: `Afferent / Efferent Arteriole Endothelial`.
+    Words after the second apply to both: `Afferent / Efferent Arteriole Endothelial`.
     """
     if len(parts) != 2 or not all(parts) or is_abbreviation("".join(parts)):
         return []
@@ -177,14 +177,14 @@ def _common(parts: list[str]) -> list[Match]:
 
 
 def _superclass(one: str, other: str) -> str | None:
-    """The common superclass with the fewest steps to both, unless it is too general to say anything."""
+    """The common superclass with the fewest steps to both, unless it is too general."""
     ours, theirs = {one: 0} | ancestors(one), {other: 0} | ancestors(other)
     shared = sorted(ours.keys() & theirs.keys(), key=lambda term: (ours[term] + theirs[term], term))
     return next((term for term in shared if len(descendants(term)) < TOO_GENERAL), None)
 
 
 def _named(text: str) -> Match | None:
-    """The type that a text names by itself."""
+    """The type named by the text itself."""
     found = resolve_cell_type(text, 1) if text.strip() else []
     return found[0] if found and found[0].score >= NAMED else None
 
@@ -193,7 +193,7 @@ def _named(text: str) -> Match | None:
 
 
 def _heads(text: str, tissue: str | None) -> list[Match]:
-    """The type that a part of the label names: the part with most telling words, of equal ones the last."""
+    """The type named by a part of the label: the part with most informative words, the last of equal ones."""
     tokens = [token for token in _SEPARATORS.split(text) if token]
     for pieces in (tokens, [piece for token in tokens for piece in re.split(r"(?<=\w)-(?=\w)", token)]):
         if 1 < len(pieces) <= MAX_TOKENS and (found := _best_span(pieces, tissue)):
@@ -231,7 +231,7 @@ def _spans(n: int) -> Iterator[tuple[int, int]]:
 
 
 def _is_head(span: list[str]) -> bool:
-    """False for genes, cluster numbers, markers but CD4 and CD8, and what is only like a type or rich in it."""
+    """False for genes, cluster numbers, markers except CD4 and CD8, and words such as -like or -rich."""
     if any(_LIKE.fullmatch(token) for token in span):
         return False
     if len(span) > 1:
@@ -245,7 +245,7 @@ def _is_head(span: list[str]) -> bool:
 
 
 def _is_noun(text: str, named: Match) -> bool:
-    """Whether the words name the thing itself: `macrophages`, `Mac`; `interstitial` only says which."""
+    """Whether the words are a noun: `macrophages`, `Mac`; not the adjective `interstitial`."""
     last = singular(named.name.split()[-1].lower())
     return last in words(text) or abbreviation(text) is not None or text.lower().endswith(("cell", "cells"))
 
@@ -267,15 +267,15 @@ CALIBRATED: dict[str, tuple[tuple[float, float], ...]] = {
     "ambiguous": ((0.5, 0.50), (0.9, 0.56)),
     "tissue": ((0.9, 0.85),),
 }
-"""method -> (raw score, share right), linear in between.
+"""method -> (raw score, share correct), linear in between.
 
 Fitted on 11 of the 21 organs of the HuBMAP crosswalk of CellTypist labels (exact and narrow matches), checked on the
-others: `python benchmarks/labels.py`. Superclasses are what a compound label supports, whatever one curator chose.
+others: `python benchmarks/labels.py`. For compound labels superclasses count as correct.
 """
 
 
 def calibrated(method: str, raw: float) -> float:
-    """The probability that a claim is right."""
+    """Probability that a match is correct."""
     points = CALIBRATED.get(method)
     if points is None:
         return raw

@@ -1,9 +1,9 @@
-"""Cell-type labels -> Cell Ontology terms: a claim as specific as the words allow, never more.
+"""Map cell-type labels to Cell Ontology terms as specific as the words allow, never more specific.
 
-Labels and names are sets of canonical words, each with a weight (rarer in the ontology, heavier). A term is worth the
-share of the label's weight that its name or its ancestors' names hold, less what its name says and the label does not.
-Words that others imply in the ontology (`alpha-beta` beside `CD4`, `henle` beside `loop`) are not missed; opposite
-signs of one marker exclude a name.
+Labels and names are sets of canonical words with weights (higher for words rare in the ontology). The score of a term
+is the share of the label's weight found in its name or its ancestors' names, minus a penalty for words of the name
+missing in the label. Words implied by others in the ontology (`alpha-beta` by `CD4`, `henle` by `loop`) are not
+missing; opposite signs of a marker exclude a name.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ NO_LABEL = re.compile(
 
 
 def resolve_cell_type(text: str, top: int = 5) -> list[Match]:
-    """The terms that a label may mean, best first; empty when nothing reaches the threshold."""
+    """Terms that a label may mean, best first; empty if none reaches the threshold."""
     if NO_LABEL.fullmatch(text):
         return []
     best: dict[str, Match] = {}
@@ -61,7 +61,7 @@ def resolve_cell_type(text: str, top: int = 5) -> list[Match]:
 
 
 def readings(text: str) -> list[str]:
-    """The label itself; of `A/B tail` also `A tail`, which then counts less."""
+    """The label; for `A/B tail` also `A tail`, with a lower score."""
     found = [text]
     left, slash, right = text.partition("/")
     if slash and not re.search(r"\d$", left) and not is_abbreviation(text):
@@ -89,7 +89,7 @@ def _read(text: str) -> list[Match]:
 
 @lru_cache(maxsize=50_000)
 def _ranked(bag: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
-    """Terms by worth, best first."""
+    """Terms by score, best first."""
     vocab = vocabulary()
     asked = {word: _weight(word, vocab) for word in bag}
     best: dict[str, tuple[float, float]] = {}
@@ -102,7 +102,7 @@ def _ranked(bag: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
 
 
 def _candidates(asked: dict[str, float], vocab: Vocabulary) -> list[tuple[Name, dict[str, float]]]:
-    """The names that share most with the label, each with the shared words; none with an opposite sign."""
+    """Names that share most with the label, each with the shared words; none with an opposite sign."""
     hits: dict[int, float] = defaultdict(float)
     for word, weight in asked.items():
         for form in {word, word.partition("!")[0]}:
@@ -116,12 +116,12 @@ def _candidates(asked: dict[str, float], vocab: Vocabulary) -> list[tuple[Name, 
 
 
 def _tells(word: str) -> bool:
-    """Whether this word alone says something: a number or letter (cluster X, type 2) does not; T and B do."""
+    """Whether this word alone is informative: a number or letter (cluster X, type 2) is not; T and B are."""
     return len(word) > 1 or word in {"t", "b"}
 
 
 def _worth(name: Name, agreed: dict[str, float], asked: dict[str, float], vocab: Vocabulary) -> tuple[float, float]:
-    """(score, minus the weight of what the name says beyond the label)."""
+    """(score, minus the weight of words of the name missing in the label)."""
     inherited = inherited_words(name.term_id)
     hit = sum(asked[word] * worth for word, worth in agreed.items())
     hit += INHERITED * sum(weight for word, weight in asked.items() if word not in agreed and word in inherited)
@@ -157,7 +157,7 @@ _COMPATIBLE = {
 
 
 def _agree(asked: dict[str, float], signs: dict[str, str]) -> dict[str, float] | None:
-    """Words of the label that the name says too, each with its worth; None when a marker has the opposite sign."""
+    """Words of the label found in the name, with their weight; None if a marker has the opposite sign."""
     agreed: dict[str, float] = {}
     for word in asked:
         bare, _, sign = word.partition("!")
@@ -187,12 +187,12 @@ def own_words(term_id: str) -> frozenset[str]:
 
 
 def known_words(text: str) -> tuple[str, ...]:
-    """Canonical words of a label as the vocabulary has them: misspelt ones corrected, cut-off ones completed."""
+    """Canonical words of a label in the vocabulary: misspelt ones corrected, truncated ones completed."""
     return tuple(_known(_lineage(words(text))))
 
 
 def _lineage(bag: tuple[str, ...]) -> tuple[str, ...]:
-    """Memory and naive T cells called helper are CD4 T cells, those called cytotoxic CD8 T cells."""
+    """Memory and naive helper T cells are CD4 T cells, cytotoxic ones CD8 T cells."""
     said = set(bag)
     if "t" in said and said & {"memory", "naive"} and not said & {"cd4", "cd8"}:
         return tuple({"helper": "cd4", "cytotoxic": "cd8"}.get(word, word) for word in bag)
@@ -200,7 +200,7 @@ def _lineage(bag: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _known(bag: tuple[str, ...]) -> list[str]:
-    """Words of the vocabulary: misspelt ones corrected, cut-off ones (`neut`) completed."""
+    """Words in the vocabulary: misspelt ones corrected, truncated ones (`neut`) completed."""
     vocab = vocabulary()
     out: dict[str, None] = {}
     for word in bag:
@@ -217,7 +217,7 @@ def _repaired(word: str) -> str:
 
 
 def nearest_terms(text: str, top: int = 3) -> list[Match]:
-    """The terms that share most of the words, however little: an offer, not a claim."""
+    """Terms that share most words, whatever the score: suggestions, not matches."""
     cl = ontology("CL")
     ranked = _ranked(known_words(text))[:top]
     return [Match(term_id, cl.terms[term_id].label, round(score, 4), "similarity") for term_id, score in ranked]

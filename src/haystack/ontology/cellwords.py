@@ -1,4 +1,4 @@
-"""Cell-type labels -> canonical words: markers with sign, abbreviations spelled out, one word per thing.
+"""Convert cell-type labels to canonical words: markers with sign, abbreviations expanded, synonyms unified.
 
 `CD14⁺ Mono`, `CD14-positive monocytes` and `monocyte, CD14+` give the same words, so that names compare as sets.
 """
@@ -64,15 +64,15 @@ class Abbreviation:
     short: str
     expansion: str
     scope: str
-    """word: anywhere in a label; label: only when it is the whole label"""
+    """word: anywhere in a label; label: only as the whole label"""
     source: str
 
 
 @cache
 def abbreviations() -> dict[str, Abbreviation]:
-    """The tracked table by its short form without blanks and hyphens (`nkcd56!high`, `cd14mono`).
+    """The tracked table by abbreviation without blanks and hyphens (`nkcd56!high`, `cd14mono`).
 
-    Of two rows for one short form, that of scope `word` (it holds for the whole label too).
+    Of two rows for one abbreviation, the one of scope `word` (it also applies to whole labels).
     """
     rows = [Abbreviation(*row) for row in table_rows("abbreviations.tsv", 4)]
     return {"".join(_split(row.short)): row for row in sorted(rows, key=lambda row: row.scope == "word")}
@@ -80,7 +80,7 @@ def abbreviations() -> dict[str, Abbreviation]:
 
 @cache
 def same_as() -> dict[str, tuple[str, ...]]:
-    """The tracked table of words that mean the same: adjective or variant -> canonical words."""
+    """The tracked table of synonymous words: adjective or variant -> canonical words."""
     return {row[0]: tuple(row[1].split()) for row in table_rows("words.tsv", 3)}
 
 
@@ -96,9 +96,9 @@ def table_rows(name: str, width: int) -> Iterator[list[str]]:
 
 @lru_cache(maxsize=100_000)
 def words(text: str, *, expand: bool = True) -> tuple[str, ...]:
-    """Canonical words of a label, in order, without repeats. Markers carry their sign: cd14, cd16!neg, cd56!high.
+    """Canonical words of a label, in order, unique. Markers carry their sign: cd14, cd16!neg, cd56!high.
 
-    `expand=False` leaves abbreviations alone (for the ontology's own names).
+    `expand=False` keeps abbreviations (for the ontology's own names).
     """
     spelled = _split(re.sub(r"_\d+$", "", text) if expand else text)
     if expand:
@@ -112,7 +112,7 @@ def words(text: str, *, expand: bool = True) -> tuple[str, ...]:
 
 
 def is_abbreviation(text: str) -> bool:
-    """True when the tracked table has the whole text, plural or not."""
+    """Whether the tracked table has the whole text, plural or not."""
     return abbreviation(text) is not None
 
 
@@ -122,7 +122,7 @@ def abbreviation(text: str) -> Abbreviation | None:
 
 
 def _split(text: str) -> list[str]:
-    """Lower-case singular words, markers joined with their sign."""
+    """Lower-case singular words, markers merged with their sign."""
     text = re.sub(r"(?<=[a-z]{3})(?=[A-Z][a-z]{3})", " ", text.replace("_", " "))  # ChoroidPlexus; pDC stays whole
     text = HUMAN.sub("", text)
     text = american(plain(text)).replace("'s ", "s ").replace("γδ", "gamma-delta")
@@ -148,7 +148,7 @@ def _parts(word: str) -> list[str]:
 
 
 def _signed(match: re.Match[str]) -> str:
-    """A marker with its sign as one word; what is no marker stays as it was."""
+    """A marker with its sign as one word; other words unchanged."""
     name, sign = match[1].replace("-", ""), match[2].lstrip("-") or "-"
     is_word = not re.search(r"\d", name) and len(name) > 2 and match[2] == "-"
     if name in _NOT_MARKERS or is_word or (sign == "-" and not re.search(r"\d", name)):
@@ -157,7 +157,7 @@ def _signed(match: re.Match[str]) -> str:
 
 
 def _expand(spelled: list[str]) -> list[str]:
-    """Abbreviations spelled out, longest first."""
+    """Expand abbreviations, longest first."""
     whole = _row(spelled) or _row([word for word in spelled if word != "cell"])
     if whole:
         return _split(whole.expansion)
@@ -177,7 +177,7 @@ def _expand(spelled: list[str]) -> list[str]:
 
 
 def _row(spelled: list[str]) -> Abbreviation | None:
-    """The row of these words together; a lone word may carry a cluster number (EC5)."""
+    """The row of these words; a single word may carry a cluster number (EC5)."""
     table = abbreviations()
     joined = "".join(spelled)
     row = table.get(joined)

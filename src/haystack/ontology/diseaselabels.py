@@ -1,4 +1,4 @@
-"""Labels of diseases -> MONDO: exact names with qualifiers aside; nothing that says more than the label."""
+"""Map labels of diseases to MONDO by exact names without qualifiers, never to a more specific term."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ QUALIFIERS = word_set("""
 """)
 SHORT_FORM = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,4}")
 LONGEST_UNSURE = 3
-"""letters of a short form that a mere synonym of MONDO may not decide: CF, CD, ASD, MM each have several meanings"""
+"""length up to which an abbreviation is not resolved by a MONDO synonym alone: CF, CD, ASD, MM are ambiguous"""
 QUALIFIED = 0.9
-"""score of an exact name, without its qualifiers"""
+"""score of an exact name with qualifiers removed"""
 
 
 def resolve_disease_label(text: str, top: int = 5, tissue: str | None = None) -> list[Match]:
-    """The diseases that a label may mean, best first; empty when nothing is sure enough.
+    """Diseases that a label may mean, best first; empty if none is certain enough.
 
-    Short forms count where people use them for one disease alone (tracked names), where the tissue decides between
-    their meanings, or where they have four letters and more. A name that says more than the label is never claimed.
+    Abbreviations count if they are in common use for one disease (tracked names), if the tissue resolves them, or if
+    they have at least four letters. Names more specific than the label are never matched.
     """
     if several := meanings("disease", text, tissue):
         return [match for match in several if match.method == "tissue"][:top]
@@ -55,11 +55,11 @@ def _exact(text: str) -> list[Match]:
 
 
 def _is_short(text: str) -> bool:
-    """A short form of few letters (`MM`, `CF`), or of more in capitals that no blank tells apart."""
+    """Whether a text is an abbreviation: few letters (`MM`, `CF`), or longer capitals without blanks."""
     return SHORT_FORM.fullmatch(text) is not None and sum(c.isalpha() for c in text) <= LONGEST_UNSURE
 
 
 def _unqualified(text: str) -> str:
-    """The label without stage, activity and the like, as a key; empty when nothing is left."""
+    """The label without stage, activity and the like, as a key; empty if nothing is left."""
     words = key(re.sub(r"\bnon[- ]", "non", text.lower().replace("_", " "))).split()
     return " ".join(word for word in words if word not in QUALIFIERS and not word.isdigit())

@@ -1,4 +1,4 @@
-"""Everyday English words: they name nothing by themselves, and are never taken for a misspelt name."""
+"""Everyday English words, which name nothing by themselves and are never corrected to a name."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ MORE = "english.txt.gz"
 
 @cache
 def everyday_words() -> frozenset[str]:
-    """Lower-case words that occur in the documentation of several unrelated software packages."""
+    """Lower-case words from the documentation of several unrelated software packages."""
     return _words(FILE)
 
 
 @cache
 def english_words() -> frozenset[str]:
-    """Further English words: correctly spelt, but too rare to say nothing."""
+    """Further correctly spelt English words that are too rare to be uninformative."""
     return _words(MORE)
 
 

@@ -11,12 +11,12 @@ from haystack.ontology.index import Ontology, Term, ontology_of
 
 
 def term(term_id: str) -> Term:
-    """The term, or what replaced it.
+    """The term, or its replacement.
 
     Raises
     ------
     OntologyError
-        when the id is unknown.
+        for an unknown id.
     """
     home = ontology_of(term_id)
     current = home.current(term_id)
@@ -32,7 +32,7 @@ def label(term_id: str) -> str:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What is near a term. Distances count is_a steps."""
+    """Terms near a term. Distances count is_a steps."""
 
     id: str
     name: str
@@ -42,9 +42,9 @@ class Neighbours:
     ancestors: dict[str, int]
     descendants: dict[str, int]
     part_of: list[str]
-    """UBERON ids of what the definition says the cell is part of"""
+    """UBERON ids of tissues that the cell is part of, by definition"""
     develops_from: list[str]
-    """CL ids of what the definition says the cell develops from"""
+    """CL ids of cells that it develops from, by definition"""
 
 
 def neighbours(term_id: str) -> Neighbours:
@@ -86,19 +86,19 @@ def siblings(term_id: str) -> list[str]:
 
 
 def ancestors(term_id: str) -> dict[str, int]:
-    """Every superclass with the least number of steps, nearest first; the term itself is not among them."""
+    """All superclasses with the least number of steps, nearest first; without the term itself."""
     home = ontology_of(term_id)
     return dict(_walk(home.name, term(term_id).id, up=True))
 
 
 def descendants(term_id: str) -> dict[str, int]:
-    """Every subclass with the least number of steps, nearest first; the term itself is not among them."""
+    """All subclasses with the least number of steps, nearest first; without the term itself."""
     home = ontology_of(term_id)
     return dict(_walk(home.name, term(term_id).id, up=False))
 
 
 def distance(first: str, second: str) -> int | None:
-    """Least number of is_a steps between two terms through a common ancestor; None when they share none."""
+    """Least number of is_a steps between two terms through a common ancestor; None without one."""
     one = {term(first).id: 0} | ancestors(first)
     two = {term(second).id: 0} | ancestors(second)
     common = one.keys() & two.keys()

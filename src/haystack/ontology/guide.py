@@ -63,7 +63,7 @@ def _is_wanted(ontology: str, term_id: str, term: dict[str, Any]) -> bool:
 
 
 def _current(terms: dict[str, Any], term_id: str) -> str:
-    """The id, or what replaces it; empty when that leads out of the ontology."""
+    """The id, or its replacement; empty if that is outside the ontology."""
     seen: set[str] = set()
     while term_id in terms and term_id not in seen:
         seen.add(term_id)
@@ -74,14 +74,14 @@ def _current(terms: dict[str, Any], term_id: str) -> str:
 
 
 def _relations(definition: str) -> tuple[list[str], list[str]]:
-    """(UBERON ids it is part of, CL ids it develops from), as far as the definition says so in set phrases."""
+    """(UBERON ids it is part of, CL ids it develops from), from fixed phrases in the definition."""
     places = [found for phrase in _PART_OF.findall(definition) if (found := _named("UBERON", phrase))]
     origins = [found for phrase in _DEVELOPS.findall(definition) if (found := _named("CL", phrase))]
     return list(dict.fromkeys(places)), list(dict.fromkeys(origins))
 
 
 def _named(ontology: str, phrase: str) -> str | None:
-    """The term whose label or synonym is the longest beginning of the phrase."""
+    """The term with the longest label or synonym at the beginning of the phrase."""
     known = _names(ontology)
     words = key(phrase).split(" ")
     for size in range(len(words), 0, -1):

@@ -1,8 +1,8 @@
-"""The terms of CL, UBERON, MONDO and ChEBI, read from the compact index in resources/ontology.
+"""Terms of CL, UBERON, MONDO and ChEBI, read from the compact index in resources/ontology.
 
-Reading cellxgene-ontology-guide itself takes 2 s and more (MONDO 1.4 s, ChEBI 4.5 s); the index holds the same labels,
-synonyms, parents and replacements with normalised names, and takes some 0.1 s. ChEBI, which no question needs at once,
-is read from the package.
+Reading cellxgene-ontology-guide itself takes 2 s and more (MONDO 1.4 s, ChEBI 4.5 s); the index has the same labels,
+synonyms, parents and replacements with normalised names, and takes about 0.1 s. ChEBI is rarely needed and read from
+the package.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Term:
 
 
 class Lazy(Mapping[str, ValueT], Generic[ValueT]):
-    """Lines of a file by key, read when they are asked for."""
+    """Lines of a file by key, parsed on demand."""
 
     def __init__(self, lines: dict[str, str], read: Callable[[str, str], ValueT]) -> None:
         self._lines = lines
@@ -88,7 +88,7 @@ class Ontology:
         return children
 
     def current(self, term_id: str) -> str | None:
-        """The id itself, or what replaces it (followed to the end); None when it leads out of the ontology."""
+        """The id, or its replacement (followed to the end); None if that is outside the ontology."""
         seen: set[str] = set()
         while term_id in self.terms and term_id not in seen:
             seen.add(term_id)

@@ -1,7 +1,7 @@
-"""Cell lines of Cellosaurus: what cells they are, of which tissue and disease, and the donor's sex.
+"""Cell lines of Cellosaurus: cell type, tissue, disease and sex of the donor.
 
-The tracked table has the lines in wide use. Names and accessions are from Cellosaurus 55 (CC BY 4.0), as
-cellxgene-ontology-guide ships it; that package has no origins, so type, tissue, disease and sex were written by hand.
+The tracked table has the common lines. Names and accessions are from Cellosaurus 55 (CC BY 4.0), as in
+cellxgene-ontology-guide; that package has no origins, so type, tissue, disease and sex were curated by hand.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from haystack.ontology.normalise import plain
 FILE = "cell_lines.tsv"
 _BEHIND = re.compile(r"\s+(?:cells?|(?:cell\s+)?lines?)\s*$", re.IGNORECASE)
 SHORT = 3
-"""signs of a label that is never read as a cell line: H1, BJ and 293 mean too much else"""
+"""length up to which a label is never read as a cell line: H1, BJ and 293 are ambiguous"""
 
 
 @dataclass(frozen=True)
 class CellLine:
-    """One line; empty strings where nothing is known."""
+    """A cell line; empty strings for unknown fields."""
 
     name: str
     accession: str
@@ -36,7 +36,7 @@ class CellLine:
 
 
 def compact(text: str) -> str:
-    """The name without case, blanks and punctuation: K-562, K562 and k562 are one line."""
+    """The name without case, blanks and punctuation: K-562, K562 and k562 are the same line."""
     return re.sub(r"[^a-z0-9]", "", plain(text))
 
 
@@ -53,12 +53,12 @@ def cell_lines() -> dict[str, CellLine]:
 
 
 def line_of_label(label: str) -> CellLine | None:
-    """The line that a label of an atlas or of the index names, in any case; labels of up to three signs never do."""
+    """The line named by a label of an atlas or the index, in any case; never for labels of up to three characters."""
     return cell_lines().get(compact(_BEHIND.sub("", label))) if len(label.strip()) > SHORT else None
 
 
 def in_cellosaurus(label: str) -> str | None:
-    """Accession of the line of this name among all 167,000 of Cellosaurus, read from the package: only for an error."""
+    """Accession of the line with this name among all 167,000 of Cellosaurus, for error messages."""
     from cellxgene_ontology_guide.ontology_parser import OntologyParser
 
     terms = OntologyParser().cxg_schema.ontology("CVCL")
@@ -67,7 +67,7 @@ def in_cellosaurus(label: str) -> str | None:
 
 
 def cell_line(text: str) -> CellLine | None:
-    """The tracked line that `text` names exactly, with or without `cells` or `cell line` behind it.
+    """The tracked line named exactly by `text`, optionally followed by `cells` or `cell line`.
 
     >>> cell_line("K562 cells").cell_type
     'erythroid lineage cell'

@@ -1,4 +1,4 @@
-"""Labels of an atlas -> ontology terms, with a table that a person may correct and a rerun respects."""
+"""Map labels of an atlas to ontology terms, in a table whose manual corrections are kept."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from haystack.ontology.resolver import resolve
 COLUMNS = ("kind", "label", "id", "name", "score", "method", "n_cells")
 BY_HAND = "correction"
 UNSURE = 0.7
-"""probability below which a label's name does not decide alone"""
+"""probability below which the name alone does not decide"""
 Decide = Callable[[Mapping[str, Sequence[Match]]], Mapping[str, Match]]
-"""unsure labels with their claims, best first -> terms of those that can be decided"""
+"""uncertain labels with their matches, best first -> terms of those that could be decided"""
 
 logger = logging.getLogger(__name__)
 
@@ -121,9 +121,9 @@ def map_labels(
 
 
 def _claims(kind: str, label: str, prefix: str, tissue: str | None) -> list[Match]:
-    """What a label may mean, best first; without the prefix of its column (`Lung_AT2`) where that is more likely.
+    """Matches of a label, best first; without the prefix of its column (`Lung_AT2`) if that is more likely.
 
-    A prefix that means something by itself (`CD4_`, `Malignant_`) stays.
+    Prefixes with a meaning of their own (`CD4_`, `Malignant_`) are kept.
     """
     whole = resolve(kind, label, 5, tissue)
     short = label.removeprefix(prefix)
@@ -148,7 +148,7 @@ def _corrections(path: Path, kind: str) -> dict[str, Match | None]:
 
 
 def _edited(path: Path, kind: str) -> dict[str, Match | None]:
-    """Rows of an earlier table that a person changed."""
+    """Rows of an earlier table that were edited."""
     chosen: dict[str, Match | None] = {}
     for number, row in _numbered(path) if path.exists() else ():
         if row.kind == kind and (row.method == BY_HAND or (row.id and _label_of(row.id) != row.name)):

@@ -1,4 +1,4 @@
-"""What the resolver claims."""
+"""A match of the resolver."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One claim. `score` in [0, 1]; `method`: id, label, synonym, normalised, similarity, correction, ols."""
+    """One match. `score` in [0, 1]; `method`: id, label, synonym, normalised, similarity, correction, ols."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""Words that no name holds: what they were cut from, or misspelt for."""
+"""Complete truncated words and correct misspelt ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 def completions(word: str, known: Mapping[str, int]) -> str | None:
-    """The commonest known word that begins with `word` (four letters or more, and clearly cut off), if there is one."""
+    """The most frequent known word that begins with `word` (at least four letters, clearly truncated), if any."""
     if len(word) < 4 or not word.isalpha():
         return None
     longer = [name for name in known if name.startswith(word) and len(name) >= len(word) + 2 and name.isalpha()]
@@ -15,7 +15,7 @@ def completions(word: str, known: Mapping[str, int]) -> str | None:
 
 
 def corrections(word: str, known: Mapping[str, int]) -> str | None:
-    """The known word of nearly the same letters (six or more), if there is one."""
+    """The known word with nearly the same letters (at least six), if any."""
     if len(word) < 6 or not word.isalpha():
         return None
     near = [name for name in known if name[0] == word[0] and abs(len(name) - len(word)) <= 2]

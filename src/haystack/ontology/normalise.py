@@ -1,4 +1,4 @@
-"""Text as people write it -> words that can be compared: Unicode, Greek letters, spelling, plurals, marker signs."""
+"""Normalise text for comparison: Unicode, Greek letters, spelling, plurals, marker signs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ _IRREGULAR = {
 
 
 def word_set(text: str) -> frozenset[str]:
-    """The words of a text that is easier to read than a list of strings."""
+    """Return the set of words in `text`."""
     return frozenset(text.split())
 
 
@@ -110,7 +110,7 @@ def singular(word: str) -> str:
 
 @lru_cache(maxsize=400_000)
 def key(text: str) -> str:
-    """The normalised form under which names are looked up: words in order, singular, American, no punctuation.
+    """The normalised form used for look-up: words in order, singular, American, no punctuation.
 
     >>> key("Fibroblasts of the lung")
     'fibroblast of lung'

@@ -1,4 +1,4 @@
-"""The Ontology Lookup Service of EMBL-EBI (OLS4), asked only when a person says so and nothing is claimed offline."""
+"""The Ontology Lookup Service of EMBL-EBI (OLS4), used on request if nothing matches offline."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MOST = 0.9  # a search result is never as sure as a name of the pinned ontology
 
 
 def search_ols(kind: str, text: str, top: int = 5, url: str = URL) -> list[Match]:
-    """Terms that OLS finds for `text`, restricted to terms of the pinned ontology; score: likeness of the names.
+    """Terms found by OLS for `text`, restricted to terms of the pinned ontology; score: similarity of the names.
 
     Source: https://www.ebi.ac.uk/ols4/api-docs (search: q, ontology, type, rows, fieldList).
 
     Raises
     ------
     OntologyError
-        when the service cannot be reached or answers in another form.
+        if the service cannot be reached or its answer is malformed.
     """
     import requests
     from requests.adapters import HTTPAdapter

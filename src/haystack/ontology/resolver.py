@@ -1,4 +1,4 @@
-"""One resolver for cell types, tissues, diseases and chemicals."""
+"""Resolve names of cell types, tissues, diseases and chemicals."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _ID = re.compile(r"(CL|UBERON|MONDO|CHEBI|PATO)[:_](\d+)", re.IGNORECASE)
 
 
 def resolve(kind: str, text: str, top: int = 5, tissue: str | None = None) -> list[Match]:
-    """The terms that an atlas's label may mean, best first; empty when nothing is claimed.
+    """Terms that an atlas's label may mean, best first; empty without a match.
 
     Parameters
     ----------
     kind
         cell-type, tissue, disease or chemical.
     text
-        a label as people or atlases write it, or an id (a deprecated one follows its replacement). Of a cell type's
-        label a part may name the type (`GZMK CD8 T cell`); its scores are probabilities.
+        a label, or an id (a deprecated one is replaced). For cell types a part of the label may name the type
+        (`GZMK CD8 T cell`); its scores are probabilities.
     top
-        at most so many.
+        largest number of terms.
     tissue
-        UBERON id of the sample, which decides between the meanings of short forms of cell types and diseases.
+        UBERON id of the sample, to resolve ambiguous abbreviations of cell types and diseases.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def resolve(kind: str, text: str, top: int = 5, tissue: str | None = None) -> li
 
 
 def resolve_name(kind: str, text: str, top: int = 5) -> list[Match]:
-    """The terms that `text` names as a whole, for questions: no part of it stands for the rest. See resolve."""
+    """Terms named by the whole of `text`, for questions. See resolve."""
     home = kind_ontology(kind)
     text = " ".join(text.split())
     if not text or len(text) > MAX_LENGTH:

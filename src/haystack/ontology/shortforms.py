@@ -1,4 +1,4 @@
-"""Short forms that mean several things (PC, CD): claimed only where the tissue of the sample decides."""
+"""Ambiguous abbreviations (PC, CD), resolved only by the tissue of the sample."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from haystack.ontology.match import Match
 
 @dataclass(frozen=True)
 class Meaning:
-    """A row of resources/ontology/ambiguous.tsv: one meaning of a short form, and where it is meant."""
+    """A row of resources/ontology/ambiguous.tsv: one meaning of an abbreviation, and its tissues."""
 
     term_id: str
     tissues: tuple[str, ...]
-    """UBERON ids; empty: nowhere in particular"""
+    """UBERON ids; empty: any"""
 
 
 @cache
 def ambiguous(kind: str) -> dict[str, list[Meaning]]:
-    """Short form -> its meanings, the commonest first. `kind`: cell-type or disease."""
+    """Abbreviation -> its meanings, the most common first. `kind`: cell-type or disease."""
     found: dict[str, list[Meaning]] = {}
     for row_kind, short, term_id, _, tissues, _ in table_rows("ambiguous.tsv", 6):
         if row_kind == kind:
@@ -33,10 +33,10 @@ def ambiguous(kind: str) -> dict[str, list[Meaning]]:
 
 
 def meanings(kind: str, text: str, tissue: str | None) -> list[Match]:
-    """Meanings of a label that is a short form (a plural or a number behind it aside); empty for other labels.
+    """Meanings of a label that is an abbreviation (ignoring plural and a trailing number); empty for other labels.
 
-    Where the tissue fits one of them alone, that one (method `tissue`); else all of them (method `ambiguous`), with raw
-    scores 0.9, 0.8, ...
+    If the tissue fits exactly one, that one (method `tissue`); otherwise all (method `ambiguous`), with raw scores 0.9,
+    0.8, ...
     """
     short = re.sub(r"[\s_-]*\d*$", "", re.sub(r"(?<=[A-Z])s?(?:[\s_][Cc]ells?)?$", "", text))
     rows = ambiguous(kind).get(short, [])

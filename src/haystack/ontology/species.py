@@ -1,7 +1,7 @@
-"""Animals, plants and microbes by name: questions are about human cells, so any other species is refused by its name.
+"""Names of animals, plants and microbes: questions must be about human cells, so other species are refused.
 
-The tracked table holds the mammals with a common name and the model organisms of NCBI Taxonomy (public domain), as
-cellxgene-ontology-guide ships it, and the adjectives that biologists use (murine, porcine).
+The tracked table has the mammals with a common name and the model organisms of NCBI Taxonomy (public domain), as in
+cellxgene-ontology-guide, and common adjectives (murine, porcine).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def taxa() -> dict[str, tuple[str, str]]:
 
 
 def find_species(text: str) -> list[Species]:
-    """Species other than human whose cells a text is about, in order; reagents (bovine serum) are left out."""
+    """Species other than human whose cells a text is about, in order; reagents (bovine serum) are ignored."""
     words = list(_WORD.finditer(text))
     found: list[Species] = []
     for number, word in enumerate(words):

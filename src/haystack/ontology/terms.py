@@ -1,4 +1,4 @@
-"""Tissues, diseases and chemicals: exact names, tracked common names, then the name that says most of the words."""
+"""Tissues, diseases and chemicals: exact names, tracked common names, then the name with most of the words."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STOP = word_set("""
 
 @dataclass(frozen=True)
 class Words:
-    """The names of one ontology by word."""
+    """Names of one ontology by word."""
 
     names: list[tuple[str, frozenset[str]]]
     by_word: dict[str, list[int]]
@@ -37,12 +37,12 @@ class Words:
 
 @cache
 def common_names(kind: str) -> dict[str, str]:
-    """Normalised name -> id, from resources/ontology/common_names.tsv: what people say for a term."""
+    """Normalised name -> id, from resources/ontology/common_names.tsv: colloquial names."""
     return {key(row[1]): row[2] for row in table_rows("common_names.tsv", 5) if row[0] == kind}
 
 
 def exact(kind: str, text: str) -> list[Match]:
-    """Terms whose name is the text (case, plural, spelling and punctuation aside); common names first."""
+    """Terms whose name is the text (ignoring case, plural, spelling and punctuation); common names first."""
     home = kind_ontology(kind)
     name = key(text)
     if kind == "disease" and name in HEALTHY_WORDS:
@@ -58,7 +58,7 @@ def exact(kind: str, text: str) -> list[Match]:
 
 
 def resolve_term(kind: str, text: str, top: int = 5) -> list[Match]:
-    """Terms of a kind, best first; empty when nothing reaches the threshold."""
+    """Terms of a kind, best first; empty if none reaches the threshold."""
     found = {match.id: match for match in exact(kind, text)}
     if not found and kind != "chemical":
         home = kind_ontology(kind)
@@ -107,7 +107,7 @@ def _canonical(name: str) -> list[str]:
 
 
 def names_within(kind: str, text: str) -> list[Match]:
-    """Terms named by words of the text, its last one (the noun) among them: what the text is a kind of."""
+    """Terms named by words of the text that include its last one (the noun), such as superclasses."""
     home = kind_ontology(kind)
     said = _canonical(key(text))
     if not said:

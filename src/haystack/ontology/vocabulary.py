@@ -1,4 +1,4 @@
-"""The names of the Cell Ontology as sets of canonical words: who holds a word, what it weighs and implies."""
+"""Names of the Cell Ontology as sets of canonical words: index, weights and implications of words."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _IS_MARKER = re.compile(r"cd\d|.*!")
 
 
 class Name(NamedTuple):
-    """One name of a term as canonical words. A synonym that is a tracked abbreviation, or very short, names nothing."""
+    """One name of a term as canonical words. Tracked abbreviations and very short synonyms are not indexed."""
 
     term_id: str
     method: str
@@ -49,18 +49,18 @@ class Vocabulary:
     by_word: dict[str, list[int]]
     by_term: dict[str, list[int]]
     weight: dict[str, float]
-    """of a word that a label says; rarer in the ontology, heavier"""
+    """of a word in a label; higher if rare in the ontology"""
     cost: dict[str, float]
-    """of a word that a name says and the label does not"""
+    """of a word in a name that the label lacks"""
     together: dict[str, Counter[str]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """How many names hold a word."""
+        """Number of names with a word."""
         return {word: len(numbers) for word, numbers in self.by_word.items()}
 
     def implied(self, word: str, given: frozenset[str]) -> float:
-        """How surely a name with one of the `given` words also holds `word` (0 to 1, cautious for rare words)."""
+        """Probability that a name with one of the `given` words also has `word` (0 to 1, low for rare words)."""
         best = 0.0
         for other in given:
             counts = self._together(other)
@@ -76,7 +76,7 @@ class Vocabulary:
 
 
 def _cost(word: str, weight: float) -> float:
-    """What it costs a name to say a word that the label does not: however common the word, it is a claim."""
+    """Penalty of a word in a name that the label lacks, with a minimum even for frequent words."""
     if word in FREE or word in UNSAID:
         return weight
     return UNSAID_MARKER if _IS_MARKER.match(word) else max(weight, LEAST_COST)
@@ -100,7 +100,7 @@ def name_lines(cl: Ontology) -> Iterator[str]:
 
 @cache
 def vocabulary() -> Vocabulary:
-    """Read once per process from the tracked file (built from the index; a test fails on drift)."""
+    """Read the tracked file once per process (built from the index; a test fails if they differ)."""
     path = resources() / NAMES_FILE
     try:
         lines = gzip.decompress(path.read_bytes()).decode().splitlines()

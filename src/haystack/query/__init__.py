@@ -1,4 +1,4 @@
-"""Words -> StructuredQuery. Loads on first use."""
+"""Parse a question into a StructuredQuery. Loads on first use."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Doses and times by grammar: a number (or a word for one) and a unit."""
+"""Find doses and times: a number (or number word) and a unit."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def find_times(text: str) -> list[Span]:
 
 
 def _with_siblings(text: str, found: list[Span]) -> list[Span]:
-    """Also the numbers before an amount that share its unit: 6, 24 and 48 h."""
+    """Add numbers before an amount that share its unit: 6, 24 and 48 h."""
     out: list[Span] = []
     for where in found:
         unit = _LETTERS.search(where.text)

@@ -1,4 +1,4 @@
-"""Read a question by rules, or with a language model where the settings name one."""
+"""Read a question by rules, or with a language model if configured."""
 
 from __future__ import annotations
 
@@ -18,25 +18,24 @@ if TYPE_CHECKING:
 def parse_question(
     text: str, settings: QuerySettings | None = None, *, offline: bool = True, cache: Path | None = None
 ) -> StructuredQuery:
-    """Read a question, with every doubt stated.
+    """Read a question; everything uncertain is recorded.
 
     Parameters
     ----------
     text
         one question in plain English.
     settings
-        `llm` names a model that may propose words (extra `llm`); without it rules alone read the question.
+        `llm` names a model that may propose words (extra `llm`); without it only rules are used.
     offline
-        true: no model is called; a proposal that was cached earlier is still used.
+        true: no model is called; a cached proposal is still used.
     cache
-        folder of the run, where a model's proposal is kept.
+        folder of the run, where a model's proposal is stored.
 
     Raises
     ------
     QueryParsingError
-        when the question is empty, too long or holds no word, when it is about another species, when it names no cell
-        type that the Cell Ontology knows (the nearest terms are offered), and when it names a drug or gene that is not
-        understood and nothing else that is done to the cells.
+        if the question is empty, too long or without words, is about another species, names no known cell type
+        (suggests the nearest terms), or names an unknown drug or gene and no other perturbation.
     """
     question = check_question(text)
     if settings is not None and settings.llm:
@@ -49,14 +48,14 @@ def parse_question(
 def parse_run(
     text: str, settings: QuerySettings, *, offline: bool = True, cache: Path | None = None
 ) -> StructuredQuery:
-    """Read the question of a run, which must be a single one and, with `settings.strict`, free of guesses.
+    """Read the question of a run, which must be single and, with `settings.strict`, unambiguous.
 
-    With a `cache` (the run's folder), perturbations that the tables hardly know are looked up in public databases.
+    With a `cache` (the run's folder), perturbations hardly described in the tables are looked up in public databases.
 
     Raises
     ------
     QueryParsingError
-        as `parse_question`, and naming every guess with what to write instead.
+        as `parse_question`, and for every ambiguity, with what to write instead.
     """
     query = require_single(parse_question(text, settings, offline=offline, cache=cache))
     if cache is not None:

@@ -1,4 +1,4 @@
-"""Findings -> StructuredQuery, with evidence for every field, and doubts stated."""
+"""Build the StructuredQuery from findings, with evidence for every field and warnings."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NEAR = 0.02  # alternatives so close to the first are named
 
 
 def assemble(found: Findings) -> StructuredQuery:
-    """The query that the findings state. The first cell type counts; others are named as ambiguity."""
+    """Build the query. The first cell type is used; others are recorded as ambiguity."""
     context = found.context
     treatments, absent_notes = _with_absent(found)
     found.treatments = treatments
@@ -82,7 +82,7 @@ def assemble(found: Findings) -> StructuredQuery:
 
 
 def _with_absent(found: Findings) -> tuple[list[Treatment], list[str]]:
-    """The treatments, and what is said of absent ones: a cytokine taken away, with nothing else done, is blocked."""
+    """The treatments, including absent ones: a cytokine that is withdrawn, with no other treatment, is blocked."""
     from haystack.knowledge.resolve import blockade
 
     notes = []
@@ -102,7 +102,7 @@ def _with_absent(found: Findings) -> tuple[list[Treatment], list[str]]:
 
 
 def _turned(found: Findings) -> list[str]:
-    """A doubt for each word that may turn the question round, where a treatment was found and nothing used the word."""
+    """A warning for each unused word that may reverse the question, if there is a treatment."""
     if not found.treatments:
         return []
     used = [item.trigger for item in found.negations] + [item.trigger for _, item in found.absent]
@@ -116,7 +116,7 @@ def _turned(found: Findings) -> list[str]:
 
 
 def _cells(query: StructuredQuery, found: Findings) -> None:
-    """The cell type that is named, or that of the cell line."""
+    """The named cell type, or that of the cell line."""
     if not found.lines:
         _cell_type(query, found.cells)
         return
@@ -179,7 +179,7 @@ def _cell_type(query: StructuredQuery, cells: list[Entity]) -> None:
 
 
 def _related(one: str, other: str) -> bool:
-    """Is one the other's superclass? Then they differ in how much they say, not in what."""
+    """Whether one is a superclass of the other, so that they differ only in specificity."""
     from haystack.ontology.graph import ancestors
 
     return one in ancestors(other) or other in ancestors(one)
@@ -210,7 +210,7 @@ def _perturbations(query: StructuredQuery, found: Findings) -> None:
 
 
 def _list(query: StructuredQuery, group: Group) -> None:
-    """A list is many questions: none of its members is picked."""
+    """A list is several questions, so none of its members is picked."""
     query.asked.perturbation_list = group.span.text
     query.evidence.append(_evidence("perturbation_list", group.span, 0.9, "pattern"))
     query.warnings.append(
@@ -219,7 +219,7 @@ def _list(query: StructuredQuery, group: Group) -> None:
 
 
 def expand_command(query: StructuredQuery, group: Group) -> str:
-    """The command that makes a table of runs out of a list."""
+    """Command that creates a table of runs from a list."""
     kind = f" --type {group.kind}" if group.kind else ""
     atlas = " --atlas NAME" if group.dataset else ""
     return f"haystack runs expand --cell-type '{query.asked.cells.label}'{atlas}{kind} --out config/runs.tsv"
@@ -267,7 +267,7 @@ def _place(query: StructuredQuery, found: Findings) -> None:
 
 
 def _nearest_first(tissues: list[Entity], cells: list[Entity]) -> list[Entity]:
-    """The tissues, first those inside the name of the cells or right before it: only liver, but spleen macrophages."""
+    """Tissues, those inside or directly before the name of the cells first: only liver, but spleen macrophages."""
     if not cells:
         return tissues
     first = cells[0].span
@@ -275,7 +275,7 @@ def _nearest_first(tissues: list[Entity], cells: list[Entity]) -> list[Entity]:
 
 
 def _most_specific(tissues: list[Entity]) -> Entity:
-    """The first tissue, or a part of it that is named too (kidney ... kidney cortex)."""
+    """The first tissue, or a named part of it (kidney ... kidney cortex)."""
     from haystack.ontology.graph import ancestors
 
     chosen = tissues[0]
@@ -333,7 +333,7 @@ def _donors(query: StructuredQuery, found: Findings) -> None:
 
 
 def _leftovers(query: StructuredQuery, found: Findings) -> None:
-    """Content words that no field holds: neither words of a question nor everyday words."""
+    """Content words that no field explains, without question words and everyday words."""
     spans = [*found.context.spans, *found.controls, *(e.span for e in [*found.cells, *found.tissues, *found.diseases])]
     spans += [t.span for t in found.treatments] + ([found.group.span] if found.group else [])
     spans += found.classes + [where for where, _ in found.lines] + [item.span for item, _ in found.absent]
@@ -363,7 +363,7 @@ def _beside(text: str, one: Span, other: Span) -> bool:
 
 
 def _describes(found: Findings, where: Span) -> bool:
-    """Whether a word stands right before the name of the cells or disease: without it others may be asked for."""
+    """Whether a word directly precedes the name of the cells or disease and may restrict it."""
     word = where.text.lower()
     if word in QUESTION_WORDS or word in INSIDE or word in _SAY_NOTHING or word.isdigit():
         return False
@@ -372,7 +372,7 @@ def _describes(found: Findings, where: Span) -> bool:
 
 
 def _has(text: str, where: Span) -> bool:
-    """Whether a word stands where a disease is named: patients with X."""
+    """Whether a word is in the position of a disease: patients with X."""
     said = where.text.lower() in QUESTION_WORDS or where.text.lower() in INSIDE or where.text.lower() in QUALIFIERS
     return not said and _PATIENT_WITH.search(text[: where.start]) is not None
 

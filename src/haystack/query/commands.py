@@ -74,7 +74,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _readable(query: dict[str, Any]) -> str:
-    """A compact table: what was asked, what it was understood as, and what is in doubt."""
+    """A compact table: the question, how it was understood, and what is in doubt."""
     asked = query["asked"]
     cells, sample = asked["cells"], asked["context"]
     rows = [("task", query["task_type"].replace("_", " "), "")]

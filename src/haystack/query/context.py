@@ -1,4 +1,4 @@
-"""Donors, datasets, doses, times, conditions and control strategies: found by the words around them."""
+"""Find donors, datasets, doses, times, conditions and control strategies by the words around them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _SYNTHETIC = re.compile(
 
 @dataclass
 class Context:
-    """Everything in a question that is neither cell type, tissue, disease nor perturbation."""
+    """Parts of a question other than cell type, tissue, disease and perturbation."""
 
     target_donors: list[Span] = field(default_factory=list)
     reference_donors: list[Span] = field(default_factory=list)
@@ -67,12 +67,12 @@ class Context:
 
     @property
     def spans(self) -> list[Span]:
-        """Every stretch that is explained."""
+        """All explained spans."""
         return self.fixed + self.conditions
 
     @property
     def fixed(self) -> list[Span]:
-        """Stretches that no name may overlap; a condition (acute, fetal) may be part of one."""
+        """Spans that no name may overlap; a condition (acute, fetal) may be part of a name."""
         found = [*self.target_donors, *self.reference_donors, *self.doses, *self.times]
         return found + [where for where, _ in self.datasets] + ([self.control[0]] if self.control else [])
 

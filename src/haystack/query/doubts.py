@@ -1,4 +1,4 @@
-"""Doubt is an answer: how likely a question was understood, and what stops one that must not be guessed."""
+"""Estimate how likely a question was understood, and reject ambiguous ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RIGHT_BY_DOUBTS = (0.97, 0.85, 0.78, 0.5)
 
 
 def doubts(query: StructuredQuery) -> list[str]:
-    """Everything that was guessed, has a second reading, or was not read."""
+    """Everything that was guessed, is ambiguous, or was not read."""
     found = list(query.warnings)
     found += [f"{item.field}: '{item.text}' may be {' or '.join(item.alternatives)}" for item in query.ambiguities]
     if query.not_understood:
@@ -22,12 +22,12 @@ def doubts(query: StructuredQuery) -> list[str]:
 
 
 def understanding(query: StructuredQuery) -> float:
-    """Probability that every field is as the question means it."""
+    """Probability that every field is correct."""
     return RIGHT_BY_DOUBTS[min(len(doubts(query)), len(RIGHT_BY_DOUBTS) - 1)]
 
 
 def obstacles(query: StructuredQuery) -> list[str]:
-    """What stops a question that must not be guessed, each with what to write instead."""
+    """Reasons to reject a question in strict mode, each with what to write instead."""
     found = []
     if query.not_understood:
         words = ", ".join(f"'{word}'" for word in query.not_understood)
@@ -54,7 +54,7 @@ def obstacles(query: StructuredQuery) -> list[str]:
 
 
 def require_sure(query: StructuredQuery) -> StructuredQuery:
-    """The query, if nothing in it was guessed.
+    """Return the query if nothing in it was guessed.
 
     Raises
     ------
@@ -72,12 +72,12 @@ def require_sure(query: StructuredQuery) -> StructuredQuery:
 
 
 def require_single(query: StructuredQuery) -> StructuredQuery:
-    """The query, if it is a single question.
+    """Return the query if it is a single question.
 
     Raises
     ------
     QueryParsingError
-        for a list of perturbations, with the command that makes one run of each.
+        for a list of perturbations, with the command that makes a run of each.
     """
     if query.asked.perturbation_list is None:
         return query

@@ -1,7 +1,7 @@
-"""Cell types, tissues and diseases that a question names, with their places.
+"""Find cell types, tissues and diseases in a question.
 
-Exact names come first. A longer phrase around the name of a cell type refines it (lung + fibroblast) and never replaces
-it: the last head noun says what the cells are, adjectives say which of them.
+Exact names take precedence. A longer phrase around the name of a cell type refines it (lung + fibroblast) but never
+replaces it: the last head noun determines the cells, adjectives specify them.
 """
 
 from __future__ import annotations
@@ -58,26 +58,26 @@ MALIGNANT = Match("CL:0001064", "malignant cell", 0.8, "inferred")
 
 @dataclass(frozen=True)
 class Entity:
-    """A claim with its place in the question."""
+    """A match and its position in the question."""
 
     span: Span
     matches: list[Match]
 
     @property
     def best(self) -> Match:
-        """The first claim."""
+        """The first match."""
         return self.matches[0]
 
 
 def find_cell_types(text: str, tokens: list[Word], taken: list[Span], names: list[Name]) -> list[Entity]:
-    """Cell types in order of appearance; the exact name of a tissue names cells only when nothing else does.
+    """Cell types in order of appearance; the exact name of a tissue means cells only if nothing else does.
 
     Parameters
     ----------
     taken
-        stretches that are explained otherwise.
+        spans explained otherwise.
     names
-        exact names of cell types, none overlapping another, and of tissues.
+        exact names of cell types, without overlaps, and of tissues.
     """
     tissues = [name.span for name in names if name.kind == "tissue"]
     outside = _find(text, tokens, [*taken, *_multiword(text, tissues)], names)
@@ -106,9 +106,9 @@ def _find(text: str, tokens: list[Word], taken: list[Span], names: list[Name]) -
 
 
 def _last_noun(text: str, found: list[Entity]) -> list[Entity]:
-    """Of two cell types side by side (PBMC monocytes) the last is meant; a mixture beside cells is where they are from.
+    """Of two adjacent cell types (PBMC monocytes) keep the last; a mixture before cells is their origin.
 
-    In an apposition (blasts of the myeloid lineage, the myeloblasts) the more specific or exact of both is meant.
+    In an apposition (blasts of the myeloid lineage, the myeloblasts) keep the more specific or exact one.
     """
     kept: list[Entity] = []
     for number, entity in enumerate(found):
@@ -143,7 +143,7 @@ def _is_apposed(text: str, one: Span, other: Span) -> bool:
 
 
 def _best_at(text: str, tokens: list[Word], at: int, taken: list[Span], exact: list[Entity]) -> _Reading | None:
-    """The best reading of the words that begin here: value, words, claim."""
+    """The best match that begins here: value, words, match."""
     best: _Reading | None = None
     for size in range(min(LONGEST, len(tokens) - at), 0, -1):
         reading = _reading(text, tokens[at : at + size], taken, exact)
@@ -182,7 +182,7 @@ def _reading(text: str, piece: list[Word], taken: list[Span], exact: list[Entity
 
 
 def _before_it(piece: list[Word], named: Entity) -> Match | None:
-    """What the named cells develop from, where the words mean their precursors (osteoclast precursors)."""
+    """The cells that the named ones develop from, if the text says precursors (osteoclast precursors)."""
     cl = ontology("CL")
     sources = cl.terms[named.best.id].develops_from
     words = [word.lower for word in piece if word.start >= named.span.end]
@@ -192,7 +192,7 @@ def _before_it(piece: list[Word], named: Entity) -> Match | None:
 
 
 def _refines(term_id: str, entity: Entity) -> bool:
-    """Whether a term is the named type, one of its subtypes, or a type whose own name says the same noun."""
+    """Whether a term is the named type, a subtype, or a type with the same noun in its name."""
     from haystack.ontology.celltypes import known_words, own_words
     from haystack.ontology.graph import ancestors
 
@@ -204,7 +204,7 @@ def _refines(term_id: str, entity: Entity) -> bool:
 def _later_is_better(
     text: str, tokens: list[Word], at: int, best: _Reading, taken: list[Span], exact: list[Entity]
 ) -> bool:
-    """Is the stretch without its first word worth as much? Then that word is no part of the name."""
+    """Whether the span without its first word scores the same, so that the word is not part of the name."""
     value, size, entity = best
     if size == 1 or any(entity is other for other in exact):
         return False
@@ -213,18 +213,18 @@ def _later_is_better(
 
 
 def _value(piece: list[Word], match: Match) -> float:
-    """What a reading is worth: the trust in it, and how many words it explains."""
+    """Value of a match: its score and the number of words it explains."""
     return match.score + PER_WORD * sum(_explained(word.text, match) for word in piece if word.lower not in INSIDE)
 
 
 def _starts_and_ends_well(piece: list[Word], match: Match) -> bool:
-    """Whether the outer words belong to the name; a marker in front does, even one that the term does not mention."""
+    """Whether the outer words belong to the name; a leading marker always does."""
     first = _explained(piece[0].text, match) or (len(piece) > 1 and bool(_MARKER.match(piece[0].text)))
     return bool(first) and _explained(piece[-1].text, match)
 
 
 def _explained(word: str, match: Match) -> bool:
-    """Whether the claimed term, or an ancestor of it, says this word; `cell` explains itself."""
+    """Whether the term, or an ancestor, contains this word; `cell` always counts."""
     from haystack.ontology.celltypes import inherited_words, known_words, own_words
 
     if re.fullmatch(r"(?i)cells?|types?|populations?|subsets?", word):
@@ -257,7 +257,7 @@ def _could_be_cell(piece: list[Word], text: str) -> bool:
 
 
 def is_head(word: Word) -> bool:
-    """Whether this word names a cell (macrophage, cells, Treg, PBMCs), rather than describes one."""
+    """Whether this word is a noun for cells (macrophage, cells, Treg, PBMCs), not an adjective."""
     if CODE.fullmatch(word.text):
         return False
     parts = key(word.text).split(" ")
@@ -288,7 +288,7 @@ def find_diseases(names: list[Name], taken: list[Span]) -> list[Entity]:
 
 
 def _here(name: Name, names: list[Name]) -> list[Match]:
-    """Meanings of a short form (AD): the one of the tissue that the question names, else all of them."""
+    """Meaning of an abbreviation (AD) in the question's tissue, else all meanings."""
     if name.matches[0].method != "ambiguous":
         return name.matches
     places = [place.matches[0].id for place in names if place.kind == "tissue"]
@@ -319,7 +319,7 @@ def _organ(where: Span, match: Match, text: str) -> bool:
 
 
 def tumour_cells(text: str, diseases: list[Entity]) -> list[Entity]:
-    """`breast cancer cells`: the malignant cells of a neoplasm that the question names."""
+    """`breast cancer cells`: malignant cells of a neoplasm named in the question."""
     from haystack.ontology.graph import ancestors
 
     found = []

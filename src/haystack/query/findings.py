@@ -1,4 +1,4 @@
-"""What was found in a question, before it becomes a query."""
+"""Entities found in a question, before they become a query."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from haystack.query.treatments import Group, Treatment
 
 @dataclass
 class Findings:
-    """Everything that was found in a question, each with its place in `text`."""
+    """Entities found in a question, each with its position in `text`."""
 
     raw: str
     text: str
@@ -27,7 +27,7 @@ class Findings:
     lines: list[tuple[Span, CellLine]] = field(default_factory=list)
     treatments: list[Treatment] = field(default_factory=list)
     absent: list[tuple[Treatment, Negation]] = field(default_factory=list)
-    """what is said not to be there"""
+    """treatments said to be absent"""
     negations: list[Negation] = field(default_factory=list)
     genes: list[GeneMention] = field(default_factory=list)
     tissues: list[Entity] = field(default_factory=list)
@@ -35,5 +35,5 @@ class Findings:
     controls: list[Span] = field(default_factory=list)
     group: Group | None = None
     classes: list[Span] = field(default_factory=list)
-    """classes of drugs whose member is named too"""
+    """classes of drugs of which a member is named too"""
     notes: list[str] = field(default_factory=list)

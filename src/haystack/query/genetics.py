@@ -139,15 +139,15 @@ _JOIN = re.compile(
 
 @dataclass(frozen=True)
 class GeneMention:
-    """A gene in the question with what was done to it; `trigger` is null where no word says it."""
+    """A gene in the question and how it was changed; `trigger` is None if no word says so."""
 
     span: Span
     perturbation: Perturbation
     trigger: Span | None
     read_out: bool = False
-    """whether the words around it only read it out (expression of X, X targets)"""
+    """whether the gene is only an outcome (expression of X, X targets)"""
     known: bool = True
-    """false: it is written like a gene, and no symbol table has it"""
+    """false: looks like a gene, but is in no symbol table"""
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,9 @@ class _Gene:
     variant: str | None = None
     known: bool = True
     needs_trigger: bool = False
-    """only a word that says what was done to it makes it a gene here (survivin, miR-155)"""
+    """counts as a gene only with a trigger word (survivin, miR-155)"""
     needs_neighbour: bool = False
-    """that word must stand right beside it: the symbol means something else too (HR, BCR)"""
+    """the trigger must be adjacent, because the symbol has another meaning (HR, BCR)"""
 
 
 @dataclass(frozen=True)
@@ -171,9 +171,9 @@ class _Trigger:
 
 
 def find_genes(text: str, taken: list[Span], cells: list[Span]) -> list[GeneMention]:
-    """Genes that nothing else explains, in order, each with the direction that the grammar gives it.
+    """Genes that nothing else explains, in order, with their direction from the grammar.
 
-    `taken` stretches are explained already; `cells` may stand between a trigger and its gene.
+    `taken` spans are already explained; `cells` may separate a trigger from its gene.
     """
     genes = list(_genes(text, taken))
     if not genes:
@@ -194,7 +194,7 @@ def find_genes(text: str, taken: list[Span], cells: list[Span]) -> list[GeneMent
 
 
 def claimed(text: str) -> list[Span]:
-    """Symbols that the word beside them makes genes, whatever else they may name (ATM knockout, sgRNA against SST)."""
+    """Symbols that an adjacent trigger marks as genes (ATM knockout, sgRNA against SST)."""
     if not says_genetic(text):
         return []
     genes = [gene for gene in _genes(text, []) if gene.known and gene.span.text == gene.symbol]
@@ -224,7 +224,7 @@ def _is_beside(text: str, group: list[_Gene], trigger: _Trigger) -> bool:
 
 
 def says_genetic(text: str) -> bool:
-    """Whether any word says that something is done to a gene."""
+    """Whether any word mentions a genetic change."""
     return any(pattern.search(text) for _, _, pattern in _PATTERNS) or bool(_GENOTYPE.search(text))
 
 
@@ -252,7 +252,7 @@ def _genes(text: str, taken: list[Span]) -> Iterator[_Gene]:
 
 
 def _gene_at(text: str, match: re.Match[str], shouted: bool) -> _Gene | None:
-    """The gene that begins here: a protein's name of several words, a guide, a symbol, or what is written like one."""
+    """The gene that begins here: a protein's name of several words, a guide, a symbol, or a word in gene style."""
     from haystack.knowledge import gene_symbol
     from haystack.knowledge.genetic import protein_gene
 
@@ -293,14 +293,14 @@ def _gene_at(text: str, match: re.Match[str], shouted: bool) -> _Gene | None:
 
 
 def _protein(words: str) -> str | None:
-    """The gene of a protein's name that is no symbol (gasdermin D, survivin)."""
+    """Gene of a protein's name that is not a symbol (gasdermin D, survivin)."""
     from haystack.knowledge.genetic import protein_names, spoken
 
     return protein_names().get(spoken(words)) if len(words) > SHORT_PROTEIN else None
 
 
 def _written_as_gene(word: str, shouted: bool) -> bool:
-    """Capitals (STAT1, TOX), mouse style with a digit (Stat1), or p53; everyday words only when they hold a digit."""
+    """Capitals (STAT1, TOX), mouse style with a digit (Stat1), or p53; everyday words only with a digit."""
     if word.upper() in NO_GENES or len(word) < 2 or (word.islower() and not re.search(r"\d", word)):
         return False
     if re.search(r"\d", word):
@@ -330,7 +330,7 @@ def _triggers(text: str, taken: list[Span]) -> list[_Trigger]:
 
 
 def _groups(text: str, genes: list[_Gene]) -> Iterator[list[_Gene]]:
-    """Genes of one list (STAT1 and STAT2; A, B or C) belong together."""
+    """Group genes of one list (STAT1 and STAT2; A, B or C)."""
     group: list[_Gene] = []
     for gene in genes:
         if group and not _JOIN.match(text[group[-1].span.end : gene.span.start]):
@@ -367,7 +367,7 @@ def _attached(text: str, group: list[_Gene], triggers: list[_Trigger], cells: li
 
 
 def _without(gap: str, offset: int, cells: list[Span]) -> str:
-    """The gap with the names of cells blanked."""
+    """The text between with names of cells blanked."""
     for cell in cells:
         left, right = cell.start - offset, cell.end - offset
         if left >= 0 and right <= len(gap):
@@ -376,7 +376,7 @@ def _without(gap: str, offset: int, cells: list[Span]) -> str:
 
 
 def is_trigger(word: str) -> bool:
-    """Whether a word says that something is done to a gene."""
+    """Whether a word mentions a change of a gene."""
     return any(pattern.fullmatch(word) for _, _, pattern in _PATTERNS)
 
 

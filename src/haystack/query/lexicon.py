@@ -1,4 +1,4 @@
-"""Words of questions that name nothing, and names that are everyday words in a question."""
+"""Uninformative words of questions, and names that are also everyday words."""
 
 from __future__ import annotations
 

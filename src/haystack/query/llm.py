@@ -1,8 +1,8 @@
-"""The LLM option: a language model proposes words, the ontology and the knowledge tables dispose.
+"""Optional language model: it proposes words, which the ontologies and knowledge tables verify.
 
-The model never gives identifiers: every name it proposes goes through the same resolvers as the rules' names, and
-donors, datasets, doses and times count only when they stand in the question. It has no tools, so that no text can make
-it do anything. Its answer is cached beside the run and replayed; with `offline: true` only a cached answer is used.
+The model never gives identifiers: every proposed name goes through the same resolvers as with rules, and donors,
+datasets, doses and times count only if they occur in the question. It has no tools, so text cannot trigger actions. Its
+answer is cached beside the run and replayed; with `offline: true` only a cached answer is used.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _IDENTIFIER = re.compile(r"\b(?:CL|UBERON|MONDO|CHEBI|PATO|HGNC|EFO)[:_]\d+\b", 
 
 
 class Proposal(BaseModel):
-    """What a language model may say: words of the question, no identifiers."""
+    """Answer of the language model: words of the question, no identifiers."""
 
     task_type: TaskType | None = None
     cell_type: str = Field(default="", max_length=200, description="the cells asked about, as written")
@@ -64,7 +64,7 @@ class Proposal(BaseModel):
 
 
 class CachedProposal(Contract):
-    """`llm_parse.json`: an answer, and what was asked of whom."""
+    """`llm_parse.json`: a cached answer with its question and model."""
 
     model: str
     prompt_version: str
@@ -113,7 +113,7 @@ def parse_with_llm(
 
 
 def propose(question: str, model: Any, name: str) -> Proposal:
-    """Ask the model once (with two retries when the form is wrong)."""
+    """Call the model once (with two retries for malformed answers)."""
     try:
         from pydantic_ai import Agent
     except ImportError:
@@ -133,7 +133,7 @@ def propose(question: str, model: Any, name: str) -> Proposal:
 
 
 def dispose(found: Findings, proposal: Proposal) -> None:
-    """Take over what the resolvers know and the question says; note the rest."""
+    """Accept what the resolvers know and the question contains; record the rest."""
     if proposal.cell_type:
         _entity(found, "cell-type", proposal.cell_type, found.cells, "cell type")
     if proposal.tissue and not found.tissues:
@@ -177,7 +177,7 @@ def _entity(found: Findings, kind: str, words: str, entities: list[Entity], what
 
 
 def _treatments(found: Findings, proposal: Proposal) -> None:
-    """The proposed perturbations; a guess of the rules that the model does not name gives way to them."""
+    """The proposed perturbations; guesses of the rules that the model does not name are dropped."""
     guesses = [item for item in found.treatments if item.doubt or not item.known]
     before = len(found.treatments)
     for words in proposal.perturbations:
@@ -222,7 +222,7 @@ def _treatment(found: Findings, words: str, kind: PerturbationType | None) -> No
 
 
 def _surely(found: Findings) -> bool:
-    """Whether the rules found treatments, all without a guess."""
+    """Whether the rules found treatments without guessing."""
     return bool(found.treatments) and all(item.known and not item.doubt for item in found.treatments)
 
 
@@ -234,7 +234,7 @@ def _literal(found: Findings, words: str, what: str) -> Span | None:
 
 
 def _place(text: str, words: str) -> Span | None:
-    """Where the words stand in the question (whole words, case and blanks aside)."""
+    """Position of the words in the question (whole words, ignoring case and blanks)."""
     pattern = r"\s+".join(re.escape(word) for word in words.split())
     match = re.search(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE) if pattern else None
     return Span(match.start(), match.end(), match[0]) if match else None
@@ -269,7 +269,7 @@ def _digest(question: str) -> str:
 
 
 def _model(settings: QuerySettings) -> Any:
-    """What pydantic-ai takes as model: `provider:model`, or an OpenAI-compatible endpoint at `llm_base_url`."""
+    """Model argument of pydantic-ai: `provider:model`, or an OpenAI-compatible endpoint at `llm_base_url`."""
     if not settings.llm_base_url:
         return settings.llm
     try:

@@ -1,4 +1,4 @@
-"""Perturbations that the tracked tables hardly know: what public databases add, kept beside the run."""
+"""Complete perturbations that the tracked tables hardly describe from public databases, cached beside the run."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ if TYPE_CHECKING:
     from haystack.knowledge.clients.enrich import Databases
 
 ANSWERS = "knowledge.sqlite"
-"""file of the run's folder that keeps the databases' answers"""
+"""cache file in the run's folder"""
 
 
 def look_up(
     query: StructuredQuery, folder: Path, *, offline: bool, databases: Databases | None = None
 ) -> StructuredQuery:
-    """The query with targets, identifiers and signalling that KEGG, UniProt and Reactome know; never directions.
+    """Add targets, identifiers and signalling from KEGG, UniProt and Reactome; never directions.
 
-    Only perturbations without targets, signalling and expectations are looked up. Offline, answers that an earlier run
-    kept in `folder` are replayed; without them nothing changes. What was added, or why nothing was, is kept in
-    `provenance`.
+    Only perturbations without targets, signalling and expectations are looked up. Offline, answers cached in `folder`
+    are replayed; without them nothing changes. Additions and failures are recorded in `provenance`.
     """
     from haystack.knowledge.clients.enrich import enrich_perturbation
 
@@ -48,7 +47,7 @@ def look_up(
 
 
 def is_hardly_known(perturbation: Perturbation) -> bool:
-    """Whether nothing is known of what a perturbation acts on or does."""
+    """Whether neither targets nor effects of a perturbation are known."""
     known = (
         perturbation.targets,
         perturbation.signalling,

@@ -1,4 +1,4 @@
-"""Cell lines that a question names."""
+"""Find cell lines in a question."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ LONGEST = 3  # words of a line's name
 
 
 def find_lines(text: str, taken: list[Span], *, short: bool = False) -> list[tuple[Span, CellLine]]:
-    """Tracked lines in order of appearance; names of up to three signs (H1, BJ, 293) only before `cells` or `line`.
+    """Tracked lines in order of appearance; names of up to three characters (H1, BJ, 293) only before `cells` or
+    `line`.
 
     `short`: those with a letter and a number count anywhere, because no other cells are named.
     """

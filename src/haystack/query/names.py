@@ -1,4 +1,4 @@
-"""Names of cells, tissues and diseases that stand in a question letter for letter, before anything is rewritten."""
+"""Find exact names of cells, tissues and diseases in the original wording of a question."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _ADJECTIVE = (
 
 @dataclass(frozen=True)
 class Name:
-    """An exact name with its place; `words` counts its words."""
+    """An exact name and its position; `words` is its number of words."""
 
     kind: str
     span: Span
@@ -97,12 +97,12 @@ def exact_names(text: str) -> list[Name]:
 
 
 def _is_vector(where: Span, behind: str) -> bool:
-    """Whether a short form is the first half of an adjective that speaks of no disease (AAV-mediated)."""
+    """Whether an abbreviation is part of an adjective that means no disease (AAV-mediated)."""
     return where.text.isupper() and _MEDIATED.match(behind) is not None
 
 
 def _forms(keys: list[str], last: str) -> Iterator[str]:
-    """The key, and those of other readings of a plural at the end (acinuss, ileums)."""
+    """The key, and keys of other singular forms (acinuss, ileums)."""
     head = " ".join(word for word in keys[:-1] if word)
     for tail in dict.fromkeys(
         (keys[-1], last[:-1].lower() if last.endswith("s") else "", last[:-2].lower() if last.endswith("es") else "")
@@ -136,7 +136,7 @@ def _lookup(where: Span, names: list[str], edges: set[str], before: str, behind:
 
 
 def _cell(name: str, written: str) -> list[Match]:
-    """Cell types of the name; keys drop a marker's minus, so a name with one (CD16- monocyte) needs it in the text."""
+    """Cell types of the name; keys drop a marker's minus, so the text must have it (CD16- monocyte)."""
     cl = ontology("CL")
     hits = [(term_id, method) for term_id, method in cl.by_key.get(name, []) if term_id != ANY_CELL]
     hits = [hit for hit in hits if _MINUS.search(written) or name not in _with_minus(hit[0])]
@@ -171,10 +171,10 @@ def disease_of_adjective(name: str) -> str | None:
 
 
 def _counts(kind: str, where: Span, name: str, size: int, placed: bool, sick: bool) -> bool:
-    """Whether a name that is also an everyday word, or very short, is meant as a name.
+    """Whether a name that is also an everyday word, or very short, is used as a name.
 
-    `placed`: `of`, `in` or `from` stands before it, so that `the bone` is a tissue. `sick`: it stands where a disease
-    does (in TAC patients).
+    `placed`: it follows `of`, `in` or `from`, so that `the bone` is a tissue. `sick`: it is in the position of a
+    disease (in TAC patients).
     """
     if size > 1:
         return not (kind == "disease" and name in DISEASE_NOT)
@@ -202,7 +202,7 @@ def _is_gene(written: str) -> bool:
 
 
 def _shouted(kind: str, text: str, match: Match) -> bool:
-    """`gave` is no disease, though GAVE is: a synonym in capitals counts in capitals."""
+    """Whether a synonym in capitals is written in capitals: `gave` is no disease, though GAVE is."""
     if text.upper() == text or len(text) > 6 or match.method != "synonym" or key(text) in common_names(kind):
         return False
     term = ontology("UBERON" if kind == "tissue" else "MONDO").terms.get(match.id)
@@ -210,7 +210,7 @@ def _shouted(kind: str, text: str, match: Match) -> bool:
 
 
 def longest_first(names: list[Name], others: list[Span]) -> list[Name]:
-    """Names that no longer name overlaps; `others` (substances, lines) win where they are as long."""
+    """Names that no longer name overlaps; `others` (substances, lines) win at equal length."""
     kept: list[Name] = []
     rank = {"cell-type": 0, "disease": 1, "tissue": 2}
     ordered = sorted(names, key=lambda n: (n.span.start - n.span.end, rank[n.kind], n.span.start))

@@ -1,7 +1,7 @@
-"""What a question says is absent: the stretches that negators govern.
+"""Find what a question says is absent: the scope of negations.
 
-A name in such a stretch is never a treatment. `absent` tells "lacking X" (X is taken away, so its blockade or loss may
-be meant) from "not treated with X" (nothing was done: the control side).
+A name in such a scope is never a treatment. `absent` distinguishes "lacking X" (X is removed, so its blockade or loss
+may be meant) from "not treated with X" (the control).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ _TURNS = re.compile(
 
 @dataclass(frozen=True)
 class Negation:
-    """A stretch of the question that is said not to be there."""
+    """A span of the question that is said to be absent."""
 
     scope: Span
     trigger: Span
@@ -91,7 +91,7 @@ class Negation:
 
 
 def find_negations(text: str, tokens: list[Word]) -> list[Negation]:
-    """What negators govern, in order; `with and without X` governs nothing, because both are asked for."""
+    """Scopes of negations, in order; `with and without X` has none, because it asks for both."""
     found: list[Negation] = []
     for pattern in (_VERBAL, _ADJECTIVE, _NOMINAL):
         for match in pattern.finditer(text):
@@ -108,14 +108,14 @@ def find_negations(text: str, tokens: list[Word]) -> list[Negation]:
 
 
 def unread_turns(text: str, read: list[Span]) -> list[Span]:
-    """Words that turn a question round (removal, never, neutralise) and that no reading has used."""
+    """Unused words that reverse a question (removal, never, neutralise)."""
     found = [span(text, match.start(), match.end()) for match in _TURNS.finditer(text)]
     harmless = [where for where in found if _HARMLESS.match(text[where.end :]) or _BOTH.search(text[: where.start])]
     return [where for where in found if where not in harmless and not any(where.overlaps(other) for other in read)]
 
 
 def negated(where: Span, text: str, negations: list[Negation]) -> Negation | None:
-    """The negation that governs a name, from before (`without X`) or from behind (`X was not added`, `X-free`)."""
+    """The negation of a name, before (`without X`) or after it (`X was not added`, `X-free`)."""
     for item in negations:
         if item.scope.overlaps(where):
             return item

@@ -1,4 +1,4 @@
-"""A question in plain words -> StructuredQuery: offline, by rules, the same every time."""
+"""Parse a question in plain words into a StructuredQuery: offline, by rules, deterministic."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def parse_by_rules(question: str) -> StructuredQuery:
 
 
 def finish(found: Findings) -> StructuredQuery:
-    """The query of the findings, or the error that says why there is none."""
+    """Build the query from the findings, or raise the error that says why not."""
     named = [item.span for item in (*found.cells, *found.tissues, *found.diseases)]
     named += [gene.span for gene in found.genes if gene.trigger]
     for species in find_species(found.text):
@@ -90,7 +90,7 @@ def finish(found: Findings) -> StructuredQuery:
 
 
 def _stop_at_unread(found: Findings) -> None:
-    """A drug or gene that nobody knows, with nothing else done: without it the question would be another one."""
+    """Refuse an unknown drug or gene if there is no other perturbation, because the question depends on it."""
     if found.treatments or found.group or found.absent:
         return
     explained = [*found.context.spans, *(e.span for e in [*found.cells, *found.tissues, *found.diseases])]
@@ -102,9 +102,9 @@ def _stop_at_unread(found: Findings) -> None:
 
 
 def read(question: str) -> Findings:
-    """Find everything that a question names: exact names first, then what the words between them say.
+    """Find all entities: exact names first, then from the words between them.
 
-    A symbol that a word such as knock-out stands beside is a gene, unless no cells are left then (SST, ATM).
+    A symbol beside a word such as knock-out is a gene, unless no cells are left then (SST, ATM).
     """
     repaired = repair(blank_markup(question))
     genes = claimed(repaired.text)
@@ -173,7 +173,7 @@ def _read(question: str, repaired: Repaired, genes: list[Span]) -> Findings:
 
 
 def _settle(substances: list[Treatment], names: list[Name]) -> tuple[list[Treatment], list[Name]]:
-    """Substances and exact names without overlaps, the longer one kept: macrophage colony-stimulating factor."""
+    """Resolve overlaps of substances and exact names, keeping the longer one: macrophage colony-stimulating factor."""
     tissues = [name for name in names if name.kind == "tissue"]
     longer = [
         name for name in names if name.kind != "tissue" and not (name.kind == "disease" and _inside(name, tissues))
@@ -184,20 +184,22 @@ def _settle(substances: list[Treatment], names: list[Name]) -> tuple[list[Treatm
 
 
 def _not_sick(text: str, substances: list[Treatment], names: list[Name]) -> list[Treatment]:
-    """Without the pathogens that only say what patients have: people with influenza, HIV patients."""
+    """Drop pathogens that only describe patients: people with influenza, HIV patients."""
     sick = [name.span for name in names if name.kind == "disease"]
     return [item for item in substances if not (any(item.span.overlaps(w) for w in sick) and _is_had(text, item, sick))]
 
 
 def _is_had(text: str, item: Treatment, sick: list[Span]) -> bool:
-    """Whether the words around a pathogen say that people have it, or another disease stands in one list with it."""
+    """Whether the context says that people have a pathogen, or it is listed with another disease."""
     if _HAVING.search(text[: item.span.start]) or _PATIENTS.match(text[item.span.end :]):
         return True
     return any(not where.overlaps(item.span) and in_one_list(text, where, item.span) for where in sick)
 
 
 def _is_protein(name: Name) -> bool:
-    """Whether the one word of a cell type's name is a ligand's or compound's too (VIP): other cells count then."""
+    """Whether the single word of a cell type's name is also a ligand or compound (VIP), so that other cells take
+    precedence.
+    """
     from haystack.knowledge.ligands import named_protein
     from haystack.knowledge.resolve import lookup
 
@@ -210,7 +212,7 @@ def _inside(name: Name, others: list[Name]) -> bool:
 
 
 def _genes(found: Findings, taken: list[Span], substances: list[Treatment]) -> None:
-    """Genes outside all other names; a substance with a gene's name is the gene where it is knocked out or the like."""
+    """Genes outside all other names; a substance with a gene's name is the gene if knocked out or the like."""
     cells = [cell.span for cell in found.cells]
     explained = [*taken, *cells, *(disease.span for disease in found.diseases)]
     if not says_genetic(found.text):
@@ -231,7 +233,7 @@ def _between(one: Span, middle: Span, other: Span) -> bool:
 
 
 def _stays(found: Findings, mention: GeneMention, item: Treatment, mentions: list[GeneMention]) -> bool:
-    """Whether the substance stays one, although it has a gene's name too."""
+    """Whether a substance remains one, although it is also a gene."""
     more = (item.span.end - item.span.start) - (mention.span.end - mention.span.start)
     if mention.trigger is None or mention.read_out or more > 1 or mention.perturbation.type == "drug":
         return True
@@ -246,7 +248,7 @@ def _stays(found: Findings, mention: GeneMention, item: Treatment, mentions: lis
 
 
 def _absences(found: Findings, negations: list[Negation]) -> None:
-    """Take out what negators govern; a gene that is lacking stays, as its loss."""
+    """Remove what is negated; a missing gene remains, as its loss."""
     names = [item.span for item in [*found.diseases, *found.cells]]
     negations = [item for item in negations if not any(name.holds(item.trigger) for name in names)]  # absence of tibia
     kept = []
@@ -270,7 +272,9 @@ def _is_denied(found: Findings, disease: Entity, negations: list[Negation]) -> b
 
 
 def _more_treatments(found: Findings, names: list[Name], taken: list[Span]) -> None:
-    """What is no name of the tables: cut-off siblings, large lists, bare genes, and what the words say was done."""
+    """Treatments outside the tables: truncated siblings, large lists, bare genes, and words in the position of a
+    treatment.
+    """
     text, tokens = found.text, found.tokens
     taken = [*taken, *(c.span for c in found.cells), *found.controls, *(item.span for item, _ in found.absent)]
     sick = [d.span for d in found.diseases]
@@ -296,7 +300,7 @@ def _more_treatments(found: Findings, names: list[Name], taken: list[Span]) -> N
 
 
 def _without_read_outs(found: Findings, treatments: list[Treatment]) -> list[Treatment]:
-    """Without what another treatment is asked to change (Does IL-10 block TNF in macrophages?)."""
+    """Drop outcomes of another treatment (Does IL-10 block TNF in macrophages?)."""
     kept: list[Treatment] = []
     for item in treatments:
         between = found.text[kept[-1].span.end : item.span.start] if kept else ""
@@ -313,7 +317,7 @@ def _without_read_outs(found: Findings, treatments: list[Treatment]) -> list[Tre
 
 
 def _infectious(item: Treatment, found: Findings) -> bool:
-    """An infection where a treatment stands (the effect of influenza infection on ...) is one."""
+    """An infection in the position of a treatment (the effect of influenza infection on ...)."""
     from haystack.ontology.graph import ancestors
 
     return any(INFECTIOUS in ancestors(d.best.id) for d in found.diseases if d.span == item.span)
@@ -324,5 +328,5 @@ def _in_text_order(treatments: list[Treatment]) -> list[Treatment]:
 
 
 def _in_order(text: str, cells: list[Entity]) -> list[Entity]:
-    """In order of appearance, those that only serve as comparison or context last."""
+    """Sort by appearance, with those used only for comparison or context last."""
     return sorted(cells, key=lambda c: (bool(_CONTEXT_BEFORE.search(text[: c.span.start])), c.span.start))

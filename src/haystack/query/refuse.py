@@ -1,4 +1,4 @@
-"""The error for a question without a cell type: it says what was looked at, and offers the nearest terms."""
+"""The error for a question without a cell type: what was read, and the nearest terms."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from haystack.query.lexicon import QUESTION_WORDS
 from haystack.query.text import Span, Word
 
 NEAR = 0.7
-"""likeness of two names by difflib from which one may be a misspelling of the other"""
+"""least difflib similarity of a possible misspelling"""
 _BEFORE_CELLS = re.compile(r"((?:[\w+-]+\s+){1,3}cells?)\b", re.IGNORECASE)
 
 
 def no_cell_type(text: str, tokens: list[Word], taken: list[Span]) -> QueryParsingError:
-    """The error, with `details["nearest"]`: names of cell types most like what was written."""
+    """The error, with `details["nearest"]`: cell types most similar to the text."""
     short = _short(text)
     phrase = _subject(text, tokens, taken)
     if phrase is None:
@@ -43,7 +43,7 @@ def no_cell_type(text: str, tokens: list[Word], taken: list[Span]) -> QueryParsi
 
 
 def _untracked_line(phrase: str) -> tuple[str, str] | None:
-    """The word of a phrase that is a line of Cellosaurus, with its accession."""
+    """A word of the phrase that is a line of Cellosaurus, with its accession."""
     from haystack.ontology.lines import in_cellosaurus
 
     for word in phrase.split():
@@ -64,7 +64,7 @@ def not_human(text: str, species: Species) -> QueryParsingError:
 
 
 def unread_treatment(text: str, word: str) -> QueryParsingError:
-    """The error for a name that looks like a drug's and that no table has."""
+    """The error for an unknown name that looks like a drug."""
     from haystack.knowledge import suggest_perturbations
 
     near = suggest_perturbations(word, 3)
@@ -82,7 +82,7 @@ def _short(text: str) -> str:
 
 
 def nearest_cell_types(phrase: str, n: int = 3) -> list[str]:
-    """Labels with their ids, most alike first, by shared words and then by letters."""
+    """Labels with their ids, most similar first, by shared words and then by letters."""
     import difflib
 
     from haystack.ontology.celltypes import nearest_terms
@@ -103,7 +103,7 @@ def nearest_cell_types(phrase: str, n: int = 3) -> list[str]:
 
 
 def _subject(text: str, tokens: list[Word], taken: list[Span]) -> str | None:
-    """The words that most likely were meant to name cells."""
+    """The words that probably name the cells."""
     for match in _BEFORE_CELLS.finditer(text):
         words = match[1].split()
         while len(words) > 1 and (words[0].lower() in QUESTION_WORDS or _held(match, words, taken)):

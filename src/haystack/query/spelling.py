@@ -1,6 +1,6 @@
-"""Spelling repair, the same for every kind of name: unknown words that are one or two letters away from a known one.
+"""Correct misspelt words in a question: unknown words one or two letters away from a known one.
 
-The repaired text is what is read; `Repaired.origin` leads every place back to the question as it was written.
+The corrected text is parsed; `Repaired.origin` maps positions back to the original question.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _STARTS = re.compile(r"(?:^|[.?!:;]\s*|\n\s*|[(\"'])$")
 
 @dataclass(frozen=True)
 class Repaired:
-    """A text with its repairs: (place in the repaired text, words as written, words as read)."""
+    """A corrected text with its corrections: (position, original words, corrected words)."""
 
     text: str
     repairs: list[tuple[int, str, str]] = field(default_factory=list)
 
     def origin(self, place: int, *, end: bool = False) -> int:
-        """The place in the original text; a place inside a repaired word is that word's start or end."""
+        """Position in the original text; a position inside a corrected word maps to its start or end."""
         shift = 0
         for start, written, read in self.repairs:
             if place <= start and not (end and place > start):
@@ -49,7 +49,7 @@ class Repaired:
 
 
 def repair(text: str) -> Repaired:
-    """Correct the misspelt words of a question; words in capitals (genes, acronyms) stay unless all are capitals."""
+    """Correct misspelt words; words in capitals (genes, acronyms) are kept unless all are capitals."""
     shouted = text.isupper()
     amounts = [*find_doses(text), *find_times(text)]
     out, at, length = [], 0, 0
@@ -79,7 +79,7 @@ def repair(text: str) -> Repaired:
 
 
 def _after_stem(text: str, match: re.Match[str]) -> str | None:
-    """The Greek letter that a word behind a cytokine's stem was meant to be (TGF-bta1), if it is misspelt."""
+    """The Greek letter meant by a misspelt word after the stem of a cytokine (TGF-bta1)."""
     from rapidfuzz.distance import OSA
 
     if not _STEM.search(text[: match.start()]) or match[0] in GREEK.values() or len(match[0]) < 3:
@@ -90,9 +90,9 @@ def _after_stem(text: str, match: re.Match[str]) -> str | None:
 
 @lru_cache(maxsize=50_000)
 def correct(word: str, named: bool = False) -> str | None:
-    """What a lower-case word was meant to be; None when it is known, too short, or near nothing or two things alike.
+    """Correction of a lower-case word; None if it is known, too short, or similar to none or to two words.
 
-    `named`: it was written with a capital inside a sentence, so that only names of cells and drugs are looked at.
+    `named`: it was capitalised inside a sentence, so that only names of cells and drugs are considered.
     """
     if len(word) < SHORTEST or not word.isascii() or is_known(word):
         return None
@@ -122,7 +122,7 @@ def correct(word: str, named: bool = False) -> str | None:
 
 
 def _plausible(word: str, name: str, edits: int) -> bool:
-    """People get the first letter right, and mistype two letters only of long words; short words are too alike."""
+    """Whether a correction is plausible: same first letter, and two changes only in long words."""
     if edits > 1:
         return min(len(word), len(name)) >= TWO_EDITS and word[0] == name[0]
     return len(word) > SHORTEST or name in {"cell", "cells"} or (name in QUESTION_WORDS and word[0] == name[0])
@@ -208,7 +208,7 @@ def _drug_words() -> frozenset[str]:
 
 @cache
 def _rare_drug_words() -> frozenset[str]:
-    """Names beyond the tables that end as drugs' names do."""
+    """Names outside the tables with drug-like endings."""
     from haystack.knowledge.mentions import DRUG_ENDINGS
     from haystack.knowledge.unii import drug_names
 

@@ -1,4 +1,4 @@
-"""What kind of question it is: told from what is named and from the words that ask."""
+"""Determine the task type from the named entities and the wording of the question."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from haystack.contracts.query import TaskType
 
 @dataclass(frozen=True)
 class Named:
-    """What a question names, as far as the task type depends on it."""
+    """Entities that determine the task type."""
 
     treatment: bool
     target_donor: bool
@@ -55,12 +55,12 @@ _SAMPLES = re.compile(
 
 
 def task_type(text: str, named: Named) -> tuple[TaskType, float, str]:
-    """(task type, confidence, why).
+    """(task type, confidence, reason).
 
-    Two datasets, or words of transfer with one, make a cross-dataset question, whether something is done to the cells
-    or not. With a treatment, cells of named or new donors, patients or samples are new samples; otherwise the cell type
-    is what is new. Without a treatment, words such as impute or missing ask for a cell type; an expression profile of a
-    donor, or a reference donor, asks for that donor.
+    Two datasets, or one with words of transfer, make a cross-dataset question, with or without a perturbation. With a
+    treatment, cells of named or new donors, patients or samples are new samples; otherwise the cell type is new.
+    Without a treatment, words such as impute or missing ask for a cell type; an expression profile of a donor, or a
+    reference donor, for that donor.
     """
     transfer = bool(_TRANSFER.search(text))
     if named.datasets > 1 or (transfer and named.datasets):

@@ -1,4 +1,4 @@
-"""A question as words with offsets, and the questions that are refused before anything is read."""
+"""Split a question into words with offsets, and refuse invalid questions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from haystack.errors import QueryParsingError
 
 LONGEST = 20_000
-"""characters: room for a pasted abstract, and read in a second"""
+"""characters: allows a pasted abstract, parsed in a second"""
 _WORD = re.compile(r"[^\W_]+(?:[_.'’/+⁺⁻-]*[^\W_]+)*(?:[+⁺⁻]+|-(?=\s|$|[,;)]))?", re.UNICODE)
 
 
@@ -28,7 +28,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of the question."""
+    """A span of the question."""
 
     start: int
     end: int
@@ -44,7 +44,7 @@ class Span:
 
 
 CODE = re.compile(r"[A-Z]{1,5}-?\d{3,}[A-Za-z]?|[A-Z]{2,5}-\d{2,}")
-"""a compound's code as companies and vendors write it: PD0325901, NSC-23766, SB431542"""
+"""a compound's code as used by companies and vendors: PD0325901, NSC-23766, SB431542"""
 
 
 def check_question(text: str) -> str:
@@ -74,12 +74,12 @@ def check_question(text: str) -> str:
 
 
 def blank_markup(text: str) -> str:
-    """HTML tags blanked with spaces of equal length, so that offsets stay."""
+    """Replace HTML tags by spaces of equal length, so that offsets stay valid."""
     return re.sub(r"<[^<>]{0,200}>", lambda match: " " * len(match[0]), text)
 
 
 def split_words(text: str) -> list[Word]:
-    """Words with offsets; hyphens and plus signs inside or behind a word belong to it (IFN-beta, CD14+)."""
+    """Words with offsets; hyphens and plus signs inside or after a word belong to it (IFN-beta, CD14+)."""
     return [Word(match[0], match.start(), match.end()) for match in _WORD.finditer(text)]
 
 

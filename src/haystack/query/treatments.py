@@ -1,4 +1,4 @@
-"""What is done to the cells: known names wherever they stand, and what the words around it say is a treatment."""
+"""Find treatments: known names anywhere, and unknown names in the position of a treatment."""
 
 from __future__ import annotations
 
@@ -110,18 +110,18 @@ LONGEST = 4  # words of a name that only the large lists know
 
 @dataclass(frozen=True)
 class Treatment:
-    """A perturbation with its place; `known` is false when only the words around it say that it is one."""
+    """A perturbation and its position; `known` is false if only the context marks it as one."""
 
     span: Span
     perturbation: Perturbation
     known: bool
     doubt: str | None = None
-    """why it may be something else"""
+    """reason why it may be something else"""
 
 
 @dataclass(frozen=True)
 class Group:
-    """A list that a question names by its kind (all cytokines of Parse)."""
+    """A list named by its kind (all cytokines of Parse)."""
 
     span: Span
     kind: PerturbationType | None
@@ -129,7 +129,7 @@ class Group:
 
 
 def find_known(text: str, taken: list[Span]) -> list[Treatment]:
-    """Cytokines, drugs and other stimuli that the tables or ChEBI know, in order of appearance."""
+    """Cytokines, drugs and other stimuli in the tables or ChEBI, in order of appearance."""
     from haystack.knowledge.mentions import find_substances
 
     found = []
@@ -140,7 +140,7 @@ def find_known(text: str, taken: list[Span]) -> list[Treatment]:
 
 
 def genetic_treatments(mentions: list[GeneMention]) -> list[Treatment]:
-    """Genes to which something is done; drugs named by the gene that they act on (CSF1R inhibitor)."""
+    """Genes that are changed, and drugs named by their target gene (CSF1R inhibitor)."""
     found = []
     for mention in mentions:
         if mention.trigger is None or mention.read_out:
@@ -160,7 +160,7 @@ def genetic_treatments(mentions: list[GeneMention]) -> list[Treatment]:
 
 
 def bare_genes(mentions: list[GeneMention]) -> list[Treatment]:
-    """Genes without a word that says what was done: ligands are taken as proteins given, others as perturbed."""
+    """Genes without a trigger: ligands are read as added proteins, others as perturbed."""
     from haystack.knowledge.ligands import given_protein
 
     found = []
@@ -180,7 +180,7 @@ def bare_genes(mentions: list[GeneMention]) -> list[Treatment]:
 
 
 def find_unknown(text: str, taken: list[Span]) -> list[Treatment]:
-    """What the words around it say was done, although nobody knows it; `taken` holds all that is understood."""
+    """Unknown treatments marked by their context; `taken` holds explained spans."""
     found: list[Treatment] = []
     for pattern, kind in _TRIGGERS:
         for match in pattern.finditer(text):
@@ -203,7 +203,7 @@ def _says_nothing(text: str) -> bool:
 
 
 def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Treatment]:
-    """Names that nothing else explained and that the large lists of substances know, longest first at each place."""
+    """Unexplained names found in the large lists of substances, longest first at each position."""
     from haystack.knowledge.mentions import goes_on
 
     free = [word for word in tokens if not any(Span(word.start, word.end, "").overlaps(other) for other in taken)]
@@ -228,7 +228,7 @@ def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Trea
 
 
 def _may_name(piece: list[Word]) -> bool:
-    """Everyday words name no substance; short names count in capitals."""
+    """Whether a word may name a substance: not an everyday word, and short names only in capitals."""
     words = [word.lower for word in piece if word is piece[0] or word.text != "A"]  # bisphenol A
     if any(word in QUESTION_WORDS or word in INSIDE for word in words) or words[0] in _NOT_SUBSTANCES:
         return False
@@ -247,7 +247,7 @@ _NOT_SUBSTANCES = frozenset(
 
 
 def find_slots(text: str, tokens: list[Word], taken: list[Span]) -> list[Treatment]:
-    """Unexplained words where a treatment stands (`hepatocytes + XYZ-123`): unknown, and said so."""
+    """Unexplained words in the position of a treatment (`hepatocytes + XYZ-123`), reported as unknown."""
     found = []
     for word in tokens:
         where = span(text, word.start, word.end)
@@ -268,7 +268,7 @@ def is_druglike(word: str) -> bool:
 
 
 def complete_list(text: str, tokens: list[Word], found: list[Treatment], taken: list[Span]) -> list[Treatment]:
-    """Siblings of known treatments in a list: cut short (PMA/iono), or short names in small letters (scf + tpo)."""
+    """Siblings of known treatments in a list: truncated (PMA/iono), or short in lower case (scf + tpo)."""
     added: list[Treatment] = []
     words = [span(text, match.start(), match.end()) for match in re.finditer(r"[A-Za-z][\w-]+", text)]
     while True:
@@ -286,7 +286,7 @@ def complete_list(text: str, tokens: list[Word], found: list[Treatment], taken: 
 
 
 def _sibling(where: Span) -> Treatment | None:
-    """What a word in a list of treatments names: a name of the tables in any case, or the one that begins so."""
+    """Treatment meant by a word in a list: a name of the tables in any case, or the one that begins with it."""
     from haystack.knowledge.catalogue import index, known
     from haystack.knowledge.names import key
 
@@ -304,18 +304,18 @@ def _sibling(where: Span) -> Treatment | None:
 
 
 def in_one_list(text: str, one: Span, other: Span) -> bool:
-    """Whether only a comma, `and`, `or` or the like stands between two names."""
+    """Whether only a comma, `and`, `or` or the like separates two names."""
     first, second = sorted((one, other), key=lambda where: where.start)
     return bool(_JOIN.match(text[first.end : second.start]))
 
 
 def joined_to(text: str, item: Treatment, others: list[Treatment]) -> bool:
-    """Whether a treatment stands in one list with another."""
+    """Whether a treatment is in a list with another."""
     return any(in_one_list(text, item.span, other.span) for other in others if other is not item)
 
 
 def keep_members(text: str, found: list[Treatment]) -> list[Treatment]:
-    """Without the classes whose member is named too: the JAK inhibitor filgotinib is filgotinib."""
+    """Drop classes of which a member is named too: the JAK inhibitor filgotinib is filgotinib."""
     from haystack.knowledge.catalogue import mechanism_of
 
     kept = []
@@ -350,7 +350,7 @@ def _apposed(text: str, one: Span, member: Span) -> bool:
 
 
 def _trim(text: str, start: int, end: int) -> Span | None:
-    """The stretch without articles and words such as `treatment` at its edges; None when nothing is left."""
+    """The span without articles and words such as `treatment` at its edges; None if nothing is left."""
     changed = True
     while changed and start < end:
         piece = text[start:end]
@@ -371,7 +371,7 @@ def _resolve(text: str, kind: PerturbationType | None) -> Perturbation | None:
 
 
 def find_group(text: str, datasets: list[tuple[Span, str]]) -> Group | None:
-    """A list that is named by its kind: the drugs from OpenProblems, all Parse cytokines, every cytokine."""
+    """A list named by its kind: the drugs from OpenProblems, all Parse cytokines, every cytokine."""
     names = "|".join(re.escape(where.text) for where, _ in datasets) or "(?!)"
     for match in re.finditer(_GROUP.format(datasets=f"(?:{names})"), text, re.IGNORECASE):
         word = match["kind"].lower().rstrip("s").replace("treatment", "perturbation")

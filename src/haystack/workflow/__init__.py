@@ -1,6 +1,6 @@
-"""What the Snakefile and the scripts of its rules need.
+"""Functions for the Snakefile and the scripts of its rules.
 
-Everything here is light (standard library and pydantic) until a check or a job really runs.
+Imports little (standard library and pydantic) until a check or a job runs.
 """
 
 from haystack.internals import calm_scheduler

@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong before work starts."""
+"""Checks before work starts."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from haystack.workflow.plan import Plan, tables
 from haystack.workflow.questions import misunderstood
 
 HASHES = Path(".snakemake/haystack_hashes.json")
-"""checksums of models that a start has taken"""
+"""checksums of models verified at an earlier start"""
 
 log = logging.getLogger(__name__)
 
 
 def check_plan(plan: Plan, keep_going: bool = False) -> None:
-    """Everything that can be known to be wrong before work starts.
+    """Check everything that can be checked before work starts.
 
-    Atlases must be readable, hold their columns, raw counts and genes of the model; every question must be
-    understood. With `keep_going` a question that is not understood is left to its own run, which then fails alone, and
-    an atlas that cannot be used is left out with a warning, as long as another is left and no model is trained on it.
+    Atlases must be readable and hold their columns, raw counts and genes of the model; every question must be
+    understood. With `keep_going`, a run with an invalid question fails alone, and an unusable atlas is left out with a
+    warning, if another one is left and no model is trained on it.
 
     Raises
     ------
     HaystackError
-        with all problems found, a line each.
+        with all problems, one per line.
     """
     problems = _files(plan)
     bad = _atlases(plan)
@@ -80,7 +80,7 @@ def _files(plan: Plan) -> list[str]:
 
 
 def _atlases(plan: Plan) -> dict[str, str]:
-    """Name -> what is wrong, for atlases that cannot be used."""
+    """Name -> problem of unusable atlases."""
     from haystack.atlas import read_model_genes, usable_atlases
 
     problems: dict[str, str] = {}
@@ -109,7 +109,7 @@ def _atlases(plan: Plan) -> dict[str, str]:
 
 
 def _exists(plan: Plan, path: str, staged: bool = True) -> bool:
-    """Whether a file is on this machine; with default storage, there (`staged`: or here, and copied there)."""
+    """Whether a file exists here or, with default storage, there (`staged`: or here, to be copied there)."""
     if plan.storage and not Path(path).is_absolute():
         from haystack.storage import store
         from haystack.workflow.staging import here

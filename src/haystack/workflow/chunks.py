@@ -1,7 +1,7 @@
-"""A large table of runs in chunks, each with a Snakemake of its own.
+"""Run a large table in chunks, each with its own Snakemake.
 
-One DAG grows faster than its runs (docs/architecture.md), so a table of a thousand runs is worked off as twenty of
-fifty. Snakemake itself decides what is still to be done: after an interruption the same command resumes.
+Time and memory of one DAG grow faster than its runs (docs/architecture.md), so a table of a thousand runs is split into
+twenty chunks of fifty. Snakemake determines what is left to do, so the same command resumes after an interruption.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a batch ended."""
+    """Result of a batch."""
 
     finished: list[str]
     failed: list[str]
@@ -39,9 +39,9 @@ class Outcome:
 
 
 def run_batch(arguments: Sequence[str], chunk: int = CHUNK, *, folder: Path = Path()) -> Outcome:
-    """Work off the table of runs and write `results/summary.tsv` and `.html` over all of it.
+    """Run all rows of the table, and write `results/summary.tsv` and `.html`.
 
-    A run that fails stops neither its chunk (each has `--keep-going`) nor the others.
+    A failing run stops neither its chunk (each has `--keep-going`) nor the others.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def run_batch(arguments: Sequence[str], chunk: int = CHUNK, *, folder: Path = Pa
     chunk
         runs per coordinator.
     folder
-        where `config/config.yaml` and `results/` are.
+        with `config/config.yaml` and `results/`.
 
     Raises
     ------
     ConfigError
-        when the settings or the table are wrong, or another batch works in this folder.
+        if the settings or the table are invalid, or another batch runs in this folder.
     """
     if chunk < 1:
         raise ConfigError(f"--chunk {chunk}: at least 1")
@@ -77,7 +77,7 @@ def run_batch(arguments: Sequence[str], chunk: int = CHUNK, *, folder: Path = Pa
 
 
 def _coordinate(ids: Sequence[str], arguments: Sequence[str], folder: Path, lock: int, stopper: _Stopper) -> bool:
-    """One Snakemake for some runs; true if all went well."""
+    """Run Snakemake for some runs; true on success."""
     # The target stands first: options that take several values would swallow it.
     command = [sys.executable, "-m", "snakemake", "reports", "--keep-going", *arguments]
     # The child holds the batch's lock too, so that a killed batch is not started beside its last coordinator.
@@ -86,7 +86,7 @@ def _coordinate(ids: Sequence[str], arguments: Sequence[str], folder: Path, lock
 
 
 class _Stopper:
-    """Hands Ctrl-C and SIGTERM to the coordinator and waits until it has put its jobs away."""
+    """Forward Ctrl-C and SIGTERM to the coordinator, and wait until it has stopped its jobs."""
 
     def __init__(self) -> None:
         self.stopped = False
@@ -114,7 +114,7 @@ class _Stopper:
 
 
 def _options(arguments: Sequence[str]) -> Any:
-    """The arguments as Snakemake understands them, profile included."""
+    """The arguments as parsed by Snakemake, including the profile."""
     from snakemake.cli import parse_args
 
     _, options = parse_args(list(arguments))
@@ -131,7 +131,7 @@ def _options(arguments: Sequence[str]) -> Any:
 
 
 def _config(options: Any, folder: Path) -> dict[str, Any]:
-    """The settings as the Snakefile will see them: its config file, further ones, then --config."""
+    """The settings as the Snakefile sees them: its config file, further ones, then --config."""
     from snakemake.common.configfile import load_configfile
     from snakemake.settings.types import ConfigSettings
     from snakemake.utils import update_config
@@ -153,7 +153,7 @@ def _given(pairs: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _without_report(run_ids: Sequence[str], folder: Path) -> list[str]:
-    """Runs that have no report, or that failed since it was written."""
+    """Runs without a report, or that failed after it was written."""
     runs = folder / "results/runs"
     return [
         run_id
@@ -164,7 +164,7 @@ def _without_report(run_ids: Sequence[str], folder: Path) -> list[str]:
 
 @contextmanager
 def _only_batch_in(folder: Path) -> Iterator[int]:
-    """Hold the folder's batch lock, which the kernel drops with this process and its coordinator."""
+    """Hold the folder's batch lock, which the kernel releases when this process and its coordinator end."""
     import fcntl
 
     state = folder / ".snakemake"
@@ -181,7 +181,7 @@ def _only_batch_in(folder: Path) -> Iterator[int]:
 
 
 def _summarize(plan: Plan, results: Path) -> None:
-    """The summary of all runs; with the oldest possible time, so that the summary's own rule would make it anew."""
+    """Write the summary of all runs, with the oldest possible time, so that the rule of the summary replaces it."""
     from haystack.report import report_failures, summarize_runs
 
     runs = list(plan.questions().items())

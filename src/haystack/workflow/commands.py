@@ -36,7 +36,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run_debug(args: argparse.Namespace) -> int:
-    """Run the rule, or show what it would get."""
+    """Run the rule, or print its files and settings."""
     from haystack.workflow.debug import mock_snakemake, run_script
 
     wildcards = {name: getattr(args, name) for name in ("run_id", "iteration", "atlas")}
@@ -50,7 +50,7 @@ def run_debug(args: argparse.Namespace) -> int:
 
 
 def run_batch_command(args: argparse.Namespace) -> int:
-    """Work off the table; 0 if every run finished, 1 if some failed, 130 if it was stopped."""
+    """Run the table; 0 if every run finished, 1 if some failed, 130 if stopped."""
     from haystack.workflow.chunks import DEFAULT_ARGUMENTS, INTERRUPTED, run_batch
 
     outcome = run_batch(args.snakemake or DEFAULT_ARGUMENTS, args.chunk)

@@ -1,4 +1,4 @@
-"""A rule in Python, as its script sees it: for stepping through a stage (`haystack debug`, or in a notebook)."""
+"""Run a rule in Python for debugging (`haystack debug`, or in a notebook)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SNAKEFILE = Path("workflow/Snakefile")
 
 
 def mock_snakemake(rule: str, configfile: Path | None = None, **wildcards: str) -> Any:
-    """The object `snakemake` of a rule's script, for one run of this folder. Nothing is run.
+    """The object `snakemake` of a rule's script for one run of this folder. Nothing is executed.
 
-    Input functions that wait for the end of the loop answer once the run has finished.
+    Input functions that depend on the end of the loop need a finished run.
 
     Parameters
     ----------
@@ -24,12 +24,12 @@ def mock_snakemake(rule: str, configfile: Path | None = None, **wildcards: str) 
     configfile
         further settings, as with `snakemake --configfile`.
     wildcards
-        run_id, iteration, atlas: what the rule's files hold.
+        run_id, iteration, atlas: wildcards of the rule's files.
 
     Raises
     ------
     ConfigError
-        for an unknown rule, a wildcard that is missing, or settings that are wrong.
+        for an unknown rule, a missing wildcard, or invalid settings.
     """
     if not SNAKEFILE.is_file():
         raise ConfigError(f"{SNAKEFILE}: not found in {Path.cwd()}; start in the folder of the pipeline")
@@ -52,7 +52,7 @@ def mock_snakemake(rule: str, configfile: Path | None = None, **wildcards: str) 
 
 
 def run_script(snakemake: SimpleNamespace) -> None:
-    """Run the rule's script in this process; `python -m pdb` and breakpoints work."""
+    """Run the rule's script in this process; works with `python -m pdb` and breakpoints."""
     for path in [*snakemake.output, *snakemake.log]:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     runpy.run_path(str(SNAKEFILE.parent / "scripts" / f"{snakemake.rule}.py"), init_globals={"snakemake": snakemake})

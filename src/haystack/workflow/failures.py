@@ -1,4 +1,4 @@
-"""The summary of runs in a storage of which some failed, with the reasons of jobs that ended on other machines."""
+"""Summary of runs in a storage some of which failed, with the reasons from other machines."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from haystack.contracts.failure import Failure
 from haystack.workflow.ends import sentence
 
 KEPT = ("_log.json", "/failure.json", "/query.json")
-"""ends of the names of files that the summary reads"""
+"""suffixes of the files that the summary reads"""
 SUMMARY = ("summary.tsv", "summary.html")
 LAST_LINES = 3
-"""of a job's output, where it holds no error message"""
+"""lines of a job's output shown if it has no error message"""
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
 class FailedJob:
-    """A job that Snakemake calls failed."""
+    """A job reported as failed by Snakemake."""
 
     rule: str
     run_id: str
     iteration: int | None
     output: Path | None
-    """what the job printed on its machine, as the executor saved it"""
+    """output of the job, as saved by the executor"""
     refused: str = ""
-    """why it was not even submitted, or what its scheduler says of its end"""
+    """why it could not be submitted, or how it ended according to its scheduler"""
 
 
 def explain_unspoken(questions: list[tuple[str, str]], results: Path, logs: Sequence[str]) -> list[Path]:
@@ -46,17 +46,17 @@ def explain_unspoken(questions: list[tuple[str, str]], results: Path, logs: Sequ
 
 
 def summarize_storage(questions: list[tuple[str, str]], prefix: str, logs: Sequence[str] = ()) -> None:
-    """Write the summary, and a page for every run that failed, into the default storage.
+    """Write the summary, and a page for every failed run, into the default storage.
 
     Parameters
     ----------
     questions
         (run_id, question), in the order of the table.
     prefix
-        address of the folder under which `results/` lies.
+        address of the folder with `results/`.
     logs
-        Snakemake's logs of this start: they name the jobs that failed. A job that ended before its script could say
-        why (a machine taken away, out of memory, another package, no such image) is explained by what it printed.
+        Snakemake's logs of this start, which name the failed jobs. A job that ended before its script could report a
+        reason (preempted machine, out of memory, another package, missing image) is explained from its output.
     """
     from haystack.report import report_failures, summarize_runs
     from haystack.storage import store
@@ -78,7 +78,7 @@ def summarize_storage(questions: list[tuple[str, str]], prefix: str, logs: Seque
 
 
 def failed_jobs(log: str) -> Iterator[FailedJob]:
-    """Jobs of runs that a Snakemake log calls failed."""
+    """Jobs of runs that a Snakemake log reports as failed."""
     for block in ANSI.sub("", log).split("Error in rule ")[1:]:
         rule = block.split(":", 1)[0]
         lines = block.split("\n\n")[0]
@@ -92,7 +92,7 @@ def failed_jobs(log: str) -> Iterator[FailedJob]:
 
 
 def explain_job(job: FailedJob) -> Failure:
-    """Why a job failed, from what it printed."""
+    """Reason of a failed job, from its output."""
     printed = job.output.read_text(encoding="utf-8", errors="replace") if job.output and job.output.exists() else ""
     lines = [line.strip() for line in ANSI.sub("", printed).splitlines() if line.strip()]
     heads = [number for number, line in enumerate(lines) if line.startswith("WorkflowError")]

@@ -1,8 +1,8 @@
-"""Locks that a killed Snakemake left behind.
+"""Remove locks left by a killed Snakemake.
 
-Snakemake locks a folder with plain files, so after a kill the next start stops with a LockException. Here every
-running Snakemake of this pipeline also holds a shared advisory lock, which the kernel drops with the process: whoever
-can take it alone knows that all files are left-overs.
+Snakemake locks a folder with plain files, so after a kill the next start fails with a LockException. Each running
+Snakemake of this pipeline also holds a shared advisory lock, which the kernel releases with the process: if it can be
+taken exclusively, all lock files are stale.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from haystack.internals import LOCKS
 
 _held: list[int] = []
-"""descriptors kept open, and with them the lock, until this process ends"""
+"""file descriptors that hold the lock until this process ends"""
 
 
 def clear_stale_locks(folder: Path) -> bool:
-    """Remove Snakemake's lock files if no Snakemake of this pipeline runs in `folder`; true if there were some."""
+    """Remove Snakemake's lock files if no Snakemake of this pipeline runs in `folder`; true if there were any."""
     try:
         import fcntl
     except ImportError:

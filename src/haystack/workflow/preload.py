@@ -1,7 +1,7 @@
-"""Import what stages need, and read the tables that most of them ask, once for all of them.
+"""Import the libraries of the stages, and read common tables, once for all of them.
 
-The process from which stages are forked (`haystack.workflow.warm`) imports this module; its forks share what is read
-here. Nothing else imports it. What cannot be read is left to the stage that needs it, which says so.
+Imported by the process from which stages are forked (`haystack.workflow.warm`); its forks share the memory. What cannot
+be read is left to the stage that needs it, which reports the error.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ PACKAGES = (
     "loop",
     "report",
 )
-"""of ours: all their modules, none of which imports torch"""
+"""own packages; all their modules are imported, none of which imports torch"""
 QUESTION = "How would lung fibroblasts respond to TGF-beta treatment?"
-"""any one: reading it reads the tables of names"""
+"""any question: parsing it reads the tables of names"""
 
 
 def load() -> None:
-    """Import, read, and keep the garbage collector of the forks away from it."""
+    """Import, read, and exclude the objects from the forks' garbage collection."""
     for name in (*LIBRARIES, *(f"haystack.{module}" for module in MODULES)):
         import_module(name)
     for package in PACKAGES:

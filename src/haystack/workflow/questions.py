@@ -1,6 +1,6 @@
-"""Whether questions are understood, found out in a process of its own.
+"""Check in a separate process whether questions are understood.
 
-What a parser loads (ontologies, tables of knowledge: 80 MiB) would stay in the coordinator as long as its runs last.
+The parser's data (ontologies, knowledge tables: 80 MiB) would otherwise stay in the coordinator's memory.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from haystack.errors import HaystackError
 from haystack.files import write_text
 
 UNDERSTOOD = Path(".snakemake/haystack_understood.json")
-"""digests of the questions, settings and code that were understood at the last start"""
+"""digests of question, settings and code of questions understood at an earlier start"""
 
 
 def misunderstood(questions: Iterable[tuple[str, str, dict[str, Any]]]) -> list[str]:
-    """What is wrong, a line per question that cannot be parsed.
+    """Problems, one line per question that cannot be parsed.
 
-    A question that was understood at the last start is not parsed again, unless its settings or the parser changed.
+    A question understood at an earlier start is parsed again only if its settings or the parser changed.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def misunderstood(questions: Iterable[tuple[str, str, dict[str, Any]]]) -> list[
     Raises
     ------
     HaystackError
-        when they could not be checked.
+        if they could not be checked.
     """
     code = code_hash("haystack.query.parse_run")
     asked = {_digest(code, question): question for question in questions}
@@ -56,7 +56,7 @@ def _digest(code: str, question: tuple[str, str, dict[str, Any]]) -> str:
 
 
 def _parse(questions: list[tuple[str, str, dict[str, Any]]]) -> dict[str, str]:
-    """run_id -> what is wrong with its question."""
+    """run_id -> problem with its question."""
     command = [sys.executable, "-m", "haystack.workflow.questions"]
     done = subprocess.run(command, input=json.dumps(questions), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -66,7 +66,7 @@ def _parse(questions: list[tuple[str, str, dict[str, Any]]]) -> dict[str, str]:
 
 
 def main() -> None:
-    """Questions as JSON on standard input, problems as JSON on standard output."""
+    """Read questions as JSON from standard input, write problems as JSON to standard output."""
     from haystack.config import QuerySettings
     from haystack.query import parse_run
 

@@ -1,8 +1,7 @@
-"""Runs whose files lie in a storage (a bucket, another folder) and whose jobs may run on other machines.
+"""Runs with files in a storage (a bucket, another folder), whose jobs may run on other machines.
 
-With Snakemake's default storage every path of a rule stands for a file `{prefix}/{path}` there; a job reads and writes
-local copies under `.snakemake/storage`. The prefix travels to scripts in the environment, because they know only the
-paths of their own rule.
+With Snakemake's default storage every path of a rule means `{prefix}/{path}` there; a job reads and writes local copies
+under `.snakemake/storage`. Scripts know only the paths of their own rule, so they get the prefix from the environment.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 STORAGE = "HAYSTACK_STORAGE"
-"""environment variable: prefix of the default storage, without a slash at its end"""
+"""environment variable: prefix of the default storage, without a trailing slash"""
 CODE = "HAYSTACK_CODE"
-"""environment variable: hash of the package that the coordinator runs; workers compare it with theirs"""
+"""environment variable: hash of the coordinator's package, which workers compare with theirs"""
 
 
 def declare_storage(workflow: Any) -> str | None:
-    """Tell scripts of this process where files lie; the prefix (None: this machine's own file system)."""
+    """Set the storage prefix for scripts of this process (None: the local file system)."""
     settings = workflow.storage_settings
     prefix = settings.default_storage_prefix if settings and settings.default_storage_provider else None
     if prefix:
@@ -36,12 +35,12 @@ def storage_prefix() -> str | None:
 
 
 def declare_code(workflow: Any) -> None:
-    """On the coordinator: send the package's hash along with every job. On a worker: refuse if it differs.
+    """On the coordinator: send the package's hash with every job. On a worker: refuse if it differs.
 
     Raises
     ------
     ConfigError
-        when this worker's image holds another version of the package than the coordinator.
+        if this worker's image has another version of the package than the coordinator.
     """
     from haystack.codehash import package_hash
     from haystack.errors import ConfigError
@@ -61,7 +60,7 @@ def declare_code(workflow: Any) -> None:
 
 
 def local_copy(path: str, files: Iterable[str]) -> str:
-    """The file among `files` that stands for `path`: its local copy under default storage, otherwise itself."""
+    """The file among `files` for `path`: its local copy under default storage, otherwise itself."""
     wanted = os.path.normpath(path)
     for file in map(str, files):
         if file == path or os.path.normpath(file) == wanted or file.endswith(f"/{wanted}"):
@@ -70,13 +69,13 @@ def local_copy(path: str, files: Iterable[str]) -> str:
 
 
 def given(path: str, files: Iterable[str]) -> str:
-    """The local copy of a file among a rule's files; its address where the rule has none."""
+    """The local copy of a file among a rule's files; its address if the rule has none."""
     found = local_copy(path, files)
     return address(path) if found == path else found
 
 
 def keep_beside_results(path: str | Path) -> None:
-    """Copy a file that is no output (a log, a failure) into the storage, at the same path; nothing without one."""
+    """Copy a file that is not an output (a log, a failure) to the same path in the storage."""
     if (prefix := storage_prefix()) and Path(path).exists():
         from haystack.storage import store
 
@@ -85,7 +84,7 @@ def keep_beside_results(path: str | Path) -> None:
 
 
 def forget_failure(path: Path, rule: str) -> None:
-    """Delete a run's failure in the storage, if it is of this rule: the rule has done its work now."""
+    """Delete a run's failure in the storage if it is of this rule, which has now succeeded."""
     from haystack.storage import store
 
     prefix = storage_prefix()
@@ -98,7 +97,7 @@ def forget_failure(path: Path, rule: str) -> None:
 
 
 def fetched(file: Any) -> Path:
-    """Path of an output; under default storage it is copied from there if this machine has no copy."""
+    """Path of an output; under default storage it is downloaded if there is no local copy."""
     path = Path(str(file))
     prefix = storage_prefix()
     if prefix and not path.exists():
@@ -110,7 +109,7 @@ def fetched(file: Any) -> Path:
 
 
 def results_root(file: str) -> Path:
-    """The folder under which `results/` lies for this job, from one of its files: `.` without default storage."""
+    """The folder with `results/` for this job, derived from one of its files: `.` without default storage."""
     prefix = storage_prefix()
     if prefix is None:
         return Path()
@@ -123,6 +122,6 @@ def results_root(file: str) -> Path:
 
 
 def address(path: str) -> str:
-    """How a log names a file: its address in the default storage, otherwise its path."""
+    """Name of a file in logs: its address in the default storage, otherwise its path."""
     prefix = storage_prefix()
     return f"{prefix}/{os.path.normpath(path)}" if prefix and "://" not in path and not os.path.isabs(path) else path

@@ -1,4 +1,4 @@
-"""What the scripts of rules call."""
+"""Functions called by the scripts of rules."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class CancelledRunError(HaystackError):
 
 @contextmanager
 def script_logging(snakemake: Any) -> Iterator[logging.Logger]:
-    """Log to the rule's log file; a failure is written there and to the run's `failure.json`.
+    """Log to the rule's log file; write a failure there and to the run's `failure.json`.
 
-    A HaystackError is one message without a traceback; anything else keeps its traceback, for a bug report.
+    A HaystackError is logged as one message; other errors keep their traceback, for a bug report.
     """
     logger = logging.getLogger("haystack")
     Path(snakemake.log[0]).write_text("")
@@ -91,7 +91,7 @@ def _reserve(folder: Path) -> IO[bytes]:
 
 
 def _refuse_cancelled(snakemake: Any) -> None:
-    """Stop the inference of a cancelled run. Earlier stages are cheap; after it, the loop ends (`haystack.loop`)."""
+    """Stop the inference of a cancelled run. Earlier stages are cheap; later ones end with the loop."""
     run_id = getattr(snakemake.wildcards, "run_id", None)
     cancelled = Path(f"results/runs/{run_id}") / CANCELLED
     if snakemake.rule == "stack_inference" and cancelled.exists():
@@ -99,7 +99,7 @@ def _refuse_cancelled(snakemake: Any) -> None:
 
 
 def benchmarks(snakemake: Any) -> Path:
-    """The folder with the benchmark files of the job's run; under default storage they are copied there first."""
+    """The folder with the benchmark files of the job's run; under default storage they are downloaded first."""
     folder = results_root(snakemake.output[0]) / "results/benchmarks"
     if prefix := storage_prefix():
         from haystack.storage import store

@@ -1,4 +1,4 @@
-"""Tracked references for a workflow in another folder: `resources/` there, or else what the package carries."""
+"""Tracked resources for a workflow in another folder: its `resources/`, or else the packaged files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from haystack.resources import resource
 
 
 def with_shipped(settings: Settings) -> Settings:
-    """The settings, with paths under `resources/` that this folder lacks pointing into the package.
+    """The settings, with paths under `resources/` missing in this folder pointing into the package.
 
     A workflow that uses this one as a module has a config, but not these files.
     """

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a Slurm cluster before the first job is submitted."""
+"""Checks of a Slurm cluster before the first job is submitted."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from haystack.errors import ConfigError, MissingExtraError
 
 PROFILE = "profiles/slurm/config.yaml"
 LOOK = 40
-"""seconds between two looks of the executor at its jobs"""
+"""seconds between two polls of the executor"""
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """Equal nodes of a partition, as `sinfo` shows them."""
+    """Identical nodes of a partition, as reported by `sinfo`."""
 
     partition: str
     memory_mb: int
     cpus: int
     gpus: Mapping[str, int]
-    """kind of GPU, empty where Slurm names none -> how many a node has"""
+    """type of GPU (empty if Slurm names none) -> number per node"""
     minutes: float
     """longest job"""
     default: bool = False
 
 
 def check_slurm(arguments: Any) -> None:
-    """Set the profile's resources against the cluster: a few reads, nothing is submitted.
+    """Compare the profile's resources with the cluster; read-only, nothing is submitted.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def check_slurm(arguments: Any) -> None:
     Raises
     ------
     ConfigError
-        with one line per fault: no Slurm here, no way to learn that a job has ended, a partition that does not exist,
-        or one without a node that has the memory, GPU or time that a rule asks for.
+        with one line per fault: no Slurm, no way to learn that a job ended, an unknown partition, or one without a node
+        with the memory, GPU or time that a rule requests.
     """
     if shutil.which("sinfo") is None:
         raise ConfigError("no Slurm on this machine (sinfo was not found): start on a login node of the cluster")
@@ -82,7 +82,7 @@ def _minutes(limit: str) -> float:
 
 
 def _states(command: str | None) -> Iterator[str]:
-    """How the executor learns that a job has ended."""
+    """How the executor learns that a job ended."""
     settings = dict(re.findall(r"^(\w+)\s*=\s*(\S+)", _ask("scontrol", "show", "config"), re.MULTILINE))
     if command == "sacct" and settings.get("AccountingStorageType", "").endswith("none"):
         yield (
@@ -98,7 +98,7 @@ def _states(command: str | None) -> Iterator[str]:
 
 
 def _resources(arguments: Any, nodes: list[Nodes]) -> Iterator[str]:
-    """Faults of the resources that the profile and the command line give to rules."""
+    """Faults of the resources set for rules by the profile and the command line."""
     default = _plain(dict(arguments.default_resources.items()) if arguments.default_resources else {})
     given = {rule: {**default, **_plain(found)} for rule, found in (arguments.set_resources or {}).items()}
     for rule, asked in {"every other rule": default, **given}.items():
@@ -128,7 +128,7 @@ def _has(node: Nodes, kind: str | None, count: int) -> bool:
 
 
 def _plain(resources: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as a first try has them; those that depend on more than `attempt` are left out."""
+    """Values of the first attempt; those that depend on more than `attempt` are left out."""
     found: dict[str, Any] = {}
     for name, value in resources.items():
         raw = getattr(value, "raw", value)
@@ -141,7 +141,7 @@ def _plain(resources: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ask(*command: str) -> str:
-    """What a Slurm command prints."""
+    """Output of a Slurm command."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except subprocess.TimeoutExpired:

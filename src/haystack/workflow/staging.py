@@ -1,4 +1,4 @@
-"""Files of this machine that rules read: copied into the default storage when they are new or changed."""
+"""Copy local files that rules read into the default storage if they are new or changed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def stage_files(paths: Iterable[str], prefix: str) -> list[str]:
 
 
 def here(path: str) -> Path | None:
-    """The file of this machine that a relative path stands for: in this folder, or among what the package carries."""
+    """The local file for a relative path: in this folder, or in the package."""
     if Path(path).is_absolute() or "://" in path:
         return None
     if Path(path).is_file():

@@ -1,4 +1,4 @@
-"""What the Snakefile calls when it is read and when it ends."""
+"""Called by the Snakefile when it is read and when it ends."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def open_plan(config: dict[str, Any], workflow: Any) -> Plan:
 
 
 def _share_gpu(plan: Plan, workflow: Any) -> None:
-    """One inference at a time where this machine has a GPU that it takes, however many cores are free."""
+    """Allow one inference at a time if this machine's GPU is used, however many cores are free."""
     model = plan.settings.model
     if MODELS.get(model.kind).gpu and model.device != "cpu" and gpus():
         plan.gpus = 1
@@ -64,7 +64,7 @@ def _share_gpu(plan: Plan, workflow: Any) -> None:
 
 
 def _prepare_storage(plan: Plan, prefix: str, workflow: Any, executor: str | None) -> None:
-    """What a coordinator does before it plans: bring files that rules read, and take up Snakemake's records."""
+    """Prepare the storage before planning: upload files that rules read, and restore Snakemake's records."""
     from haystack.workflow.staging import stage_files
 
     # Snakemake sends the config files to workers, but not what they name.
@@ -81,7 +81,7 @@ def _prepare_storage(plan: Plan, prefix: str, workflow: Any, executor: str | Non
 
 
 def _arguments() -> Any:
-    """What this Snakemake was started with, on the command line or by a profile; None for a program that calls it."""
+    """Arguments of this Snakemake from the command line or a profile; None if it was called as a library."""
     from snakemake.cli import parse_args
 
     program = Path(sys.argv[0])
@@ -92,9 +92,9 @@ def _arguments() -> Any:
 
 
 def write_summary_of_failures(plan: Plan, logs: Sequence[str] = ()) -> None:
-    """Write the summary though some runs failed: finished, failed (with the reason) and pending rows.
+    """Write the summary although some runs failed: finished, failed (with the reason) and pending rows.
 
-    The files get the oldest possible time, so that the summary's own rule replaces them once all runs are well.
+    The files get the oldest possible time, so that the rule of the summary replaces them once all runs succeed.
     """
     from haystack.report import report_failures, summarize_runs
 

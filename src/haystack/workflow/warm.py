@@ -1,10 +1,9 @@
-"""Run the scripts of rules as forks of one process that has already imported what they need.
+"""Run the scripts of rules as forks of one process that has already imported the libraries.
 
-Most of a stage's processor time used to be the start of Python and imports (`benchmarks/overhead.py`). A job that runs
-on the machine of Snakemake itself is forked here instead, from the standard library's fork server, which has imported
-the libraries and read the common tables once (`haystack.workflow.preload`) and runs nothing itself. Every stage keeps a
-process of its own, with its own log, benchmark and exit code. Jobs with an environment of their own (conda, containers)
-and jobs on other machines start as Snakemake starts them.
+Starting Python and imports used most of a stage's CPU time (`benchmarks/overhead.py`). A local job is therefore forked
+by the standard library's fork server, which has imported the libraries and read the common tables once
+(`haystack.workflow.preload`) and runs nothing itself. Every stage keeps its own process, log, benchmark and exit code.
+Jobs with their own environment (conda, containers) and jobs on other machines start as usual.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from haystack.workflow.plan import Plan
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-"""variables by which libraries learn how many threads they may start"""
+"""environment variables that limit the threads of numeric libraries"""
 
 _starting = threading.Lock()
 

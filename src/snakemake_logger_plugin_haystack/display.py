@@ -36,6 +36,8 @@ NOISE = (
 """Snakemake's words about its own doing, which tell nothing of a run"""
 SCRIPT_FAILED = "RuleException:\nCalledProcessError in file"
 """Snakemake's words for a script that ended with an error; the job's own record follows"""
+KILLED = "died with <Signals"
+"""what they hold of a script that a signal ended: it said nothing itself"""
 HINT = "Workflow defines that rule"
 """Snakemake's warning, once per shared rule and start, that its cache between workflows is off"""
 
@@ -171,7 +173,7 @@ def is_hint(record: LogRecord) -> bool:
 def _replaced(record: LogRecord, tracker: Tracker) -> bool:
     """Whether an event says it, or will: of a failed script its own message is enough."""
     if isinstance(record.msg, str) and record.msg.startswith(SCRIPT_FAILED):
-        return True
+        return KILLED not in record.msg
     if str(getattr(record, "event", None) or "") == "job_error":
         return str(getattr(record, "jobid", "")) in tracker.explained
     if record.levelno >= WARNING:

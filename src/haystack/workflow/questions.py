@@ -60,7 +60,9 @@ def _parse(questions: list[tuple[str, str, dict[str, Any]]]) -> dict[str, str]:
     command = [sys.executable, "-m", "haystack.workflow.questions"]
     done = subprocess.run(command, input=json.dumps(questions), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise HaystackError(f"the questions could not be checked: {done.stderr.strip()[-2000:]}")
+        # The signal that ended it, or what it said.
+        killed = subprocess.CalledProcessError(done.returncode, command) if done.returncode < 0 else None
+        raise HaystackError(f"the questions could not be checked: {killed or done.stderr.strip()[-2000:]}")
     found: dict[str, str] = json.loads(done.stdout)
     return found
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """environment variables that limit the threads of numeric libraries"""
+
+LOST = 255
+"""what multiprocessing says of a process whose fork server is gone"""
 
 _starting = threading.Lock()
 
@@ -98,9 +103,17 @@ def start(script: str, threads: int, variables: Mapping[str, str]) -> BaseProces
 
 def start_process(target: Callable[..., None], arguments: tuple[Any, ...], name: str) -> BaseProcess:
     """Start a function as a fork of the warm process."""
-    process = _Stage(target=target, args=arguments, name=name)
-    with _starting, _without_main():
-        process.start()
+    for pause in (0.1, 1.0, None):
+        process = _Stage(target=target, args=arguments, name=name)
+        try:
+            with _starting, _without_main():
+                process.start()
+        except (EOFError, ConnectionError):  # somebody killed the fork server; once it is gone, a start makes another
+            if pause is None:
+                raise
+            time.sleep(pause)
+        else:
+            break
     return process
 
 
@@ -116,6 +129,12 @@ class _Stage(ForkServerProcess):
         wait([self.sentinel], timeout)
         with _starting:
             super().join(0)
+
+    @property
+    def exitcode(self) -> int | None:
+        """As of any process. One whose fork server was killed counts as killed: how it ends nobody can say."""
+        code = super().exitcode
+        return -signal.SIGKILL if code == LOST else code
 
 
 @contextmanager

@@ -259,6 +259,16 @@ def test_a_failure_is_told_once_by_its_script_or_else_by_its_log(session, tmp_pa
     assert ("what the job said" in shown) is ("message: None" in shown) is not explained
 
 
+def test_of_a_script_that_a_signal_ended_the_signal_is_shown(session):
+    """It could say nothing itself, and the run service reads here that the run was killed."""
+    running = session()
+    why = "RuleException:\nCalledProcessError in file x.smk, line 3:\nCommand 'x' died with <Signals.SIGKILL: 9>."
+    running.send(started(1, "stack_inference", "a", 1), record(text=why, level=logging.ERROR))
+    running.send(failed(1, "stack_inference", "x.log"))
+    _, shown = running.end()
+    assert "died with <Signals.SIGKILL: 9>" in shown
+
+
 def test_a_job_that_is_tried_again_has_not_failed(session):
     running = session()
     running.send(started(1, "stack_inference", "a", 1), failed(1, "stack_inference", "x.log"))

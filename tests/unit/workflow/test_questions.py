@@ -2,6 +2,7 @@
 
 import pytest
 
+from haystack.errors import HaystackError
 from haystack.workflow import questions
 
 GOOD = ("r1", "How would B cells respond to IL-4?", {"strict": True})
@@ -26,6 +27,15 @@ def test_what_was_understood_is_parsed_once_and_a_problem_is_told_at_every_start
     assert parsed == [["r1", "r2"], ["r2"]]
     assert questions.misunderstood([GOOD]) == []
     assert len(parsed) == 2
+
+
+def test_a_check_that_is_killed_names_the_signal(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(questions.sys, "executable", str(tmp_path / "killed"))
+    (tmp_path / "killed").write_text("#!/bin/sh\necho a warning >&2\nkill -9 $$\n")
+    (tmp_path / "killed").chmod(0o755)
+    with pytest.raises(HaystackError, match=r"died with <Signals[.]SIGKILL: 9>"):
+        questions.misunderstood([GOOD])
 
 
 @pytest.mark.parametrize("change", ["question", "settings", "code"])

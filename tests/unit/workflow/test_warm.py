@@ -72,6 +72,18 @@ def test_a_killed_script_says_by_which_signal(here):
     assert process.exitcode == -signal.SIGKILL
 
 
+def test_where_the_warm_process_is_killed_its_scripts_count_as_killed_and_the_next_starts(here):
+    (here / "script.py").write_text("import time; time.sleep(60)")
+    process = warm.start("script.py", 1, {})
+    server = forkserver._forkserver._forkserver_pid
+    os.kill(server, signal.SIGKILL)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    os.kill(process.pid, signal.SIGKILL)
+    assert run("", here).exitcode == 0
+    assert forkserver._forkserver._forkserver_pid != server
+
+
 def test_the_main_module_of_the_parent_is_not_run_again(here, monkeypatch):
     (here / "main.py").write_text("open('again', 'w')")
     main = ModuleType("__main__")

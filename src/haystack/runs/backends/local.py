@@ -212,7 +212,8 @@ class LocalBackend:
         number = -code if code < 0 else _signal(found[-1]) if found else None
         if number is None:
             return None
-        rules = RULE.findall(said[found[-1].end() :]) if found else []  # Snakemake names the rule below its error
+        # Snakemake names the rule below its error, or above, as threads have it.
+        rules = (RULE.findall(said[found[-1].end() :]) or RULE.findall(said)[-1:]) if found else []
         who = f"{STAGES.get(rules[0], rules[0])} ({rules[0]})" if rules else "the pipeline"
         name = signal.Signals(number).name
         if number != signal.SIGKILL:

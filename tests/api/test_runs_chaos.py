@@ -1,20 +1,24 @@
-"""Fifty kills of services, runners, pipelines and jobs, with clocks ten minutes apart. Snakemake is a stub here."""
+"""Kills of services, runners, pipelines and jobs, with clocks ten minutes apart: with a stub of Snakemake, and real."""
 
 import contextlib
 import importlib.util
+import itertools
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
 from pydantic import SecretStr
 
-from haystack.runs.models import RunStatus
+from haystack.runs.backends.local import MARK
+from haystack.runs.models import RunRequest, RunStatus
+from haystack.runs.service import open_service
 from haystack.runs.settings import load_service_settings
 
 HERE = Path(__file__).parent
@@ -109,6 +113,82 @@ def test_fifty_kills_lose_and_repeat_nothing(tmp_path, database_url):
         service.kill()
         service.wait()
     watcher.close()
+
+
+@pytest.mark.nightly
+def test_kills_of_the_real_pipeline_lose_and_repeat_nothing(tmp_path, pipeline, database_url):
+    """One after another a service, a runner, a Snakemake or one of its jobs, until twenty were killed."""
+    settings = load_service_settings(
+        database_url=SecretStr(database_url),
+        pipeline_dir=pipeline.folder,
+        work_dir=tmp_path / "service",
+        configfile=pipeline.configfile,
+    )
+    environment = {
+        **os.environ,
+        "HAYSTACK_DATABASE_URL": database_url,
+        "HAYSTACK_WORK_DIR": str(settings.work_dir),
+        "HAYSTACK_CONFIGFILE": pipeline.configfile,
+        "HAYSTACK_POLL_SECONDS": "0.1",
+        "HAYSTACK_MAX_ATTEMPTS": "60",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "haystack.cli", "worker"]
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen(command, cwd=pipeline.folder, env=environment, stdout=subprocess.DEVNULL)
+
+    chance, kills = random.Random(20), Counter()
+    service = start()
+    end = time.monotonic() + 900
+    with open_service(settings) as watcher:
+        question = RunRequest(query="Predict the effect of IFN-gamma on CD14+ monocytes", seed=3)
+        runs = [watcher.submit("ada@example.org", question).run_id for _ in range(2)]
+        wanted = itertools.cycle(["job", "service", "job", "pipeline", "job", "runner"])
+        what = next(wanted)
+        while not all(watcher.store.get(run_id).status.is_final for run_id in runs):
+            assert time.monotonic() < end, (kills, [watcher.store.get(run_id).phase for run_id in runs])
+            time.sleep(chance.uniform(1, 6) if kills.total() < 20 else 0.5)
+            if kills.total() >= 20:
+                continue
+            if what == "service":
+                service.kill()
+                service.wait()
+                service = start()
+            else:
+                found = [process for process in processes_of(settings.work_dir) if kind(process) == what]
+                if not found:
+                    continue
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    chance.choice(found).kill()
+            kills[what] += 1
+            what = next(wanted)
+        ended = [watcher.store.get(run_id) for run_id in runs]
+    service.terminate()
+    service.wait(60)
+    print(dict(kills), [run.attempts for run in ended])
+    assert [(run.status, run.error_message) for run in ended] == [(RunStatus.COMPLETED, None)] * 2
+    assert ended[0].result == ended[1].result
+    assert [score.score for score in ended[0].scores] == [score.score for score in ended[1].scores]
+    assert kills["job"] >= 4, "the runs ended before much was killed"
+
+
+def processes_of(folder):
+    """Of the runs below a folder."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK, "").startswith(str(folder)):
+                yield process
+
+
+def kind(process):
+    """runner, pipeline (Snakemake itself) or job."""
+    with contextlib.suppress(psutil.Error):
+        words = process.cmdline()
+        if "haystack.runs.runner" in words:
+            return "runner"
+        return "pipeline" if "haystack.runs.runner" in process.parent().cmdline() else "job"
+    return None
 
 
 def is_of(process, wanted, folder):

@@ -39,6 +39,7 @@ EXAMPLES = {
     "gcp cancel": "run_1a2b3c4d5e6f",
     "gcp coordinate": "gs://bucket/requests/run_1a2b3c4d5e6f.json",
     "serve": "--port 8000",
+    "worker": "",
     "completion": "bash",
 }
 """subcommand -> arguments that work as they stand"""

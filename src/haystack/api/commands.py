@@ -14,21 +14,22 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "serve",
         help="run the web service",
-        description="Settings come from the environment (HAYSTACK_...) and config/service.yaml; see docs/service.md.",
+        description="Run the web service. Settings come from the environment (HAYSTACK_...) and "
+        "config/service.yaml; see docs/service.md.",
     )
     parser.add_argument("--host", help="address to listen on (HAYSTACK_HOST)")
     parser.add_argument("--port", type=int, help="port (HAYSTACK_PORT)")
     parser.add_argument(
         "--debug",
         action="store_true",
-        help="for you on this machine: sign in by a printed link (HAYSTACK_DEBUG)",
+        help="print a link that signs in once, for use on this machine (HAYSTACK_DEBUG)",
     )
     parser.set_defaults(run=run_serve)
     worker = subparsers.add_parser(
         "worker",
-        help="look after the runs of a web service, without a page",
-        description="Starts and watches runs and sends their mails, over the same database and folder as a web service "
-        "that has HAYSTACK_WATCH=false and may come and go; see docs/service.md.",
+        help="execute the runs of a web service in a separate process",
+        description="Start and watch runs and send their mails, with the database and folder of a web service that has "
+        "HAYSTACK_WATCH=false; see docs/service.md.",
     )
     worker.set_defaults(run=run_worker)
 

@@ -28,7 +28,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     build.add_argument("--json", action="store_true", help="print what was built as JSON")
     build.set_defaults(run=run_build)
     stats = actions.add_parser(
-        "stats", help="what the index holds: atlases, perturbations, cell types, donors, controls"
+        "stats", help="list the content of the index: atlases, perturbations, cell types, donors, controls"
     )
     stats.add_argument("--index", type=Path, default=Path("results/index"), help="default: %(default)s")
     stats.add_argument("--json", action="store_true", help="everything, as JSON")
@@ -36,14 +36,14 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     atlas = subparsers.add_parser("atlas", help="look into an atlas, write its entry, correct its labels, convert it")
     conversions = atlas.add_subparsers(metavar="action", required=True)
     check = conversions.add_parser(
-        "check", help="print the intake report of an atlas: what it holds, how it is understood"
+        "check", help="check an atlas, and print its content and how its labels are understood"
     )
     check.add_argument(
         "file", help="h5ad or zarr, or the name of an atlas of the config; without an entry, one is guessed"
     )
     check.add_argument("--config", type=Path, default=Path("config/config.yaml"), help="default: %(default)s")
     check.add_argument("--json", action="store_true", help="the report as JSON")
-    check.add_argument("--html", type=Path, help="write the report as a page too")
+    check.add_argument("--html", type=Path, help="also write the report as a page")
     check.set_defaults(run=run_check)
     add = conversions.add_parser("add", help="guess the entry of an atlas and add it to the list of atlases")
     add.add_argument("file", help="h5ad or zarr, a path or a URI")
@@ -56,7 +56,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     convert.add_argument("target", nargs="?", help="file to write; default: the source's name with .h5ad")
     convert.set_defaults(run=run_convert)
     to_zarr = conversions.add_parser(
-        "to-zarr", help="write an atlas as sharded, row-chunked zarr, which is read in place from a bucket"
+        "to-zarr", help="convert an atlas to sharded, row-chunked zarr, which can be read directly from a bucket"
     )
     to_zarr.add_argument("source", help="h5ad or zarr, a path or a URI")
     to_zarr.add_argument("target", help="folder or gs:// URI that ends in .zarr")

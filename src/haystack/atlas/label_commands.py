@@ -21,7 +21,7 @@ OTHERS = 3
 def add_labels_command(actions: argparse._SubParsersAction) -> None:
     """Add `haystack atlas labels`."""
     labels = actions.add_parser(
-        "labels", help="what the labels with most cells were taken for: confirm or correct them in one table"
+        "labels", help="show how labels were understood, most cells first, as a table that can be corrected"
     )
     labels.add_argument("atlas", help="name of the atlas in the index")
     labels.add_argument("--index", type=Path, default=Path("results/index"), help="default: %(default)s")
@@ -30,7 +30,7 @@ def add_labels_command(actions: argparse._SubParsersAction) -> None:
         "--out",
         type=Path,
         metavar="TSV",
-        help="write all labels there, to correct and to name as `mapping` of the entry",
+        help="file for all labels; correct it and name it as `mapping` in the entry",
     )
     labels.add_argument("--json", action="store_true", help="print all labels as JSON")
     labels.set_defaults(run=run_labels)

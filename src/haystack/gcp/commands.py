@@ -22,33 +22,33 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("gcp", help="run on Google Cloud: submit, watch and cancel coordinators")
     actions = parser.add_subparsers(metavar="action", required=True)
     submit = actions.add_parser(
-        "submit", help="start coordinators for a question, a table of runs, or those that stopped"
+        "submit", help="start coordinators for a question or a table of runs, or resume stopped ones"
     )
     submit.add_argument("question", nargs="?", help="one question; its run id is printed")
     submit.add_argument("--run-id", help="id of that run; default: from the hash of the question")
     submit.add_argument("--table", type=Path, help="table of runs (as config/runs.tsv), spread over coordinators")
     submit.add_argument("--name", help="name of the table's coordinators; default: from its hash")
-    submit.add_argument("--resume", metavar="ID", nargs="+", help="runs or coordinators to go on with")
-    submit.add_argument("--configfile", type=Path, help="settings laid over those of the image")
+    submit.add_argument("--resume", metavar="ID", nargs="+", help="runs or coordinators to resume")
+    submit.add_argument("--configfile", type=Path, help="settings that override those of the image")
     submit.add_argument(
         "--machine",
         choices=["gpu", "cpu"],
-        help="gpu: coordinators have the GPU themselves and work off all their runs; cpu: every inference is a job on "
-        "a GPU machine of its own. Default: gpu for a table, cpu for a question",
+        help="gpu: coordinators have a GPU and run everything; cpu: every inference is a job on its own GPU machine. "
+        "Default: gpu for a table, cpu for a question",
     )
     submit.add_argument(
-        "--label", action="append", default=[], metavar="KEY=VALUE", help="label of the jobs, for bills"
+        "--label", action="append", default=[], metavar="KEY=VALUE", help="label of the jobs, for billing"
     )
     submit.set_defaults(run=_submit)
     for name, function, text in (
-        ("status", _status, "where runs or coordinators are"),
-        ("watch", _watch, "wait until all have ended; what ran out of time is submitted again"),
+        ("status", _status, "show the status of runs or coordinators"),
+        ("watch", _watch, "wait until all have ended, resubmitting those that ran out of time"),
         ("cancel", _cancel, "stop coordinators and GPU jobs of runs, and mark the runs as cancelled"),
     ):
         action = actions.add_parser(name, help=text)
         action.add_argument("ids", nargs="+", metavar="ID", help="run, or coordinator")
         action.set_defaults(run=function)
-    coordinate = actions.add_parser("coordinate", help="what a coordinator job runs; not for people")
+    coordinate = actions.add_parser("coordinate", help="run a coordinator job; called by Google Batch")
     coordinate.add_argument("request", help="gs:// address of the request")
     coordinate.add_argument("--profile", default="profiles/gcp", help="default: %(default)s")
     coordinate.set_defaults(run=_coordinate)

@@ -13,9 +13,9 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add the subcommands of this room."""
     model = subparsers.add_parser("model", help="import, download or train a STACK model")
     kinds = model.add_subparsers(dest="model_command", required=True)
-    _add_import(kinds.add_parser("import", help="turn an arc-stack checkpoint into a safe model folder"))
+    _add_import(kinds.add_parser("import", help="convert an arc-stack checkpoint to a safe model folder"))
     _add_download(
-        kinds.add_parser("download", help="fetch a checkpoint from the Hugging Face hub, or a folder from gs://")
+        kinds.add_parser("download", help="download a checkpoint from the Hugging Face hub, or a folder from gs://")
     )
     _add_train(kinds.add_parser("train", help="train a small model on the atlases of a config"))
     _add_generate(subparsers.add_parser("generate", help="generate cells from prompts with a model"))

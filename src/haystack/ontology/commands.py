@@ -16,13 +16,13 @@ KINDS = ("cell-type", "tissue", "disease", "chemical", "perturbation")
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add both commands."""
-    one = subparsers.add_parser("resolve", help="free text -> ontology terms or perturbations, best first")
+    one = subparsers.add_parser("resolve", help="resolve a name to ontology terms or perturbations, best first")
     one.add_argument("kind", choices=KINDS, help="what the text names")
     one.add_argument("text", help="a label, synonym or identifier")
     _options(one)
-    one.add_argument("--online", action="store_true", help="ask OLS (EMBL-EBI) when nothing is claimed offline")
+    one.add_argument("--online", action="store_true", help="query OLS (EMBL-EBI) if nothing matches offline")
     one.set_defaults(run=_resolve)
-    many = subparsers.add_parser("resolve-file", help="a table of labels -> ontology terms")
+    many = subparsers.add_parser("resolve-file", help="resolve a table of labels to ontology terms")
     many.add_argument("file", type=Path, help="tab-separated, with a column `label`")
     many.add_argument("--kind", choices=KINDS, default="cell-type", help="what the labels name (default cell-type)")
     _options(many)

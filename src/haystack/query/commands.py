@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add `parse`."""
-    parser = subparsers.add_parser("parse", help="show which entities a question is understood as")
+    parser = subparsers.add_parser("parse", help="show how a question is understood: entities and doubts")
     parser.add_argument("question", nargs="?", help="in plain words")
     parser.add_argument("--file", type=Path, help="a text file with one question per line")
     parser.add_argument("--json", action="store_true", help="print all fields as JSON")
-    parser.add_argument("--strict", action="store_true", help="stop at every guess, as a table of runs does")
+    parser.add_argument("--strict", action="store_true", help="refuse ambiguous questions, as for a table of runs")
     parser.set_defaults(run=_parse)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
     """Add `haystack retrieve`."""
-    parser = subparsers.add_parser("retrieve", help="the cell sets that fit a question best, and why")
+    parser = subparsers.add_parser("retrieve", help="find the cell sets that fit a question best, and why")
     parser.add_argument("question", help="in plain words")
     parser.add_argument("--top", type=int, default=10, help="cell sets to show; default: %(default)s")
     parser.add_argument("--config", type=Path, default=Path("config/config.yaml"), help="default: %(default)s")

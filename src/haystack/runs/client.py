@@ -33,7 +33,7 @@ class Runs(Protocol):
         """One's own runs, newest first."""
 
     def status(self, run_id: str) -> dict[str, Any]:
-        """How a run is doing."""
+        """Show the status of a run."""
 
     def result(self, run_id: str) -> dict[str, Any]:
         """What it found."""
@@ -73,7 +73,7 @@ class RemoteRuns:
         return self._call("GET", "", params=asked)
 
     def status(self, run_id: str) -> dict[str, Any]:
-        """How a run is doing."""
+        """Show the status of a run."""
         return self._call("GET", checked(run_id))
 
     def result(self, run_id: str) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class LocalRuns:
         return {"runs": runs, "total": found.total, "page": found.page, "page_size": found.page_size}
 
     def status(self, run_id: str) -> dict[str, Any]:
-        """How a run is doing."""
+        """Show the status of a run."""
         return self._view(self.service.get(self.user, checked(run_id)))
 
     def result(self, run_id: str) -> dict[str, Any]:

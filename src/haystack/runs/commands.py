@@ -34,9 +34,10 @@ def _add_expand(actions: argparse._SubParsersAction) -> None:
         "--index", type=Path, default=Path("results/index"), help="folder with cell_sets.parquet; default: %(default)s"
     )
     parser.add_argument(
-        "--question", help="other words, with {cell_types} (plural) or {cell_type} (as given), and {perturbation}"
+        "--question",
+        help="template of the question, with {cell_types} (plural) or {cell_type} (as given), and {perturbation}",
     )
-    parser.add_argument("--out", type=Path, help="add the rows to this table; default: print them")
+    parser.add_argument("--out", type=Path, help="append the rows to this table; default: print them")
     parser.set_defaults(run=run_expand)
 
 

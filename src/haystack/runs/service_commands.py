@@ -26,23 +26,25 @@ def add_run_actions(actions: argparse._SubParsersAction) -> None:
     submit = _action(actions, "submit", "ask a question", run_submit)
     submit.add_argument("query", help="the question")
     submit.add_argument(
-        "--control-strategy", choices=("synthetic_control", "query_as_control"), help="what cells are compared with"
+        "--control-strategy",
+        choices=("synthetic_control", "query_as_control"),
+        help="which cells the prediction is compared with",
     )
     submit.add_argument("--max-iterations", type=int, help="1 to 10")
     submit.add_argument("--score-threshold", type=float, help="1 to 10")
     submit.add_argument("--prompts-per-iteration", type=int, help="1 to 20")
-    submit.add_argument("--seed", type=int, help="of every random choice")
+    submit.add_argument("--seed", type=int, help="random seed")
     submit.add_argument("--llm", action="store_true", help="a language model may help to understand the question")
     submit.add_argument("--literature", action="store_true", help="search papers")
-    submit.add_argument("--no-enrichment", action="store_true", help="no gene sets, no TF activity")
-    submit.add_argument("--wait", action="store_true", help="until it has ended; starts it if no service does")
-    listed = _action(actions, "list", "your runs, newest first", run_list)
+    submit.add_argument("--no-enrichment", action="store_true", help="skip gene sets and TF activity")
+    submit.add_argument("--wait", action="store_true", help="wait until the run ends; start it if no service does")
+    listed = _action(actions, "list", "list your runs, newest first", run_list)
     listed.add_argument("--status", choices=STATUSES, help="only runs with this status")
     listed.add_argument("--page", type=int, default=1, help="default 1")
     listed.add_argument("--page-size", type=int, default=20, help="runs per page, default 20")
     for name, help_text, run in (
-        ("status", "how a run is doing", run_status),
-        ("result", "what a completed run found", run_result),
+        ("status", "show the status of a run", run_status),
+        ("result", "show the result of a completed run", run_result),
         ("cancel", "stop a run", run_cancel),
     ):
         _action(actions, name, help_text, run).add_argument("run_id", help="as printed by submit and list")
@@ -146,7 +148,7 @@ def _trust(run: dict[str, Any]) -> str:
 
 
 def run_status(args: argparse.Namespace) -> int:
-    """How a run is doing."""
+    """Show the status of a run."""
     with _runs(args) as runs:
         run = runs.status(args.run_id)
     lines = [f"{run['run_id']}: {_message(run)}", run["query"]]
@@ -160,7 +162,7 @@ def _number(score: float | None) -> str:
 
 
 def run_result(args: argparse.Namespace) -> int:
-    """What a completed run found."""
+    """Show the result of a completed run."""
     with _runs(args) as runs:
         found = runs.result(args.run_id)
     from haystack.runs.models import RunResult

@@ -22,16 +22,16 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "debug",
         help="run one rule in this process, for breakpoints",
-        description="Runs the script of a rule in this process, with the files and settings that Snakemake would give "
-        "it: python -m pdb -m haystack.cli debug ground_predictions --run ID --iteration 1. In a notebook: "
-        "haystack.workflow.debug.mock_snakemake. The rule's inputs must be there; its outputs are written.",
+        description="Run the script of a rule in this process, with the files and settings that Snakemake would pass: "
+        "python -m pdb -m haystack.cli debug ground_predictions --run ID --iteration 1. In a notebook: "
+        "haystack.workflow.debug.mock_snakemake. The rule's inputs must exist; its outputs are written.",
     )
     parser.add_argument("rule", help="name of a rule, such as ground_predictions")
     parser.add_argument("--run", dest="run_id", metavar="ID", help="run_id of the table of runs")
     parser.add_argument("--iteration", help="number of the iteration, from 1")
     parser.add_argument("--atlas", help="name of an atlas, for rules of one atlas")
-    parser.add_argument("--configfile", type=Path, help="settings laid over config/config.yaml")
-    parser.add_argument("--show", action="store_true", help="print input, output and settings, and run nothing")
+    parser.add_argument("--configfile", type=Path, help="settings that override config/config.yaml")
+    parser.add_argument("--show", action="store_true", help="print input, output and settings without running")
     parser.set_defaults(run=run_debug)
 
 

@@ -86,6 +86,16 @@ def test_parity_is_the_largest_difference_and_r(gpu):
     assert gpu.compare((means + 0.5, 2 * change), (means, change)) == "5.0e-02, 1.0000"
 
 
+def test_cut_factors_have_ten_bits(gpu):
+    fine = torch.tensor([[1.0, 1 + 2**-10, 1 + 2**-11]])
+    with gpu.cut_factors():
+        products = torch.nn.functional.linear(fine.T, torch.ones(1, 1), torch.tensor([2**-11]))
+        same = (fine.T @ torch.ones(1, 1)).flatten()
+    assert products.flatten().tolist() == [1 + 2**-11, 1 + 2**-10 + 2**-11, 1 + 2**-11], "the bias is added as it is"
+    assert same.tolist() == [1, 1 + 2**-10, 1]
+    assert (fine.T @ torch.ones(1, 1)).flatten().tolist() == fine.flatten().tolist()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("upstream", [False, True])
 def test_a_tiny_model_fills_the_table(gpu, tmp_path, monkeypatch, capsys, upstream):
@@ -109,6 +119,8 @@ def test_a_tiny_model_fills_the_table(gpu, tmp_path, monkeypatch, capsys, upstre
     assert ("| arc-stack, one prompt" in text) is upstream
     assert "another seed on the processor: r of changes" in text
     assert "left out" not in text
+    parity = gpu.main([*options[:-1], "0"])
+    assert parity.count("| bf16 |") == 1
     short = gpu.main([*options, "--limit", "0", "--no-upstream"])
     assert "left out for want of time: parity, fp32, bf16" in short
     assert "haystack, K=" not in short

@@ -33,7 +33,7 @@ def test_cell_types_are_asked_for_in_the_plural():
     rows = expand(["GM-CSF"], ["hepatocyte", "fibroblast of lung", "CD14+ monocytes"]).rows
     assert [question for _, question in rows] == [
         "How would hepatocytes respond to GM-CSF?",
-        "How would fibroblasts of lung respond to GM-CSF?",
+        "How would lung fibroblasts respond to GM-CSF?",
         "How would CD14+ monocytes respond to GM-CSF?",
     ]
     assert rows[0][0] == "hepatocyte-GM-CSF"

@@ -1,15 +1,20 @@
-"""Wall time, GPU minutes and money of runs on Google Cloud: a model, shown for 1, 10, 147 and 1,000 runs.
+"""Wall time, GPU minutes and money of runs on Google Cloud: a model, shown for 1, 20, 147 and 1,000 runs.
 
-    python benchmarks/gcp_cost.py                 # the tables, in a second
+    python benchmarks/gcp_cost.py                 # every figure of "What a run costs" in docs/gcp.md, in a second
     python benchmarks/gcp_cost.py --measure       # parts measured anew on this machine, and the model checked (minutes)
-    python benchmarks/gcp_cost.py --gpu l4 --gpus 16 --iterations 5
+    python benchmarks/gcp_cost.py --gpu a100 --gpus 16 --iterations 5
 
-A run is a chain: coordinator starts, then per iteration light stages on the coordinator and one GPU job (machine start,
-driver, image, then Snakemake, model load and K prompts with controls). GPU jobs of all runs share a quota. The chain is
-played event by event, so queues for GPUs and for the coordinators' cores are counted, not guessed.
+Two ways are played event by event, so queues for GPUs and cores are counted, not guessed:
 
-Every part is either measured (by --measure, on the machine named beside it) or an assumption, and says so. Prices are
-list prices as known in November 2025 for us-central1, without disks' small change, discounts and tax: check them at
+- `--machine gpu`: a coordinator has the GPU. Its machine starts once, loads the model once, and works off its runs;
+  predictions take turns on the GPU, the other stages share the remaining cores.
+- `--machine cpu`: a small coordinator, and a GPU job per run and iteration, each of which starts a machine and loads
+  the model. GPU jobs of all runs share a quota.
+
+How often machines start, the model is loaded and predictions are made is what the play-through on the stand-in for
+Batch counts (tests/gcp/test_gpu_coordinators.py compares). How long each takes is either measured (by --measure, on the
+machine named beside it) or an assumption, and says so. Prices are list prices as known in November 2025 for
+us-central1, without disks' small change, discounts and tax: check them at
 https://cloud.google.com/compute/all-pricing before you rely on them.
 """
 
@@ -48,10 +53,15 @@ class Gpu:
 
 
 GPUS = {
-    "a100": Gpu("a2-highgpu-1g", 3.67, 1.47, 15.0),
     "l4": Gpu("g2-standard-8", 0.85, 0.34, 6.0),
+    "a100": Gpu("a2-highgpu-1g", 3.67, 1.47, 15.0),
     "a100-80": Gpu("a2-ultragpu-1g", 5.07, 2.03, 15.0),
+    "h100": Gpu("a3-highgpu-1g", 11.06, 4.42, 30.0),
 }
+CORES = 7
+"""of a GPU machine, for the stages beside the prediction (g2-standard-8, one left to Batch)"""
+SSD_PRICE = 0.08 * 375 / 730
+"""local SSD of 375 GB, per hour"""
 COORDINATOR_PRICE = 0.134
 """e2-standard-4 per hour"""
 DISK_PRICE = 0.10 / 730
@@ -72,6 +82,9 @@ class Parts:
     (benchmarks/grounding.py), the rest 1 to 2 s each"""
     output: float = 10.0
     """collecting and the report, after the last iteration"""
+    manage: float = 2.0
+    """processor time of Snakemake itself, one core, per run and iteration: the play-through of 64 runs x 3 iterations
+    on the stand-in, 16 runs a coordinator (tests/gcp/test_gpu_coordinators.py)"""
     dag: float = 0.5
     """Snakemake thinks over its plan after a job, per run of the coordinator beyond the first, per iteration"""
     # assumptions: nothing here can measure them
@@ -84,6 +97,8 @@ class Parts:
     pull_orchestrator: float = 30.0
     stage: float = 8.0
     """model (0.9 GB) and cells from the bucket, predictions into it"""
+    cells: float = 1.0
+    """cells from the bucket and predictions into it, where the model is there already"""
     poll: float = 10.0
     """until the coordinator notices the end (asks every 10 s; logs are fetched)"""
     preemptions_per_hour: float = 0.05
@@ -129,8 +144,13 @@ class Result:
 
     wall: float
     gpu_seconds: float
-    gpu_jobs: int
+    starts: int
+    """GPU machines that were started"""
+    loads: int
+    """times that a model was loaded"""
+    predictions: int
     coordinator_seconds: float
+    """of machines without a GPU"""
     longest_coordinator: float
 
 
@@ -200,12 +220,59 @@ def play(plan: Plan, parts: Parts) -> Result:
             else:
                 cpu(now, run, 2 * light, False)
         gpus(now)
-    return Result(max(finished), gpu_seconds, jobs, sum(finished), max(finished))
+    return Result(max(finished), gpu_seconds, jobs, jobs, jobs, sum(finished), max(finished))
+
+
+def play_whole(plan: Plan, parts: Parts) -> Result:
+    """Play coordinators that have the GPU themselves; as many at once as there are GPUs."""
+    members = [min(plan.per_coordinator, plan.runs - c * plan.per_coordinator) for c in range(plan.coordinators)]
+    times = [work_off(number, plan, parts) for number in members]
+    lost = parts.preemptions_per_hour / 3600 if plan.spot else 0.0
+    # A machine that is taken away costs its start once more: finished files lie in the bucket.
+    times = [seconds * (1 + lost * machine_start(parts)) for seconds in times]
+    free = [0.0] * min(plan.gpus, len(times))
+    for seconds in times:
+        heapq.heapreplace(free, free[0] + seconds)
+    return Result(max(free), sum(times), len(times), len(times), plan.runs * plan.iterations, 0.0, max(times))
+
+
+def machine_start(parts: Parts) -> float:
+    """Seconds until a coordinator on a GPU machine plans its runs; it reads the workflow once for what all share."""
+    return parts.vm + parts.driver + parts.pull + 2 * parts.plan
+
+
+def work_off(runs: int, plan: Plan, parts: Parts) -> float:
+    """Seconds of one coordinator with a GPU: (time, order, run, stages done) until all runs are through."""
+    once = windows(plan.prompts) * WINDOW_CELLS * GFLOP_PER_CELL / (1000 * plan.gpu.tflops) + parts.cells
+    start = machine_start(parts)
+    cores, gpu, planner = [start] * CORES, start + parts.load + parts.stage, start
+    ready = [(start, run, 0) for run in range(runs)]
+    heapq.heapify(ready)
+    end = start
+    while ready:
+        now, run, step = heapq.heappop(ready)
+        if step % 2:  # a prediction
+            gpu = max(now, gpu) + once
+            heapq.heappush(ready, (gpu, run, step + 1))
+            continue
+        iteration = step // 2
+        seconds = parts.light / 2 if iteration in {0, plan.iterations} else parts.light
+        seconds += parts.output if iteration == plan.iterations else 0.0
+        planner = max(now, planner) + parts.manage
+        begun = max(planner, cores[0])
+        done = begun + seconds
+        heapq.heapreplace(cores, done)
+        if iteration == plan.iterations:
+            end = max(end, done)
+        else:
+            heapq.heappush(ready, (done, run, step + 1))
+    return end
 
 
 def cost(plan: Plan, result: Result) -> float:
     """US dollars: GPU machines, their disks, coordinators."""
     hourly = (plan.gpu.spot if plan.spot else plan.gpu.on_demand) + 100 * DISK_PRICE
+    hourly += 0 if result.coordinator_seconds else SSD_PRICE
     hours = result.gpu_seconds / 3600
     return hourly * hours + (COORDINATOR_PRICE + 50 * DISK_PRICE) * result.coordinator_seconds / 3600
 
@@ -216,30 +283,33 @@ def show(arguments: argparse.Namespace, parts: Parts) -> None:
     start = parts.vm + parts.driver + parts.pull + parts.plan + parts.stage
     print(f"{gpu.machine}: ${gpu.on_demand}/h on demand, ${gpu.spot}/h spot (assumed); {arguments.gpus} at once;")
     print(
-        f"{arguments.iterations} iterations of K = {arguments.prompts} with controls, 512 prompt and 256 query cells."
+        f"{arguments.iterations} iterations of K = {arguments.prompts} with controls, 512 prompt and 256 query cells; "
+        f"{arguments.per_coordinator} runs a coordinator."
     )
-    print(f"A GPU job: {start:.0f} s until it works, {one:.0f} s of work: {start / (start + one):.0%} is the start.\n")
-    print("| runs | machines | coordinators | wall | GPU jobs | GPU min / run | $ / run | $ in all |")
+    print(f"A GPU job: {start:.0f} s until it works, {one:.0f} s of work: {start / (start + one):.0%} is the start.")
+    print(f"A coordinator with a GPU: {machine_start(parts):.0f} s until it works.\n")
+    print("| runs | `--machine` | | wall | GPU starts | GPU min / run | $ / run | $ in all |")
     print("|---|---|---|---|---|---|---|---|")
     for runs in arguments.runs:
-        for spot in (False, True):
-            plan = Plan(
-                runs=runs,
-                iterations=arguments.iterations,
-                prompts=arguments.prompts,
-                gpus=arguments.gpus,
-                spot=spot,
-                gpu=gpu,
-                per_coordinator=arguments.per_coordinator,
-            )
-            result = play(plan, parts)
-            dollars = cost(plan, result)
-            late = " *" if result.longest_coordinator > 7200 else ""
-            print(
-                f"| {runs:,} | {'spot' if spot else 'on demand'} | {plan.coordinators} | "
-                f"{_clock(result.wall)}{late} | {result.gpu_jobs:,} | {result.gpu_seconds / 60 / runs:.1f} | "
-                f"{dollars / runs:.3f} | {dollars:,.2f} |"
-            )
+        for machine, played in (("gpu", play_whole), ("cpu", play)):
+            for spot in (True, False):
+                plan = Plan(
+                    runs=runs,
+                    iterations=arguments.iterations,
+                    prompts=arguments.prompts,
+                    gpus=arguments.gpus,
+                    spot=spot,
+                    gpu=gpu,
+                    per_coordinator=arguments.per_coordinator,
+                )
+                result = played(plan, parts)
+                dollars = cost(plan, result)
+                late = " *" if result.longest_coordinator > 7200 else ""
+                minutes = result.gpu_seconds / 60 / runs
+                print(
+                    f"| {runs:,} | {machine} | {'spot' if spot else 'on demand'} | {_clock(result.wall)}{late} | "
+                    f"{result.starts:,} | {minutes:.1f} | {dollars / runs:.3f} | {dollars:,.2f} |"
+                )
     print("\n* longer than a coordinator's two hours: it is submitted again and continues (`haystack gcp watch`)")
 
 
@@ -293,17 +363,21 @@ def check(parts: Parts) -> None:
     assert abs(play(Plan(1, 3, 3, 8, False, gpu), parts).wall - single) < 1e-6
     two = play(Plan(2, 1, 3, 1, False, gpu, 1), parts)  # two coordinators, one GPU: the second job waits for the first
     assert abs(two.wall - (start + parts.light + 2 * job + parts.poll + parts.output)) < 1e-6
-    assert play(Plan(147, 3, 3, 8, False, gpu), parts).gpu_jobs == 441
+    assert play(Plan(147, 3, 3, 8, False, gpu), parts).starts == 441
+    once = inference(parts, 3, gpu.tflops) - parts.load + parts.cells
+    alone = machine_start(parts) + 3 * (parts.light + once) + parts.output + 4 * parts.manage
+    loading = max(0.0, parts.load + parts.stage - parts.light / 2 - parts.manage)  # while the first stages run
+    assert abs(work_off(1, Plan(1, 3, 3, 1, False, gpu), parts) - alone - loading) < 1e-6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gpu", choices=list(GPUS), default="a100")
+    parser.add_argument("--gpu", choices=list(GPUS), default="l4")
     parser.add_argument("--gpus", type=int, default=20, help="GPU machines at once (quota, `jobs` of the profile)")
     parser.add_argument("--iterations", type=int, default=3)
     parser.add_argument("--prompts", type=int, default=3, help="K")
     parser.add_argument("--per-coordinator", type=int, default=20)
-    parser.add_argument("--runs", type=int, nargs="+", default=[1, 10, 147, 1000])
+    parser.add_argument("--runs", type=int, nargs="+", default=[1, 20, 147, 1000])
     parser.add_argument("--measure", action="store_true", help="measure parts on this machine and check the model")
     parser.add_argument("--json", action="store_true", help="print the parts as JSON too")
     arguments = parser.parse_args()

@@ -13,7 +13,7 @@ fi
 
 for name in orchestrator inference api; do
     image="$repository/haystack-$name:$tag"
-    docker build --platform linux/amd64 --file "docker/$name/Dockerfile" --tag "$image" .
+    docker build --platform linux/amd64 --file docker/Dockerfile --target "$name" --tag "$image" .
     if [ "$push" = "--push" ]; then
         docker push "$image"
     fi

@@ -10,6 +10,7 @@ from pathlib import Path
 from batch_service import Image
 
 REPOSITORY = Path(__file__).parents[2]
+DOCKERFILE = REPOSITORY / "docker/Dockerfile"
 VENV = "/opt/venv"
 
 
@@ -22,26 +23,30 @@ def instructions(path: Path) -> list[tuple[str, str]]:
     ]
 
 
-def last_stage(path: Path) -> list[tuple[str, str]]:
-    """The instructions of the image itself."""
-    found = instructions(path)
-    return found[max(number for number, (word, _) in enumerate(found) if word == "FROM") :]
+def stages(name: str) -> list[tuple[str, str]]:
+    """Instructions of a stage of docker/Dockerfile, after those of the stages that it begins with."""
+    found = instructions(DOCKERFILE)
+    starts = [number for number, (word, _) in enumerate(found) if word == "FROM"]
+    for start, end in zip(starts, [*starts[1:], len(found)], strict=True):
+        base, _, own = found[start][1].partition(" AS ")
+        if own == name:
+            return [*([] if base == "${BASE}" else stages(base)), *found[start:end]]
+    raise KeyError(name)
 
 
-def environment(path: Path) -> dict[str, str]:
-    """What ENV declares in the last stage."""
-    pairs = [pair for word, rest in last_stage(path) if word == "ENV" for pair in shlex.split(rest)]
+def environment(name: str) -> dict[str, str]:
+    """What ENV declares in an image."""
+    pairs = [pair for word, rest in stages(name) if word == "ENV" for pair in shlex.split(rest)]
     return dict(pair.split("=", 1) for pair in pairs)
 
 
 def image_on_this_machine(name: str, folder: Path | None = None) -> Image:
-    """The environment of docker/{name}/Dockerfile, its copied files and its venv being those of this machine."""
-    path = REPOSITORY / f"docker/{name}/Dockerfile"
+    """The environment of an image, its copied files and its venv being those of this machine."""
     copied = {}
-    for word, rest in last_stage(path):
+    for word, rest in stages(name):
         source, target = rest.split()[-2:] if word == "COPY" else ("", "")
         if (REPOSITORY / source).is_file() and target.startswith("/"):
             copied[target] = str(REPOSITORY / source)
-    values = {key: copied.get(value, value) for key, value in environment(path).items()}
+    values = {key: copied.get(value, value) for key, value in environment(name).items()}
     values["PATH"] = values["PATH"].replace(f"{VENV}/bin", str(Path(sys.executable).parent))
     return Image(values, folder)

@@ -6,6 +6,7 @@ The stages do nothing but for the inference, which is the real one with a tiny m
 import importlib.util
 import json
 import shutil
+import sys
 
 import pytest
 from cloud import IMAGE, whole_cloud
@@ -17,13 +18,14 @@ ORCHESTRATOR = IMAGE.replace("inference", "orchestrator")
 
 
 def module(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    found = importlib.util.module_from_spec(spec)
+    spec = importlib.util.spec_from_file_location(f"_{path.stem}", path)
+    found = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(found)
     return found
 
 
 stages = module(REPOSITORY / "tests/workflow/empty_stages.py")
+costs = module(REPOSITORY / "benchmarks/gcp_cost.py")
 models = module(REPOSITORY / "tests/unit/inference/conftest.py")
 
 
@@ -111,5 +113,7 @@ def test_every_inference_once_and_one_load_per_machine(cloud):
 @pytest.mark.nightly
 def test_sixty_four_runs_of_three_iterations(cloud):
     jobs, logs = work_off(cloud, runs=64, iterations=3, per_coordinator=16)
-    assert (len(jobs), len(logs)) == (4, 192)
     check(jobs, logs)
+    plan = costs.Plan(64, 3, 3, 20, True, costs.GPUS["l4"], per_coordinator=16)
+    modelled = costs.play_whole(plan, costs.Parts())
+    assert (modelled.starts, modelled.loads, modelled.predictions) == (len(jobs), len(jobs), len(logs)) == (4, 4, 192)

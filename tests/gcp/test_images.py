@@ -6,59 +6,66 @@ import subprocess
 import pytest
 import yaml
 from batch_service import Image
-from dockerfiles import REPOSITORY, environment, image_on_this_machine, instructions, last_stage
+from dockerfiles import DOCKERFILE, REPOSITORY, environment, image_on_this_machine, instructions, stages
 from google.cloud import batch_v1
 from snakemake_executor_plugin_googlebatch.command import write_entrypoint
 
-NAMES = ("orchestrator", "inference", "api")
+from haystack.gcp.settings import GcpSettings
 
 
-def dockerfile(name):
-    return REPOSITORY / f"docker/{name}/Dockerfile"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_base_is_pinned_and_packages_are_those_of_the_constraints(name):
-    found = instructions(dockerfile(name))
-    bases = [rest for word, rest in found if word == "ARG"]
-    assert bases == ["BASE=python:3.11.13-slim-bookworm"]
-    assert {rest.split()[0] for word, rest in found if word == "FROM"} == {"${BASE}"}
+def test_base_is_pinned_and_packages_are_those_of_the_constraints():
+    found = instructions(DOCKERFILE)
+    assert [rest for word, rest in found if word == "ARG"] == ["BASE=python:3.11.13-slim-bookworm"]
+    own = {rest.partition(" AS ")[2] for word, rest in found if word == "FROM"}
+    assert {rest.split()[0] for word, rest in found if word == "FROM"} <= {"${BASE}", *own}
     installs = [rest for word, rest in found if word == "RUN" and "pip install" in rest]
     assert all("--constraint constraints.txt" in rest or "--no-deps" in rest for rest in installs)
     assert any("PIP_NO_CACHE_DIR=1" in rest for word, rest in found if word == "ENV")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_copied_that_git_does_not_know_and_no_secret_is_baked_in(name):
-    sources = [part for word, rest in instructions(dockerfile(name)) if word == "COPY" and "--from" not in rest
+def test_cuda_is_pinned_by_checksum_at_the_torch_of_the_constraints():
+    lines = [line for line in (REPOSITORY / "docker/cuda.txt").read_text().splitlines() if not line.startswith("#")]
+    names = dict(line.removesuffix(" \\").split("==") for line in lines if "==" in line)
+    pinned = dict(
+        line.split("==") for line in (REPOSITORY / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    assert names["torch"] == pinned["torch"]
+    assert sum("--hash=sha256:" in line for line in lines) == len(names) > 15
+    assert names["nvidia-cuda-runtime"].startswith("13.0")  # what a driver of the 580s runs
+    assert int(GcpSettings.model_fields["driver_version"].default.split(".")[0]) >= 580
+    steps = [rest for word, rest in stages("build-inference") if word == "RUN" and "pip install" in rest]
+    assert "--require-hashes --no-deps --requirement cuda.txt" in steps[0]
+
+
+def test_nothing_is_copied_that_git_does_not_know_and_no_secret_is_baked_in():
+    sources = [part for word, rest in instructions(DOCKERFILE) if word == "COPY" and "--from" not in rest
                for part in rest.replace("--chown=haystack ", "").split()[:-1]]  # fmt: skip
     tracked = subprocess.run(["git", "ls-files", "--", *sources], cwd=REPOSITORY, capture_output=True, text=True)
     if tracked.returncode == 0 and tracked.stdout:
         assert all(any(line == s or line.startswith(f"{s}/") for line in tracked.stdout.split()) for s in sources)
     assert all((REPOSITORY / source).exists() for source in sources)
-    text = dockerfile(name).read_text().upper()
+    text = DOCKERFILE.read_text().upper()
     assert not any(word in text for word in ("API_KEY", "PASSWORD", "TOKEN", "SECRET"))
 
 
 @pytest.mark.parametrize(("name", "user"), [("orchestrator", "haystack"), ("api", "haystack"), ("inference", None)])
 def test_user(name, user):
     # The worker's folder /tmp/workdir is made by root, and the executor names no user.
-    assert next((rest for word, rest in last_stage(dockerfile(name)) if word == "USER"), None) == user
+    assert next((rest for word, rest in stages(name) if word == "USER"), None) == user
 
 
 def test_the_service_has_a_health_check():
-    check = dict(last_stage(dockerfile("api")))["HEALTHCHECK"]
-    assert "/api/health" in check
-    assert "PORT" in environment(dockerfile("api"))
+    assert "/api/health" in dict(stages("api"))["HEALTHCHECK"]
+    assert "PORT" in environment("api")
 
 
-def test_coordinators_hold_the_pipeline():
-    copied = [rest for word, rest in last_stage(dockerfile("orchestrator")) if word == "COPY"]
+@pytest.mark.parametrize("name", ["orchestrator", "inference"])
+def test_coordinators_hold_the_pipeline(name):
+    found = stages(name)
+    copied = [rest for word, rest in found if word == "COPY"]
+    assert next(rest for word, rest in found if word == "WORKDIR") == "/haystack"  # where a coordinator starts
     for folder in ("workflow", "config", "profiles", "resources"):
         assert f"--chown=haystack {folder} ./{folder}" in copied
-    copied = [rest for word, rest in last_stage(dockerfile("inference")) if word == "COPY"]
-    for folder in ("workflow", "config", "profiles", "resources"):
-        assert f"{folder} /haystack/{folder}" in copied
 
 
 def test_dockerignore_lets_in_only_what_is_copied():

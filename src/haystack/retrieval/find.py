@@ -61,7 +61,7 @@ def retrieve_cells(
     query, cell_sets
         `query.json` and `cell_sets.parquet`.
     previous_grounding
-        `grounding.json` of the last iteration, whose refinement is applied; null for the first.
+        `grounding.json` of the last iteration, whose refinement is applied; None for the first.
     previous_prompts
         `prompts.json` of all earlier iterations: their cell sets are left out.
     cells

@@ -1,4 +1,4 @@
-"""Settings: what a person may choose, each with its unit and default. Unknown keys are refused."""
+"""Settings with units and defaults. Unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class Section(BaseModel):
 
 
 class ObsColumns(Section):
-    """Which obs column holds what. Null: the atlas does not say."""
+    """obs columns by content. Null: not recorded in the atlas."""
 
     cell_type: str | None = None
     """author labels or Cell Ontology ids of the cell types; null only with constants.cell_type"""
     perturbation: str | None = None
-    """what was done to the cells, control labels included"""
+    """perturbation of the cells, including control labels"""
     structure: str | None = None
     """chemical structure (SMILES) of the perturbation; kept in mapping.tsv for drugs that no name resolves"""
     genetic_effect: str | None = None
     """how the gene was changed in each cell (knock-out, CRISPRi, CRISPRa, ORF), where an atlas holds several ways"""
     donor: str | None = None
-    """who the cells are from"""
+    """donor of the cells"""
     tissue: str | None = None
-    """where in the body they are from"""
+    """tissue of the cells"""
     disease: str | None = None
     """disease of the donor"""
     condition: str | None = None
@@ -57,39 +57,40 @@ class AtlasEntry(Section):
     """One atlas of `config/atlases.yaml`."""
 
     path: str
-    """h5ad or zarr, a path or a gs:// URI; `{data_dir}` stands for the setting of that name"""
+    """h5ad or zarr, a path or a gs:// URI; `{data_dir}` is replaced by the setting of that name"""
     preset: Literal[tuple(PRESETS)] | None = None  # type: ignore[valid-type]
-    """columns, control labels and constants of a public atlas; what the entry says itself wins"""
+    """columns, control labels and constants of a public atlas; values of the entry itself take precedence"""
     url: str | None = Field(default=None, pattern=r"^https?://")
-    """where the file can be fetched from (rule download_atlas); null: it is there already"""
+    """URL from which the file can be downloaded (rule download_atlas); null: it exists already"""
     checksum: str | None = Field(default=None, pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")
-    """`md5:` or `sha256:` and the digest of the file, where one is published; checked after the download"""
+    """`md5:` or `sha256:` and the digest of the file, if published; checked after the download"""
     description: str = ""
     """one sentence for reports"""
     obs: ObsColumns = ObsColumns()
     constants: dict[Literal["cell_type", "tissue", "disease", "donor", "condition", "sex", "age"], str] = {}
-    """labels that hold for every cell, for what obs does not say (for example tissue: blood)"""
+    """labels of all cells that obs does not record (for example tissue: blood)"""
     control_labels: list[str] = []
-    """values of obs.perturbation that mean: nothing was done (PBS, DMSO, ctrl); `*` stands for any text
-    (non-targeting*), nan for cells without a label"""
+    """values of obs.perturbation that mean control (PBS, DMSO, ctrl); `*` matches any text (non-targeting*), nan
+    matches cells without a label
+    """
     perturbation_names: dict[str, str] = {}
-    """what labels of obs.perturbation mean, where they do not say it themselves (stim: IFN-beta)"""
+    """meaning of labels of obs.perturbation that are not names themselves (stim: IFN-beta)"""
     perturbation_type: PerturbationType | None = None
-    """what kind of thing obs.perturbation names; null for an atlas without perturbations"""
+    """kind of perturbation in obs.perturbation; null for an atlas without perturbations"""
     genetic_effect: Literal[tuple(GENETIC_EFFECTS)] | None = None  # type: ignore[valid-type]
-    """what happened to the genes that obs.perturbation names: knock-out and CRISPRi lose, CRISPRa and ORF gain them"""
+    """effect on the genes named in obs.perturbation: knock-out and CRISPRi lose, CRISPRa and ORF gain them"""
     gene_symbols: str | None = None
     """var column with gene symbols; null: var_names are symbols"""
     counts_layer: str = "X"
-    """where raw counts are: X, raw, or the name of a layer"""
+    """location of the raw counts: X, raw, or the name of a layer"""
     counts: Literal["raw", "expected"] = "raw"
     """raw: whole numbers, others are refused; expected: estimates that need not be whole (alevin, RSEM, SoupX,
     CellBender),
     rounded to whole numbers when cells are read"""
     read_counts: bool = False
-    """true: count genes and counts of every cell from the matrix, once, in blocks (a full read of the matrix)"""
+    """true: count genes and counts of every cell from the matrix once, in blocks (reads the whole matrix)"""
     mapping: str | None = None
-    """TSV with corrected labels (kind, label, id); rows win over the resolver"""
+    """TSV with corrected labels (kind, label, id); its rows take precedence over the resolver"""
     simulated: bool = False
     """true: made by the demo rules of this pipeline; shown as a simulation everywhere"""
 
@@ -139,9 +140,9 @@ class CellFilter(Section):
     atlas: str | None = None
     """name of the atlas"""
     cell_type: list[str] = []
-    """labels, names or CL ids; subtypes are meant too"""
+    """labels, names or CL ids; includes subtypes"""
     perturbation: list[str] = []
-    """labels or names; a control label means the control cells"""
+    """labels or names; a control label selects the control cells"""
     donor: list[str] = []
     """labels of donors"""
     tissue: list[str] = []
@@ -149,7 +150,7 @@ class CellFilter(Section):
     disease: list[str] = []
     """labels, names or MONDO ids"""
     share: float = Field(default=1.0, gt=0, le=1)
-    """share of the matching cells that is meant, the same ones always (by a hash of their row)"""
+    """share of the matching cells that is selected, always the same ones (by a hash of their row)"""
 
     @model_validator(mode="after")
     def _not_everything(self) -> CellFilter:
@@ -159,10 +160,10 @@ class CellFilter(Section):
 
 
 class QuerySettings(Section):
-    """How questions are read."""
+    """Parsing of questions."""
 
     strict: bool = True
-    """true: a question of the run table with an unread word, a guess or a second reading stops before the start"""
+    """true: refuse a question of the run table before the start if a word is unread, guessed or ambiguous"""
     llm: str | None = None
     """provider:model that may propose a parse (extra `llm`), such as anthropic:claude-sonnet-4-5; null: rules only"""
     llm_base_url: str | None = None
@@ -170,21 +171,21 @@ class QuerySettings(Section):
 
 
 class RetrievalSettings(Section):
-    """How cell sets are found and ranked."""
+    """Finding and ranking of cell sets."""
 
     strategies: list[str] | None = None
     """names of strategies (direct, mechanistic, semantic, ontology, donor_context, tissue_atlas, or of a plug-in);
     null: those that fit the task type"""
     max_hops: int = Field(default=3, ge=0, le=10)
-    """Cell Ontology steps that the ontology strategy may take"""
+    """Cell Ontology steps of the ontology strategy at most"""
     min_cells: int = Field(default=20, ge=1)
-    """cell sets with fewer cells are not proposed"""
+    """least number of cells of a cell set"""
     weight_relevance: float = Field(default=0.5, ge=0, le=1)
-    """share of relevance to the question in a prompt's rank"""
+    """weight of relevance to the question in a prompt's rank"""
     weight_diversity: float = Field(default=0.3, ge=0, le=1)
-    """share of difference from the prompts chosen before it"""
+    """weight of the difference from prompts chosen before"""
     weight_quality: float = Field(default=0.2, ge=0, le=1)
-    """share of cell count, depth and matched control"""
+    """weight of cell count, depth and matched control"""
     exclude: list[CellFilter] = []
     """hold-outs: cells that match any of these are never prompt, control or query cells, nor used in training"""
 
@@ -196,40 +197,41 @@ class RetrievalSettings(Section):
 
 
 class PromptingSettings(Section):
-    """How cells of the chosen sets are picked."""
+    """Selection of cells from the chosen sets."""
 
     prompt_cells: int = Field(default=128, ge=1)
     """prompt cells per prompt"""
     query_cells: int = Field(default=256, ge=1)
     """query cells per run"""
     min_control_cells: int = Field(default=10, ge=1)
-    """fewer control cells than this: the prompt falls back to query_as_control"""
+    """with fewer control cells the prompt falls back to query_as_control"""
 
 
 class TransferSettings(Section):
-    """How measured responses are combined (`transfer`)."""
+    """Combination of measured responses (`transfer`)."""
 
     max_cells: int = Field(default=500, ge=20)
-    """cells read per context and arm, at most; more make the estimate steadier and reading slower"""
+    """cells read per context and arm at most; more give a more stable estimate and take longer to read"""
 
 
 class ExamSettings(Section):
-    """Questions to the model whose answer was measured."""
+    """Test of the model on measured contexts."""
 
     contexts: int = Field(default=1, ge=0, le=5)
-    """measured contexts of the perturbation that the model is asked for beside the question, in the first iteration's
-    inference job, with their cells kept out of the prompt; each costs as much as one more prompt; 0: none"""
+    """measured contexts of the perturbation that the model also predicts in the first iteration's inference job, with
+    their cells kept out of the prompt; each costs as much as one more prompt; 0: none
+    """
 
 
 class TrainSettings(Section):
-    """How a small STACK is trained on harmonised atlases (`haystack model train`, rule train_model)."""
+    """Training of a small STACK on harmonised atlases (`haystack model train`, rule train_model)."""
 
     atlases: list[str]
-    """names of the atlases; at least one with perturbations, the others teach their cell types"""
+    """names of the atlases; at least one with perturbations, the others contribute their cell types"""
     n_genes: int = Field(default=2000, ge=50)
-    """most variable genes kept (Pearson residuals of training cells), besides always_genes"""
+    """most variable genes kept (Pearson residuals of training cells), in addition to always_genes"""
     always_genes: list[str] = []
-    """symbols to keep whatever their variance"""
+    """symbols kept whatever their variance"""
     n_hidden: int = Field(default=16, ge=1)
     """gene programmes: tokens per cell"""
     token_dim: int = Field(default=8, ge=1)
@@ -247,17 +249,17 @@ class TrainSettings(Section):
     learning_rate: float = Field(default=7e-4, gt=0)
     """peak of the cosine schedule, reached after 20 steps"""
     patience: int = Field(default=3, ge=1)
-    """validations (every 100 steps) without a better loss, after which training stops"""
+    """validations (every 100 steps) without a lower loss after which training stops"""
     control_windows: float = Field(default=0.15, ge=0, le=1)
-    """share of windows with control prompts, which teach that nothing changes"""
+    """share of windows with control prompts, in which nothing changes"""
     synthetic_windows: float = Field(default=0.3, ge=0, le=1)
-    """share of windows with a made-up perturbation, which teach to copy a change never seen"""
+    """share of windows with a synthetic perturbation, to learn to copy unseen changes"""
     cells_per_set: int = Field(default=200, ge=10)
     """cells read per perturbation, cell type and donor of each atlas"""
     start: str | None = None
-    """model folder to fine-tune from; its genes and shape replace those given here"""
+    """model folder to fine-tune; its genes and shape replace those given here"""
     exclude: list[CellFilter] = []
-    """further hold-outs of training, besides retrieval.exclude"""
+    """further hold-outs of training, in addition to retrieval.exclude"""
 
 
 class ModelDownload(Section):
@@ -266,7 +268,7 @@ class ModelDownload(Section):
     repository: str = "arcinstitute/Stack-Large-Aligned"
     """owner/name"""
     revision: str = Field(pattern="^[0-9a-f]{40}$")
-    """commit of the repository, 40 hexadecimal digits: a branch or tag may change under you"""
+    """commit of the repository, 40 hexadecimal digits, because a branch or tag may change"""
     checkpoint: str = "bc_large_aligned.ckpt"
     """file name of the checkpoint"""
     genes: str = "basecount_1000per_15000max.pkl"
@@ -278,20 +280,21 @@ class ModelDownload(Section):
 
 
 class ModelSettings(Section):
-    """Which model predicts, and how it is run."""
+    """The predicting model and its settings."""
 
     kind: str = "stack"
-    """stack, transfer (measured responses combined; needs no weights), best (transfer, unless its exam shows STACK
-    to be better), a baseline behind the same interface (no_change, prompt_mean, additive), or a model of a plug-in"""
+    """stack, transfer (measured responses combined; needs no weights), best (transfer, unless a held-out test shows
+    STACK to be better), a baseline (no_change, prompt_mean, additive), or a model of a plug-in
+    """
     name: str = "demo_tiny"
-    """folder under results/model for a model that is trained or fetched, and the name in reports"""
+    """folder in results/model of a trained or downloaded model, and its name in reports"""
     path: str | None = "resources/demo/model"
     """folder with model.safetensors, config.json, genes.txt, provenance.json, also gs://bucket/folder, which is
     copied to results/model/{name}; null: results/model/{name}, from train or download"""
     train: TrainSettings | None = None
     """train the model by the pipeline; needs path: null"""
     download: ModelDownload | None = None
-    """fetch the model from the Hugging Face hub; needs path: null and offline: false"""
+    """download the model from the Hugging Face hub; needs path: null and offline: false"""
     steps: int = Field(default=5, ge=1, le=50)
     """T, steps of the mask-diffusion schedule"""
     prompt_ratio: float = Field(default=0.25, gt=0, lt=1)
@@ -305,7 +308,7 @@ class ModelSettings(Section):
     device: str = "auto"
     """auto (the first CUDA device that passes a check, else cpu), cpu, cuda, cuda:1, mps (no test has run there)"""
     batch_size: int = Field(default=8, ge=1)
-    """windows per forward pass; halved when memory runs out"""
+    """windows per forward pass; halved if memory is insufficient"""
     generations: int = Field(default=1, ge=1, le=20)
     """generations averaged over seeds"""
 
@@ -332,13 +335,13 @@ class DESettings(Section):
     correction: Literal["benjamini-hochberg", "bonferroni"] = "benjamini-hochberg"
     """for testing many genes: benjamini-hochberg or bonferroni"""
     log2fc: float = Field(default=0.5, ge=0)
-    """absolute log2 fold change of CP10k means, from which a gene is called"""
+    """least absolute log2 fold change of CP10k means of a called gene"""
     lfsr: float = Field(default=0.05, gt=0, lt=0.5)
-    """local false sign rate up to which a gene is called"""
+    """largest local false sign rate of a called gene"""
     padj: float = Field(default=0.05, gt=0, le=1)
-    """adjusted p-value up to which a gene of measured cells counts as DE (validation, nulls)"""
+    """largest adjusted p-value of a DE gene of measured cells (validation, nulls)"""
     min_cells: int = Field(default=10, ge=2)
-    """cells per group, below which nothing is tested"""
+    """least number of cells per group for a test"""
     pseudocount: float = Field(default=1.0, gt=0)
     """c of log2((mean CP10k + c) / (mean CP10k + c))"""
 
@@ -347,18 +350,18 @@ class EnrichmentSettings(Section):
     """Gene set enrichment and TF activity."""
 
     enabled: bool = True
-    """false: neither; what rests on them is reported as not evaluated"""
+    """false: no gene sets and TF activities; components that need them are not evaluated"""
     libraries: dict[str, str] = {"haystack": "resources/genesets/haystack.gmt"}
     """name -> GMT file with human symbols, or a library by name: enrichr:Reactome_Pathways_2024, msigdb:h.all (fetched
     once into results/genesets with offline: false)"""
     regulons: str | None = "resources/knowledge/regulons.csv"
     """CollecTRI-format CSV (source, target, weight) for TF activity; null: not evaluated"""
     min_size: int = Field(default=5, ge=1)
-    """genes of a set within the background, at least"""
+    """least number of genes of a set within the background"""
     max_size: int = Field(default=500, ge=1)
-    """and at most"""
+    """largest number of genes of a set within the background"""
     padj: float = Field(default=0.05, gt=0, le=1)
-    """adjusted p-value, up to which a set counts as enriched"""
+    """largest adjusted p-value of an enriched set"""
     gsea_sets: int = Field(default=30, ge=0)
     """size of the shortlist for pre-ranked GSEA; 0: none"""
     gsea_permutations: int = Field(default=200, ge=0)
@@ -382,16 +385,16 @@ SPECIFICATION = {
 
 
 class GroundingSettings(Section):
-    """How evidence becomes a score."""
+    """Scoring of evidence."""
 
     profile: Literal["calibrated", "specification"] = "calibrated"
-    """calibrated: evidence counted once, support from cells that are not in the prompt, three answers, a value that is
-    a probability; specification: weights 0.25, 0.30, 0.25, 0.20 as originally specified, and their mean"""
+    """calibrated: evidence counted once, support from cells outside the prompt, three verdicts, a value that is a
+    probability; specification: weights 0.25, 0.30, 0.25, 0.20 as originally specified, and their mean
+    """
     weights: dict[str, Weight] = {}
-    """weight of each component that speaks to the question; components that are not named keep those of the profile, 0
-    leaves one out"""
+    """weights of components for the question; components not named keep those of the profile, 0 disables one"""
     permutations: int = Field(default=200, ge=20)
-    """random draws behind nulls and p-values"""
+    """random draws for nulls and p-values"""
     network: str | None = None
     """edge list TSV (gene, gene) for network coherence; null: edges of the gene set libraries"""
 
@@ -406,41 +409,41 @@ class GroundingSettings(Section):
         return self
 
     def weights_of(self, task: TaskKind) -> dict[str, float]:
-        """Weights of the components that speak to a kind of question, in order."""
+        """Weights of the components for a kind of question, in order."""
         return {spec.name: self.weights[spec.name] for spec in COMPONENTS if task in spec.tasks}
 
 
 class ValidationSettings(Section):
-    """Measured cells that show the truth of a prediction. Both are hold-outs like `retrieval.exclude`."""
+    """Measured cells to compare the prediction with. Both are hold-outs like `retrieval.exclude`."""
 
     perturbed: CellFilter
-    """cells that show the asked condition"""
+    """cells under the condition of the question"""
     control: CellFilter
-    """their control cells; with a `share`, so that other control cells are left for the query"""
+    """their control cells; with a `share`, so that other control cells remain for the query"""
 
 
 class LiteratureSettings(Section):
-    """Searching papers. Off by default. Keys come from NCBI_API_KEY, SEMANTIC_SCHOLAR_API_KEY and CORE_API_KEY."""
+    """Literature search. Off by default. Keys are read from NCBI_API_KEY, SEMANTIC_SCHOLAR_API_KEY and CORE_API_KEY."""
 
     enabled: bool = False
-    """true: papers are searched; with offline: true only answers kept by an earlier run are used"""
+    """true: papers are searched; with offline: true only cached answers are used"""
     genes: int = Field(default=16, ge=2, le=100)
     """genes looked up per iteration (half expected ones, half those predicted to change); as many background genes"""
     papers_per_gene: int = Field(default=5, ge=1, le=50)
-    """papers asked for per gene, from PubMed and from Europe PMC each"""
+    """papers requested per gene from each of PubMed and Europe PMC"""
     max_papers: int = Field(default=200, ge=1)
-    """papers read per iteration, at most; every gene keeps its best ones"""
+    """papers read per iteration at most; every gene keeps its best ones"""
     full_texts: int = Field(default=20, ge=0)
-    """open full texts read per iteration, at most; of other papers the abstract is read"""
+    """open full texts read per iteration at most; of other papers only the abstract is read"""
     mailto: str | None = None
-    """contact address sent to NCBI and Unpaywall; null: Unpaywall is not asked"""
+    """contact address sent to NCBI and Unpaywall; null: Unpaywall is not used"""
 
 
 class DemoSettings(Section):
     """The simulated atlases."""
 
     seed: int = Field(default=7, ge=0)
-    """decides which cells are sampled; the simulated world itself is fixed"""
+    """seed of sampling the cells; the simulated biology itself is fixed"""
     cells_per_set: int = Field(default=24, ge=10)
     """cells per cell type, donor and condition (controls twice as many, common kinds of cells more)"""
 
@@ -449,31 +452,33 @@ class Settings(Section):
     """Everything in `config/config.yaml`."""
 
     runs: str = "config/runs.tsv"
-    """table of runs: run_id (may be empty), query, and columns named as run settings that override them; a file, or
-    the table itself as text"""
+    """table of runs: run_id (may be empty), query, and columns named as settings that override them; a file, or the
+    table itself as text
+    """
     atlases: str | dict[str, AtlasEntry] = "config/atlases.yaml"
     """file with the atlases, or the atlases themselves"""
     use_atlases: list[str] | None = None
     """names of the atlases to use; null: all"""
     data_dir: str = "../shared/data"
-    """what `{data_dir}` stands for in paths"""
+    """value of `{data_dir}` in paths"""
     seed: int = Field(default=0, ge=0)
-    """seed of every random choice; the same seed gives the same bytes"""
+    """random seed; the same seed gives the same bytes"""
     offline: bool = True
-    """true: no network at all; false: web services are asked, answers cached beside the run"""
+    """true: no network; false: web services are used, and answers cached beside the run"""
     score_threshold: float = Field(default=7.0, ge=1, le=10)
-    """composite_value from which the loop stops"""
+    """composite_value at which the loop stops"""
     max_iterations: int = Field(default=5, ge=1, le=10)
-    """iterations at most"""
+    """largest number of iterations"""
     plateau_window: int = Field(default=3, ge=2)
-    """iterations looked at for a plateau"""
+    """iterations considered for a plateau"""
     plateau_min_improvement: float = Field(default=1.0, ge=0)
-    """composite_value that the window must gain, else the loop stops"""
+    """least gain in composite_value over the window, else the loop stops"""
     prompts_per_iteration: int = Field(default=3, ge=1, le=20)
     """K, prompts per iteration, all in one inference job"""
     control_strategy: ControlStrategy = ControlStrategy.SYNTHETIC_CONTROL
-    """synthetic_control: matched control cells are prompted too, generated is compared with generated;
-    query_as_control: generated cells are compared with the original query cells"""
+    """synthetic_control: the model also generates from matched control cells, and generated cells are compared with
+    generated; query_as_control: generated cells are compared with the original query cells
+    """
     query: QuerySettings = QuerySettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     prompting: PromptingSettings = PromptingSettings()
@@ -485,12 +490,12 @@ class Settings(Section):
     grounding: GroundingSettings = Field(default_factory=GroundingSettings)
     literature: LiteratureSettings = LiteratureSettings()
     validation: ValidationSettings | None = None
-    """held-out cells that the prediction is compared with; null: the truth is not known"""
+    """held-out cells to compare the prediction with; null: none"""
     demo: DemoSettings = DemoSettings()
 
     @property
     def holdouts(self) -> list[CellFilter]:
-        """Cells that neither retrieval, prompting nor training may touch."""
+        """Cells excluded from retrieval, prompting and training."""
         truth = [self.validation.perturbed, self.validation.control] if self.validation else []
         return [*self.retrieval.exclude, *truth]
 
@@ -573,7 +578,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def validate(model: type[SectionT], data: Any, where: str) -> SectionT:
-    """Validate `data` as `model`; `where` names the file or key in messages."""
+    """Validate `data` as `model`; `where` is the file or key for messages."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -590,7 +595,7 @@ def validate(model: type[SectionT], data: Any, where: str) -> SectionT:
 
 
 def known_keys(model: type[Section], parents: list[str]) -> list[str]:
-    """Keys of the (nested) section that `parents` leads to; list positions and dictionary keys are stepped over."""
+    """Keys of the (nested) section at `parents`; list positions and dictionary keys are skipped."""
     section: type[Section] = model
     for part in parents:
         field = section.model_fields.get(part)
@@ -610,7 +615,7 @@ def _section_of(annotation: Any) -> type[Section] | None:
 
 
 def _nulls(value: Any) -> Any:
-    """Snakemake reads `--config 'model={path: null}'` with every value as text; this makes null null again."""
+    """Convert "null" back to None: Snakemake passes all values of `--config 'model={path: null}'` as text."""
     if isinstance(value, dict):
         return {key: _nulls(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Files become visible whole or not at all: write beside, then rename."""
+"""Write files atomically: under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` (same suffix); rename it to `path` when the block ends well.
+    """Yield a temporary path beside `path` (same suffix); rename it to `path` when the block succeeds.
 
-    The temporary file is removed when the block raises, so `path` is either the old file or the whole new one.
+    The temporary file is removed if the block raises, so `path` is either the old file or the complete new one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8 atomically."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -57,7 +57,7 @@ def sha256(path: str | Path) -> str:
 
 
 RECENT = 2.0
-"""seconds within which a file may change twice and keep its times"""
+"""seconds within which a file may change twice without a change of its times"""
 
 
 def kept_sha256(path: str | Path, kept: Path) -> str:

@@ -1,7 +1,7 @@
-"""Asking public web services: cached on disk, rate-limited, retried, and without surprises.
+"""Client of public web services: cached on disk, rate-limited, retried.
 
-Nothing here knows a service. An answer is kept for good once it was read whole, so a rerun asks nothing again and an
-offline run replays what is there. Keys never reach the cache or a message.
+Independent of any service. Complete answers are kept permanently, so a rerun sends no request and an offline run
+replays them. Keys never reach the cache or a message.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 CACHE_FILE = "answers.sqlite"
 SECRETS = ("api_key", "email", "tool", "x-api-key", "Authorization")
-"""parameters and headers (as they are written here) that neither tell two requests apart nor are kept"""
+"""parameters and headers that are excluded from cache keys and from the cache"""
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 MAX_BYTES = 32 * 1024 * 1024
 MAX_HOPS = 5
 MAX_FAILURES = 2
-"""requests in a row that may fail for good before a service is not asked any more"""
+"""consecutive failed requests after which a service is not asked again"""
 
 T = TypeVar("T")
 
@@ -46,15 +46,15 @@ class ServiceError(HaystackError):
 
 
 class NotCachedError(ServiceError):
-    """Offline, and the answer was not kept by an earlier run."""
+    """Offline, and no earlier run cached the answer."""
 
 
 class BadAnswerError(ServiceError):
-    """An answer that is not what the service documents, perhaps cut off. It is asked for again."""
+    """A malformed, perhaps truncated answer. It is requested again."""
 
 
 class TransientError(Exception):
-    """Worth another try, after `wait` seconds where the service says so."""
+    """A failure worth retrying, after `wait` seconds if the service says so."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -63,7 +63,7 @@ class TransientError(Exception):
 
 @dataclass(frozen=True)
 class Service:
-    """Where a service is, and how often it may be asked."""
+    """Address and rate limit of a service."""
 
     name: str
     base_url: str
@@ -72,7 +72,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     url: str
@@ -163,7 +163,7 @@ class Web:
         self._sessions = {}
 
     def is_down(self, service: Service) -> bool:
-        """True when the service failed too often to be asked again by this object."""
+        """Whether the service failed too often to be asked again by this object."""
         return self._failures.get(service.name, 0) >= MAX_FAILURES
 
     def get(
@@ -243,7 +243,7 @@ class Web:
     def _follow(
         self, service: Service, url: str, params: dict[str, str | int], headers: dict[str, str]
     ) -> requests.Response:
-        """One request and its redirects. Keys stay with the host that they are for."""
+        """One request and its redirects. Keys are sent only to their own host."""
         for _ in range(MAX_HOPS):
             self._permit(service, url)
             response = self._ask(service, url, params, headers)
@@ -285,7 +285,7 @@ class Web:
         return response
 
     def _permit(self, service: Service, url: str) -> None:
-        """Refuse addresses inside the own network that an answer might point to."""
+        """Refuse addresses in private networks that an answer might point to."""
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ServiceError(f"{service.name}: points to {parts.scheme or 'nowhere'}, not to a web address")
@@ -307,7 +307,7 @@ class Web:
         return TransientError(said, wait)
 
     def _wait(self, state: RetryCallState) -> float:
-        """What the service asked for, else 1, 2, 4, ... seconds."""
+        """Wait requested by the service, else 1, 2, 4, ... seconds."""
         error = state.outcome.exception() if state.outcome else None
         asked = error.wait if isinstance(error, TransientError) else None
         return asked if asked is not None else float(2 ** (state.attempt_number - 1))
@@ -319,7 +319,7 @@ class Web:
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds of a Retry-After header: a number, or a date; None where it is neither."""
+    """Seconds of a Retry-After header: a number, or a date; None otherwise."""
     if not value:
         return None
     if value.strip().isdigit():
@@ -333,7 +333,7 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
 
 
 def _charset(content_type: str) -> str | None:
-    """The charset of a Content-Type, where Python knows it."""
+    """Charset of a Content-Type, if known to Python."""
     for part in content_type.split(";")[1:]:
         name, _, value = part.strip().partition("=")
         if name.lower() == "charset":
@@ -345,7 +345,7 @@ def _charset(content_type: str) -> str | None:
 
 
 def _cache_key(request: Any, **_: object) -> str:
-    """The same with and without keys: answers fetched with one are found again without."""
+    """Cache key that ignores keys of services, so that answers are found without them."""
     parts = urlsplit(request.url)
     asked = sorted(
         (name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in SECRETS
@@ -355,7 +355,7 @@ def _cache_key(request: Any, **_: object) -> str:
 
 
 def _make_session(cache: Path, per_second: float, timeout: float) -> Any:
-    """A session with cache and rate limit: kept answers do not count against the rate."""
+    """A session with cache and rate limit; cached answers do not count against the rate."""
     import requests
     from requests_cache import NEVER_EXPIRE, CacheMixin
     from requests_ratelimiter import LimiterMixin
@@ -364,7 +364,7 @@ def _make_session(cache: Path, per_second: float, timeout: float) -> Any:
         """More than MAX_BYTES."""
 
     class Whole(LimiterMixin, requests.Session):
-        """Reads the body within a size and a time."""
+        """Reads a body within limits of size and time."""
 
         def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
             options["stream"] = True
@@ -382,7 +382,7 @@ def _make_session(cache: Path, per_second: float, timeout: float) -> Any:
             return response
 
     class Session(CacheMixin, Whole):
-        """Looks into the cache first."""
+        """A session that looks into the cache first."""
 
     cache.parent.mkdir(parents=True, exist_ok=True)
     return Session(

@@ -76,7 +76,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def with_preset(entry: dict[str, Any]) -> dict[str, Any]:
-    """The entry with its preset's values under its own (null included); `obs` and `constants` merge key by key.
+    """The entry with missing values from its preset (null counts as a value); `obs` and `constants` merge key by key.
 
     Raises
     ------
@@ -92,9 +92,9 @@ def with_preset(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def optional_columns(preset: str | None) -> dict[str, str]:
-    """Columns of a preset that not every release of the atlas has: field of obs -> column.
+    """Preset columns that some releases of the atlas lack: field of obs -> column.
 
-    Such a column, when the file lacks it, is left out with a warning; cell types and perturbations never are.
+    If missing, such a column is left out with a warning; cell types and perturbations are always required.
     """
     obs = PRESETS[preset]["obs"] if preset else {}
     return {field: column for field, column in obs.items() if field not in {"cell_type", "perturbation"}}

@@ -1,4 +1,4 @@
-"""Kinds of models, score components, ...: found in the package's own modules and among installed plug-ins, by name."""
+"""Registries of models, score components and the like, from the package's own modules and installed plug-ins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from haystack.errors import ConfigError, suggest
 
 
 class Spec(Protocol):
-    """What every descriptor has."""
+    """Fields common to all descriptors."""
 
     @property
     def name(self) -> str:
@@ -23,7 +23,7 @@ class Spec(Protocol):
 
     @property
     def order(self) -> int:
-        """Place among the others, smaller first; equal ones by name."""
+        """Sort key, smaller first; equal ones by name."""
 
 
 S = TypeVar("S", bound=Spec)
@@ -111,7 +111,7 @@ def _entry_points(path: tuple[str, ...]) -> Any:
 
 @lru_cache(maxsize=16)
 def _places(kind: str, package: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
-    """Where descriptors lie, by name; looked for again when another installation comes to `path`."""
+    """Location of descriptors by name; recomputed if another installation is added to `path`."""
     group = f"haystack.{kind}"
     folder = importlib.import_module(package).__path__
     own = [item.name for item in pkgutil.iter_modules(folder) if not item.name.startswith("_")]

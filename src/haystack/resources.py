@@ -1,4 +1,4 @@
-"""Where the tracked references (`resources/`) lie: in a checkout of the repository, or inside the installed package."""
+"""Location of the tracked resources (`resources/`): in a checkout, or in the installed package."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ INSTALLED = PACKAGE / "_resources"
 
 
 def resource(path: str) -> Path:
-    """The file or folder `path` below `resources/` (a leading `resources/` may be given).
+    """The file or folder `path` below `resources/` (a leading `resources/` is allowed).
 
-    A checkout is looked at first, so that an edited table counts at once; a wheel carries the same tree as
-    `haystack/_resources`.
+    A checkout takes precedence, so that edited tables are used; a wheel has the same tree in `haystack/_resources`.
 
     Raises
     ------
     ConfigError
-        when neither place holds it.
+        if it exists in neither place.
     """
     relative = path.removeprefix("resources/")
     for root in (CHECKOUT, INSTALLED):
@@ -35,7 +34,7 @@ def resource(path: str) -> Path:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Without the garbage collector, which looks at many small things again and again while they are read."""
+    """Disable the garbage collector, which would slow down reading many small objects."""
     collecting = gc.isenabled()
     gc.disable()
     try:

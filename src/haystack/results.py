@@ -48,7 +48,7 @@ class Run:
 
     @property
     def question(self) -> str:
-        """As it was asked."""
+        """The original question."""
         return self.log.query.raw_query
 
     @cached_property
@@ -63,16 +63,16 @@ class Run:
 
     @cached_property
     def predictions(self) -> ad.AnnData:
-        """Cells of the best prompt, cells x genes of counts; obs `role` tells generated from measured ones."""
+        """Cells of the best prompt, cells x genes of counts; obs `role` distinguishes generated from measured ones."""
         import anndata as ad
 
         return ad.read_h5ad(self._file("predictions.h5ad"))
 
     def cellxgene(self) -> ad.AnnData:
-        """`predictions` with the names of the CELLxGENE schema 7, genes by Ensembl id.
+        """`predictions` in the CELLxGENE schema 7, genes by Ensembl id.
 
-        What only a measurement has (assay, suspension type) or the atlas does not record (sex, ethnicity, development
-        stage) is absent. Genes without an Ensembl id are left out.
+        Fields that only a measurement has (assay, suspension type) or that the atlas does not record (sex, ethnicity,
+        development stage) are absent. Genes without an Ensembl id are left out.
         """
         cells = self.predictions
         known = cells.var["ensembl_id"]
@@ -95,7 +95,7 @@ class Run:
 
     @property
     def score(self) -> float | None:
-        """Composite score, 1 to 10; None where too little of the evidence could be evaluated."""
+        """Composite score, 1 to 10; None if too little evidence could be evaluated."""
         return self.log.answer.composite_value
 
     @property
@@ -105,7 +105,7 @@ class Run:
 
     @property
     def expected_accuracy(self) -> ExpectedAccuracy | None:
-        """Pearson r that the answer is expected to reach, with interval, or why it cannot be estimated."""
+        """Expected Pearson r of the answer, with interval, or why it cannot be estimated."""
         from haystack.report.design import run_accuracy
 
         return run_accuracy(self.log)

@@ -1,4 +1,4 @@
-"""`config/runs.tsv`: one question per row, with settings that hold for that row only."""
+"""Read `config/runs.tsv`: one question per row, with settings of that row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from haystack.errors import ConfigError, nearest, suggest
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 SHARED = ("runs", "atlases", "use_atlases", "data_dir", "demo", "model")
-"""settings that all runs of one table share: a column of that name is refused"""
+"""settings common to all runs of a table: a column of that name is refused"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _run(row: dict[str, str], where: str, config: dict[str, Any], settings: Sett
 
 
 def _refuse_twins(runs: list[Run], lines: list[tuple[int, bool]], path: Path) -> None:
-    """Two rows with one run_id; folders on some disks ignore case."""
+    """Refuse rows with the same run_id, ignoring case, which some file systems do not distinguish."""
     first: dict[str, tuple[int, bool]] = {}
     for run, (line, named) in zip(runs, lines, strict=True):
         before, named_before = first.setdefault(run.run_id.lower(), (line, named))
@@ -95,7 +95,7 @@ SAVE_AS = "Save it as UTF-8 text, tab separated"
 
 
 def _text(path: Path) -> str:
-    """UTF-8, or UTF-16 as Excel's "Unicode Text" has it."""
+    """Decode UTF-8, or UTF-16 as in Excel's "Unicode Text"."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -138,7 +138,7 @@ def _rows(path: Path, given_text: str | None) -> list[tuple[int, dict[str, str]]
 
 
 def _cell(text: str, where: str) -> str:
-    """Without the quotation marks that spreadsheets put around a cell; a question's own ones stay."""
+    """Remove the quotation marks that spreadsheets add around a cell, keeping those of the question."""
     if re.fullmatch(r'"(?:[^"]|"")*"', text):
         return text[1:-1].replace('""', '"')
     if text.startswith('"') and text.count('"') % 2:

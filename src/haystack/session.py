@@ -1,4 +1,4 @@
-"""From a question to a finished run in this process, by the stage functions that the rules of the pipeline call."""
+"""Answer a question in this process with the stage functions that the rules of the pipeline call."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def parse(question: str) -> StructuredQuery:
-    """The question as exact entities, with what was ambiguous or not understood.
+    """Parse a question, with ambiguities and words not understood.
 
     Raises
     ------
     QueryParsingError
-        if nothing in it can be answered.
+        if the question cannot be answered.
     """
     from haystack.query import parse_question
 
@@ -85,7 +85,7 @@ def ask(
 
 
 class _Stages:
-    """The stages of one run, in the order of the rules; paths are those of the rules, below `folder`."""
+    """Stages of one run, in the order of the rules; paths are those of the rules, below `folder`."""
 
     def __init__(self, plan: Plan, run_id: str, folder: Path, progress: bool) -> None:
         from haystack.workflow.plan import placed
@@ -106,7 +106,7 @@ class _Stages:
         self.accuracy, self.contexts = self.run / "accuracy.json", self.run / "contexts.h5ad"
 
     def answer(self) -> Run:
-        """All stages, until the decision that stops the loop; then the outputs and the report."""
+        """Run all stages until the loop stops; then write outputs and report."""
         self._ask()
         self._index()
         self._measure()

@@ -1,6 +1,6 @@
-"""Descriptors of what comes in kinds: all that the rest of the pipeline says or asks of one, in one object.
+"""Descriptors of models, components, strategies, storages and backends.
 
-A module that holds a descriptor stays light (standard library and pydantic): its functions import what they need.
+Modules with a descriptor import little (standard library and pydantic); their functions import what they need.
 """
 
 from __future__ import annotations
@@ -34,41 +34,41 @@ class Work:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A way to predict cells; the value of `model.kind`."""
+    """A model; its name is the value of `model.kind`."""
 
     name: str
     title: str
-    """as reports name it, within a sentence: `STACK`, `the additive baseline`"""
+    """title within a sentence: `STACK`, `the additive baseline`"""
     description: str
     """one line: how it predicts"""
     predict: Callable[[Request], Prediction]
     """predicts all prompts of an iteration"""
     licences: tuple[str, ...]
-    """sentences: what binds whoever uses a prediction of this model"""
+    """licence terms of predictions, as sentences"""
     citation: Work | None = None
     detail: Callable[[ModelSettings], str] | None = None
-    """words that follow the title in the methods: `, model “large”, by mask diffusion in 5 steps`"""
+    """text after the title in the methods: `, model “large”, by mask diffusion in 5 steps`"""
     baseline: bool = False
-    """true: the report says that this is no more than a baseline"""
+    """true: reported as a baseline"""
     weights: bool = False
     """true: needs a model folder (model.path, model.train or model.download)"""
     gpu: bool = False
-    """true: runs on the device of `model.device`; false: on processors, whatever the settings say"""
+    """true: runs on `model.device`; false: always on the CPU"""
     exam: bool = True
-    """false: sits no exam, because what it would reach on measured contexts is known without"""
+    """false: not tested on held-out contexts, because its accuracy there is already known"""
     exam_always: bool = False
-    """true: in every iteration, because the exam decides how it predicts; false: in the first"""
+    """true: tested in every iteration, because its prediction depends on it; false: in the first only"""
     sees_all: bool = False
-    """true: predicts from all that was measured, whatever the prompt shows"""
+    """true: predicts from all measured contexts, whatever the prompt"""
     needs: tuple[str, ...] = ()
-    """further files of the run that it reads, as `results/runs/{run_id}/NAME`: inputs of the inference job"""
+    """further files of the run that it reads, as `results/runs/{run_id}/NAME`, inputs of the inference job"""
     package: str | None = None
-    """distribution whose version the methods name"""
+    """distribution whose version is reported"""
     order: int = 100
 
 
 TaskKind = Literal["perturbation", "observation"]
-"""what a question asks about: the effect of a perturbation, or cells as they are"""
+"""subject of a question: the effect of a perturbation, or unperturbed cells"""
 
 
 @dataclass(frozen=True)
@@ -77,52 +77,52 @@ class ComponentSpec:
 
     name: str
     title: str
-    """as reports name it"""
+    """title in reports"""
     question: str
-    """one line, in plain words: what it asks of a prediction"""
+    """one line, in plain words: the question that it answers"""
     tasks: tuple[TaskKind, ...]
-    """kinds of questions that it speaks to"""
+    """kinds of questions that it applies to"""
     weight: float
-    """share in the composite, relative to the other weights, where `grounding.weights` does not name it"""
+    """relative weight in the composite, unless set by `grounding.weights`"""
     evaluate: Callable[[Case], Component]
     """scores a prediction, or a null of it (`case.null`); what it cannot test is `evaluated=False` with a reason"""
     needs: str
-    """what must be there for it to be evaluated, as docs say it"""
+    """requirements for its evaluation, for docs"""
     value: str
     """how its value is computed, for docs"""
     chance: str
-    """what its value is by chance, for docs"""
+    """value expected by chance, for docs"""
     p_value: str
-    """how its p-value is found, for docs"""
+    """computation of the p-value, for docs"""
     when_weak: Callable[[Round, Plan], None] | None = None
-    """adds to the plan of the next iteration what a low score of the best prompt asks for"""
+    """adds the response to a low score to the plan of the next iteration"""
     methods: str | None = None
-    """sentence for the methods of a report, where it was evaluated"""
+    """sentence for the methods, if evaluated"""
     knowledge: bool = False
-    """true: asks curated tables what should happen, so measured cells say how far it can be trusted"""
+    """true: based on curated tables, whose reliability is judged by measured cells"""
     beside: bool = False
-    """true: its weight does not count for the share of the evidence that must be evaluated"""
+    """true: its weight does not count for the least share of evidence to be evaluated"""
     order: int = 100
 
 
 @dataclass(frozen=True)
 class StrategySpec:
-    """A way to find cell sets."""
+    """A strategy to find cell sets."""
 
     name: str
     title: str
-    """as reports name it"""
+    """title in reports"""
     description: str
     """one line: which cell sets it proposes"""
     propose: Callable[[Question], Proposals]
-    """sees the whole index and returns every row that it can speak for, however weakly"""
+    """evaluates the whole index and returns every row that it can score"""
     tasks: tuple[TaskKind, ...]
-    """kinds of questions for which it is used, where `retrieval.strategies` names none"""
+    """kinds of questions it is used for, unless set by `retrieval.strategies`"""
     order: int = 100
 
 
 class Store(Protocol):
-    """Files by address. A missing file is an answer, all else that fails a HaystackError that names the address."""
+    """Files by address. A missing file is not an error; other failures are HaystackErrors that name the address."""
 
     def upload(self, source: Path, address: str) -> None:
         """Copy a file there."""
@@ -131,13 +131,13 @@ class Store(Protocol):
         """Copy a file from there; it appears whole or not at all."""
 
     def read(self, address: str) -> bytes | None:
-        """Content of a small file; None where there is none."""
+        """Content of a small file; None if it does not exist."""
 
     def exists(self, address: str) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
 
     def delete(self, address: str) -> None:
-        """Delete a file; one that is gone is no error."""
+        """Delete a file, if it exists."""
 
     def list(self, folder: str) -> list[str]:
         """Addresses of all files below a folder, sorted."""
@@ -148,7 +148,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class StorageSpec:
-    """How files of one scheme are reached, where fsspec's own way does not do."""
+    """Access to files of one URL scheme, where fsspec is not enough."""
 
     name: str
     """scheme of the addresses: gs"""
@@ -161,7 +161,7 @@ class StorageSpec:
 
 @dataclass(frozen=True)
 class BackendSpec:
-    """What starts the runs of the service; the value of its setting `backend`."""
+    """A backend that starts the runs of the service; its name is the value of the setting `backend`."""
 
     name: str
     title: str

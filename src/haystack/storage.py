@@ -1,6 +1,6 @@
-"""Files of the default storage, by address: `gs://bucket/x`, a plain folder `/data/x`, or any scheme that fsspec knows.
+"""Files in the default storage by address: `gs://bucket/x`, a plain folder `/data/x`, or any scheme of fsspec.
 
-A scheme with a descriptor in the registry `STORAGES` (built-in: gs) is served by it, every other one by fsspec.
+Schemes with a descriptor in the registry `STORAGES` (built-in: gs) use it, all others fsspec.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class StorageError(HaystackError):
 
 
 def store(address: str) -> Store:
-    """What serves an address."""
+    """The store for an address."""
     return _store(address.partition("://")[0] if "://" in address else "file")
 
 
 def provider(address: str) -> str:
-    """Name of the storage plugin of Snakemake that serves an address."""
+    """Snakemake's storage plugin for an address."""
     scheme = address.partition("://")[0] if "://" in address else ""
     return STORAGES.get(scheme).provider if scheme in STORAGES.names() else scheme or "fs"
 
@@ -40,10 +40,10 @@ def _store(scheme: str) -> Store:
 
 
 class FsspecStore:
-    """Any file system that fsspec knows; its drivers are separate packages (s3fs, adlfs, ...)."""
+    """Any file system of fsspec; its drivers are separate packages (s3fs, adlfs, ...)."""
 
     def upload(self, source: Path, address: str) -> None:
-        """Copy a file there; on a disk it appears whole or not at all."""
+        """Upload a file; on a disk atomically."""
         with _opened(address, "writing") as (system, path):
             if _is_disk(system):
                 with whole_file(path) as temporary:
@@ -52,12 +52,12 @@ class FsspecStore:
                 system.put_file(str(source), path)
 
     def download(self, address: str, target: Path) -> None:
-        """Copy a file from there; it appears whole or not at all."""
+        """Download a file atomically."""
         with _opened(address, "reading") as (system, path), whole_file(target) as temporary:
             system.get_file(path, str(temporary))
 
     def read(self, address: str) -> bytes | None:
-        """Content of a small file; None where there is none."""
+        """Content of a small file; None if it does not exist."""
         with _opened(address, "reading") as (system, path):
             try:
                 return bytes(system.cat_file(path))
@@ -65,12 +65,12 @@ class FsspecStore:
                 return None
 
     def exists(self, address: str) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
         with _opened(address, "looking for") as (system, path):
             return bool(system.isfile(path))
 
     def delete(self, address: str) -> None:
-        """Delete a file; one that is gone is no error."""
+        """Delete a file, if it exists."""
         with _opened(address, "deleting") as (system, path):
             try:
                 system.rm_file(path)
@@ -83,7 +83,7 @@ class FsspecStore:
             return sorted(folder.rstrip("/") + found.removeprefix(path) for found in system.find(path))
 
     def holds(self, address: str, source: Path) -> bool:
-        """Whether the file there has the content of a local one."""
+        """Whether the file has the content of a local one."""
         with _opened(address, "comparing") as (system, path):
             if not system.isfile(path) or system.size(path) != source.stat().st_size:
                 return False
@@ -96,7 +96,7 @@ class FsspecStore:
 
 @contextmanager
 def _opened(address: str, doing: str) -> Iterator[tuple[Any, str]]:
-    """File system and path of an address; what fsspec and its drivers raise becomes a StorageError."""
+    """File system and path of an address; errors of fsspec and its drivers become StorageErrors."""
     from fsspec.core import url_to_fs
 
     try:

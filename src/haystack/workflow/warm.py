@@ -1,6 +1,6 @@
 """Run the scripts of rules as forks of one process that has already imported the libraries.
 
-Starting Python and imports used most of a stage's CPU time (`benchmarks/overhead.py`). A local job is therefore forked
+Starting Python and imports used most of a stage's CPU time (docs/performance.md). A local job is therefore forked
 by the standard library's fork server, which has imported the libraries and read the common tables once
 (`haystack.workflow.preload`) and runs nothing itself. Every stage keeps its own process, log, benchmark and exit code.
 Jobs with their own environment (conda, containers) and jobs on other machines start as usual.

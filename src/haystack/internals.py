@@ -17,6 +17,7 @@ from contextlib import contextmanager, nullcontext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CalledProcessError
+from time import monotonic
 from types import ModuleType, SimpleNamespace
 from typing import Any, TextIO
 
@@ -201,6 +202,51 @@ def wrap_batch_executor(client: Callable[[Any], Any], refused: Callable[[Any, An
 
     GoogleBatchExecutor.__post_init__ = __post_init__
     GoogleBatchExecutor.run_job = run_job
+
+
+# -- https://github.com/snakemake/snakemake-storage-plugin-gcs/blob/v1.1.4/snakemake_storage_plugin_gcs/__init__.py ---
+
+
+def wrap_gcs_storage(fresh: float) -> None:
+    """Let one list of a folder, at most `fresh` seconds old, answer which of its objects exist.
+
+    The plugin asks three times for each object that is absent (bucket, object, folder). After a checkpoint Snakemake
+    asks for every output that is still to be made, of all runs, one after the other: with 16 runs, a thousand requests.
+    What this process writes or deletes is seen at once. A second call changes nothing.
+    """
+    from google.api_core import retry
+    from snakemake_storage_plugin_gcs import StorageObject, google_cloud_retry_predicate
+
+    if StorageObject.exists.__module__ == __name__:
+        return
+    store, remove = StorageObject.store_object, StorageObject.remove
+    lists: dict[tuple[str, str], tuple[float, set[str]]] = {}
+
+    def place(self: Any) -> tuple[str, str]:
+        return self.bucket_name, self.key.rpartition("/")[0]
+
+    def exists(self: Any) -> bool:
+        listed, names = lists.get(place(self), (-fresh, set()))
+        if monotonic() - listed >= fresh:
+            asked = monotonic()
+            bucket, folder = place(self)
+            found = self.client.list_blobs(bucket, prefix=f"{folder}/" if folder else None, delimiter="/")
+            names = {blob.name for blob in found} | {name.rstrip("/") for name in found.prefixes}
+            lists[place(self)] = asked, names
+        return self.key in names
+
+    def changing(change: Callable[[Any], None]) -> Callable[[Any], None]:
+        def changed(self: Any) -> None:
+            try:
+                change(self)
+            finally:
+                lists.pop(place(self), None)
+
+        return changed
+
+    exists.__module__ = __name__
+    patient = retry.Retry(predicate=google_cloud_retry_predicate)(exists)
+    StorageObject.exists, StorageObject.store_object, StorageObject.remove = patient, changing(store), changing(remove)
 
 
 # -- https://github.com/zqfang/GSEApy/blob/master/gseapy/plot.py -----------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 
 from haystack.errors import HaystackError
 from haystack.gcp.checks import check_cloud
+from haystack.internals import wrap_gcs_storage
 from haystack.specs import MODELS
 from haystack.workflow.checks import check_plan
 from haystack.workflow.locks import clear_stale_locks
@@ -17,6 +18,9 @@ from haystack.workflow.plan import ONLY, Plan
 from haystack.workflow.remote import declare_code, declare_storage
 from haystack.workflow.resident import gpus
 from haystack.workflow.slurm import check_slurm
+
+FRESH = 2.0
+"""seconds for which a list of a bucket's folder answers: less than Snakemake waits for the outputs of a job"""
 
 
 def open_plan(config: dict[str, Any], workflow: Any) -> Plan:
@@ -73,6 +77,8 @@ def _prepare_storage(plan: Plan, prefix: str, workflow: Any, executor: str | Non
         from haystack.gcp.executor import outlast_the_cloud
 
         outlast_the_cloud()
+    if plan.bucket:
+        wrap_gcs_storage(FRESH)
     stage_files(plan.named_files(), prefix)
     if plan.bucket:
         from haystack.gcp.records import take_up_records

@@ -138,6 +138,8 @@ def test_a_lab_as_composed_runs_on_while_its_service_is_replaced(tmp_path, new_p
     }
     assert service["command"] == ["haystack", "serve"]
     assert worker["environment"] == service["environment"]
+    assert worker["build"] == service["build"]
+    assert f"\nFROM pipeline AS {service['build']['target']}\n" in COMPOSE.with_name("Dockerfile").read_text()
     with served(environment) as (_, url):
         run = httpx.post(f"{url}/api/v1/runs/", json={"query": "How would B cells respond to IL-4?"}, headers=cookie())
         address = f"/api/v1/runs/{run.json()['run_id']}"

@@ -52,21 +52,21 @@ class MailSettings(BaseModel):
     sender: str = ""
     """From address"""
     events: Annotated[list[End], NoDecode] = ["completed", "failed", "cancelled"]
-    """which ends are worth a mail"""
+    """outcomes that send an e-mail"""
     smtp_host: str = "localhost"
     """mail server"""
     smtp_port: int = Field(default=587, ge=1, le=65535)
     """its port: 587 for starttls, 465 for tls"""
     smtp_user: str | None = None
-    """who signs in; null: nobody"""
+    """user name; null: no login"""
     smtp_password: SecretStr | None = None
     """from the environment only"""
     smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
-    """none is for a relay on this machine; refused together with a password"""
+    """starttls, tls, or none for a relay on this machine (not with a password)"""
     sendgrid_api_key: SecretStr | None = None
     """from the environment only"""
     sendgrid_url: str = "https://api.sendgrid.com/v3/mail/send"
-    """where SendGrid takes messages"""
+    """SendGrid's endpoint"""
     timeout: float = Field(default=15, gt=0)
     """seconds"""
 
@@ -110,79 +110,79 @@ class ServiceSettings(BaseSettings):
     work_dir: Path = Path("service")
     """where runs, the shared index and the default database are kept"""
     backend: str = "local"
-    """local: child processes on this machine; batch: coordinator jobs on Google Batch; or the name of a plug-in's"""
+    """local: child processes on this machine; batch: coordinator jobs on Google Batch; or the name of a plug-in"""
     configfile: str | None = None
-    """a config file laid over config/config.yaml for every run (in pipeline_dir)"""
+    """config file in pipeline_dir that overrides config/config.yaml for every run"""
     profile: str = "profiles/local"
-    """Snakemake profile of local runs (in pipeline_dir)"""
+    """Snakemake profile of local runs, in pipeline_dir"""
     max_concurrent_runs: int = Field(default=2, ge=1, le=1000)
-    """local runs at once; the others wait, people in turn"""
+    """local runs at a time; users take turns"""
     max_active_runs_per_user: int = Field(default=100, ge=1)
-    """pending and running runs that one person may have"""
+    """pending and running runs allowed per user"""
     requests_per_minute: int = Field(default=1200, ge=1)
-    """requests that one person may send in a minute, by any one process of the service; beyond: 429"""
+    """requests allowed per user and minute, counted by each service process; more get 429"""
     max_attempts: int = Field(default=3, ge=1)
-    """starts of a run whose process vanished without a word (power cut, out of memory) before it fails"""
+    """attempts of a run whose process disappears (power cut, SIGKILL) before it fails"""
     keep_days: float | None = Field(default=None, gt=0)
-    """days after its end until a run is deleted with its files; null: never"""
+    """days after which an ended run and its files are deleted; null: never"""
     quota_gb: float | None = Field(default=None, gt=0)
-    """GB that one person's local runs may take; beyond, new ones are refused until some are deleted; null: no limit"""
+    """GB allowed for the local runs of one user; new runs are refused above it; null: no limit"""
     min_free_gb: float = Field(default=1.0, ge=0)
-    """GB that must be free where runs are kept, for the service to call itself ready"""
+    """GB that must be free in work_dir for the service to report that it is ready"""
     watch: bool = True
-    """start and look after runs here; false where `haystack worker` does it, and this process only answers"""
+    """start and monitor runs in this process; false if `haystack worker` does"""
     poll_seconds: float = Field(default=1.0, gt=0)
-    """how often running runs are looked at"""
+    """seconds between two checks of running runs"""
     lease_seconds: float = Field(default=600, gt=0)
-    """a service that was silent for so long has lost its runs: another one marks them failed"""
+    """seconds without a sign of life after which another service marks a service's runs as failed"""
     offline: bool = True
     """true: requests for an LLM or literature are refused, as they need the network"""
     llm: str | None = None
-    """provider:model used where a request switches its LLM on; null: refused"""
+    """provider:model for requests that enable the LLM; null: they are refused"""
     host: str = "127.0.0.1"
     """address to listen on"""
     port: int = Field(default=8000, ge=0, le=65535, validation_alias=AliasChoices("HAYSTACK_PORT", "PORT"))
-    """port to listen on; Cloud Run says it by PORT"""
+    """port to listen on; Cloud Run sets PORT"""
     access_log: bool = False
-    """print one line of JSON per answer"""
+    """print one JSON line per response"""
     debug: bool = False
-    """true: for one person on this machine, who signs in by a link that is printed; refused beyond loopback"""
+    """true: single user on this machine, who signs in with a printed link; loopback only"""
     debug_user: str = "developer@localhost"
-    """who that person is"""
+    """e-mail address of that user"""
     oidc_issuer: str | None = None
-    """sign-in by OpenID Connect: address of the provider, such as https://accounts.google.com"""
+    """URL of the OpenID Connect provider, such as https://accounts.google.com"""
     oidc_client_id: str | None = None
-    """what the provider calls this service"""
+    """client id of this service at the provider"""
     oidc_client_secret: SecretStr | None = None
     """from the environment only"""
     oidc_allowed: Words = []
-    """e-mail addresses, or domains of them, that may sign in; empty: everybody whom the provider lets in"""
+    """e-mail addresses or domains that may sign in; empty: everyone the provider authenticates"""
     session_hours: float = Field(default=12, gt=0, le=24 * 31)
-    """how long a sign-in by link or provider holds"""
+    """hours that a session lasts after sign-in by link or provider"""
     proxy_header: str | None = None
-    """header in which a proxy says whom it signed in, such as X-Auth-Request-Email"""
+    """header with the user's e-mail address, set by the proxy, such as X-Auth-Request-Email"""
     proxy_secret: SecretStr | None = Field(default=None, min_length=32)
-    """what the proxy sends as X-Haystack-Proxy-Secret (environment only)"""
+    """secret that the proxy sends as X-Haystack-Proxy-Secret (environment only)"""
     proxy_networks: Words = ["127.0.0.0/8", "::1/128"]
-    """addresses that the proxy may have"""
+    """networks from which the proxy may connect"""
     iap_audience: str | None = None
     """expected audience of Google IAP's signed header"""
     iap_issuer: str = "https://cloud.google.com/iap"
     """expected issuer of that header"""
     iap_keys_url: str = "https://www.gstatic.com/iap/verify/public_key-jwk"
-    """where IAP's public keys are"""
+    """URL of IAP's public keys"""
     admins: Words = []
-    """e-mail addresses that see and cancel everybody's runs"""
+    """e-mail addresses of admins, who see, cancel and delete all runs"""
     cors_origins: Words = []
-    """other origins whose pages may call the API; none by default, * is refused"""
+    """other origins whose pages may call the API; * is refused"""
     frontend_out_dir: Path | None = Field(default=None, validation_alias="FRONTEND_OUT_DIR")
     """folder of another static front end; null: the built-in page"""
     public_url: str | None = None
-    """address of the page, for links in e-mails"""
+    """public URL of the service, for links in e-mails and reports of coordinators"""
     signed_url_minutes: int = Field(default=60, ge=1, le=7 * 24 * 60)
-    """how long links to result files hold"""
+    """minutes until links to result files expire"""
     signing_secret: SecretStr | None = Field(default=None, min_length=32)
-    """what links to local result files are signed with (environment only); null: made once and kept in work_dir"""
+    """key for signing links, sessions and report URLs (environment only); null: generated once and kept in work_dir"""
     mail: MailSettings = MailSettings()
 
     @field_validator("admins", "cors_origins", "oidc_allowed", "proxy_networks", mode="before")

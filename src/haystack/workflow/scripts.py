@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from haystack.errors import HaystackError
 from haystack.loop import MARKER as CANCELLED
+from haystack.workflow.deployment import check_environment
 from haystack.workflow.ends import no_space
 from haystack.workflow.remote import forget_failure, keep_beside_results, results_root, storage_prefix
 
@@ -44,6 +45,7 @@ def script_logging(snakemake: Any) -> Iterator[logging.Logger]:
     reserve = None
     try:
         reserve = _reserve(Path(snakemake.log[0]).parent)
+        check_environment()
         _refuse_cancelled(snakemake)
         yield logger
     except HaystackError as error:

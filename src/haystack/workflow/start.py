@@ -13,6 +13,7 @@ from haystack.gcp.checks import check_cloud
 from haystack.internals import wrap_gcs_storage
 from haystack.specs import MODELS
 from haystack.workflow.checks import check_plan
+from haystack.workflow.deployment import prepare_environments
 from haystack.workflow.locks import clear_stale_locks
 from haystack.workflow.plan import ONLY, Plan
 from haystack.workflow.remote import declare_code, declare_storage
@@ -41,6 +42,8 @@ def open_plan(config: dict[str, Any], workflow: Any) -> Plan:
             declare_code(workflow)
         plan = Plan(config, storage=storage, only=os.environ.get(ONLY, "").split())
         if workflow.is_main_process:
+            methods = getattr(workflow.deployment_settings, "deployment_method", ())
+            prepare_environments({method.name.lower() for method in methods})
             arguments = _arguments()
             executor = getattr(arguments, "executor", None)
             if plan.bucket:

@@ -154,7 +154,7 @@ def test_wrong_methods_say_which_ones_fit(live):
     fits = {
         ("DELETE", "/api/v1/runs/"): "GET, POST",
         ("GET", "/api/v1/runs/validate"): "POST",
-        ("PUT", "/api/v1/runs/run_0123456789ab"): "GET",
+        ("PUT", "/api/v1/runs/run_0123456789ab"): "DELETE, GET",
         ("GET", "/api/v1/runs/run_0123456789ab/cancel"): "POST",
         ("PUT", "/api/health"): "GET",
     }

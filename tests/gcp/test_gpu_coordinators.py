@@ -12,8 +12,6 @@ import pytest
 from cloud import IMAGE, whole_cloud
 from dockerfiles import REPOSITORY, image_on_this_machine
 
-from haystack.contracts import write_cells
-
 ORCHESTRATOR = IMAGE.replace("inference", "orchestrator")
 
 
@@ -26,13 +24,11 @@ def module(path):
 
 stages = module(REPOSITORY / "tests/workflow/empty_stages.py")
 costs = module(REPOSITORY / "benchmarks/gcp_cost.py")
-models = module(REPOSITORY / "tests/unit/inference/conftest.py")
 
 
 @pytest.fixture
 def cloud(tmp_path, storage_host, monkeypatch):
     from haystack.gcp import storage
-    from haystack.inference.store import save_model
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage_host)
     storage.client.cache_clear()
@@ -41,17 +37,7 @@ def cloud(tmp_path, storage_host, monkeypatch):
         for part in ("workflow", "config", "profiles", "resources"):
             shutil.copytree(REPOSITORY / part, folder / part)
         cloud.settings = stages.empty_stages(folder)
-        shutil.copy(REPOSITORY / "workflow/scripts/stack_inference.py", folder / "workflow/scripts")
-        script = folder / "workflow/scripts/generate_prompts.py"
-        script.write_text(
-            script.read_text() + '    Path(snakemake.output.cells).write_bytes(Path("cells.h5ad").read_bytes())\n'
-        )
-        genes = ["ISG15", "CD14", "LYZ", "STAT1", *models.genes_of(models.TINY)[4:]]
-        write_cells(folder / "cells.h5ad", models.cells_of(genes, {"p1": (20, 20)}, 12))
-        save_model(
-            folder / "model", models.random_network(models.TINY).state_dict(), models.TINY, genes, {"test": True}
-        )
-        cloud.settings["model"] = {"kind": "stack", "name": "tiny", "path": "model", "device": "cpu", "steps": 2}
+        cloud.settings |= stages.real_inference(folder)
         cloud.storage.bucket(cloud.bucket).blob("lab/own.h5ad").upload_from_filename(folder / "own.h5ad")
         # A machine with a GPU, as far as the scheduling of inferences is concerned.
         cloud.batch.passed_on |= {"CUDA_VISIBLE_DEVICES": "0"}

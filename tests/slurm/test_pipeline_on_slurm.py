@@ -92,3 +92,19 @@ def test_a_cluster_that_lacks_what_is_asked_for_is_refused_before_anything_start
     assert "32,000 MB of memory" in done.stdout + done.stderr
     assert "has gpu:1" in done.stdout + done.stderr
     assert not pipeline.path("results").exists()
+
+
+def test_one_allocation_works_off_a_table_with_one_loaded_model(pipeline, cluster):
+    settings = stages.empty_stages(pipeline.folder)
+    pipeline.set(max_iterations=2, **settings, **stages.real_inference(pipeline.folder))
+    names = stages.ask_many(pipeline.folder, 3)
+    batch = f"{sys.executable} -m haystack.cli batch -- --profile profiles/local --configfile {pipeline.configfile}"
+    asked = ["--wait", "--gres", "gpu:1", "--cpus-per-task", "2", "--mem", "4000", "--output", "slurm.out"]
+    command = [str(cluster / "sbatch"), *asked, "--wrap", batch]
+    done = subprocess.run(command, cwd=pipeline.folder, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr + pipeline.path("slurm.out").read_text()
+    logs = [
+        pipeline.path(f"logs/runs/{name}/iter_{i}/stack_inference.log").read_text() for name in names for i in (1, 2)
+    ]
+    assert sum("haystack.inference.store: loaded" in log for log in logs) == 1
+    assert sum("in memory already" in log for log in logs) == 5

@@ -34,6 +34,9 @@ if "snakemake" in globals():
         }
         Path(snakemake.output.decision).write_text(json.dumps(decision))
 """
+COPY = """
+    Path(snakemake.output.cells).write_bytes(Path("cells.h5ad").read_bytes())
+"""
 
 
 def empty_stages(folder: Path) -> dict:
@@ -69,3 +72,24 @@ def ask_many(folder: Path, count: int) -> list[str]:
     lines = ["run_id\tquery", *(f"{name}\tHow would B cells respond to IL-4?" for name in names)]
     (folder / "config/runs.tsv").write_text("\n".join(lines) + "\n")
     return names
+
+
+def real_inference(folder: Path) -> dict:
+    """After `empty_stages`: the real inference, with a tiny model and the same cells for all; its settings."""
+    import importlib.util
+    import shutil
+
+    from haystack.contracts import write_cells
+    from haystack.inference.store import save_model
+
+    root = Path(__file__).parents[2]
+    spec = importlib.util.spec_from_file_location("_tiny_models", root / "tests/unit/inference/conftest.py")
+    models = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(models)
+    shutil.copy(root / "workflow/scripts/stack_inference.py", folder / "workflow/scripts")
+    script = folder / "workflow/scripts/generate_prompts.py"
+    script.write_text(script.read_text() + COPY)
+    genes = ["ISG15", "CD14", "LYZ", "STAT1", *models.genes_of(models.TINY)[4:]]
+    write_cells(folder / "cells.h5ad", models.cells_of(genes, {"p1": (20, 20)}, 12))
+    save_model(folder / "model", models.random_network(models.TINY).state_dict(), models.TINY, genes, {"test": True})
+    return {"model": {"kind": "stack", "name": "tiny", "path": "model", "device": "cpu", "steps": 2}}

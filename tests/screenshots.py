@@ -1,10 +1,11 @@
 """Screenshots and accessibility of the pages.
 
     python tests/screenshots.py OUT [--results RESULTS [--run ID]] [--service] [--axe axe.min.js]
+    python tests/screenshots.py OUT --run tgfb_lung_fibroblasts --image docs/images/report.png
 
-Summary and report at 1280 and 390 px, dark, and as printed; with --service the pages of a service that is started with
-made-up runs, at 1280 and 380 px, light and dark. With --axe (`npm pack axe-core`) it lists violations by impact, and
-exits 1 if one is serious or critical.
+Summary and report at 1280 and 390 px, dark, and as printed, and the report's first screen as --image; with --service
+the pages of a service that is started with made-up runs, at 1280 and 380 px, light and dark. With --axe (`npm pack
+axe-core`) it lists violations by impact, and exits 1 if one is serious or critical.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "unit/report"))
 
+from PIL import Image
 from report_browser import Browser
 
 SIZES = {
@@ -28,6 +30,7 @@ SIZES = {
 SERVICE_SIZES = {f"{width}_{scheme}": (width, scheme, "") for width in (1280, 380) for scheme in ("light", "dark")}
 AXE = """axe.run().then(result => result.violations.map(
   found => [found.impact, found.id, found.nodes.length, found.nodes[0].html.slice(0, 120)]))"""
+FIRST_SCREEN = (1180, 1750)
 DRAWN = "[...document.querySelectorAll('.plot')].every(node => node.dataset.drawn)"
 
 
@@ -112,6 +115,7 @@ def main() -> int:
     parser.add_argument("--run")
     parser.add_argument("--service", action="store_true")
     parser.add_argument("--axe", type=Path)
+    parser.add_argument("--image", type=Path)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     files = {"summary": args.results / "summary.html"}
@@ -121,6 +125,12 @@ def main() -> int:
     axe = args.axe.read_text(encoding="utf-8") if args.axe else None
     with Browser(120) as browser:
         serious = [rule for name, page in addresses.items() for rule in shoot(browser, page, name, args.out, axe)]
+        if args.image and "report" in addresses:
+            browser.send("Emulation.setEmulatedMedia", media="", features=[])
+            browser.open(addresses["report"], FIRST_SCREEN[0])
+            browser.wait(DRAWN)
+            browser.screenshot(args.image, *FIRST_SCREEN)
+            Image.open(args.image).convert("RGB").quantize(128).save(args.image, optimize=True)
         if args.service:
             with service() as (link, pages):
                 browser.open(link)

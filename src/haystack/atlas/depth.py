@@ -51,7 +51,7 @@ def counted_depth(store: Store, entry: AtlasEntry, genes: Genes) -> dict[str, np
         if any value of the matrix is not a count.
     """
     matrix = find_matrix(store, entry.counts_layer)
-    found = np.zeros(matrix.n_cells, dtype=np.int64)
+    n_genes = np.zeros(matrix.n_cells, dtype=np.int64)
     total = np.zeros(matrix.n_cells, dtype=np.float64)
     for rows, columns, values in _entries(store, matrix, with_columns=genes.kept is not None):
         values = numbers(store, matrix, values)
@@ -67,9 +67,9 @@ def counted_depth(store: Store, entry: AtlasEntry, genes: Genes) -> dict[str, np
             continue
         first = int(rows.min())  # bincount over the rows of the block only
         span = int(rows.max()) - first + 1
-        found[first : first + span] += np.bincount(rows[values != 0] - first, minlength=span)
+        n_genes[first : first + span] += np.bincount(rows[values != 0] - first, minlength=span)
         total[first : first + span] += np.bincount(rows - first, weights=values, minlength=span)
-    return {"n_genes": found, "total_counts": total}
+    return {"n_genes": n_genes, "total_counts": total}
 
 
 def _entries(

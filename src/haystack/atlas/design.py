@@ -52,7 +52,7 @@ def cross_donors(groups: Iterable[tuple[str | None, str | None, int]]) -> list[C
             cells = of_condition.setdefault(condition, {})
             cells[donor] = cells.get(donor, 0) + int(n)
     with_control = set(of_condition.pop(None, {}))
-    found = []
+    crossings = []
     for name, cells in of_condition.items():
         donors = set(cells) - {None}
         paired = donors & with_control
@@ -62,5 +62,5 @@ def cross_donors(groups: Iterable[tuple[str | None, str | None, int]]) -> list[C
             pairing = Pairing.CONFOUNDED
         else:
             pairing = Pairing.PAIRED if paired == donors else Pairing.PARTLY
-        found.append(Crossing(str(name), sum(cells.values()), len(donors), len(paired), pairing))
-    return sorted(found, key=lambda item: (-item.n_cells, item.condition))
+        crossings.append(Crossing(str(name), sum(cells.values()), len(donors), len(paired), pairing))
+    return sorted(crossings, key=lambda item: (-item.n_cells, item.condition))

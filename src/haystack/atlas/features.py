@@ -83,7 +83,7 @@ def small_columns(store: Store, var: str) -> dict[str, list[str]]:
 
     Categorical columns are looked at whatever their name, columns of plain text where their name hints at it.
     """
-    found = {}
+    columns = {}
     n = n_rows(store, var)
     for column in _columns(store, var):
         key = f"{var}/{column}"
@@ -94,13 +94,13 @@ def small_columns(store: Store, var: str) -> dict[str, list[str]]:
             continue
         values = column_texts(store, var, column, n)
         if values is not None and len(set(values)) <= MAX_KINDS:
-            found[column] = values
+            columns[column] = values
     if var == "raw/var" and "var" in store.root:
         names, above = feature_names(store, var), feature_names(store, "var")
         for column, values in small_columns(store, "var").items():
             known = dict(zip(above, values, strict=True))
-            found.setdefault(column, [known.get(name, "") for name in names])
-    return found
+            columns.setdefault(column, [known.get(name, "") for name in names])
+    return columns
 
 
 def column_texts(store: Store, var: str, column: str, n: int) -> list[str] | None:

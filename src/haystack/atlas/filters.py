@@ -71,8 +71,8 @@ def in_share(rows: pd.Series, share: float) -> pd.Series:
 def _holds(values: pd.Series, wanted: frozenset[str]) -> pd.Series:
     """Whether the case-folded value is wanted; each distinct value is tested once."""
     labels = values.astype("category")
-    found = [label for label in labels.cat.categories if str(label).strip().casefold() in wanted]
-    return labels.isin(found)
+    labels_wanted = [label for label in labels.cat.categories if str(label).strip().casefold() in wanted]
+    return labels.isin(labels_wanted)
 
 
 @lru_cache(maxsize=4096)
@@ -98,9 +98,9 @@ def _terms(key: str, value: str) -> set[str]:
     if match:
         term = f"{match.group(1).upper()}:{match.group(2)}"
     else:
-        found = ontology.resolve(key.replace("_", "-"), value, top=1)
-        if not found:
+        matches = ontology.resolve(key.replace("_", "-"), value, top=1)
+        if not matches:
             return set()
-        term = found[0].id
+        term = matches[0].id
     ids = {term, *ontology.descendants(term)}
     return ids | {ontology.label(item) for item in ids}

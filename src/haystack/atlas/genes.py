@@ -71,11 +71,11 @@ class Genes:
 
     def notes(self) -> list[str]:
         """Notes for the report: excluded features, repaired names, summed symbols."""
-        found = [f"{n:,} features are no human genes and left out: {kind}" for kind, n in self.left_out.items()]
+        notes = [f"{n:,} features are no human genes and left out: {kind}" for kind, n in self.left_out.items()]
         for what, names in self.repaired.items():
             more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-            found.append(f"{len(names):,} {what}: {', '.join(names[:3])}{more}")
-        return found
+            notes.append(f"{len(names):,} {what}: {', '.join(names[:3])}{more}")
+        return notes
 
 
 def read_genes(store: Store, entry: AtlasEntry, var: str, organisms: Organisms | None = None) -> Genes:

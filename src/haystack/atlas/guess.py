@@ -228,8 +228,8 @@ def _kind(column: str, treated: Sequence[str], labels: _Labels) -> tuple[Perturb
         [part for part in re.split(r"[+_,|;/ ]", label) if part and not looks_like_control(part)] for label in some
     ]
     genes = sum(bool(part) and all(gene_symbol(word) for word in part) for part in parts)
-    found = [known.type for label in some if (known := resolve_perturbation(label)) is not None]
-    cytokines, drugs = found.count("cytokine"), found.count("drug")
+    types = [known.type for label in some if (known := resolve_perturbation(label)) is not None]
+    cytokines, drugs = types.count("cytokine"), types.count("drug")
     if genes > 0.5 * len(some) and genes > cytokines:
         return "genetic", f"{genes} of {len(some)} labels are genes"
     if max(cytokines, drugs) > 0.3 * max(len(some), 1):

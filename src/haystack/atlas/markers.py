@@ -89,14 +89,14 @@ def _profiles(entry: AtlasEntry, source: LabelColumn, labels: list[str], n: int)
     from haystack.atlas.rows import read_rows
 
     rows, groups = _sample(source, labels, n)
-    found = read_rows(entry, rows)
-    counts = sparse.csr_matrix(found.X, dtype=np.float64)
+    cells = read_rows(entry, rows)
+    counts = sparse.csr_matrix(cells.X, dtype=np.float64)
     depth = np.maximum(np.asarray(counts.sum(axis=1)).ravel(), 1.0)
     logged = sparse.csr_matrix(sparse.diags(1e4 / depth) @ counts)
     logged.data = np.log1p(logged.data)
     members = sparse.csr_matrix((np.ones(len(rows)), (groups, np.arange(len(rows)))), shape=(len(labels), len(rows)))
     means = (members @ logged).toarray() / np.maximum(np.bincount(groups, minlength=len(labels)), 1)[:, None]
-    return list(found.var_names), (means - means.mean(axis=0)) / np.maximum(means.std(axis=0), LEAST_SPREAD)
+    return list(cells.var_names), (means - means.mean(axis=0)) / np.maximum(means.std(axis=0), LEAST_SPREAD)
 
 
 def _sample(source: LabelColumn, labels: list[str], n: int) -> tuple[list[int], list[int]]:

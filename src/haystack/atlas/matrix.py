@@ -66,9 +66,9 @@ def find_matrix(store: Store, counts_layer: str) -> Matrix:
 
 def matrices(store: Store) -> list[str]:
     """Values of `counts_layer` possible for this file."""
-    found = ["X"] if "X" in store.root else []
-    found += ["raw"] if "raw/X" in store.root else []
-    return found + store.keys("layers")
+    names = ["X"] if "X" in store.root else []
+    names += ["raw"] if "raw/X" in store.root else []
+    return names + store.keys("layers")
 
 
 def read_stored_rows(store: Store, matrix: Matrix, rows: np.ndarray) -> sparse.csr_matrix:

@@ -148,18 +148,18 @@ def foreign_genes(names: Sequence[str], ids: Sequence[str], references: Sequence
     """
     current = current_symbols()
     others = {reference for reference in set(references) if reference and _is_other(reference)}
-    found = np.zeros(len(names), dtype=bool)
+    foreign = np.zeros(len(names), dtype=bool)
     for i, name in enumerate(names):
         other = ids[i]
         if references[i] in others or (other and not other.startswith("ENSG") and _FOREIGN_ID.match(other)):
-            found[i] = True
+            foreign[i] = True
         elif name in current:
             continue
         elif "_" in name and (match := GENOME_PREFIX.match(name)):
-            found[i] = not _HUMAN_PREFIX.match(match[1])
+            foreign[i] = not _HUMAN_PREFIX.match(match[1])
         elif name.startswith(_FOREIGN_STARTS):
-            found[i] = _FOREIGN_ID.match(name) is not None
-    return found
+            foreign[i] = _FOREIGN_ID.match(name) is not None
+    return foreign
 
 
 def refuse_other_species(

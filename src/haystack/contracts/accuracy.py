@@ -82,7 +82,7 @@ class Exam(Contract):
     @property
     def sentence(self) -> str:
         """`On this perturbation, in monocytes of donor 2, stack reached r 0.71, transfer 0.74, ...`."""
-        said = []
+        parts = []
         for one in self.contexts:
             donor = f" of {one.donor_id}" if one.donor_id else ""
             others = ", ".join(
@@ -90,8 +90,8 @@ class Exam(Contract):
             ).replace("no_change", "no change")
             seen = " (the model was trained on cells of this experiment)" if one.trained_on else ""
             cells = _plural(one.cell_type_name or "cells")
-            said.append(f"in {cells}{donor} {self.model} reached r {one.r['model']:.2f}{seen}, {others}")
-        return f"On this perturbation, {'; '.join(said)}."
+            parts.append(f"in {cells}{donor} {self.model} reached r {one.r['model']:.2f}{seen}, {others}")
+        return f"On this perturbation, {'; '.join(parts)}."
 
 
 class Neighbour(Contract):

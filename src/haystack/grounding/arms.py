@@ -210,24 +210,24 @@ def prompt_findings(
     """
     types = {name: cells.obs["cell_type"].astype(object).where(cells.obs["cell_type"].notna(), "") for name, cells in
              (("treated", treated), ("control", control))}  # fmt: skip
-    found: dict[str, Finding] = {}
+    worst: dict[str, Finding] = {}
     responds = False
     for name in sorted(set(types["treated"]) & set(types["control"])):
         parts = treated[(types["treated"] == name).to_numpy()], control[(types["control"] == name).to_numpy()]
-        if min(part.n_obs for part in parts) < VERY_FEW and found:
+        if min(part.n_obs for part in parts) < VERY_FEW and worst:
             continue
         items = arm_findings(compare_arms(*parts, seed), name, other_donors=other_donors)
         for item in items:
             better = 1 if item.name in BEST else -1
-            if item.name not in found or better * (RANK[item.cap] - RANK[found[item.name].cap]) > 0:
-                found[item.name] = item
+            if item.name not in worst or better * (RANK[item.cap] - RANK[worst[item.name].cap]) > 0:
+                worst[item.name] = item
         responds |= "no_response" not in {item.name for item in items}
     if responds:
-        found.pop("no_response", None)
-    if not found:
-        found = {item.name: item for item in arm_findings(compare_arms(treated, control, seed), None)}
+        worst.pop("no_response", None)
+    if not worst:
+        worst = {item.name: item for item in arm_findings(compare_arms(treated, control, seed), None)}
     batch = batch_finding(_batches(treated), _batches(control), own=own)
-    return [*found.values(), *([batch] if batch else [])]
+    return [*worst.values(), *([batch] if batch else [])]
 
 
 def batch_finding(treated: Collection[str], control: Collection[str], *, own: bool = False) -> Finding | None:

@@ -69,11 +69,11 @@ def over_representation(response: Response, sets: SetMatrix) -> dict[int, tuple[
 
     The same test as in the table, on arrays, because components and nulls repeat it for each draw.
     """
-    found = {}
+    tests = {}
     for direction, chosen in ((1, response.up), (-1, response.down)):
         overlap = sets.overlap(chosen)
-        found[direction] = (upper_tail(overlap, response.genes.size, sets.sizes, int(chosen.sum())), overlap)
-    return found
+        tests[direction] = (upper_tail(overlap, response.genes.size, sets.sizes, int(chosen.sum())), overlap)
+    return tests
 
 
 def upper_tail(overlap: np.ndarray, total: int, size: np.ndarray, drawn: int) -> np.ndarray:

@@ -283,12 +283,12 @@ def _unrelated_types(cl_id: str | None, types: Lists) -> dict[str, Sequence[str]
 def _rivals(asked: Sequence[str], others: Lists, position: Mapping[str, int]) -> dict[str, list[int]]:
     """Per unrelated list: positions of the genes not in the given list."""
     own = set(asked)
-    found = {}
+    rivals = {}
     for name in sorted(others):
         rows = [position[gene] for gene in others[name] if gene in position and gene not in own]
         if len(rows) >= MIN_GENES and not _related(own, set(others[name])):
-            found[name] = rows
-    return found
+            rivals[name] = rows
+    return rivals
 
 
 def _related(first: set[str], second: set[str]) -> bool:

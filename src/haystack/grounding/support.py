@@ -104,21 +104,21 @@ class Measurements:
     def agreement(self) -> np.ndarray:
         """Correlation of each pair of responses over `plain` genes, sampling noise removed; NaN if undefined."""
         n = len(self.names)
-        found = np.full((n, n), np.nan)
+        correlations = np.full((n, n), np.nan)
         root = np.sqrt(self.reliability)
         for i, j in combinations(range(n), 2):
             if min(self.reliability[i], self.reliability[j]) >= LEAST_RELIABILITY:
                 r = (pearson(self.log2fc[i, self.plain], self.log2fc[j, self.plain]) or 0.0) / (root[i] * root[j])
-                found[i, j] = found[j, i] = np.clip(r, -1, 1)
-        return found
+                correlations[i, j] = correlations[j, i] = np.clip(r, -1, 1)
+        return correlations
 
     @cached_property
     def units(self) -> dict[str, list[int]]:
         """Contexts by treated donor (by atlas, if donors are not recorded)."""
-        found: dict[str, list[int]] = {}
+        members: dict[str, list[int]] = {}
         for i in range(len(self.donors)):
-            found.setdefault(self._unit(i), []).append(i)
-        return found
+            members.setdefault(self._unit(i), []).append(i)
+        return members
 
     @cached_property
     def unit_agreement(self) -> dict[str, float]:
@@ -127,7 +127,7 @@ class Measurements:
         The median ensures that one swapped sample lowers its own agreement, not that of the others. Contexts of the
         same cell type count most.
         """
-        found = {}
+        agreement = {}
         for unit, own in self.units.items():
             means = []
             for other in self.units:
@@ -141,8 +141,8 @@ class Measurements:
                     values, weights = np.array(pairs).T
                     means.append(float(np.average(values, weights=weights)))
             if means:
-                found[unit] = float(np.median(means))
-        return found
+                agreement[unit] = float(np.median(means))
+        return agreement
 
     @property
     def n_agreeing(self) -> int:

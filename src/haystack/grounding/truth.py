@@ -142,7 +142,7 @@ def _others(
     alike = wanted.model_copy(update={"perturbation": [], "share": 1.0})
     if not (alike.atlas or alike.cell_type or alike.donor or alike.tissue or alike.disease):
         return []
-    found = []
+    others = []
     for atlas, entry in atlases.items():
         frame = read_table(tables[atlas], CELLS)
         asked = set(frame.loc[matches(wanted, frame, atlas), "perturbation_name"].dropna())
@@ -153,8 +153,8 @@ def _others(
             rows = group["row"].to_numpy()
             if rows.size >= LEAST_OTHER:
                 rows = np.sort(rng.choice(rows, min(rows.size, OTHER_CELLS), replace=False))
-                found.append(_aligned(read_rows(entry, rows.tolist(), atlas), genes))
-    return found
+                others.append(_aligned(read_rows(entry, rows.tolist(), atlas), genes))
+    return others
 
 
 def _aligned(cells: ad.AnnData, genes: list[str]) -> ad.AnnData:

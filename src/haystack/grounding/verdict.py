@@ -90,14 +90,14 @@ def read_verdict(arms: Comparison | None, response: Response, question: Expectat
 
 def _judged(response: Response, expected: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
     """Expressed expected genes: index among the tested, and signed weight (earlier ones weigh more; sizes sum to 1)."""
-    found = []
+    judged = []
     for rank, (gene, sign) in enumerate(expected.items()):
         at = response.position.get(gene)
         if at is not None and response.bins[at] >= 0 and (sign > 0 or response.control[at] >= DETECTION_FLOOR):
-            found.append((at, sign / np.log2(rank + 2)))
-    if not found:
+            judged.append((at, sign / np.log2(rank + 2)))
+    if not judged:
         return np.zeros(0, dtype=int), np.zeros(0)
-    at, weights = np.array(found).T
+    at, weights = np.array(judged).T
     return at.astype(int), weights / np.abs(weights).sum()
 
 

@@ -42,13 +42,13 @@ def classes() -> dict[str, Perturbation]:
     members: dict[str, list[Perturbation]] = {}
     for name, perturbation in catalogue().items():
         members.setdefault(mechanism_of(name), []).append(perturbation)
-    found = {}
+    classes_by_name = {}
     for mechanism, row in _mechanisms().items():
         drugs = [p for p in members.get(mechanism, []) if p.type == "drug"]
         if mechanism in catalogue() or not drugs:
             continue
         counts = Counter(gene for drug in drugs for gene in drug.targets)
-        found[mechanism] = Perturbation(
+        classes_by_name[mechanism] = Perturbation(
             query=mechanism,
             name=mechanism,
             type="drug",
@@ -58,10 +58,10 @@ def classes() -> dict[str, Perturbation]:
         )
     for row in read_rows(resource("knowledge/compounds.tsv"), COMPOUND_COLUMNS):
         if row["type"] == "class":
-            found[row["name"]] = Perturbation(
+            classes_by_name[row["name"]] = Perturbation(
                 query=row["name"], name=row["name"], type="drug", synonyms=items(row["synonyms"])
             )
-    return found
+    return classes_by_name
 
 
 def known(name: str) -> Perturbation:
@@ -76,18 +76,18 @@ def index() -> dict[str, str]:
     A canonical name takes precedence over another row's synonym, and a single perturbation over a class. Includes
     plurals of classes.
     """
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for name in (*catalogue(), *classes()):
-        found.setdefault(key(name), name)
+        names.setdefault(key(name), name)
     for name, perturbation in (catalogue() | classes()).items():
         for synonym in perturbation.synonyms:
-            found.setdefault(key(synonym), name)
-            found.setdefault(key(bare(synonym)), name)
+            names.setdefault(key(synonym), name)
+            names.setdefault(key(bare(synonym)), name)
     for name, perturbation in classes().items():
         for word in (name, *perturbation.synonyms):
-            found.setdefault(key(word + "s"), name)
-    found.pop("", None)
-    return found
+            names.setdefault(key(word + "s"), name)
+    names.pop("", None)
+    return names
 
 
 @cache

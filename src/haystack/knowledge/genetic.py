@@ -138,7 +138,7 @@ def _regulon(symbol: str) -> dict[str, Direction]:
 @cache
 def _programmes() -> dict[str, dict[str, Direction]]:
     """Gene -> programmes that it raises (+1) or lowers (-1) when active."""
-    found = {}
+    programmes = {}
     for row in read_rows(resource("knowledge/regulators.tsv"), ("gene", "raises", "lowers", "source")):
-        found[row["gene"]] = signed(row["raises"], row["lowers"])
-    return found
+        programmes[row["gene"]] = signed(row["raises"], row["lowers"])
+    return programmes

@@ -61,7 +61,7 @@ def read_guides(label: str) -> list[Perturbation] | None:
     """Genes of a guide's or construct's name; every other part must be noise, an action or a control arm."""
     genes: dict[str, None] = {}
     by_id: dict[str, None] = {}
-    said: str | None = None
+    stated: str | None = None
     label = _GLUED.sub(r"\1-\2", _GENOTYPE.sub(" KO ", label))
     for token in re.split(r"[\s_|+;,/:&()~]+", label):
         if not token or CONTROL_ARM.fullmatch(token) or CONTROL_ARM.fullmatch(GUIDE_BEFORE.sub("", token)):
@@ -77,10 +77,10 @@ def read_guides(label: str) -> list[Perturbation] | None:
             return None
         symbols, effect = read
         genes.update(dict.fromkeys(symbols))
-        said = effect or said
+        stated = effect or stated
     chosen = by_id if len(by_id) == 1 and len(genes) == 1 else genes | by_id
     found = [genetic(symbol, "perturbation", None, label) for symbol in chosen]
-    return [sign(one, said) for one in found] or None
+    return [sign(one, stated) for one in found] or None
 
 
 def _gene_of(token: str) -> tuple[list[str], str | None] | None:

@@ -85,16 +85,16 @@ def effect_on_target(perturbation: Perturbation) -> int | None:
 
 def _signalling(perturbation: Perturbation) -> set[str]:
     """Names such as `JAK/STAT` and `JAK/STAT STAT6`: the family, and each specific molecule in it."""
-    found = set()
+    names = set()
     for item in perturbation.signalling:
         family, _, inside = item.partition("(")
         family = family.strip()
         blocked = "inhibited" in inside or "blocked" in inside
-        found.add(f"{family} inhibition" if blocked else family)
+        names.add(f"{family} inhibition" if blocked else family)
         for word in inside.replace(")", " ").replace(";", ",").replace("(", " ").split(","):
             if word.strip() and not blocked and word.strip() not in COMMON_KINASES:
-                found.add(f"{family} {word.strip()}")
-    return found
+                names.add(f"{family} {word.strip()}")
+    return names
 
 
 def _overlap(left: set[str], right: set[str]) -> float:

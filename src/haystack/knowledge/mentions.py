@@ -108,7 +108,7 @@ def find_substances(text: str, taken: list[tuple[int, int]]) -> list[tuple[int, 
     """Cytokines, drugs and other stimuli (not genes) outside the `taken` spans."""
     tokens = [match.span() for match in TOKEN.finditer(text)]
     blocking = _BLOCKING.search(text) is not None
-    found = []
+    substances = []
     at = 0
     while at < len(tokens):
         hit = None
@@ -125,9 +125,9 @@ def find_substances(text: str, taken: list[tuple[int, int]]) -> list[tuple[int, 
             at += 1
             continue
         start, end, perturbation, last = hit
-        found.append((start, end, perturbation))
+        substances.append((start, end, perturbation))
         at = last + 1
-    return found
+    return substances
 
 
 def _closing(text: str, start: int, end: int) -> int:

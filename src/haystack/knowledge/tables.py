@@ -48,7 +48,7 @@ def items(cell: str) -> list[str]:
 
 def signed(up: str, down: str) -> dict[str, Direction]:
     """Items of the up cell with +1, then those of the down cell with -1."""
-    found: dict[str, Direction] = {}
-    found.update(dict.fromkeys(items(up), 1))
-    found.update(dict.fromkeys(items(down), -1))
-    return found
+    directions: dict[str, Direction] = {}
+    directions.update(dict.fromkeys(items(up), 1))
+    directions.update(dict.fromkeys(items(down), -1))
+    return directions

@@ -14,13 +14,13 @@ NAMES = "drug_names.tsv.gz"
 @cache
 def drug_names() -> dict[str, tuple[str, str]]:
     """Key -> (UNII, name); the name of the table of compounds if it has the substance."""
-    found: dict[str, tuple[str, str]] = {}
+    names: dict[str, tuple[str, str]] = {}
     with gzip.open(resource(f"knowledge/{NAMES}"), "rt", encoding="utf-8") as handle:
         for line in handle:
             if not line.startswith("#"):
                 name, unii, keys = line.rstrip("\n").split("\t")
-                found.update(dict.fromkeys(keys.split(" "), (unii, name)))
-    return found
+                names.update(dict.fromkeys(keys.split(" "), (unii, name)))
+    return names
 
 
 def unii_drug(text: str) -> tuple[str, str] | None:

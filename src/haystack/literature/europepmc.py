@@ -39,10 +39,10 @@ def read_jats(answer: Answer) -> list[str]:
     root = parse_xml(answer)
     if root.tag.rsplit("}")[-1] != "article":
         raise BadAnswerError(f"a {root.tag} where an article was expected")
-    found: list[str] = []
+    paragraphs: list[str] = []
     for body in root.iter("body"):
-        _paragraphs(body, found)
-    return [text for text in map(clean, found) if text]
+        _paragraphs(body, paragraphs)
+    return [text for text in map(clean, paragraphs) if text]
 
 
 def _paragraphs(element: Element, found: list[str]) -> None:

@@ -40,7 +40,7 @@ def evidence_of(paper: Paper, texts: Texts, topic: Topic) -> tuple[list[Evidence
     named = {gene for gene, pattern in patterns.items() if pattern.search(everything)}
     front = " ".join(words for section, _, words in split if section != "full text")
     cell_in_paper = bool(cell and cell.search(front))
-    found: list[Evidence] = []
+    evidence: list[Evidence] = []
     kept: dict[str, int] = {}
     for section, sentence, words in split:
         if not perturbation.search(words):
@@ -53,7 +53,7 @@ def evidence_of(paper: Paper, texts: Texts, topic: Topic) -> tuple[list[Evidence
             if statement is None:
                 continue
             kept[gene] = kept.get(gene, 0) + 1
-            found.append(
+            evidence.append(
                 Evidence(
                     gene=gene,
                     perturbation=topic.perturbation,
@@ -67,7 +67,7 @@ def evidence_of(paper: Paper, texts: Texts, topic: Topic) -> tuple[list[Evidence
                     paper_id=paper.paper_id,
                 )
             )
-    return found, named
+    return evidence, named
 
 
 def verdicts(

@@ -62,16 +62,16 @@ def search_literature(
     table = read_table(de, DE)
     topic = topic_of(question, choose_genes(question, table, settings.genes))
     if not settings.enabled:
-        found = _not_evaluated("literature search is off (config: literature.enabled)", topic)
+        result = _not_evaluated("literature search is off (config: literature.enabled)", topic)
     elif topic is None:
-        found = _not_evaluated("the question names no perturbation that papers could be searched for", None)
+        result = _not_evaluated("the question names no perturbation that papers could be searched for", None)
     elif not topic.genes:
-        found = _not_evaluated("no gene to look up: none is expected or predicted to change", topic)
+        result = _not_evaluated("no gene to look up: none is expected or predicted to change", topic)
     else:
         access = Access.of_environment(settings.mailto)
         with Web(cache_dir, offline=offline, sleep=sleep) as web:
-            found = look_up(topic, settings, web, services or Services.public(access), access)
-    write_json(out, found)
+            result = look_up(topic, settings, web, services or Services.public(access), access)
+    write_json(out, result)
 
 
 def look_up(topic: Topic, settings: LiteratureSettings, web: Web, services: Services, access: Access) -> Literature:

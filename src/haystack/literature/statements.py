@@ -132,7 +132,7 @@ def read_sentence(
     """
     if sentence.rstrip().endswith("?"):
         return None
-    found: list[Finding] = []
+    statements: list[Finding] = []
     carried: _Mention | None = None
     for clause in _clauses(sentence):
         genes = [(m.start(), m.end()) for m in gene.finditer(clause)]
@@ -148,11 +148,11 @@ def read_sentence(
             if not doubt or doubt.start() > start:
                 statement = _statement(clause, (start, end), usable, triggers)
                 if statement is not None:
-                    found.append(statement)
-    signs = {item.direction for item in found}
+                    statements.append(statement)
+    signs = {item.direction for item in statements}
     if len(signs) != 1:
         return None
-    first = found[0]
+    first = statements[0]
     return Finding(-first.direction if lost else first.direction, first.trigger, first.negated)
 
 
@@ -181,13 +181,13 @@ def _mention(clause: str, match: re.Match[str]) -> _Mention | None:
 
 def _triggers(clause: str) -> list[_Trigger]:
     """All triggers except those attached to an agent by a hyphen (`LPS-induced`)."""
-    found = []
+    triggers = []
     for match in _TRIGGER.finditer(clause):
         if match.start() and clause[match.start() - 1] == "-":
             continue
         sign = 0 if match["same"] else 1 if match["up"] else -1
-        found.append(_Trigger(match.start(), match.end(), sign, match[0]))
-    return found
+        triggers.append(_Trigger(match.start(), match.end(), sign, match[0]))
+    return triggers
 
 
 def _statement(

@@ -54,14 +54,14 @@ def plain(text: str) -> str:
 
 def sentences(text: str) -> list[str]:
     """Sentences of clean text; not split after abbreviations, without those above LONGEST_SENTENCE."""
-    found: list[str] = []
+    parts: list[str] = []
     start = 0
     for match in _END.finditer(text):
         if not _ABBREVIATED.search(text[start : match.start()]):
-            found.append(text[start : match.end()].strip())
+            parts.append(text[start : match.end()].strip())
             start = match.end()
-    found.append(text[start:].strip())
-    return [sentence for sentence in found if 0 < len(sentence) <= LONGEST_SENTENCE]
+    parts.append(text[start:].strip())
+    return [sentence for sentence in parts if 0 < len(sentence) <= LONGEST_SENTENCE]
 
 
 def names_pattern(names: Iterable[str], *, plural: bool = False) -> re.Pattern[str] | None:

@@ -81,23 +81,23 @@ def choose_genes(query: StructuredQuery, de: pd.DataFrame, n: int) -> dict[str, 
     ranked = moved.assign(strength=moved["log2fc"].abs()).sort_values(["strength", "gene"], ascending=[False, True])
     turns = [part["gene"].tolist() for _, part in ranked.groupby("prompt_id", sort=True)]
     predicted = _in_turns(turns)
-    found: dict[str, AskedBecause] = dict.fromkeys(expected[: n - min(len(predicted), n // 2)], "expected")
+    genes: dict[str, AskedBecause] = dict.fromkeys(expected[: n - min(len(predicted), n // 2)], "expected")
     for gene in predicted:
-        if len(found) >= n:
+        if len(genes) >= n:
             break
-        found.setdefault(gene, "predicted")
+        genes.setdefault(gene, "predicted")
     level = named.assign(level=named[["mean_perturbed", "mean_control"]].max(axis=1)).groupby("gene")["level"].max()
     still = level.drop(index=list({*expected, *moved["gene"]} & set(level.index))).drop(
         index=list(own & set(level.index))
     )
-    for gene in list(found):
+    for gene in list(genes):
         if still.empty:
             break
         gap = (np.log1p(still) - np.log1p(level[gene])).abs()
         nearest = str(min(zip(gap, still.index, strict=True))[1])
-        found[nearest] = "background"
+        genes[nearest] = "background"
         still = still.drop(index=nearest)
-    return found
+    return genes
 
 
 @cache
@@ -107,14 +107,14 @@ def _aliases() -> dict[str, tuple[str, ...]]:
     from haystack.knowledge.tables import items, read_rows
     from haystack.resources import resource
 
-    found: dict[str, list[str]] = {}
+    aliases: dict[str, list[str]] = {}
     for row in read_rows(resource("knowledge/gene_symbols.tsv"), ("symbol", "previous")):
-        found.setdefault(row["symbol"], []).extend(items(row["previous"]))
+        aliases.setdefault(row["symbol"], []).extend(items(row["previous"]))
     for known in perturbations():
         gene = known.external_ids.get("HGNC")
         if known.type == "cytokine" and gene:
-            found.setdefault(gene, []).extend([known.name, *known.synonyms])
-    return {gene: tuple(dict.fromkeys(names)) for gene, names in found.items() if names}
+            aliases.setdefault(gene, []).extend([known.name, *known.synonyms])
+    return {gene: tuple(dict.fromkeys(names)) for gene, names in aliases.items() if names}
 
 
 def gene_names(gene: str) -> list[str]:

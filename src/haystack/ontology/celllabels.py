@@ -74,12 +74,12 @@ def resolve_cell_label(text: str, top: int = 5, tissue: str | None = None) -> li
     """
     if NO_LABEL.fullmatch(text):
         return []
-    found: dict[str, Match] = {}
+    best: dict[str, Match] = {}
     for match in _raw(" ".join(text.split()), tissue):
         claim = replace(match, score=calibrated(match.method, match.score))
-        if match.id not in found or claim.score > found[match.id].score:
-            found[match.id] = claim
-    ranked = sorted(found.values(), key=lambda match: (-match.score, match.id))
+        if match.id not in best or claim.score > best[match.id].score:
+            best[match.id] = claim
+    ranked = sorted(best.values(), key=lambda match: (-match.score, match.id))
     return [match for match in ranked if match.score >= THRESHOLD][:top]
 
 
@@ -185,8 +185,8 @@ def _superclass(one: str, other: str) -> str | None:
 
 def _named(text: str) -> Match | None:
     """The type named by the text itself."""
-    found = resolve_cell_type(text, 1) if text.strip() else []
-    return found[0] if found and found[0].score >= NAMED else None
+    matches = resolve_cell_type(text, 1) if text.strip() else []
+    return matches[0] if matches and matches[0].score >= NAMED else None
 
 
 # -- heads -------------------------------------------------------------------------------------------------------------

@@ -62,12 +62,12 @@ def resolve_cell_type(text: str, top: int = 5) -> list[Match]:
 
 def readings(text: str) -> list[str]:
     """The label; for `A/B tail` also `A tail`, with a lower score."""
-    found = [text]
+    texts = [text]
     left, slash, right = text.partition("/")
     if slash and not re.search(r"\d$", left) and not is_abbreviation(text):
         tail = re.split(r"[\s_]+", right.strip(), maxsplit=1)
-        found.append(f"{left.strip()} {tail[1]}" if len(tail) > 1 else left.strip())
-    return found
+        texts.append(f"{left.strip()} {tail[1]}" if len(tail) > 1 else left.strip())
+    return texts
 
 
 def _read(text: str) -> list[Match]:
@@ -125,10 +125,10 @@ def _worth(name: Name, agreed: dict[str, float], asked: dict[str, float], vocab:
     inherited = inherited_words(name.term_id)
     hit = sum(asked[word] * worth for word, worth in agreed.items())
     hit += INHERITED * sum(weight for word, weight in asked.items() if word not in agreed and word in inherited)
-    said = frozenset(agreed)
-    bare = {word.partition("!")[0] for word in said}
+    shared = frozenset(agreed)
+    bare = {word.partition("!")[0] for word in shared}
     extra = sum(
-        vocab.cost[word] * (1 - vocab.implied(word, said)) for own, word in name.signs.items() if own not in bare
+        vocab.cost[word] * (1 - vocab.implied(word, shared)) for own, word in name.signs.items() if own not in bare
     )
     score = hit / (sum(asked.values()) + MISSING * extra)
     if extra < NOTHING:

@@ -32,9 +32,9 @@ def resolve_disease_label(text: str, top: int = 5, tissue: str | None = None) ->
     """
     if several := meanings("disease", text, tissue):
         return [match for match in several if match.method == "tissue"][:top]
-    found = _exact(text)
-    if found:
-        return found[:top]
+    matches = _exact(text)
+    if matches:
+        return matches[:top]
     bare = _unqualified(text)
     if bare and bare != key(text):
         if several := meanings("disease", bare.upper(), tissue):

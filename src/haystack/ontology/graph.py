@@ -55,17 +55,17 @@ def neighbours(term_id: str) -> Neighbours:
     OntologyError
         when the id is unknown.
     """
-    found = term(term_id)
+    own = term(term_id)
     return Neighbours(
-        found.id,
-        found.label,
-        parents(found.id),
-        children(found.id),
-        siblings(found.id),
-        ancestors(found.id),
-        descendants(found.id),
-        list(found.part_of),
-        list(found.develops_from),
+        own.id,
+        own.label,
+        parents(own.id),
+        children(own.id),
+        siblings(own.id),
+        ancestors(own.id),
+        descendants(own.id),
+        list(own.part_of),
+        list(own.develops_from),
     )
 
 

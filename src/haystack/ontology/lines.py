@@ -43,13 +43,13 @@ def compact(text: str) -> str:
 @cache
 def cell_lines() -> dict[str, CellLine]:
     """Compact name or alias -> line."""
-    found: dict[str, CellLine] = {}
+    lines: dict[str, CellLine] = {}
     for row in (resources() / FILE).read_text(encoding="utf-8").splitlines()[1:]:
         line = CellLine(*row.split("\t"))
         for name in (line.name, *line.aliases.split(";")):
             if name:
-                found.setdefault(compact(name), line)
-    return found
+                lines.setdefault(compact(name), line)
+    return lines
 
 
 def line_of_label(label: str) -> CellLine | None:

@@ -82,7 +82,7 @@ def map_labels(
     by_hand = _edited(out_mapping, kind)
     if corrections is not None:
         by_hand.update(_corrections(corrections, kind))
-    found: dict[str, Match | None] = {}
+    terms: dict[str, Match | None] = {}
     rows: list[Row] = []
     prefix = column_affixes(labels)[0]
     # A cell line keeps its own name: it is no cell of the body, and two lines of one origin are not the same cells.
@@ -98,7 +98,7 @@ def map_labels(
     decided = decide(unsure) if decide is not None and unsure else {}
     for label in sorted(labels, key=lambda name: (-labels[name], name)):
         match = by_hand[label] if label in by_hand else decided.get(label) or next(iter(claims[label]), None)
-        found[label] = match
+        terms[label] = match
         method = match.method if match else BY_HAND if label in by_hand else ""
         rows.append(
             Row(
@@ -117,7 +117,7 @@ def map_labels(
         logger.warning(
             "%s: no %s term for %s; correct the id column to name one", out_mapping, kind, ", ".join(unmapped)
         )
-    return found
+    return terms
 
 
 def _claims(kind: str, label: str, prefix: str, tissue: str | None) -> list[Match]:

@@ -24,12 +24,12 @@ class Meaning:
 @cache
 def ambiguous(kind: str) -> dict[str, list[Meaning]]:
     """Abbreviation -> its meanings, the most common first. `kind`: cell-type or disease."""
-    found: dict[str, list[Meaning]] = {}
+    meanings: dict[str, list[Meaning]] = {}
     for row_kind, short, term_id, _, tissues, _ in table_rows("ambiguous.tsv", 6):
         if row_kind == kind:
             places = tuple(place for place in tissues.split(";") if place != "any")
-            found.setdefault(short, []).append(Meaning(term_id, places))
-    return found
+            meanings.setdefault(short, []).append(Meaning(term_id, places))
+    return meanings
 
 
 def meanings(kind: str, text: str, tissue: str | None) -> list[Match]:

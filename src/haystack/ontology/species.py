@@ -43,19 +43,19 @@ class Species:
 @cache
 def taxa() -> dict[str, tuple[str, str]]:
     """Lower-case name -> (NCBITaxon id, scientific name)."""
-    found = {}
+    names = {}
     for line in gzip.decompress((resources() / FILE).read_bytes()).decode().splitlines():
         name, taxon_id, label = line.split("\t")
-        found[name] = (taxon_id, label)
-    return found
+        names[name] = (taxon_id, label)
+    return names
 
 
 def find_species(text: str) -> list[Species]:
     """Species other than human whose cells a text is about, in order; reagents (bovine serum) are ignored."""
     words = list(_WORD.finditer(text))
-    found: list[Species] = []
+    species: list[Species] = []
     for number, word in enumerate(words):
-        if found and word.start() < found[-1].end:
+        if species and word.start() < species[-1].end:
             continue
         for size in range(min(LONGEST, len(words) - number), 0, -1):
             last = words[number + size - 1]
@@ -69,9 +69,9 @@ def find_species(text: str) -> list[Species]:
                 or _REAGENT_BEFORE.search(text[: word.start()])
             ):
                 continue
-            found.append(Species(word.start(), last.end(), *hit))
+            species.append(Species(word.start(), last.end(), *hit))
             break
-    return found
+    return species
 
 
 def _taxon(name: str) -> tuple[str, str] | None:

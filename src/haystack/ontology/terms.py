@@ -47,25 +47,25 @@ def exact(kind: str, text: str) -> list[Match]:
     name = key(text)
     if kind == "disease" and name in HEALTHY_WORDS:
         return [Match(HEALTHY, "normal", 1.0, "label")]
-    found: dict[str, Match] = {}
+    matches: dict[str, Match] = {}
     common = [(common_names(kind)[name], "common")] if name in common_names(kind) else []
     hits = common + [(term_id, method) for term_id, method in home.by_key.get(name, [])]
     for term_id, method in hits:
         label = "synonym" if method == "common" else method
         score = EXACT[method] if method != "synonym" or not common else 0.8
-        found.setdefault(term_id, Match(term_id, home.terms[term_id].label, score, label))
-    return sorted(found.values(), key=lambda match: (-match.score, match.id))
+        matches.setdefault(term_id, Match(term_id, home.terms[term_id].label, score, label))
+    return sorted(matches.values(), key=lambda match: (-match.score, match.id))
 
 
 def resolve_term(kind: str, text: str, top: int = 5) -> list[Match]:
     """Terms of a kind, best first; empty if none reaches the threshold."""
-    found = {match.id: match for match in exact(kind, text)}
-    if not found and kind != "chemical":
+    matches = {match.id: match for match in exact(kind, text)}
+    if not matches and kind != "chemical":
         home = kind_ontology(kind)
         for term_id, score in _ranked(kind, key(text)):
             if score >= THRESHOLD:
-                found[term_id] = Match(term_id, home.terms[term_id].label, round(0.95 * score, 4), "similarity")
-    return sorted(found.values(), key=lambda match: (-match.score, match.id))[:top]
+                matches[term_id] = Match(term_id, home.terms[term_id].label, round(0.95 * score, 4), "similarity")
+    return sorted(matches.values(), key=lambda match: (-match.score, match.id))[:top]
 
 
 @lru_cache(maxsize=20_000)
@@ -114,11 +114,11 @@ def names_within(kind: str, text: str) -> list[Match]:
         return []
     vocab = _words(kind)
     total = sum(vocab.weight.get(word, 1.0) for word in said)
-    found: dict[str, Match] = {}
+    matches: dict[str, Match] = {}
     for number in {number for word in said for number in vocab.by_word.get(word, [])}:
         term_id, words = vocab.names[number]
         if words <= set(said) and said[-1] in words:
             score = round(0.95 * sum(vocab.weight[word] for word in words) / total, 4)
-            if term_id not in found or score > found[term_id].score:
-                found[term_id] = Match(term_id, home.terms[term_id].label, score, "similarity")
-    return sorted(found.values(), key=lambda match: (-match.score, match.id))
+            if term_id not in matches or score > matches[term_id].score:
+                matches[term_id] = Match(term_id, home.terms[term_id].label, score, "similarity")
+    return sorted(matches.values(), key=lambda match: (-match.score, match.id))

@@ -74,16 +74,16 @@ class RowBook:
             )
         wanted = self.cell_sets.loc[missing]
         for atlas, part in wanted.groupby("atlas", sort=True, observed=True):
-            found = self._read(str(atlas), part)
-            found = found[~excluded(found.assign(atlas=atlas), self.exclude)]
-            groups = dict(iter(found.groupby("cell_set_id", sort=False)))
+            rows = self._read(str(atlas), part)
+            rows = rows[~excluded(rows.assign(atlas=atlas), self.exclude)]
+            groups = dict(iter(rows.groupby("cell_set_id", sort=False)))
             for cell_set_id in part.index:
-                group = groups.get(cell_set_id, found.iloc[:0])
-                said = int(part.at[cell_set_id, "n_cells"])
-                if len(group) != said:
+                group = groups.get(cell_set_id, rows.iloc[:0])
+                indexed = int(part.at[cell_set_id, "n_cells"])
+                if len(group) != indexed:
                     raise ContractError(
-                        f"{self.cells[str(atlas)]}: cell set {cell_set_id} has {len(group)} cells here and {said} in "
-                        "the index of cell sets; build the index again"
+                        f"{self.cells[str(atlas)]}: cell set {cell_set_id} has {len(group)} cells here and "
+                        f"{indexed} in the index of cell sets; build the index again"
                     )
                 depth = group["depth"].to_numpy(dtype=float, na_value=np.nan)
                 self._known[cell_set_id] = SetRows(group["row"].to_numpy(dtype=np.int64), depth)
@@ -108,10 +108,10 @@ class RowBook:
         with duckdb.connect() as connection:
             connection.register("wanted", _as_text(wanted.reset_index(drop=True)[["cell_set_id", *KEYS]]))
             try:
-                found = connection.execute(sql).df()
+                table = connection.execute(sql).df()
             except duckdb.Error as error:
                 raise ContractError(f"{path}: not a complete cells.parquet ({error}); build the index again") from error
-        return found
+        return table
 
 
 def _as_text(frame: pd.DataFrame) -> pd.DataFrame:

@@ -149,11 +149,11 @@ def gather_cells(chosen: Sequence[Chosen], cell_sets: pd.DataFrame, atlases: Map
 
 def chosen_cells(prompts: Prompts) -> list[Chosen]:
     """Cells of `prompts.json`, in the order of `cells.h5ad`."""
-    found = []
+    cells = []
     for prompt in prompts.prompts:
-        found += [Chosen(selection, CellRole.PROMPT, prompt.prompt_id) for selection in prompt.prompt_rows]
-        found += [Chosen(selection, CellRole.CONTROL_PROMPT, prompt.prompt_id) for selection in prompt.control_rows]
-    return [*found, *(Chosen(selection, CellRole.QUERY, None) for selection in prompts.query_cells.rows)]
+        cells += [Chosen(selection, CellRole.PROMPT, prompt.prompt_id) for selection in prompt.prompt_rows]
+        cells += [Chosen(selection, CellRole.CONTROL_PROMPT, prompt.prompt_id) for selection in prompt.control_rows]
+    return [*cells, *(Chosen(selection, CellRole.QUERY, None) for selection in prompts.query_cells.rows)]
 
 
 def _plan(chosen: Sequence[Chosen]) -> pd.DataFrame:

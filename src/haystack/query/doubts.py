@@ -14,11 +14,11 @@ RIGHT_BY_DOUBTS = (0.97, 0.85, 0.78, 0.5)
 
 def doubts(query: StructuredQuery) -> list[str]:
     """Everything that was guessed, is ambiguous, or was not read."""
-    found = list(query.warnings)
-    found += [f"{item.field}: '{item.text}' may be {' or '.join(item.alternatives)}" for item in query.ambiguities]
+    reasons = list(query.warnings)
+    reasons += [f"{item.field}: '{item.text}' may be {' or '.join(item.alternatives)}" for item in query.ambiguities]
     if query.not_understood:
-        found.append(f"not understood: {', '.join(query.not_understood)}")
-    return found
+        reasons.append(f"not understood: {', '.join(query.not_understood)}")
+    return reasons
 
 
 def understanding(query: StructuredQuery) -> float:
@@ -28,29 +28,31 @@ def understanding(query: StructuredQuery) -> float:
 
 def obstacles(query: StructuredQuery) -> list[str]:
     """Reasons to reject a question in strict mode, each with what to write instead."""
-    found = []
+    reasons = []
     if query.not_understood:
         words = ", ".join(f"'{word}'" for word in query.not_understood)
-        found.append(f"{words} not understood: use other words, or leave them out")
+        reasons.append(f"{words} not understood: use other words, or leave them out")
     for item in query.ambiguities:
-        found.append(f"'{item.text}' may be {' or '.join(item.alternatives)}: name one")
+        reasons.append(f"'{item.text}' may be {' or '.join(item.alternatives)}: name one")
     for evidence in query.evidence:
         if evidence.field == "task_type" and evidence.confidence < SURE:
-            found.append("the kind of question was guessed: say what is done to the cells, or write 'impute'")
+            reasons.append("the kind of question was guessed: say what is done to the cells, or write 'impute'")
         elif evidence.method == "spelling":
-            found.append(f"'{evidence.text}' is misspelt or unknown: correct it")
+            reasons.append(f"'{evidence.text}' is misspelt or unknown: correct it")
         elif evidence.field == "cell_type_cl_id" and evidence.confidence < SAID:
-            found.append(f"'{evidence.text}' is not clearly {query.cell_type_name}: write that, or another type's name")
+            reasons.append(
+                f"'{evidence.text}' is not clearly {query.cell_type_name}: write that, or another type's name"
+            )
     for given in query.asked.perturbations:
         if not given.resolved:
-            found.append(f"'{given.query}' is no known cytokine, drug or gene")
+            reasons.append(f"'{given.query}' is no known cytokine, drug or gene")
         elif given.type == "genetic" and given.direction is None:
-            found.append(f"'{given.query}': write knock-out, knock-down or overexpression")
+            reasons.append(f"'{given.query}': write knock-out, knock-down or overexpression")
         elif any(given.query == absent.query for absent in query.asked.absent):
-            found.append(
+            reasons.append(
                 f"'{given.query}' is said to be absent: write '{given.name}' if it is blocked, else leave it out"
             )
-    return found
+    return reasons
 
 
 def require_sure(query: StructuredQuery) -> StructuredQuery:
@@ -61,11 +63,11 @@ def require_sure(query: StructuredQuery) -> StructuredQuery:
     QueryParsingError
         naming every guess and what to write instead.
     """
-    found = obstacles(query)
-    if not found:
+    reasons = obstacles(query)
+    if not reasons:
         return query
     raise QueryParsingError(
-        f"query.strict: the question '{query.raw_query[:80]}' would have to be guessed. {'; '.join(found)}. "
+        f"query.strict: the question '{query.raw_query[:80]}' would have to be guessed. {'; '.join(reasons)}. "
         "Write it anew, or set query.strict: false to run it as it was read (haystack parse shows how)",
         question=query.raw_query,
     )
@@ -81,5 +83,5 @@ def require_single(query: StructuredQuery) -> StructuredQuery:
     """
     if query.asked.perturbation_list is None:
         return query
-    said = next(text for text in query.warnings if query.asked.perturbation_list in text)
-    raise QueryParsingError(f"{said}. Or name one perturbation", question=query.raw_query)
+    warning = next(text for text in query.warnings if query.asked.perturbation_list in text)
+    raise QueryParsingError(f"{warning}. Or name one perturbation", question=query.raw_query)

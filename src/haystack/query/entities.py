@@ -229,9 +229,11 @@ def _explained(word: str, match: Match) -> bool:
 
     if re.fullmatch(r"(?i)cells?|types?|populations?|subsets?", word):
         return True
-    said = own_words(match.id) | inherited_words(match.id)
-    bare = {other.partition("!")[0] for other in said}
-    return word.lower() in said or any(part in said or part.partition("!")[0] in bare for part in known_words(word))
+    term_words = own_words(match.id) | inherited_words(match.id)
+    bare = {other.partition("!")[0] for other in term_words}
+    return word.lower() in term_words or any(
+        part in term_words or part.partition("!")[0] in bare for part in known_words(word)
+    )
 
 
 def _could_be_cell(piece: list[Word], text: str) -> bool:
@@ -322,7 +324,7 @@ def tumour_cells(text: str, diseases: list[Entity]) -> list[Entity]:
     """`breast cancer cells`: malignant cells of a neoplasm named in the question."""
     from haystack.ontology.graph import ancestors
 
-    found = []
+    cells = []
     for disease in diseases:
         after = _TUMOUR_CELLS.match(text[disease.span.end :])
         if (
@@ -331,5 +333,5 @@ def tumour_cells(text: str, diseases: list[Entity]) -> list[Entity]:
             and NEOPLASM in {disease.best.id, *ancestors(disease.best.id)}
         ):
             where = span(text, disease.span.start, disease.span.end + after.end())
-            found.append(Entity(where, [MALIGNANT]))
-    return found
+            cells.append(Entity(where, [MALIGNANT]))
+    return cells

@@ -179,18 +179,18 @@ def find_genes(text: str, taken: list[Span], cells: list[Span]) -> list[GeneMent
     if not genes:
         return []
     triggers = _triggers(text, [*taken, *(gene.span for gene in genes)])  # a deficiency in a disease's name is none
-    found = []
+    mentions = []
     for group in _groups(text, genes):
         trigger = _attached(text, group, triggers, cells)
         near = trigger is not None and _is_beside(text, group, trigger)
         if near and trigger is not None and soft(trigger.span):
             near = all(gene.known for gene in group)  # without PUVA
-        found += [
+        mentions += [
             _mention(text, gene, trigger)
             for gene in group
             if (trigger or (gene.known and not gene.needs_trigger)) and (near or not gene.needs_neighbour)
         ]
-    return found
+    return mentions
 
 
 def claimed(text: str) -> list[Span]:
@@ -202,7 +202,7 @@ def claimed(text: str) -> list[Span]:
     triggers = [
         trigger for trigger in triggers if not soft(trigger.span) or trigger.span.text.lower().startswith("lack")
     ]
-    found = []
+    symbols = []
     for group in _groups(text, genes):
         trigger = _attached(text, group, triggers, [])
         behind = text[group[-1].span.end :]
@@ -213,8 +213,8 @@ def claimed(text: str) -> list[Span]:
             or _MARKED.match(behind)
         ):
             continue
-        found += [gene.span for gene in group]
-    return found
+        symbols += [gene.span for gene in group]
+    return symbols
 
 
 def _is_beside(text: str, group: list[_Gene], trigger: _Trigger) -> bool:
@@ -311,17 +311,17 @@ def _written_as_gene(word: str, shouted: bool) -> bool:
 
 
 def _triggers(text: str, taken: list[Span]) -> list[_Trigger]:
-    found: list[_Trigger] = []
+    triggers: list[_Trigger] = []
     for action, weight, pattern in _PATTERNS:
         for match in pattern.finditer(text):
             where = span(text, match.start(), match.end())
             if not any(where.overlaps(other) for other in taken):
-                found.append(_Trigger(where, action, weight))
-    found += [_Trigger(span(text, match.start(), match.end()), KNOCK_OUT, 3) for match in _GENOTYPE.finditer(text)]
+                triggers.append(_Trigger(where, action, weight))
+    triggers += [_Trigger(span(text, match.start(), match.end()), KNOCK_OUT, 3) for match in _GENOTYPE.finditer(text)]
     for match in _KNOCK_APART.finditer(text):
         action = KNOCK_OUT if match["how"].lower() == "out" else KNOCK_DOWN
-        found.append(_Trigger(span(text, match.start("how"), match.end("how")), action, 3))
-    longest = sorted(found, key=lambda trigger: (trigger.span.start - trigger.span.end, -trigger.weight))
+        triggers.append(_Trigger(span(text, match.start("how"), match.end("how")), action, 3))
+    longest = sorted(triggers, key=lambda trigger: (trigger.span.start - trigger.span.end, -trigger.weight))
     kept: list[_Trigger] = []
     for trigger in longest:
         if not any(trigger.span.overlaps(other.span) for other in kept):

@@ -19,17 +19,17 @@ def find_lines(text: str, taken: list[Span], *, short: bool = False) -> list[tup
     `short`: those with a letter and a number count anywhere, because no other cells are named.
     """
     tokens = list(_TOKEN.finditer(text))
-    found: list[tuple[Span, CellLine]] = []
+    lines: list[tuple[Span, CellLine]] = []
     for first in range(len(tokens)):
         for size in range(min(LONGEST, len(tokens) - first), 0, -1):
             where = span(text, tokens[first].start(), tokens[first + size - 1].end())
             line = cell_line(where.text)
-            if line is None or any(where.overlaps(other) for other in [*taken, *(place for place, _ in found)]):
+            if line is None or any(where.overlaps(other) for other in [*taken, *(place for place, _ in lines)]):
                 continue
             plain = len(re.sub(r"\W", "", where.text)) <= 3 or where.text.isdigit()
             alone = short and re.search(r"[A-Z].*\d", where.text)
             if plain and not alone and not _CELLS_BEHIND.match(text[where.end :]):
                 continue
-            found.append((where, line))
+            lines.append((where, line))
             break
-    return found
+    return lines

@@ -92,26 +92,26 @@ class Negation:
 
 def find_negations(text: str, tokens: list[Word]) -> list[Negation]:
     """Scopes of negations, in order; `with and without X` has none, because it asks for both."""
-    found: list[Negation] = []
+    negations: list[Negation] = []
     for pattern in (_VERBAL, _ADJECTIVE, _NOMINAL):
         for match in pattern.finditer(text):
             trigger = span(text, match.start(), match.end())
-            if any(trigger.overlaps(other.trigger) for other in found):
+            if any(trigger.overlaps(other.trigger) for other in negations):
                 continue
             if _HARMLESS.match(text[match.end() :]) or _BOTH.search(text[: match.start()]):
                 continue
             end = _scope_end(text, tokens, match.end())
             if end > match.end():
                 absent = pattern is _NOMINAL and bool(_ABSENT.search(match[0]))
-                found.append(Negation(span(text, match.end(), end), trigger, absent))
-    return sorted(found, key=lambda item: item.scope.start)
+                negations.append(Negation(span(text, match.end(), end), trigger, absent))
+    return sorted(negations, key=lambda item: item.scope.start)
 
 
 def unread_turns(text: str, read: list[Span]) -> list[Span]:
     """Unused words that reverse a question (removal, never, neutralise)."""
-    found = [span(text, match.start(), match.end()) for match in _TURNS.finditer(text)]
-    harmless = [where for where in found if _HARMLESS.match(text[where.end :]) or _BOTH.search(text[: where.start])]
-    return [where for where in found if where not in harmless and not any(where.overlaps(other) for other in read)]
+    words = [span(text, match.start(), match.end()) for match in _TURNS.finditer(text)]
+    harmless = [where for where in words if _HARMLESS.match(text[where.end :]) or _BOTH.search(text[: where.start])]
+    return [where for where in words if where not in harmless and not any(where.overlaps(other) for other in read)]
 
 
 def negated(where: Span, text: str, negations: list[Negation]) -> Negation | None:

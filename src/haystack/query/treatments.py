@@ -132,22 +132,22 @@ def find_known(text: str, taken: list[Span]) -> list[Treatment]:
     """Cytokines, drugs and other stimuli in the tables or ChEBI, in order of appearance."""
     from haystack.knowledge.mentions import find_substances
 
-    found = []
+    treatments = []
     for start, end, perturbation in find_substances(text, [(where.start, where.end) for where in taken]):
         where = span(text, start, end)
-        found.append(Treatment(where, perturbation.model_copy(update={"query": where.text}), known=True))
-    return found
+        treatments.append(Treatment(where, perturbation.model_copy(update={"query": where.text}), known=True))
+    return treatments
 
 
 def genetic_treatments(mentions: list[GeneMention]) -> list[Treatment]:
     """Genes that are changed, and drugs named by their target gene (CSF1R inhibitor)."""
-    found = []
+    treatments = []
     for mention in mentions:
         if mention.trigger is None or mention.read_out:
             continue
         item, doubt = mention.perturbation, None
         if not mention.known:
-            found.append(Treatment(mention.span, item, known=False))
+            treatments.append(Treatment(mention.span, item, known=False))
             continue
         if item.type == "drug":
             item = _resolve(mention.span.text, "drug") or item
@@ -155,15 +155,15 @@ def genetic_treatments(mentions: list[GeneMention]) -> list[Treatment]:
             doubt = (
                 f"the words do not say whether {item.targets[0]} is lost or gained: write knock-out or overexpression"
             )
-        found.append(Treatment(mention.span, item.model_copy(update={"query": mention.span.text}), True, doubt))
-    return found
+        treatments.append(Treatment(mention.span, item.model_copy(update={"query": mention.span.text}), True, doubt))
+    return treatments
 
 
 def bare_genes(mentions: list[GeneMention]) -> list[Treatment]:
     """Genes without a trigger: ligands are read as added proteins, others as perturbed."""
     from haystack.knowledge.ligands import given_protein
 
-    found = []
+    treatments = []
     for mention in mentions:
         if mention.trigger is not None or mention.read_out:
             continue
@@ -175,24 +175,24 @@ def bare_genes(mentions: list[GeneMention]) -> list[Treatment]:
                 f"'{mention.span.text}' names a gene, but not what was done to it: write {symbol} knock-out or "
                 f"{symbol} overexpression"
             )
-        found.append(Treatment(mention.span, protein or mention.perturbation, True, doubt))
-    return found
+        treatments.append(Treatment(mention.span, protein or mention.perturbation, True, doubt))
+    return treatments
 
 
 def find_unknown(text: str, taken: list[Span]) -> list[Treatment]:
     """Unknown treatments marked by their context; `taken` holds explained spans."""
-    found: list[Treatment] = []
+    treatments: list[Treatment] = []
     for pattern, kind in _TRIGGERS:
         for match in pattern.finditer(text):
             where = _trim(text, match.start("what"), match.end("what"))
-            if where is None or CONTROLS.fullmatch(where.text) or any(where.overlaps(t.span) for t in found):
+            if where is None or CONTROLS.fullmatch(where.text) or any(where.overlaps(t.span) for t in treatments):
                 continue
             if any(where.overlaps(other) for other in taken) or _says_nothing(where.text):
                 continue
             known = _resolve(where.text, kind)
             name = Perturbation(query=where.text, name=where.text, type=kind or "unknown")
-            found.append(Treatment(where, known or name, known is not None))
-    return sorted(found, key=lambda item: item.span.start)
+            treatments.append(Treatment(where, known or name, known is not None))
+    return sorted(treatments, key=lambda item: item.span.start)
 
 
 def _says_nothing(text: str) -> bool:
@@ -207,7 +207,7 @@ def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Trea
     from haystack.knowledge.mentions import goes_on
 
     free = [word for word in tokens if not any(Span(word.start, word.end, "").overlaps(other) for other in taken)]
-    found: list[Treatment] = []
+    treatments: list[Treatment] = []
     at = 0
     while at < len(free):
         step = 1
@@ -220,11 +220,11 @@ def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Trea
             if known:
                 short = len(re.sub(r"\W", "", where.text)) <= 4
                 doubt = f"'{where.text}' was taken for {known.name}" if short else None
-                found.append(Treatment(where, known.model_copy(update={"query": where.text}), True, doubt))
+                treatments.append(Treatment(where, known.model_copy(update={"query": where.text}), True, doubt))
                 step = size
                 break
         at += step
-    return found
+    return treatments
 
 
 def _may_name(piece: list[Word]) -> bool:
@@ -248,15 +248,15 @@ _NOT_SUBSTANCES = frozenset(
 
 def find_slots(text: str, tokens: list[Word], taken: list[Span]) -> list[Treatment]:
     """Unexplained words in the position of a treatment (`hepatocytes + XYZ-123`), reported as unknown."""
-    found = []
+    treatments = []
     for word in tokens:
         where = span(text, word.start, word.end)
         if any(where.overlaps(other) for other in taken) or _says_nothing(where.text) or len(word.text) < 3:
             continue
         if not is_druglike(word.text) or not _SLOT_BEFORE.search(text[: where.start]):
             continue
-        found.append(Treatment(where, Perturbation(query=where.text, name=where.text), known=False))
-    return found
+        treatments.append(Treatment(where, Perturbation(query=where.text, name=where.text), known=False))
+    return treatments
 
 
 def is_druglike(word: str) -> bool:

@@ -82,20 +82,20 @@ def support_sentences(log: RunLog, own: pd.DataFrame) -> list[str]:
     """What was measured already, what the response is extrapolated from, and how the expected genes move."""
     if log.answer.best_prompt_id is None:
         return []
-    said = [*measured_sentences(log), *carried_sentences(log)]
+    sentences = [*measured_sentences(log), *carried_sentences(log)]
     if log.answer.verdict_sentence:
-        said.append(log.answer.verdict_sentence)
-    return [*said, *_expected_sentence(log, own)]
+        sentences.append(log.answer.verdict_sentence)
+    return [*sentences, *_expected_sentence(log, own)]
 
 
 def cautions(log: RunLog) -> list[str]:
     """Reasons to interpret the answer with caution, the strongest first."""
     answer = log.answer
-    said = []
+    reasons = []
     if answer.verdict is Verdict.CONTRADICTED:
-        said.append("The known response to this perturbation contradicts the prediction.")
-    said += [item.sentence for item in answer.findings if item.cap == "low"]
-    return [*said, *_null_sentence(log), *_loose_sentence(log)]
+        reasons.append("The known response to this perturbation contradicts the prediction.")
+    reasons += [item.sentence for item in answer.findings if item.cap == "low"]
+    return [*reasons, *_null_sentence(log), *_loose_sentence(log)]
 
 
 def capping_finding(answer: Answer) -> Finding | None:

@@ -129,19 +129,19 @@ def _exam_rows(exam: Exam) -> list[dict[str, Any]]:
 
 def limitations(log: RunLog, not_shown: Sequence[str]) -> list[str]:
     """Limitations of the answer not covered by `cautions` and `not_evaluated`."""
-    said = ["This is a model’s prediction, not a measurement. Treat it as a hypothesis to test."]
-    said += _against_baselines(log)
+    sentences = ["This is a model’s prediction, not a measurement. Treat it as a hypothesis to test."]
+    sentences += _against_baselines(log)
     capping = log.answer.capped_by  # stands beside the class
-    said += [item.sentence for item in log.answer.findings if item.cap == "medium" and item.name != capping]
-    said += not_shown
+    sentences += [item.sentence for item in log.answer.findings if item.cap == "medium" and item.name != capping]
+    sentences += not_shown
     accuracy = run_accuracy(log)
     if accuracy is not None and accuracy.r is not None and not accuracy.asked_is_measured:
-        said.append(
+        sentences.append(
             f"This perturbation was not measured; accuracy is estimated from {listed(accuracy.perturbations)} instead."
         )
     if accuracy is not None:
-        said += accuracy.notes
-    return list(dict.fromkeys(said))
+        sentences += accuracy.notes
+    return list(dict.fromkeys(sentences))
 
 
 def _against_baselines(log: RunLog) -> list[str]:

@@ -107,7 +107,7 @@ def _donor_effects(obs: pd.DataFrame, cp10k: np.ndarray, pseudocount: float) -> 
 
     keys = obs[["cell_type_name", "donor_id"]].astype(object).fillna(UNKNOWN)
     role = obs["role"].astype(str).to_numpy()
-    found = []
+    effects = []
     for (cell_type, donor), rows in keys.groupby(["cell_type_name", "donor_id"], sort=True).indices.items():
         arms = [rows[role[rows] == name] for name in ("prompt", "control_prompt")]
         if min(map(len, arms)) < CONTEXT_CELLS or donor == UNKNOWN:
@@ -117,10 +117,10 @@ def _donor_effects(obs: pd.DataFrame, cp10k: np.ndarray, pseudocount: float) -> 
         x = np.log2(means[0] / means[1])
         se = np.sqrt(sum((error / mean) ** 2 for error, mean in zip(errors, means, strict=True))) / np.log(2)
         name = f"{str(donor).split(':', 1)[-1]}, {cell_type}"
-        found.append(
+        effects.append(
             (len(rows), {"name": name, "x": _round(x), "low": _round(x - Z90 * se), "high": _round(x + Z90 * se)})
         )
-    return [row for _, row in sorted(found, key=lambda pair: -pair[0])[:CONTEXTS_SHOWN]]
+    return [row for _, row in sorted(effects, key=lambda pair: -pair[0])[:CONTEXTS_SHOWN]]
 
 
 def _groups(obs: pd.DataFrame, values: np.ndarray, roles: Sequence[str]) -> list[dict[str, Any]]:

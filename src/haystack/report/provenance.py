@@ -35,15 +35,15 @@ def package_versions(model: str | None = None) -> dict[str, str]:
 
     Includes the extra `stack`, Snakemake's plugins and the package of the model, but not packages of the run service.
     """
-    found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    versions = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
     names = {"haystack"} | {_name(item) for item in requires("haystack") or [] if _in_runs(item)}
     for name in sorted(names | ({model} if model else set()), key=str.lower):
         try:
-            found[name.lower()] = version(name)
+            versions[name.lower()] = version(name)
         except PackageNotFoundError:
             continue
-    found["haystack code"] = package_hash()
-    return found
+    versions["haystack code"] = package_hash()
+    return versions
 
 
 def _name(requirement: str) -> str:

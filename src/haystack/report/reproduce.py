@@ -154,12 +154,12 @@ def reproduce(
 
 def _details(log: RunLog, before: Path, after: Path, names: Sequence[str]) -> dict[str, str]:
     """How outputs differ. A file beside the log is used only if its checksum is the logged one."""
-    told = {}
+    differences = {}
     for name in names:
         first, second = before / name, after / name
         if first.is_file() and second.is_file() and checksum(first).sha256 == log.outputs.get(name):
-            told[name] = describe_difference(first, second)
-    return told
+            differences[name] = describe_difference(first, second)
+    return differences
 
 
 def _run(command: Sequence[str]) -> int:

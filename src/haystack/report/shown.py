@@ -24,19 +24,19 @@ def measured_sentences(log: RunLog) -> list[str]:
     if len(query.asked.perturbations) > 1:
         return []
     shown = _shown([prompt for item in log.iterations for prompt in item.prompts])
-    found = [(item, n) for item, n in shown if _is_asked(query, item)]
-    if not found:
+    measured = [(item, n) for item, n in shown if _is_asked(query, item)]
+    if not measured:
         return []
     places = []
-    for atlas in sorted({item.atlas for item, _ in found}):
-        own = [(item, n) for item, n in found if item.atlas == atlas]
+    for atlas in sorted({item.atlas for item, _ in measured}):
+        own = [(item, n) for item, n in measured if item.atlas == atlas]
         donors = {item.donor_id for item, _ in own if item.donor_id}
         of = f" of {count(len(donors), 'donor')}" if donors else ""
         places.append(f"atlas {atlas} ({count(sum(n for _, n in own), 'cell')}{of} shown to the model)")
     amount = [text for text in (query.asked.dose, query.asked.time) if text]
     differ = f" Whether their dose and time match ({listed(amount)}) was not checked." if amount else ""
-    kinds = _kinds(found)
-    state = f"under {_perturbations(found)}" if query.task_type.is_perturbational else f"of {_sample(query)}"
+    kinds = _kinds(measured)
+    state = f"under {_perturbations(measured)}" if query.task_type.is_perturbational else f"of {_sample(query)}"
     return [f"{kinds[:1].upper()}{kinds[1:]} {state} are measured in {listed(places)}. See the measurements.{differ}"]
 
 
@@ -71,24 +71,24 @@ def not_shown(log: RunLog) -> list[str]:
         return []
     best = next(item for item in log.iterations if item.iteration == log.answer.best_iteration)
     cells = [*prompt.cell_sets, *best.query_cell_sets]
-    said = []
+    sentences = []
     sample, cell_type = query.asked.context, query.asked.cells
     donor = sample.donor_id
     if donor and not any(item.donor_id and same_donor(donor, item.donor_id) for item in cells):
         name = donor if donor.lower().startswith(("donor", "patient")) else f"donor {donor}"
-        said.append(_absent(f"come from {name}", "that donor"))
+        sentences.append(_absent(f"come from {name}", "that donor"))
     tissue, disease = sample.tissue_uberon_id, sample.disease_mondo_id
     if tissue and not related(tissue).intersection(item.tissue_uberon_id for item in cells):
-        said.append(_absent(f"come from {sample.tissue_name or tissue}", "it"))
+        sentences.append(_absent(f"come from {sample.tissue_name or tissue}", "it"))
     if disease and not related(disease).intersection(item.disease_mondo_id for item in cells):
         state = "be healthy" if disease == HEALTHY else f"come from a donor with {sample.disease_name or disease}"
-        said.append(_absent(state, "that"))
+        sentences.append(_absent(state, "that"))
     starts = [item for item in best.query_cell_sets if not _asked_type(query, item)]
     if cell_type.cl_id and len(starts) == len(best.query_cell_sets) > 0:
         groups = [(item, best.query_cells_per_set.get(item.cell_set_id, 0)) for item in starts]
         asked = plural(cell_type.name or cell_type.cl_id)
-        said.append(f"The cells whose change is predicted are {_kinds(groups)}, not {asked}.")
-    return said
+        sentences.append(f"The cells whose change is predicted are {_kinds(groups)}, not {asked}.")
+    return sentences
 
 
 @cache

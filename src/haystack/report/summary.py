@@ -87,17 +87,17 @@ def summarize_runs(runs: Sequence[tuple[str, str]], results_dir: Path, out_tsv: 
     results_dir
         holds `runs/{run_id}/{run_id}_log.json` and, for failed runs, `runs/{run_id}/failure.json`.
     """
-    found = [_read(run_id, query, Path(results_dir)) for run_id, query in runs]
-    rows = [_row(run) for run in found]
+    results = [_read(run_id, query, Path(results_dir)) for run_id, query in runs]
+    rows = [_row(run) for run in results]
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, delimiter="\t", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(out_tsv, text.getvalue())
 
-    counts = {status: sum(run.status == status for run in found) for status in ("completed", "failed", "pending")}
+    counts = {status: sum(run.status == status for run in results) for status in ("completed", "failed", "pending")}
     # By expected accuracy, the best first; then those without one, failed and pending runs, in the table's order.
-    shown = sorted(zip(found, rows, strict=True), key=lambda pair: _rank(*pair))
+    shown = sorted(zip(results, rows, strict=True), key=lambda pair: _rank(*pair))
     script = Markup().join(map(asset, ("pager.js", "summary.js")))
     page = render(
         "summary.html.j2",
@@ -106,8 +106,8 @@ def summarize_runs(runs: Sequence[tuple[str, str]], results_dir: Path, out_tsv: 
         runs=shown,
         counts=counts,
         heat=heat_maps([run for run, _ in shown]),
-        simulated=any(run.log is not None and run.log.simulated for run in found),
-        rule=RULE if any(run.log and run.log.answer.verdict is None for run in found) else DESIGN_RULE,
+        simulated=any(run.log is not None and run.log.simulated for run in results),
+        rule=RULE if any(run.log and run.log.answer.verdict is None for run in results) else DESIGN_RULE,
         accuracy_of=run_accuracy,
         reasons=REASONS,
         stages=STAGES,
@@ -202,12 +202,12 @@ def heat_maps(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
 
 def _signed(hits: Sequence[PathwayHit]) -> dict[str, float]:
     """Gene set -> signed -log10 of its smallest adjusted p (a set may be hit by genes of both directions)."""
-    found: dict[str, float] = {}
+    signed: dict[str, float] = {}
     for hit in hits:
         size = min(-math.log10(hit.padj), 300.0) if hit.padj > 0 else 300.0
-        if size > abs(found.get(hit.term, 0.0)):
-            found[hit.term] = size if hit.direction == "up" else -size
-    return found
+        if size > abs(signed.get(hit.term, 0.0)):
+            signed[hit.term] = size if hit.direction == "up" else -size
+    return signed
 
 
 def _digits(value: float | None) -> str:

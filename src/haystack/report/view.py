@@ -99,16 +99,16 @@ def _position(score: float | None) -> float:
 
 def component_history(log: RunLog) -> list[dict[str, Any]]:
     """Component scores of the best prompt of every iteration; None if not evaluated."""
-    found = []
+    scores_per_iteration = []
     for item in log.iterations:
         by_id = {prompt.prompt_id: prompt for prompt in item.grounding.prompts}
         best = by_id.get(item.grounding.best_prompt_id or "")
-        found.append({name: part.score for name, part in best.components.items()} if best else {})
-    names = list(dict.fromkeys(name for scores in found for name in scores))
+        scores_per_iteration.append({name: part.score for name, part in best.components.items()} if best else {})
+    names = list(dict.fromkeys(name for scores in scores_per_iteration for name in scores))
     return [
         {
             "title": component(name)[0],
-            "scores": [scores.get(name) for scores in found],
+            "scores": [scores.get(name) for scores in scores_per_iteration],
         }
         for name in names
     ]
@@ -150,20 +150,24 @@ def _ticks(item: IterationLog, top: float | None) -> list[tuple[str, float]]:
 def not_evaluated(log: RunLog, de: pd.DataFrame, methods: set[str]) -> list[str]:
     """What was not evaluated, and why."""
     grounding = best_grounding(log)
-    said = []
+    reasons = []
     for row in component_rows(grounding):
         part: Component = row["part"]
         if not part.evaluated:
-            said.append(f"{row['title']}: {part.reason}.".replace("..", "."))
+            reasons.append(f"{row['title']}: {part.reason}.".replace("..", "."))
     outside = genes_outside_model(log, de)
     if outside:
-        said.append(f"Expected genes that are not in the model, so nothing is predicted for them: {listed(outside)}.")
+        reasons.append(
+            f"Expected genes that are not in the model, so nothing is predicted for them: {listed(outside)}."
+        )
     if log.answer.best_prompt_id is not None:
         if "ulm" not in methods:
-            said.append(f"Transcription factor activities: {no_factors(log)}.")
+            reasons.append(f"Transcription factor activities: {no_factors(log)}.")
         if grounding is not None and log.validation is None:
-            said.append("Comparison with the truth: the config names no held-out cells, so the score has no ceiling.")
-    return said
+            reasons.append(
+                "Comparison with the truth: the config names no held-out cells, so the score has no ceiling."
+            )
+    return reasons
 
 
 def no_factors(log: RunLog) -> str:

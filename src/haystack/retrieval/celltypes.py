@@ -65,15 +65,15 @@ def relate(asked: str | None, others: Iterable[str], line: str | None = None) ->
     lines = {name: own for name in others if not name.startswith("CL:") and (own := line_of_label(name))}
     origins = {name: own.cell_type_cl_id for name, own in lines.items()}
     types = _relate_types(asked, [*others, *origins.values()])
-    found: dict[str, Relation] = {}
+    relations: dict[str, Relation] = {}
     for other in others:
         relation = types.get(origins.get(other, other))
         if line is not None and other in lines and lines[other].name == line:
-            found[other] = Relation("same", 0)
+            relations[other] = Relation("same", 0)
         elif relation is not None:
             apart = line is not None or other in lines
-            found[other] = Relation("line", relation.hops + LINE_HOPS) if apart else relation
-    return found
+            relations[other] = Relation("line", relation.hops + LINE_HOPS) if apart else relation
+    return relations
 
 
 def _relate_types(asked: str | None, others: Iterable[str]) -> dict[str, Relation]:
@@ -83,27 +83,27 @@ def _relate_types(asked: str | None, others: Iterable[str]) -> dict[str, Relatio
     share at least LEAST_LINEAGE of their lineage.
     """
     others = list(others)
-    found: dict[str, Relation] = {other: Relation("same", 0) for other in others if other == asked}
+    relations: dict[str, Relation] = {other: Relation("same", 0) for other in others if other == asked}
     if asked is None or not asked.startswith("CL:"):
-        return found
+        return relations
     try:
         up, down = ontology.ancestors(asked), ontology.descendants(asked)
     except OntologyError:
-        return found
+        return relations
     own = {asked: 0} | up
     likeness = lineage_likeness(asked, others)
     for other in others:
-        if other in found or not other.startswith("CL:"):
+        if other in relations or not other.startswith("CL:"):
             continue
         if other in up:
-            found[other] = Relation("ancestor", up[other])
+            relations[other] = Relation("ancestor", up[other])
         elif other in down:
-            found[other] = Relation("descendant", down[other])
+            relations[other] = Relation("descendant", down[other])
         else:
             hops = _through_common_ancestor(own, other)
             if hops is not None and likeness.get(other, 0.0) >= LEAST_LINEAGE:
-                found[other] = Relation("relative", hops)
-    return found
+                relations[other] = Relation("relative", hops)
+    return relations
 
 
 def _through_common_ancestor(own: dict[str, int], other: str) -> int | None:
@@ -123,7 +123,7 @@ def lineage_likeness(asked: str | None, others: Iterable[str]) -> dict[str, floa
     """
     if asked is None or not asked.startswith("CL:"):
         return {}
-    found = {}
+    similarity = {}
     try:
         ours = {asked, *ontology.ancestors(asked)}
         for other in others:
@@ -131,10 +131,10 @@ def lineage_likeness(asked: str | None, others: Iterable[str]) -> dict[str, floa
                 common = ours & {other, *ontology.ancestors(other)}
                 total = _content(asked) + _content(other)
                 shared = max((_content(term) for term in common), default=0.0)
-                found[other] = 2 * shared / total if total else 1.0
+                similarity[other] = 2 * shared / total if total else 1.0
     except OntologyError:
         return {}
-    return found
+    return similarity
 
 
 @lru_cache(maxsize=5000)

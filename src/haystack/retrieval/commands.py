@@ -45,8 +45,8 @@ def run_retrieve(args: argparse.Namespace) -> int:
     if settings.retrieval.exclude:
         cells = {path.parent.name: path for path in sorted(args.index.glob("*/cells.parquet"))}
         cell_sets = apply_holdouts(cell_sets, cells, settings.retrieval.exclude)
-    found = find_candidates(query, cell_sets, settings)
-    best = found.model_copy(update={"candidates": found.candidates[: args.top]})
+    candidates = find_candidates(query, cell_sets, settings)
+    best = candidates.model_copy(update={"candidates": candidates.candidates[: args.top]})
     print(json.dumps(_plain(query, best), ensure_ascii=False, indent=2) if args.json else _readable(query, best))
     return 0
 

@@ -81,8 +81,8 @@ def retrieve_cells(
     refinement = read_json(previous_grounding, Grounding).refinement if previous_grounding else None
     earlier = [read_json(path, Prompts) for path in previous_prompts]
     tried = {cell_set.cell_set_id for p in earlier for prompt in p.prompts for cell_set in prompt.cell_sets}
-    found = find_candidates(asked, frame, settings, refinement, tried, run_id=run_id, iteration=iteration)
-    write_json(out, found)
+    candidates = find_candidates(asked, frame, settings, refinement, tried, run_id=run_id, iteration=iteration)
+    write_json(out, candidates)
 
 
 def find_candidates(

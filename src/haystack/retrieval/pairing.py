@@ -126,9 +126,9 @@ class Pairer:
 
     def _of_perturbed(self, row: int) -> Pair | None:
         for level in PERTURBED_LEVELS:
-            found = self._like(level, row)
-            if found:
-                return self._priced(row, found[0])
+            controls = self._like(level, row)
+            if controls:
+                return self._priced(row, controls[0])
         near = self._near_types(row)
         if not near:
             return None
@@ -144,12 +144,12 @@ class Pairer:
 
     def _near_types(self, row: int) -> list[tuple[int, Relation]]:
         relations = self._relations(self.index.cell_type.at(row))
-        found = []
+        near = []
         for other in self._like(("atlas",), row):
             relation = relations.get(self.index.cell_type.at(other) or "")
             if relation is not None and relation.hops <= NEAR_TYPE_HOPS:
-                found.append((other, relation))
-        return found
+                near.append((other, relation))
+        return near
 
     def _relations(self, cell_type: str | None) -> dict[str, Relation]:
         if cell_type not in self._relation_tables:

@@ -173,7 +173,7 @@ class Question:
     @cached_property
     def perturbation_matches(self) -> dict[str, PerturbationMatch]:
         """Perturbation of the index -> how its name matches the question; those that do not match are absent."""
-        found: dict[str, PerturbationMatch] = {}
+        matches: dict[str, PerturbationMatch] = {}
         names = self.index.column("perturbation_name").values
         for rank, asked in enumerate(self.asked.perturbations):
             for name in names:
@@ -181,20 +181,20 @@ class Question:
                 if kind is None or len(parts_of(name)) > 1:
                     continue
                 quality = MATCH_QUALITY[kind] * (1.0 if rank == 0 else SECONDARY)
-                if name not in found or quality > found[name].quality:
-                    found[name] = PerturbationMatch(kind, quality, asked.name)
+                if name not in matches or quality > matches[name].quality:
+                    matches[name] = PerturbationMatch(kind, quality, asked.name)
         for name in names:
             covered = match_combination(self.asked_perturbations, self._same, name)
             if covered:
                 words = " and ".join(self.asked_perturbations)
-                found[name] = PerturbationMatch("exact" if covered == 1 else "partial", covered, words)
-        if any(match.quality == 1 and len(parts_of(name)) > 1 for name, match in found.items()):
+                matches[name] = PerturbationMatch("exact" if covered == 1 else "partial", covered, words)
+        if any(match.quality == 1 and len(parts_of(name)) > 1 for name, match in matches.items()):
             # The combination itself was measured: one of its arms is only a part of it.
-            for name, match in list(found.items()):
+            for name, match in list(matches.items()):
                 if len(parts_of(name)) == 1:
                     quality = MATCH_QUALITY["partial"] * match.quality
-                    found[name] = PerturbationMatch("partial", quality, match.asked)
-        return found
+                    matches[name] = PerturbationMatch("partial", quality, match.asked)
+        return matches
 
     def _same(self, asked: str, part: str) -> bool:
         """Whether two single names mean the same; `asked` may be part of a combination."""

@@ -146,10 +146,10 @@ def leave_out(panel: Panel, h: int, rule: Rule) -> Predictions | None:
 
 
 def _score(panel: Panel, h: int, rule: Rule) -> Score | None:
-    found = leave_out(panel, h, rule)
-    if found is None:
+    predictions = leave_out(panel, h, rule)
+    if predictions is None:
         return None
-    r = {name: pearson(made, found.truth) or 0.0 for name, made in found.predicted.items()}
+    r = {name: pearson(made, predictions.truth) or 0.0 for name, made in predictions.predicted.items()}
     report = LeftOut(
         context_id=panel.context_id[h],
         atlas=panel.atlas[h],
@@ -157,14 +157,14 @@ def _score(panel: Panel, h: int, rule: Rule) -> Score | None:
         donor_id=panel.donor[h] or None,
         perturbation_name=panel.perturbation[h],
         n_cells=int(panel.whole[0].n[h] + panel.whole[1].n[h]),
-        n_references=len(found.references),
+        n_references=len(predictions.references),
         r={**{name: round(value, 4) for name, value in r.items()}, "no_change": 0.0},
         half_of_real_cells=_rounded(panel.reliability(h)),
     )
     cells = float(panel.whole[0].n[h]), float(panel.control.n[h, 1])
-    detectable = _detectable(found.predicted["transfer"], found.target.control, *cells, panel)
+    detectable = _detectable(predictions.predicted["transfer"], predictions.target.control, *cells, panel)
     z = fisher(r["transfer"]) - SHARE * fisher(detectable)
-    return Score(report, h, z, found)
+    return Score(report, h, z, predictions)
 
 
 def _detectable(log2fc: Floats, control: Bulk, n_perturbed: float, n_control: float, panel: Panel) -> float:

@@ -91,9 +91,9 @@ def estimate(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> E
 
 def estimate_asked(panel: Panel, target: Target, rule: Rule) -> Estimate:
     """Estimate for the query cells from all contexts; the standard error grows with the extrapolation."""
-    found = estimate(panel, list(range(len(panel))), target, rule)
+    estimated = estimate(panel, list(range(len(panel))), target, rule)
     far = extrapolation(panel, target, rule)
-    return replace(found, se=found.se * np.sqrt(1 + FAR_VARIANCE * far), far=far)
+    return replace(estimated, se=estimated.se * np.sqrt(1 + FAR_VARIANCE * far), far=far)
 
 
 def extrapolation(panel: Panel, target: Target, rule: Rule) -> float:
@@ -128,9 +128,9 @@ def _examples(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> 
         pair = []
         for half in (0, 1):
             own = Target(small.control[j, half], rule.lineage[j])
-            found = features(small, others, own)
+            inputs = features(small, others, own)
             truth, noise = small.against(j, 1 - half)
-            pair.append(_Example(found, truth - found.combined.mean, noise))
+            pair.append(_Example(inputs, truth - inputs.combined.mean, noise))
         pairs.append(pair)
     return pairs
 
@@ -190,5 +190,5 @@ def _residual_scale(examples: Sequence[Sequence[_Example]], left_out: Sequence[F
             rows.append(parts * weight[:, None])
             outcomes.append(squared * weight)
     matrix, outcome = np.concatenate(rows), np.concatenate(outcomes)
-    found = nnls(matrix.T @ matrix, matrix.T @ outcome)[0]
-    return np.asarray(found + np.array([1e-6, 0.0, 0.0]))
+    coefficients = nnls(matrix.T @ matrix, matrix.T @ outcome)[0]
+    return np.asarray(coefficients + np.array([1e-6, 0.0, 0.0]))

@@ -132,7 +132,7 @@ def _read(parts: Sequence[_Part], atlases: Mapping[str, AtlasEntry]) -> tuple[Ps
     """Pseudobulk over the union of genes (NaN if the atlas lacks the gene), and the genes."""
     from haystack.atlas import read_rows
 
-    found: dict[int, tuple[Pseudobulk, np.ndarray]] = {}
+    bulks: dict[int, tuple[Pseudobulk, np.ndarray]] = {}
     symbols: dict[str, int] = {}
     for atlas, batch in _batches(parts):
         if atlas not in atlases:
@@ -145,12 +145,12 @@ def _read(parts: Sequence[_Part], atlases: Mapping[str, AtlasEntry]) -> tuple[Ps
         bulk = pseudobulk(cells.X[back], group, len(batch))
         for position, i in enumerate(batch):
             one = slice(position, position + 1)
-            found[i] = Pseudobulk(bulk.mean[one], bulk.variance[one], bulk.n_cells[one], bulk.depth[one]), at
+            bulks[i] = Pseudobulk(bulk.mean[one], bulk.variance[one], bulk.n_cells[one], bulk.depth[one]), at
     shape = (len(parts), len(symbols))
     mean, variance = np.full(shape, np.nan), np.full(shape, np.nan)
-    for i, (bulk, at) in found.items():
+    for i, (bulk, at) in bulks.items():
         mean[i, at], variance[i, at] = bulk.mean[0], bulk.variance[0]
-    order = [found[i][0] for i in range(len(parts))]
+    order = [bulks[i][0] for i in range(len(parts))]
     n, depth = (np.array([getattr(bulk, name)[0] for bulk in order]) for name in ("n_cells", "depth"))
     return Pseudobulk(mean, variance, n, depth), list(symbols)
 

@@ -96,8 +96,8 @@ def explain_job(job: FailedJob) -> Failure:
     printed = job.output.read_text(encoding="utf-8", errors="replace") if job.output and job.output.exists() else ""
     lines = [line.strip() for line in ANSI.sub("", printed).splitlines() if line.strip()]
     heads = [number for number, line in enumerate(lines) if line.startswith("WorkflowError")]
-    told = lines[heads[-1] + 1 : heads[-1] + 2] if heads else lines[-LAST_LINES:]
-    last, meaning = " ".join(told), None if heads else sentence(printed)
+    output = lines[heads[-1] + 1 : heads[-1] + 2] if heads else lines[-LAST_LINES:]
+    last, meaning = " ".join(output), None if heads else sentence(printed)
     message = (
         job.refused
         or (f"{meaning} ({last})" if meaning else last)

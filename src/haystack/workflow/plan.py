@@ -357,12 +357,12 @@ class Plan:
 
 def _decisions(checkpoints: Any, run_id: str) -> list[Decision]:
     """Follow the checkpoints of a run until one says stop."""
-    found: list[Decision] = []
-    while not found or found[-1].continue_:
-        job = checkpoints.decide.get(run_id=run_id, iteration=len(found) + 1)
+    decisions: list[Decision] = []
+    while not decisions or decisions[-1].continue_:
+        job = checkpoints.decide.get(run_id=run_id, iteration=len(decisions) + 1)
         path = fetched(job.output.decision)
-        found.append(_read_decision(path, path.stat().st_mtime_ns))
-    return found
+        decisions.append(_read_decision(path, path.stat().st_mtime_ns))
+    return decisions
 
 
 @cache

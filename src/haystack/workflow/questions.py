@@ -44,10 +44,10 @@ def misunderstood(questions: Iterable[tuple[str, str, dict[str, Any]]]) -> list[
     except (OSError, ValueError):
         known = set()
     new = {digest: question for digest, question in asked.items() if digest not in known}
-    found = _parse(list(new.values())) if new else {}
+    problems = _parse(list(new.values())) if new else {}
     with suppress(OSError):  # a folder that cannot be written
-        write_text(UNDERSTOOD, json.dumps([digest for digest, (run_id, *_) in asked.items() if run_id not in found]))
-    return list(found.values())
+        write_text(UNDERSTOOD, json.dumps([digest for digest, (run_id, *_) in asked.items() if run_id not in problems]))
+    return list(problems.values())
 
 
 def _digest(code: str, question: tuple[str, str, dict[str, Any]]) -> str:
@@ -63,8 +63,8 @@ def _parse(questions: list[tuple[str, str, dict[str, Any]]]) -> dict[str, str]:
         # The signal that ended it, or what it said.
         killed = subprocess.CalledProcessError(done.returncode, command) if done.returncode < 0 else None
         raise HaystackError(f"the questions could not be checked: {killed or done.stderr.strip()[-2000:]}")
-    found: dict[str, str] = json.loads(done.stdout)
-    return found
+    problems: dict[str, str] = json.loads(done.stdout)
+    return problems
 
 
 def main() -> None:

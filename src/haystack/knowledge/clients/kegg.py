@@ -41,15 +41,15 @@ def find_drug(http: Http, name: str, base: str = BASE) -> KeggDrug | None:
 
 def _read_list(response: Answer) -> list[tuple[str, list[str]]]:
     """`dr:D10308 <tab> Ibrutinib (JAN/USAN/INN); Imbruvica (TN)` per line; an empty body means nothing found."""
-    found = []
+    drugs = []
     for line in response.text.splitlines():
         if not line.strip():
             continue
         identifier, tab, names = line.partition("\t")
         if not tab:
             raise ValueError(f"a line without a tab: {line[:60]!r}")
-        found.append((identifier.removeprefix("dr:"), _names(names)))
-    return found
+        drugs.append((identifier.removeprefix("dr:"), _names(names)))
+    return drugs
 
 
 def _read_entry(response: Answer) -> KeggDrug:

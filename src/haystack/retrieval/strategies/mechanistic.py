@@ -33,7 +33,7 @@ def shared_mechanisms(question: Question) -> dict[str, tuple[float, str]]:
     asked = question.main_perturbation
     if asked is None:
         return {}
-    found = {}
+    mechanisms = {}
     for name in question.index.column("perturbation_name").values:
         match = question.perturbation_matches.get(name)
         if match is not None and match.kind != "partial":
@@ -42,8 +42,8 @@ def shared_mechanisms(question: Question) -> dict[str, tuple[float, str]]:
         if other is not None and other.name != asked.name:
             score, why = shared_mechanism(asked, other)
             if score >= LEAST:
-                found[name] = (score, why)
-    return found
+                mechanisms[name] = (score, why)
+    return mechanisms
 
 
 SPEC = StrategySpec(

@@ -33,7 +33,9 @@ while True:
         sys.exit(code)
 """
 TWICE = """
-import json, resource, time
+import json, os, resource
+from haystack.inference.resident import SOCKET
+os.environ.pop(SOCKET, None)  # a generation by the stage itself, not by the process that keeps the model
 def spent():
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime

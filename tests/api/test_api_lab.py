@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -105,6 +106,27 @@ def test_a_stream_tells_each_change_and_ends_with_the_run(live, monkeypatch):
         assert told[-1] == ada.get(f"/api/v1/runs/{run_id}").json()
     assert [told[0]["status"], told[-1]["status"]] == ["pending", "completed"]
     assert all(before != after for before, after in itertools.pairwise(told))
+
+
+def test_a_person_follows_a_limited_number_of_runs_at_once(live, monkeypatch):
+    monkeypatch.setattr("haystack.api.routes.STREAM_PAUSE", 0.02)
+    monkeypatch.setattr("haystack.api.routes.STREAMS_PER_USER", 1)
+    with live.client() as ada, live.client("eve@example.org") as eve:
+        address, other = (f"/api/v1/runs/{live.submit(client)}/events" for client in (ada, eve))
+        with ada.stream("GET", address) as stream:
+            lines = stream.iter_lines()  # kept: the connection is closed with it
+            next(lines)
+            assert ada.get(address).status_code == 429
+            with eve.stream("GET", other) as hers:
+                assert hers.status_code == 200
+
+        def again():
+            with ada.stream("GET", address) as stream:
+                return stream.status_code == 200
+
+        end = time.monotonic() + 20
+        while not again():
+            assert time.monotonic() < end, "the place of a closed stream is not given back"
 
 
 def test_the_access_log_has_a_line_per_answer_and_no_secrets(start_live, capfd):

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -22,7 +23,7 @@ from haystack.api.catalogue import Catalogue, Kind
 from haystack.api.headers import REPORT_POLICY
 from haystack.api.identity import User
 from haystack.api.links import LinkError, Links
-from haystack.api.preview import Previews
+from haystack.api.preview import BusyError, Previews
 from haystack.api.problems import PROBLEMS, ErrorBody
 from haystack.api.schemas import (
     BatchAnswer,
@@ -66,6 +67,8 @@ Key = Annotated[
 ]
 RunId = Annotated[str, InPath(description="`run_` and 12 hexadecimal digits", examples=["run_0123456789ab"])]
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "no such run, or not yours"}}
+STREAMS_PER_USER = 20
+"""streams of one person at once: each holds a connection"""
 EVENT_STREAM = "text/event-stream"
 EVENTS = "server-sent events; the data of each is as of `GET /runs/{run_id}`"
 STREAM_SECONDS, STREAM_PAUSE = 60.0, 2.0
@@ -78,6 +81,7 @@ def run_routes(
 ) -> APIRouter:
     """Submit, look at, fetch and cancel runs."""
     router = APIRouter(prefix="/api/v1/runs", tags=["runs"], responses=PROBLEMS)
+    streams: Counter[str] = Counter()
 
     @router.post("/", status_code=201, summary="Ask a question")
     def submit(body: RunRequest, request: Request, response: Response, idempotency_key: Key = None) -> RunState:
@@ -156,7 +160,9 @@ def run_routes(
         """Ends with the run, or after a minute: ask again then, as a browser's EventSource does by itself."""
         user = _user(request)
         first = await desk.status(user, _checked(run_id))
-        told = _changes(desk, user, run_id, first)
+        if streams[user.email] >= STREAMS_PER_USER:
+            raise BusyError(f"you follow {STREAMS_PER_USER} runs at once already; poll this one", 15)
+        told = _changes(desk, user, run_id, first, streams)
         # nginx passes each event on at once
         return StreamingResponse(told, media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
 
@@ -209,20 +215,25 @@ def run_routes(
     return router
 
 
-async def _changes(desk: StatusDesk, user: User, run_id: str, answer: Answer) -> AsyncIterator[bytes]:
-    """Each answer that differs from the one before it."""
+async def _changes(
+    desk: StatusDesk, user: User, run_id: str, answer: Answer, streams: Counter[str]
+) -> AsyncIterator[bytes]:
+    """Each answer that differs from the one before it; counted in `streams` meanwhile."""
     tag, end = "", time.monotonic() + STREAM_SECONDS
-    while True:
-        if answer.tag != tag:
-            tag = answer.tag
-            yield b"data: " + answer.body + b"\n\n"
-        if answer.is_final or time.monotonic() > end:
-            return
-        await asyncio.sleep(STREAM_PAUSE)
-        try:
+    streams[user.email] += 1
+    try:
+        while True:
+            if answer.tag != tag:
+                tag = answer.tag
+                yield b"data: " + answer.body + b"\n\n"
+            if answer.is_final or time.monotonic() > end:
+                return
+            await asyncio.sleep(STREAM_PAUSE)
             answer = await desk.status(user, run_id)
-        except HaystackError:  # deleted, or no database: whoever asks again is told
-            return
+    except HaystackError:  # deleted, or no database: whoever asks again is told
+        return
+    finally:
+        streams[user.email] -= 1
 
 
 def file_routes(service: RunService, links: Links) -> APIRouter:

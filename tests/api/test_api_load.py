@@ -121,6 +121,7 @@ def test_kill_9_between_fifty_submissions_loses_none_that_was_answered(tmp_path)
     assert sorted(started) == sorted(run["run_id"] for run in runs)
 
 
+@pytest.mark.slow
 def test_a_lab_as_composed_runs_on_while_its_service_is_replaced(tmp_path, new_postgres_database):
     """The processes of docker/compose.yaml, with a PostgreSQL of this machine."""
     stub = load(STUB)

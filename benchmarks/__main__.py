@@ -54,10 +54,12 @@ def main() -> int:
     given = parser.parse_args()
     record = read_record(given.out)
     for name in given.only or PARTS:
+        rounds = 1 if given.quick else given.rounds
         with tempfile.TemporaryDirectory() as folder:
-            part = PARTS[name](Path(folder), given.quick, 1 if given.quick else given.rounds, given.before)
+            part = PARTS[name](Path(folder), given.quick, rounds, given.before)
             record[name] = [plain(item) for item in part]
-        record[name].append({"when": datetime.date.today().isoformat(), "load": round(os.getloadavg()[0], 1)})
+        when = datetime.date.today().isoformat()
+        record[name].append({"when": when, "rounds": rounds, "load": round(os.getloadavg()[0], 1)})
         given.out.write_text(page(record), encoding="utf-8")
         print(f"{name}: done", file=sys.stderr, flush=True)
     return 0
@@ -106,15 +108,16 @@ def page(record: dict[str, list[dict[str, Any]]]) -> str:
     """The page in Markdown, with all figures at its end for the next call."""
     works = [Work(**{**item, "times": {n: Seconds(**t) for n, t in item["times"].items()}})
              for name in PARTS for item in record.get(name, []) if "name" in item]  # fmt: skip
-    when = "; ".join(f"{name} {record[name][-1]['when']} at load {record[name][-1]['load']:g}" for name in record)
+    when = "; ".join("{}: {when}, {rounds} rounds, load {load:g}".format(n, **record[n][-1]) for n in record)
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     lines = [
         "# Performance",
         "",
         f"Written by `python -m benchmarks` at {commit.stdout.strip() or 'an unknown commit'}: "
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}. "
-        f"Medians of {ROUNDS} rounds in which the contenders took turns, after a call to warm up. Ratios above 1: ours "
-        "takes less CPU. Other work on the machine hits all contenders alike, so ratios hold where seconds do not "
+        "Medians of rounds in which the contenders took turns, after a call to warm up (not for whole runs and "
+        "processes). Ratios above 1: ours takes less CPU. Other work on the machine hits all contenders alike, so "
+        "ratios hold where seconds do not "
         f"(measured: {when}).",
         "",
         "| work | ours, CPU s (wall s) | best peer, CPU s (wall s) | ratio | goal | bound by | what is left |",

@@ -82,7 +82,7 @@ class Parts:
     (benchmarks/grounding.py), the rest 1 to 2 s each"""
     output: float = 10.0
     """collecting and the report, after the last iteration"""
-    manage: float = 1.7
+    manage: float = 2.2
     """processor time of Snakemake itself, one core, per run and iteration: the play-through of 64 runs x 3 iterations
     on the stand-in, 16 runs a coordinator (tests/gcp/test_gpu_coordinators.py)"""
     dag: float = 0.5

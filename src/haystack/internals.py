@@ -215,6 +215,7 @@ def wrap_gcs_storage(fresh: float) -> None:
     What this process writes or deletes is seen at once. A second call changes nothing.
     """
     from google.api_core import retry
+    from google.api_core.exceptions import NotFound
     from snakemake_storage_plugin_gcs import StorageObject, google_cloud_retry_predicate
 
     if StorageObject.exists.__module__ == __name__:
@@ -239,6 +240,8 @@ def wrap_gcs_storage(fresh: float) -> None:
         def changed(self: Any) -> None:
             try:
                 change(self)
+            except NotFound:  # deleted by another coordinator meanwhile: the summary is made by each
+                log.info("%s is gone already", self.query)
             finally:
                 lists.pop(place(self), None)
 

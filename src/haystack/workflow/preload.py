@@ -22,8 +22,8 @@ LIBRARIES = (
     "duckdb",
     "anndata",
     "rapidfuzz",
+    "scanpy",
     "scranpy",
-    "sklearn.decomposition",
 )
 MODULES = ("inference.predict", "inference.baselines")
 PACKAGES = (

@@ -60,6 +60,7 @@ def run_schemathesis(live, tmp_path, examples, phases):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_few_examples_of_every_endpoint(live, tmp_path):
     run_schemathesis(live, tmp_path, 3, "examples,fuzzing")
 

@@ -106,9 +106,7 @@ def test_every_setting_of_the_guide_is_one():
     text = GUIDE.read_text()
     example = re.search(r"```yaml\nproject: .*?```", text, re.DOTALL).group(0)
     table = text.split("| setting | default |")[1].split("\n\n")[0]
-    named = re.findall(r"^(\w+):", example, re.MULTILINE) + re.findall(
-        r"`(\w+)`", re.sub(r"\|[^|]*\|[^|]*\|$", "", table)
-    )
+    named = re.findall(r"^(\w+):", example, re.MULTILINE)
     named += [word for row in table.splitlines()[2:] for word in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert {"prefix", "network", "runs_per_coordinator", "inference_image"} <= set(named)
     assert set(named) <= set(GcpSettings.model_fields)
@@ -129,10 +127,6 @@ def test_the_table_of_costs_is_that_of_the_model():
     import sys
 
     output = subprocess.check_output([sys.executable, GUIDE.parents[1] / "benchmarks/gcp_cost.py"], text=True)
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in output.splitlines() if re.match(r"\| \d", line)
-    ]
-    assert len(rows) == 8
-    shown = GUIDE.read_text()
-    for runs, machines, _, wall, _, minutes, each, total in rows:
-        assert f"| {runs} | {machines} | {wall} | {minutes} | {each} | {total} |" in shown
+    rows = [line for line in output.splitlines() if re.match(r"\| \d", line)]
+    assert len(rows) == 16
+    assert set(rows) <= set(GUIDE.read_text().splitlines())

@@ -11,6 +11,7 @@ from haystack.cli import main
 from haystack.errors import ConfigError
 from haystack.workflow.debug import mock_snakemake
 
+pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).parents[2]
 RUN = "results/runs/monocytes_ifng"
 
@@ -55,7 +56,6 @@ def test_second_iteration_pools_the_best_cells_and_tries_others(finished):
     assert not tried & set().union(*sets[1:])
 
 
-@pytest.mark.slow
 def test_changed_threshold_decides_anew_without_predicting_anew(copy):
     reached = decision(copy, 1)["scores"][0]["composite_value"]
     assert reached is not None
@@ -117,7 +117,6 @@ def test_a_new_question_and_setting_reuse_what_they_can(copy):
     assert not {"harmonize_atlas", "index_cell_sets", "simulate_atlas"} & set(planned)
 
 
-@pytest.mark.slow
 def test_snakemake_report_is_written_with_its_captions(finished):
     finished.run("--report", "report.html")
     text = finished.path("report.html").read_text()

@@ -125,7 +125,7 @@ class RunStore:
         """Whether `holder` leads for the next seconds, by the database's clock: it did already, or nobody does."""
         now = self.now()
         values = {"holder": holder, "until": now + timedelta(seconds=seconds)}
-        mine = update(leader).where(leader.c.id == 1, (leader.c.holder == holder) | (leader.c.until < now))
+        mine = update(leader).where(leader.c.id == 1, (leader.c.holder == holder) | (leader.c.until <= now))
         with self.writing() as connection:
             if connection.execute(mine.values(**values)).rowcount:
                 return True

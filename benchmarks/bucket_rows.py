@@ -1,10 +1,10 @@
 """Bytes and requests that 512 cells cost when the atlas lies in a bucket.
 
-    python benchmarks/bucket_rows.py [--cells 30000] [--folder results/benchmarks/bucket]
+    python -m benchmarks.bucket_rows [--cells 30000] [--folder results/benchmarks/bucket]
 
 The bucket is a server on this machine that speaks Cloud Storage's JSON API (tests/gcp/bucket_server.py) and counts; the
 reader is the real gcsfs. `scattered`: cells drawn from the whole atlas. `cell set`: 512 cells stored beside each other.
-The matrix is synthetic: cells x 15,000 genes, 1,500 counts per cell, as in benchmarks/rows.py.
+The matrix is synthetic: cells x 15,000 genes, 1,500 counts per cell.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from rows import N_GENES, PER_CELL, ROWS, write_atlas
+from benchmarks.cells import PER_CELL, ROWS, made_up_cells
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "gcp"))
 
@@ -59,14 +59,14 @@ def main() -> None:
     from haystack.atlas import convert, read_rows
 
     source = args.folder / "atlas.h5ad"
-    write_atlas(source, args.cells, gzip=False)
+    made_up_cells(args.cells).write_h5ad(source)
     rng = np.random.default_rng(2)
     start = int(rng.integers(args.cells - ROWS))
     asked = {
         "scattered": np.sort(rng.choice(args.cells, ROWS, replace=False)),
         "cell set": np.arange(start, start + ROWS),
     }
-    print(f"{ROWS} of {args.cells:,} cells x {N_GENES:,} genes, {PER_CELL:,} counts per cell", end="; ")
+    print(f"{ROWS} of {args.cells:,} cells x 15,000 genes, {PER_CELL:,} counts per cell", end="; ")
     print(f"their counts alone are {ROWS * PER_CELL * 8 / 1e6:.1f} MB\n")
     print("| form | stored MB | cells | read MB | of the h5ad | requests | s on loopback |")
     print("|---|---|---|---|---|---|---|", flush=True)

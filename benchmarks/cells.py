@@ -83,7 +83,7 @@ def made_up_cells(n_cells: int) -> Any:
     rng = np.random.default_rng(5)
     block = min(BLOCK, n_cells)
     indices = np.sort(rng.permuted(np.tile(np.arange(len(genes), dtype=np.int32), (block, 1)), axis=1)[:, :PER_CELL])
-    data = (1 + rng.poisson(0.7, block * PER_CELL)).astype(np.float32)
+    data = (1 + rng.poisson(np.repeat(rng.uniform(0.2, 1.2, block), PER_CELL))).astype(np.float32)
     one = sparse.csr_matrix((data, indices.ravel(), np.arange(block + 1) * PER_CELL), shape=(block, len(genes)))
     matrix = sparse.vstack([one] * -(-n_cells // block), format="csr")[:n_cells]
     obs = pd.DataFrame({"cell_type": "B cell"}, index=[f"cell_{i}" for i in range(n_cells)])

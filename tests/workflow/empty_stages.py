@@ -13,6 +13,8 @@ if "snakemake" in globals():
     if marker.exists():
         marker.unlink()
         sys.exit(f"{run_id}: told to fail")
+    # As a real stage does: the failure of an earlier try is over.
+    Path(f"results/runs/{run_id}/failure.json").unlink(missing_ok=True)
     for path in snakemake.output:
         Path(path).write_text(f"{snakemake.rule} {run_id}\\n")
     if snakemake.rule == "decide":

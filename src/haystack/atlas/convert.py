@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from haystack.atlas.store import Store
 
 CHUNK = 8_192
-"""stored values per chunk (about five cells), the unit of one request; measured in benchmarks/bucket_rows.py"""
+"""stored values per chunk (about five cells), the unit of one request; measured by benchmarks.bucket_rows"""
 SHARD = 512 * CHUNK
 """stored values per object: 4 million, tens of megabytes; the index of a shard is 8 kB"""
 ROWS_CHUNK = 2_048

@@ -92,8 +92,11 @@ def report_failures(runs: Sequence[tuple[str, str]], results_dir: Path) -> list[
             page.unlink(missing_ok=True)
             continue
         failure = read_json(folder / "failure.json", Failure)
-        parsed = folder / "query.json"
-        entities = view.query_rows(read_json(parsed, StructuredQuery)) if parsed.exists() else []
+        # The failure itself may have left query.json absent or damaged; its page is written all the same.
+        try:
+            entities = view.query_rows(read_json(folder / "query.json", StructuredQuery))
+        except ContractError:
+            entities = []
         write_text(page, render("failure.html.j2", scripts=[], failure=failure, question=question, entities=entities))
         written.append(page)
     return written

@@ -567,6 +567,9 @@ def test_failed_runs_get_a_page_and_lose_it_when_mended(fresh):
     assert "no cell set <b>fits</b>" in found.text
     assert "B cell CL:0000236" in found.text
     assert "script" not in found.names()
+    (run.folder / "query.json").write_text('{"cut off')
+    (written,) = report_failures(runs, results)
+    assert "The run failed while building prompts" in Page(written.read_text()).text
     (run.folder / "failure.json").unlink()
     assert report_failures(runs, results) == []
     assert not written.exists()

@@ -59,7 +59,8 @@ def main() -> int:
             part = PARTS[name](Path(folder), given.quick, rounds, given.before)
             record[name] = [plain(item) for item in part]
         when = datetime.date.today().isoformat()
-        record[name].append({"when": when, "rounds": rounds, "load": round(os.getloadavg()[0], 1)})
+        load = round(os.getloadavg()[0], 1)
+        record[name].append({"when": when, "commit": commit(), "rounds": rounds, "load": load})
         given.out.write_text(page(record), encoding="utf-8")
         print(f"{name}: done", file=sys.stderr, flush=True)
     return 0
@@ -104,16 +105,22 @@ def read_record(path: Path) -> dict[str, list[dict[str, Any]]]:
     return json.loads(text.rpartition(RECORD)[2].rpartition(" -->")[0])
 
 
+def commit() -> str:
+    """What is checked out here, for the reader of a figure."""
+    said = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return said.stdout.strip() or "an unknown commit"
+
+
 def page(record: dict[str, list[dict[str, Any]]]) -> str:
     """The page in Markdown, with all figures at its end for the next call."""
     works = [Work(**{**item, "times": {n: Seconds(**t) for n, t in item["times"].items()}})
              for name in PARTS for item in record.get(name, []) if "name" in item]  # fmt: skip
-    when = "; ".join("{}: {when}, {rounds} rounds, load {load:g}".format(n, **record[n][-1]) for n in record)
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    told = "{}: {when}, {commit}, rounds: {rounds}, load {load:g}"
+    when = "; ".join(told.format(n, **{"commit": "an earlier commit", **record[n][-1]}) for n in record)
     lines = [
         "# Performance",
         "",
-        f"Written by `python -m benchmarks` at {commit.stdout.strip() or 'an unknown commit'}: "
+        "Written by `python -m benchmarks`: "
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}. "
         "Medians of rounds in which the contenders took turns, after a call to warm up (not for whole runs and "
         "processes). Ratios above 1: ours takes less CPU. Other work on the machine hits all contenders alike, so "

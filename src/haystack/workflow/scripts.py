@@ -74,14 +74,13 @@ def script_logging(snakemake: Any) -> Iterator[logging.Logger]:
 
 def record_killed(rule: str, wildcards: Any, log: Any, message: str) -> None:
     """Say in the log and in the run's failure.json why a stage was killed, since it could not."""
-    path = Path(str(log[0])) if log else None
+    path = str(log[0]) if log else ""  # a rule of another workflow may have none
     if path:
-        with path.open("a", encoding="utf-8") as handle:
+        with Path(path).open("a", encoding="utf-8") as handle:
             handle.write(f"{message}\n")
-    job = SimpleNamespace(rule=rule, wildcards=wildcards, log=[str(path)])
-    _record_failure(job, "KilledError", message)
+    _record_failure(SimpleNamespace(rule=rule, wildcards=wildcards, log=[path]), "KilledError", message)
     if path:
-        keep_beside_results(path)
+        keep_beside_results(Path(path))
 
 
 def _reserve(folder: Path) -> IO[bytes]:

@@ -306,6 +306,14 @@ def test_the_same_submission_twice_is_one_job_and_another_one_is_refused(client,
         client.submit("r1", QUESTION, {"seed": 9})
 
 
+@pytest.mark.parametrize("run_id", ["run_3b754e3f5e80", "run_50001", "run_50005"])
+def test_a_number_in_the_name_of_a_job_is_no_exit_code(client, batch_service, run_id):
+    name = client.submit(run_id, QUESTION)
+    batch_service.finish(name, "FAILED", f"Job {name} failed: Task failed on instances/50001, with exit code 1")
+    state = client.describe(run_id)
+    assert (state.status, state.message.count(". ")) == (Status.FAILED, 0)
+
+
 @pytest.mark.parametrize("code", [75, 50005])
 def test_a_coordinator_that_ran_out_of_time_goes_on(client, batch_service, code):
     name = client.submit("r1", QUESTION, {"seed": 3})

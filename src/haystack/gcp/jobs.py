@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import TYPE_CHECKING, Any
 
 from haystack.errors import ConfigError
@@ -27,6 +28,8 @@ SPOT_RETRIES = 3
 OUT_OF_TIME = 75
 """exit code of a coordinator that stopped by itself before Batch would have (EX_TEMPFAIL)"""
 MAX_RUNTIME = 50005
+CODE = re.compile(r"\bexit code (\d+)", re.IGNORECASE)
+"""how a status event names an exit code; job and machine names are full of numbers too"""
 EVENTS = {
     "50001": "The spot machine was taken away; it is tried again three times, then on demand",
     "50002": "The machine stopped reporting: often out of memory, or no way to batch.googleapis.com from its network",
@@ -39,7 +42,7 @@ EVENTS = {
     "no vm": "No machine came up in time: see docs/gcp.md, 'When something is wrong'",
     "docker pull": "The image could not be pulled: see docs/gcp.md, 'Images'",
 }
-"""what a status event holds (in lower case) -> what it means"""
+"""what a status event holds (its exit code, or words in lower case) -> what it means"""
 
 
 def coordinator_job(settings: GcpSettings, request: CoordinatorRequest) -> batch_v1.Job:
@@ -211,10 +214,14 @@ def lost_its_machine(job: batch_v1.Job) -> bool:
 
 
 def _ended_by(job: batch_v1.Job, *codes: int) -> bool:
-    found = exit_codes(job)
-    if found:
-        return found[-1] in codes
-    return any(str(code) in event.description for code in codes for event in job.status.status_events)
+    named = exit_codes(job) or [
+        int(code) for event in job.status.status_events for code in CODE.findall(event.description)
+    ]
+    return bool(named) and named[-1] in codes
+
+
+def _says(line: str, word: str) -> bool:
+    return word in CODE.findall(line) if word.isdigit() else word in line.lower()
 
 
 def message_of(job: batch_v1.Job) -> str:
@@ -224,7 +231,7 @@ def message_of(job: batch_v1.Job) -> str:
         return ""
     said = [" ".join(event.description.split()) for event in events if event.description]
     text = said[-1] if said else ""
-    meanings = [meaning for word, meaning in EVENTS.items() if any(word in line.lower() for line in said[-3:])]
+    meanings = [meaning for word, meaning in EVENTS.items() if any(_says(line, word) for line in said[-3:])]
     return ". ".join([text.rstrip("."), *meanings[:1]]) if text else "".join(meanings[:1])
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import importlib.util
 import itertools
 import json
@@ -62,6 +63,7 @@ LONG_QUERY = ("How would lung fibroblasts of donors with fibrosis respond to nin
 
 
 def main() -> int:
+    gc.disable()  # a pause of this client is no latency of the service
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--previewers", type=int, default=40)

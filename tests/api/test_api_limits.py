@@ -1,5 +1,6 @@
 """Nobody keeps others waiting: previews are parsed elsewhere, few at a time; connections and requests are limited."""
 
+import gc
 import importlib.util
 import resource
 import socket
@@ -11,9 +12,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import uvicorn
 
-from haystack.api import connections
+from haystack.api import connections, serve
 from haystack.api.preview import WAITING_PER_USER
+from haystack.runs.settings import load_service_settings
 
 spec = importlib.util.spec_from_file_location(
     "haystack_tests_limits_support", Path(__file__).with_name("api_support.py")
@@ -144,3 +147,16 @@ def test_a_flood_of_half_sent_requests_keeps_nobody_out(tmp_path):
             process.kill()
             for half in flood:
                 half.close()
+
+
+def test_a_full_collection_does_not_walk_through_what_was_there_at_the_start(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        uvicorn.Server, "run", lambda *_, **__: seen.append((gc.get_freeze_count(), len(gc.get_objects())))
+    )
+    try:
+        serve(load_service_settings(debug=True, port=0, pipeline_dir=tmp_path, work_dir=tmp_path / "work"))
+    finally:
+        gc.unfreeze()
+    ((frozen, left),) = seen
+    assert frozen > 10 * left

@@ -29,6 +29,7 @@ EXAMPLES = {
     "runs status": "run_1a2b3c4d5e6f",
     "runs result": "run_1a2b3c4d5e6f --json",
     "runs cancel": "run_1a2b3c4d5e6f",
+    "runs delete": "run_1a2b3c4d5e6f",
     "runs expand": '--cell-type "B cells" --perturbation IL-4 --perturbation TNF',
     "batch": "--chunk 50 -- --profile profiles/local",
     "debug": "ground_predictions --run my_run --iteration 1",

@@ -1,11 +1,15 @@
 """What a lab needs beyond runs: deletion, retention, quotas, roles, an audit log, a worker beside the service."""
 
+import functools
 import itertools
 import json
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
+
+from haystack.api.links import Links
 
 QUESTION = "How would NK cells respond to ibrutinib?"
 
@@ -46,6 +50,32 @@ def test_ended_runs_are_deleted_by_their_owner_and_what_was_done_is_kept(on_both
             ("ada@example.org", "submit", run_id),
         ]
         assert told["total"] == 5
+
+
+def test_a_report_is_shared_by_a_link_that_ends(on_both):
+    live = on_both
+    with live.client() as ada, live.client("eve@example.org") as eve, live.client("root@example.org") as root:
+        run_id, going = live.submit(ada), live.submit(ada)
+        address = f"/api/v1/runs/{run_id}/share"
+        live.complete(run_id)
+        assert eve.post(address, json={"days": 3}).status_code == 404
+        assert "no result" in ada.post(f"/api/v1/runs/{going}/share", json={}).json()["message"]
+        assert [ada.post(address, json={"days": days}).status_code for days in (0, 91, "x")] == [422] * 3
+        made = ada.post(address, json={"days": 3}).json()
+        told = root.get("/api/v1/admin/audit").json()["entries"][0]
+        assert (told["action"], told["about"]) == ("share", run_id)
+        left = datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC)
+        assert timedelta(days=2.9) < left <= timedelta(days=3)
+        read = functools.partial(httpx.get, timeout=60, trust_env=False)
+        answer = read(made["url"])
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        links, ages = Links.of(live.settings), {}
+        for age in (2.9, 3.1):
+            links._now = lambda age=age: time.time() - age * 86400
+            ages[age] = read(live.url + links.path(run_id, "report", 3 * 86400)).status_code
+        assert ages == {2.9: 200, 3.1: 403}
+        assert ada.delete(f"/api/v1/runs/{run_id}").status_code == 204
+        assert read(made["url"]).status_code == 404
 
 
 def test_a_person_whose_runs_take_too_much_room_deletes_some_first(on_both):

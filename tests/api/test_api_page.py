@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 REPORT_BROWSER = Path(__file__).parents[1] / "unit/report/report_browser.py"
@@ -318,6 +319,11 @@ def test_changes_come_without_a_poll_and_ended_runs_are_deleted(tab, here):
         tab.wait("document.querySelector('#result h2')")
     finally:
         tab.browser.send("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    assert tab.run("document.getElementById('sharing').hidden") is False
+    tab.run("document.querySelector('#sharing').open = true")
+    tab.run("document.querySelector('#share button').click()")
+    tab.wait("document.querySelector('#shared code')")
+    assert httpx.get(tab.text("#shared code"), timeout=60, trust_env=False).status_code == 200
     tab.run("document.getElementById('delete').click()")
     tab.run("document.getElementById('sure-yes').click()")
     tab.wait("location.hash === '#/' && document.querySelector('#runs p')")

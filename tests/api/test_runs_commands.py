@@ -53,8 +53,12 @@ def test_submit_list_status_cancel_in_the_store(folder, capsys):
     assert call(capsys, "list", "--json", "--status", "cancelled")["total"] == 0
     assert "no run" in call(capsys, "status", run["run_id"], "--user", "eve@example.org", ok=False)
     assert "so it has no result" in call(capsys, "result", run["run_id"], ok=False)
+    assert "has not ended" in call(capsys, "delete", run["run_id"], ok=False)
     assert call(capsys, "cancel", run["run_id"], "--json")["status"] == "cancelled"
     assert "is cancelled" in call(capsys, "cancel", run["run_id"], ok=False)
+    assert "no run" in call(capsys, "delete", run["run_id"], "--user", "eve@example.org", ok=False)
+    assert call(capsys, "delete", run["run_id"]) == f"{run['run_id']}  deleted\n"
+    assert call(capsys, "list", "--json")["total"] == 0
 
 
 def test_submitting_says_who_starts_it(folder, capsys):
@@ -219,6 +223,8 @@ def test_the_command_line_reads_what_the_service_answers(folder, capsys, start_l
     assert "STAT1 (up)" in call(capsys, "result", run["run_id"], *where)
     assert "completed" in call(capsys, "list", *where)
     assert "completed" in call(capsys, "cancel", run["run_id"], *where, ok=False)
+    assert "deleted" in call(capsys, "delete", run["run_id"], *where)
+    assert runs.list(1, 20, None)["total"] == 0
 
 
 def wait_for(found, seconds: float):

@@ -8,6 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -40,6 +41,8 @@ from haystack.api.schemas import (
     RunList,
     RunOutcome,
     RunState,
+    Shared,
+    ShareRequest,
     Understanding,
     ValidateRequest,
     run_state,
@@ -172,7 +175,7 @@ def run_routes(
         user = _user(request).email
         found = service.result(user, _checked(run_id))
         run = run_state(service.get(user, run_id), defaults)
-        place = _link_maker(service, links, user, run_id, str(request.base_url))
+        place = _link_maker(service, links, user, run_id, _base(service, request))
         return RunOutcome(
             **found.model_dump(),
             run_id=run_id,
@@ -185,6 +188,20 @@ def run_routes(
             de_url=place("de"),
             enrichment_url=place("enrichment"),
         )
+
+    @router.post("/{run_id}/share", summary="A link to a run's report for others", responses=UNKNOWN)
+    def share(body: ShareRequest, run_id: RunId, request: Request) -> Shared:
+        """Whoever has the link reads the report without signing in, until it ends or the run is deleted. 400 for a run
+        that is not completed.
+        """
+        user = _user(request).email
+        if service.locate(user, _checked(run_id), "report") is None:
+            raise HTTPException(404, "this run has no report")
+        lifetime = timedelta(days=body.days)
+        expires_at = datetime.now(UTC).replace(microsecond=0) + lifetime
+        url = _base(service, request) + links.path(run_id, "report", lifetime.total_seconds())
+        service.operations.note(user.lower(), "share", run_id)
+        return Shared(url=url, expires_at=expires_at)
 
     @router.get("/{run_id}/understood", summary="How a run's question was understood", responses=UNKNOWN)
     def understood(run_id: RunId, request: Request) -> Understanding:
@@ -344,11 +361,14 @@ def _file_name(name: str) -> FileName:
     return found
 
 
-def _link_maker(
-    service: RunService, links: Links, user: str, run_id: str, base_url: str
-) -> Callable[[FileName], str | None]:
-    base = (service.settings.public_url or base_url).rstrip("/")
+def _base(service: RunService, request: Request) -> str:
+    """Address of this service, without `/` at its end."""
+    return (service.settings.public_url or str(request.base_url)).rstrip("/")
 
+
+def _link_maker(
+    service: RunService, links: Links, user: str, run_id: str, base: str
+) -> Callable[[FileName], str | None]:
     def place(name: FileName) -> str | None:
         found = service.locate(user, run_id, name)
         return base + links.path(run_id, name) if isinstance(found, Path) else found

@@ -94,6 +94,21 @@ class RunOutcome(RunResult):
     enrichment_url: str | None = Field(description="gene sets and TFs, CSV")
 
 
+class ShareRequest(BaseModel):
+    """For how long others may read a report."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days: int = Field(7, ge=1, le=90)
+
+
+class Shared(BaseModel):
+    """A link to a run's report, for people who are not signed in."""
+
+    url: str
+    expires_at: datetime
+
+
 class ValidateRequest(RunRequest):
     """The same as a run; only the question and the control strategy matter here."""
 

@@ -41,6 +41,9 @@ class Runs(Protocol):
     def cancel(self, run_id: str) -> dict[str, Any]:
         """Stop it."""
 
+    def delete(self, run_id: str) -> None:
+        """Remove it with its files, once it has ended."""
+
 
 class RemoteRuns:
     """Those of a service.
@@ -84,6 +87,10 @@ class RemoteRuns:
         """Stop it."""
         return self._call("POST", f"{checked(run_id)}/cancel")
 
+    def delete(self, run_id: str) -> None:
+        """Remove it with its files, once it has ended."""
+        self._call("DELETE", checked(run_id))
+
     def _call(self, method: str, path: str, **what: Any) -> dict[str, Any]:
         import requests
         from requests.adapters import HTTPAdapter
@@ -106,6 +113,8 @@ class RemoteRuns:
                 )
         except requests.RequestException as error:
             raise ServiceUnavailableError(f"{self._host}: cannot be reached ({type(error).__name__})") from None
+        if answer.status_code == 204:
+            return {}
         try:
             body = answer.json()
         except ValueError:
@@ -189,6 +198,10 @@ class LocalRuns:
         run = self.service.cancel(self.user, checked(run_id))
         self.service.clear_up(run_id)
         return self._view(run)
+
+    def delete(self, run_id: str) -> None:
+        """Remove it with its files, once it has ended."""
+        self.service.delete(self.user, checked(run_id))
 
     def _view(self, run: Any) -> dict[str, Any]:
         from haystack.runs.folders import Folders

@@ -16,7 +16,7 @@ from haystack.runs.models import ACTIVE, RunRecord, RunStatus
 from haystack.runs.store import RunStore
 
 log = logging.getLogger(__name__)
-Action = Literal["sign in", "submit", "cancel", "delete", "make token", "revoke token"]
+Action = Literal["sign in", "submit", "cancel", "delete", "share", "make token", "revoke token"]
 SERVICE = "service"
 """who deletes runs whose time is over"""
 LATEST = 20

@@ -1,4 +1,4 @@
-"""`haystack runs submit|list|status|result|cancel`."""
+"""`haystack runs submit|list|status|result|cancel|delete`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FINAL = STATUSES[2:]
 
 
 def add_run_actions(actions: argparse._SubParsersAction) -> None:
-    """Add submit, list, status, result and cancel to `haystack runs`."""
+    """Add submit, list, status, result, cancel and delete to `haystack runs`."""
     submit = _action(actions, "submit", "ask a question", run_submit)
     submit.add_argument("query", help="the question")
     submit.add_argument(
@@ -46,6 +46,7 @@ def add_run_actions(actions: argparse._SubParsersAction) -> None:
         ("status", "show the status of a run", run_status),
         ("result", "show the result of a completed run", run_result),
         ("cancel", "stop a run", run_cancel),
+        ("delete", "delete an ended run with its files", run_delete),
     ):
         _action(actions, name, help_text, run).add_argument("run_id", help="as printed by submit and list")
 
@@ -190,6 +191,14 @@ def run_cancel(args: argparse.Namespace) -> int:
     with _runs(args) as runs:
         run = runs.cancel(args.run_id)
     _print(args, run, f"{run['run_id']}  {run['status']}")
+    return 0
+
+
+def run_delete(args: argparse.Namespace) -> int:
+    """Delete an ended run with its files."""
+    with _runs(args) as runs:
+        runs.delete(args.run_id)
+    _print(args, {"run_id": args.run_id, "deleted": True}, f"{args.run_id}  deleted")
     return 0
 
 

@@ -38,7 +38,7 @@ function openHome() {
 function openRun(id) {
   state.run = state.shown = null;
   document.title = "Run - HAYSTACK";
-  for (const name of ["run-title", "run-line", "run-problem", "phases", "run-message", "scores", "result", "log-text", "settings-list", "reading-text"]) clear($(name));
+  for (const name of ["run-title", "run-line", "run-problem", "phases", "run-message", "scores", "result", "shared", "log-text", "settings-list", "reading-text"]) clear($(name));
   $("cancel").hidden = $("delete").hidden = true;
   refreshRun(id);
 }
@@ -255,6 +255,7 @@ function showRun(run) {
   show($("scores"), scoreChart(run));
   $("cancel").hidden = !isGoing(run);
   $("delete").hidden = isGoing(run);
+  $("sharing").hidden = run.status !== "completed";
   $("cancel").disabled = false;
   if (state.heard && state.heard !== run.message) tell(run.message);
   state.heard = run.message;
@@ -318,6 +319,17 @@ function askAgain() {
 async function refreshResult(id, mine) {
   const found = await call("GET", `/api/v1/runs/${id}/result`);
   if (mine === state.route) show($("result"), result(found));
+}
+
+async function share(event) {
+  event.preventDefault();
+  const days = Number(new FormData($("share")).get("days"));
+  try {
+    const made = await call("POST", `/api/v1/runs/${state.run.run_id}/share`, { days });
+    show($("shared"), [el("p", {}, `This link ends ${when(made.expires_at)}:`), el("p", {}, el("code", { class: "secret" }, made.url))]);
+  } catch (error) {
+    problem(error);
+  }
 }
 
 async function isSure(title, text, yes) {
@@ -498,6 +510,7 @@ for (const [button, by] of [["later-entries", -1], ["earlier-entries", 1]]) {
   });
 }
 $("sign-out").addEventListener("click", signOut);
+$("share").addEventListener("submit", share);
 $("make-token").addEventListener("submit", makeToken);
 window.addEventListener("hashchange", route);
 refreshMe();

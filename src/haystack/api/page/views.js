@@ -127,7 +127,7 @@ export function tokenRows(tokens, revoke) {
   if (!tokens.length) return el("p", { class: "muted" }, "You have no tokens.");
   const day = (text) => el("time", { datetime: text }, new Date(text).toLocaleDateString(undefined, { dateStyle: "medium" }));
   return el("table", { class: "runs" },
-    el("thead", {}, el("tr", {}, ["Token", "May", "Made", "Ends", ""].map((text) => el("th", { scope: "col" }, text)))),
+    el("thead", {}, el("tr", {}, ["Token", "May", "Made", "Ends"].map((text) => el("th", { scope: "col" }, text)), el("td"))),
     el("tbody", {}, tokens.map((token) => {
       const end = el("button", { type: "button", "aria-label": `Revoke ${token.name}` }, "Revoke");
       end.addEventListener("click", () => revoke(token.id));

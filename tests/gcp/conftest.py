@@ -26,7 +26,11 @@ def batch_service(tmp_path) -> Iterator[BatchService]:
 def storage_host() -> Iterator[str]:
     """Address of a storage emulator, for STORAGE_EMULATOR_HOST."""
     from gcp_storage_emulator.server import create_server
+    from gcp_storage_emulator.storage import Storage
 
+    # In memory nobody reads it back, and it describes all objects anew with each one that is written.
+    assert callable(Storage._write_config_to_file)
+    Storage._write_config_to_file = lambda self: None
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -63,35 +63,13 @@ class Run:
 
     @cached_property
     def predictions(self) -> ad.AnnData:
-        """Cells of the best prompt, cells x genes of counts; obs `role` distinguishes generated from measured ones."""
+        """Cells of the best prompt, cells x genes (Ensembl ids) of counts; obs `role`: generated or measured.
+
+        For scanpy's plots by symbol: `sc.pl.umap(run.predictions, color="ISG15", gene_symbols="gene_symbol")`.
+        """
         import anndata as ad
 
         return ad.read_h5ad(self._file("predictions.h5ad"))
-
-    def cellxgene(self) -> ad.AnnData:
-        """`predictions` in the CELLxGENE schema 7, genes by Ensembl id.
-
-        Fields that only a measurement has (assay, suspension type) or that the atlas does not record (sex, ethnicity,
-        development stage) are absent. Genes without an Ensembl id are left out.
-        """
-        cells = self.predictions
-        known = cells.var["ensembl_id"]
-        cells = cells[:, (known.notna() & ~known.duplicated()).to_numpy()].copy()
-        cells.var = cells.var.set_index(cells.var["ensembl_id"].astype(str).rename(None)).drop(columns="ensembl_id")
-        cells.var["feature_is_filtered"] = False
-        del cells.layers["mean"]
-        obs = cells.obs
-        for term, column in (
-            ("cell_type", "cell_type_cl_id"),
-            ("tissue", "tissue_uberon_id"),
-            ("disease", "disease_mondo_id"),
-        ):
-            obs[f"{term}_ontology_term_id"] = obs[column].astype(object).fillna("unknown").astype("category")
-        obs["tissue_type"] = "tissue"
-        obs["donor_id"] = obs["donor_id"].astype(object).fillna("unknown").astype("category")
-        obs["is_primary_data"] = False
-        cells.uns = {"title": self.question, "organism_ontology_term_id": "NCBITaxon:9606"}
-        return cells
 
     @property
     def score(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 
 from haystack.contracts.query import Direction, Perturbation
@@ -85,6 +86,27 @@ def ensembl_symbols() -> dict[str, str]:
     """Ensembl gene id (without version) -> current HGNC symbol."""
     rows = read_rows(resource("knowledge/gene_symbols.tsv"), ("symbol", "ensembl"))
     return {identifier: row["symbol"] for row in rows for identifier in items(row["ensembl"])}
+
+
+def ensembl_ids(genes: Iterable[str]) -> dict[str, str]:
+    """Gene -> its Ensembl id, each id once: current symbols first, then previous ones; genes without an id are absent.
+
+    >>> ensembl_ids(["C1ORF43", "SELK", "RP11-206L10.2", "IL8", "CXCL8"])
+    {'C1ORF43': 'ENSG00000143612', 'CXCL8': 'ENSG00000169429', 'SELK': 'ENSG00000113811'}
+    """
+    known: dict[str, str] = {}
+    for identifier, symbol in ensembl_symbols().items():
+        known.setdefault(symbol.upper(), identifier)  # the first of genes that share a symbol
+    genes = list(genes)
+    ids: dict[str, str] = {}
+    taken: set[str] = set()
+    for current in (True, False):
+        for gene in genes:
+            gene_id = known.get((gene if current else gene_symbol(gene) or "").upper())
+            if gene_id is not None and gene not in ids and gene_id not in taken:
+                ids[gene] = gene_id
+                taken.add(gene_id)
+    return ids
 
 
 def genetic(symbol: str, action: str, direction: Direction | None, query: str) -> Perturbation:

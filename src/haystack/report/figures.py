@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from haystack.contracts import ControlStrategy
 from haystack.contracts.runlog import RunLog
-from haystack.report.predictions import expected_genes
+from haystack.report.predictions import all_counts, expected_genes
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -28,7 +27,8 @@ CONTEXT_CELLS = 5
 """least number of cells per arm for showing a donor's own effect"""
 Z90 = 1.645
 ROLES = ("query", "control", "perturbed", "control_prompt", "prompt")
-UNKNOWN = "not recorded"
+UNKNOWN = "unknown"
+"""cell type or donor that the atlas does not record"""
 
 
 def figure_data(log: RunLog, predictions: Path, de: pd.DataFrame) -> dict[str, Any] | None:
@@ -48,11 +48,12 @@ def figure_data(log: RunLog, predictions: Path, de: pd.DataFrame) -> dict[str, A
         return None
     cells = ad.read_h5ad(predictions)
     own = de[de["prompt_id"] == log.answer.best_prompt_id]
-    genes = [gene for gene in figure_genes(log, own) if gene in cells.var_names]
-    totals = np.asarray(cells.X.sum(axis=1)).ravel()
-    cp10k = cells[:, genes].X.toarray() / np.maximum(totals, 1)[:, None] * 1e4
-    same = _query_is_control(log)
-    roles = ROLES[1:] if same else ROLES
+    symbols, counts = all_counts(cells)
+    columns = {symbol: column for column, symbol in enumerate(symbols)}
+    genes = [gene for gene in figure_genes(log, own) if gene in columns]
+    totals = np.asarray(counts.sum(axis=1)).ravel()
+    cp10k = counts[:, [columns[gene] for gene in genes]].toarray() / np.maximum(totals, 1)[:, None] * 1e4
+    roles = [role for role in ROLES if (cells.obs["role"] == role).any()]
     pseudocount = float(log.settings["de"]["pseudocount"])
     return {
         "genes": genes,
@@ -62,19 +63,8 @@ def figure_data(log: RunLog, predictions: Path, de: pd.DataFrame) -> dict[str, A
         },
         "groups": _groups(cells.obs, np.log1p(cp10k), roles),
         "cells": _drawn(cells, np.log1p(cp10k), genes, roles),
-        "query_is_control": same,
+        "query_is_control": "query" not in roles,
     }
-
-
-def _query_is_control(log: RunLog) -> bool:
-    """Whether control cells are the query cells themselves, which would be drawn twice."""
-    return any(
-        prompt.control_strategy is ControlStrategy.QUERY_AS_CONTROL
-        for item in log.iterations
-        if item.iteration == log.answer.best_iteration
-        for prompt in item.prompts
-        if prompt.prompt_id == log.answer.best_prompt_id
-    )
 
 
 def figure_genes(log: RunLog, own: pd.DataFrame) -> list[str]:
@@ -158,7 +148,7 @@ def _drawn(cells: ad.AnnData, values: np.ndarray, genes: Sequence[str], roles: S
     named = {"role": cells.obs["role"], "type": cells.obs["cell_type_name"], "donor": cells.obs["donor_id"]}
     for key, column in named.items():
         text = column.astype(object).fillna(UNKNOWN).astype(str).str.split(":", n=1).str[-1].to_numpy()[rows]
-        names = [name for name in roles if name in text] if key == "role" else sorted(set(text))
+        names = roles if key == "role" else sorted(set(text))
         drawn[key] = {"names": names, "of": [names.index(name) for name in text]}
     for key in ("umap", "pca"):
         if f"X_{key}" in cells.obsm:

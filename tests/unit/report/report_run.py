@@ -312,7 +312,10 @@ def _write_cells(folder: Path, options: RunOptions, prompt_ids: list[str], rng: 
         },
         index=[f"{prompt_id}:{role}:{number}" for role, prompt_id in made for number in range(n)],
     )
+    query = X[:n]
     X = np.vstack([_counts(rng, n, options, 3.5 if role == "perturbed" else 1.0) for role, _ in made])
+    if not synthetic:
+        X[[role == "control" for role, _ in made for _ in range(n)]] = np.vstack([query] * len(prompt_ids))
     predictions = ad.AnnData(sparse.csr_matrix(X), obs=obs, var=var.copy(), layers={"mean": X.astype(np.float32)})
     predictions.uns["inference"] = json.dumps({"device": "cpu", "precision": "fp32", "model": "demo_tiny"})
     write_predictions(folder / "predictions.h5ad", predictions)

@@ -60,6 +60,9 @@ _ADJECTIVE = (
 )
 
 
+_ENDS_IN_S = re.compile(r"[A-Z]{1,4}S")
+
+
 @dataclass(frozen=True)
 class Name:
     """An exact name and its position; `words` is its number of words."""
@@ -131,8 +134,16 @@ def _lookup(where: Span, names: list[str], edges: set[str], before: str, behind:
         if kind == "disease" and (_LIKE.match(behind) or _ACRONYMS.fullmatch(where.text) or _is_vector(where, behind)):
             continue
         matches = _cell(name, where.text) if kind == "cell-type" else _terms(kind, name, where.text)
+        if _ENDS_IN_S.fullmatch(where.text) and re.search("[a-z]", before + behind):
+            matches = [match for match in matches if _is_written(home, match.id, where.text)]
         if matches:
             yield Name(kind, where, matches, size)
+
+
+def _is_written(home: str, term_id: str, written: str) -> bool:
+    """Whether a term has this very name: the capital S of LPS is no plural of LP."""
+    term = ontology(home).terms.get(term_id)
+    return term is not None and written.upper() in {name.upper() for name in (term.label, *term.synonyms)}
 
 
 def _cell(name: str, written: str) -> list[Match]:

@@ -54,6 +54,33 @@ _CHANGES = re.compile(
     r"induction|synthesis)\s+of\s+)?",
     re.IGNORECASE,
 )
+_OUTCOME = r"(?:secretion|production|expression|release|synthesis|levels?|amounts?|transcripts?|mRNA)"
+_OUTCOME_BEFORE = re.compile(
+    rf"\b(?:(?:express|produc|secret|releas)(?:e[sd]?|s|es|ing)?|mak(?:es?|ing)|(?:do|does|happens?)\s+to|{_OUTCOME}\s+of)\s+"
+    r"(?:(?:more|less|fewer|any|the|much|higher|lower|still)\s+)*$",
+    re.IGNORECASE,
+)
+_OUTCOME_BEHIND = re.compile(
+    rf"^(?:[\s-]+{_OUTCOME}\b|\s+(?:rises?|falls?|increases?|decreases?|goe?s?\s+(?:up|down))"
+    r"(?=\s+(?:in|after|upon|with|when|if|following|on|by)\b|\s*[?.,]))",
+    re.IGNORECASE,
+)
+_BE = re.compile(r"\b(?:is|are|was|were|be|being|gets?)\s+$", re.IGNORECASE)
+_REGULATED = re.compile(
+    r"^\s+(?P<be>(?:be|get)\s+)?(?:(?:more|less|highly|strongly|differentially)\s+)*"
+    r"(?:(?:up|down)[\s-]?regulated|induced|repressed|expressed|secreted|produced|released|increased|decreased)\b",
+    re.IGNORECASE,
+)
+_STIMULUS = re.compile(
+    r"\b(?:respon|react|expos|treat|stimulat|sensitiv|adapt|cultur|incubat)\w*\s+(?:\w+\s+){0,2}?(?:to|with|by|in)\s+(?:\w+\s+){0,3}$",
+    re.IGNORECASE,
+)
+_GIVEN_FORM = re.compile(
+    r"^[\s-](?:treated|stimulated|exposed|primed|activated|polari[sz]ed|treatment|stimulation)\b", re.I
+)
+_GIVEN = re.compile(
+    r"\b(?:respon|react|treat|stimulat|expos|incubat|cultur|effect|influence|giv|add|after|upon|with)", re.IGNORECASE
+)
 _PATHWAY = re.compile(r"^[\s-]+(?:receptors?\s+)?(?:signall?ing|pathways?|axis|activity)\b", re.IGNORECASE)
 _HAVING = re.compile(
     r"\b(?:patients?|people|persons?|individuals?|donors?|subjects?|wom[ae]n|m[ae]n|child(?:ren)?|cases?|someone|adults?)\s+"
@@ -313,7 +340,30 @@ def _without_read_outs(found: Findings, treatments: list[Treatment]) -> list[Tre
             found.notes.append(f"'{item.span.text}' was read as what {kept[-1].span.text} changes, not as a treatment")
         else:
             kept.append(item)
+    outcomes = _outcomes(found.text, kept)
+    if len(outcomes) < len(kept) or found.absent or not _GIVEN.search(found.text):
+        kept = [item for item in kept if item not in outcomes]
+        found.classes += [item.span for item in outcomes]
+        found.notes += [f"'{item.span.text}' was read as an outcome, not as a treatment" for item in outcomes]
     return kept
+
+
+def _outcomes(text: str, treatments: list[Treatment]) -> list[Treatment]:
+    """Proteins that are measured, not given: Is TNF upregulated, more IL-6 and TNF, IL-6 secretion."""
+    found: list[Treatment] = []
+    for item in treatments:
+        before, behind = text[: item.span.start], text[item.span.end :]
+        if item.perturbation.type != "cytokine" or _STIMULUS.search(before) or _GIVEN_FORM.match(behind):
+            continue
+        changed = _REGULATED.match(behind)
+        if (
+            _OUTCOME_BEFORE.search(before)
+            or _OUTCOME_BEHIND.match(behind)
+            or (changed and (changed["be"] or _BE.search(before)))
+            or (found and in_one_list(text, found[-1].span, item.span))
+        ):
+            found.append(item)
+    return found
 
 
 def _infectious(item: Treatment, found: Findings) -> bool:

@@ -135,3 +135,42 @@ def test_any_text_gives_a_query_or_a_typed_error(text: str) -> None:
     assert query.cell_type_cl_id
     for evidence in query.evidence:
         assert evidence.start is None or query.raw_query[evidence.start : evidence.end] == evidence.text
+
+
+@pytest.mark.parametrize(
+    ("text", "treatments"),
+    [
+        ("Is TNF upregulated in monocytes treated with LPS?", ["lipopolysaccharide"]),
+        ("Would TNF be induced in monocytes by LPS?", ["lipopolysaccharide"]),
+        ("Would monocytes make more IL-1beta if given LPS?", ["lipopolysaccharide"]),
+        ("Do CXCL10 levels rise in B cells after IFN-beta?", ["IFN-beta"]),
+        ("Does IL-6 increase in B cells after IFN-beta?", ["IFN-beta"]),
+        ("Would IFN-gamma production by NK cells increase with IL-12?", ["IL-12"]),
+        ("What happens to CXCL8 in keratinocytes exposed to IL-17A?", ["IL-17A"]),
+        ("What does dexamethasone do to IL-6 and TNF in monocytes?", ["dexamethasone"]),
+        ("Do fibroblasts express IL-6?", []),
+    ],
+)
+def test_a_protein_that_is_measured_is_no_treatment(text: str, treatments: list[str]) -> None:
+    query = parse_question(text)
+    assert [item.name for item in query.asked.perturbations] == treatments
+    assert any("was read as an outcome, not as a treatment" in warning for warning in query.warnings)
+
+
+@pytest.mark.parametrize(
+    ("text", "treatments"),
+    [
+        ("What does dexamethasone do to TNF-treated macrophages?", ["dexamethasone", "TNF-alpha"]),
+        ("How do beta cells respond to high IL-6 levels and TNF?", ["IL-6", "TNF-alpha"]),
+        ("Effect of IL-2 production on T cells", ["IL-2"]),
+        ("How do T cells respond to CHO cells expressing IL-15 and IL-2?", ["IL-15", "IL-2"]),
+    ],
+)
+def test_a_protein_that_is_given_stays_a_treatment(text: str, treatments: list[str]) -> None:
+    assert [item.name for item in parse_question(text).asked.perturbations] == treatments
+
+
+@pytest.mark.parametrize("text", ["Which cells express IL-6 after LPS?", "What would cells do after LPS?"])
+def test_a_capital_s_is_no_plural(text: str) -> None:
+    with pytest.raises(QueryParsingError, match="no cell type"):  # no lateral pyloric (LP) neurons
+        parse_question(text)

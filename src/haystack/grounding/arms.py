@@ -16,7 +16,7 @@ import numpy as np
 from haystack.contracts.design import Cap, Finding
 from haystack.grounding.genelists import gene_lists
 from haystack.grounding.lineages import LINEAGES, assign_lineages, lineage_of
-from haystack.grounding.symbols import current_names
+from haystack.grounding.symbols import Columns, current_names
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -48,6 +48,7 @@ DOSE = re.compile(
 )
 BEST = {"power", "depth"}
 """findings for which the best cell type counts, not the worst"""
+SEX_GENES = ("XIST", "RPS4Y1", "DDX3Y", "EIF1AY", "UTY", "KDM5D", "USP9Y")
 PROGRAMMES = {"dissociation": "stress", "cell_cycle": "cell_cycle"}
 """id in programmes.tsv -> name of the finding"""
 
@@ -66,6 +67,18 @@ class Comparison:
     def log2fc(self) -> np.ndarray:
         """Of mean CP10k, pseudocount 1, (genes,)."""
         return _log2fc(_mean(self.treated), _mean(self.control))
+
+    @cached_property
+    def columns(self) -> Columns:
+        """Gene -> column."""
+        return Columns(self.genes)
+
+    @cached_property
+    def by_gene(self) -> Any:
+        """All cells, treated first, cells x genes, CSC: genes are picked from it many times."""
+        from scipy import sparse
+
+        return sparse.vstack([self.treated, self.control], format="csc")
 
     @cached_property
     def _shuffled(self) -> np.ndarray:
@@ -102,7 +115,7 @@ class Comparison:
     @cached_property
     def lineages(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Lineage of each cell (`assign_lineages`), treated and control."""
-        return assign_lineages(self.genes, self.treated), assign_lineages(self.genes, self.control)
+        return assign_lineages(self.columns, self.treated), assign_lineages(self.columns, self.control)
 
     @property
     def explained_by_mix(self) -> float:
@@ -321,10 +334,11 @@ def _programme(arms: Comparison, key: str, name: str) -> Finding | None:
 
 def _other_people(arms: Comparison) -> Finding | None:
     """Sex-specific genes expressed in one arm only, which indicate different persons."""
-    position = {gene: index for index, gene in enumerate(arms.genes)}
-    sex = [g for g in ("XIST", "RPS4Y1", "DDX3Y", "EIF1AY", "UTY", "KDM5D", "USP9Y") if g in position]
-    rows = [position[gene] for gene in sex]
-    detected = [np.asarray((cells[:, rows] > 0).mean(axis=0)).ravel() for cells in (arms.treated, arms.control)]
+    columns = arms.columns.of(SEX_GENES)
+    sex = [gene for gene, column in zip(SEX_GENES, columns, strict=True) if column >= 0]
+    detected = [
+        np.asarray((cells[:, columns[columns >= 0]] > 0).mean(axis=0)).ravel() for cells in (arms.treated, arms.control)
+    ]
     apart = [
         (gene, a, b)
         for gene, a, b in zip(sex, *detected, strict=True)

@@ -112,11 +112,8 @@ def _rivals(found: Measurements) -> Finding | None:
     total = float(product.sum())
     if total <= 0:
         return None
-    parts = {
-        name: float(product[[found.position[g] for g in genes if g in found.position]].sum()) / total
-        for name, genes in programmes().items()
-        if name != "donor"
-    }
+    columns = {name: found.columns.of(sorted(genes)) for name, genes in programmes().items() if name != "donor"}
+    parts = {name: float(product[own[own >= 0]].sum()) / total for name, own in columns.items()}
     early = parts.pop("immediate_early")
     if early < EARLY * parts["dissociation"]:
         parts["dissociation"] = 0.0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from haystack.grounding.genelists import cell_type_markers
+from haystack.grounding.symbols import Columns
 
 LINEAGES = {
     "T and NK cells": ("CL:0000084", "CL:0000623"),
@@ -27,22 +27,25 @@ CLEAR = 0.1
 """least lead in the detected share of markers over any other lineage"""
 
 
-def assign_lineages(genes: Sequence[str], cells: Any) -> np.ndarray | None:
+def assign_lineages(columns: Columns, cells: Any) -> np.ndarray | None:
     """Index into `LINEAGES` of each cell, -1 if unclear, (cells,); None if markers are missing.
 
     A cell is assigned to the lineage with the largest share of expressed markers, if CLEAR above every other one.
 
     Parameters
     ----------
-    cells
-        cells x genes, non-negative.
+    columns, cells
+        cells x genes, non-negative, CSR, and the columns of its genes.
     """
-    position = {gene: index for index, gene in enumerate(genes)}
-    lists = [[position[g] for g in own if g in position] for own in lineage_markers().values()]
-    kept = [index for index, rows in enumerate(lists) if len(rows) >= MIN_MARKERS]
+    found = (columns.of(own) for own in lineage_markers().values())
+    lists = [own[own >= 0] for own in found]
+    kept = [index for index, own in enumerate(lists) if len(own) >= MIN_MARKERS]
     if len(kept) < 2:
         return None
-    share = np.stack([np.asarray((cells[:, lists[i]] > 0).mean(axis=1)).ravel() for i in kept], axis=1)
+    parts = np.zeros((cells.shape[1], len(kept)))
+    for column, index in enumerate(kept):
+        parts[lists[index], column] = 1 / len(lists[index])
+    share = (cells > 0) @ parts
     ordered = np.sort(share, axis=1)
     clear = ordered[:, -1] - ordered[:, -2] >= CLEAR
     if clear.sum() < max(0.2 * len(clear), 10):

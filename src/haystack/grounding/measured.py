@@ -61,11 +61,12 @@ def prompts_shown(
         the model predicts from all contexts, so none of them is independent support.
     """
     measured = measurements(contexts, query)
+    cells = _labelled(cells)
     role, owner = (cells.obs[name].astype(str).to_numpy() for name in ("role", "prompt_id"))
     findings = context_findings(measured, _untreated(cells, contexts, measured))
     shows_asked = {prompt.prompt_id for prompt in prompts if shows(prompt, query)}
     all_treated = (role == CellRole.PROMPT.value) & np.isin(owner, sorted(shows_asked))
-    own_batch = own_batches(_labelled(cells[all_treated]))
+    own_batch = own_batches(cells[all_treated])
     found = {}
     for prompt in prompts:
         mine = owner == prompt.prompt_id
@@ -76,8 +77,7 @@ def prompts_shown(
         if prompt.prompt_id in shows_asked:
             if treated.n_obs and control.n_obs:
                 apart = bool(donors[0]) and bool(donors[1]) and not donors[0] & donors[1]
-                parts = _labelled(treated), _labelled(control)
-                own = prompt_findings(*parts, seed, other_donors=apart, own=own_batch)
+                own = prompt_findings(treated, control, seed, other_donors=apart, own=own_batch)
         else:
             own = [_other_perturbation(prompt, query)]
         people, rows = donors[0] | donors[1], contexts_shown(measured, prompt)
@@ -150,14 +150,14 @@ def _untreated(cells: ad.AnnData, contexts: ad.AnnData | None, measured: Measure
 
 
 def _labelled(cells: ad.AnnData) -> ad.AnnData:
-    """Add the columns `cell_type` and `batch` for prompt_findings."""
-    column = "cell_type_cl_id" if "cell_type_cl_id" in cells.obs else "cell_type_name"
-    named = {"cell_type": cells.obs[column]} if column in cells.obs else {"cell_type": None}
-    if "sample_condition" in cells.obs:
-        named["batch"] = cells.obs["sample_condition"]
-    cells = cells.copy()
-    cells.obs = cells.obs.assign(**named)
-    return cells
+    """The cells with only the labels that findings need: AnnData prepares every label anew for each selection."""
+    import anndata as ad
+
+    obs = cells.obs.astype(object)
+    column = "cell_type_cl_id" if "cell_type_cl_id" in obs else "cell_type_name"
+    obs = obs.assign(cell_type=obs.get(column)).rename(columns={"sample_condition": "batch"})
+    kept = [name for name in ("role", "prompt_id", "donor_id", "cell_type", "batch") if name in obs]
+    return ad.AnnData(cells.X, obs[kept], cells.var)
 
 
 def _other_perturbation(prompt: Prompt, query: StructuredQuery) -> Finding:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from haystack.grounding.symbols import current_names
+from haystack.grounding.symbols import Columns, current_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +50,11 @@ class Response:
     def position(self) -> dict[str, int]:
         """Gene -> index."""
         return {gene: index for index, gene in enumerate(self.genes)}
+
+    @cached_property
+    def columns(self) -> Columns:
+        """Gene -> index, of many genes at once."""
+        return Columns(self.genes)
 
     @cached_property
     def sign(self) -> np.ndarray:

@@ -80,7 +80,8 @@ class Judge:
 
     def set_calls_beyond(self, targets: Collection[str]) -> SetEvidence:
         """Calls of gene sets without these genes: the additional evidence of pathways."""
-        own = np.isin(self.response.genes.astype(str), list(targets))
+        own = np.zeros(self.response.genes.size, dtype=bool)
+        own[self.response.where(targets)] = True
         rest = replace(
             self.response,
             is_de=self.response.is_de & ~own,

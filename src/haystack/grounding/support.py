@@ -21,7 +21,7 @@ from haystack.correlation import fisher, pearson
 from haystack.grounding.arms import programmes
 from haystack.grounding.curves import score
 from haystack.grounding.response import Response
-from haystack.grounding.symbols import current_names
+from haystack.grounding.symbols import Columns, current_names
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -73,9 +73,9 @@ class Measurements:
         return np.asarray(weight)
 
     @cached_property
-    def position(self) -> dict[str, int]:
+    def columns(self) -> Columns:
         """Gene -> column."""
-        return {gene: index for index, gene in enumerate(self.genes)}
+        return Columns(self.genes)
 
     @cached_property
     def reliability(self) -> np.ndarray:
@@ -165,26 +165,27 @@ class Measurements:
         r is extrapolated to all of them (Spearman and Brown, 1910).
         """
         values, weights = [], []
-        whole = len({self._unit(i) for i in rows})
+        whole, alike = len({self._unit(i) for i in rows}), self._alike(rows)
         for i in range(len(self.names)):
             free = [j for j in rows if self.independent(i, j)]
             if not free or not self.weight[i]:
                 continue
             r = pearson(self.log2fc[i, self.plain], self.log2fc[free].mean(axis=0)[self.plain]) or 0.0
             left = len({self._unit(j) for j in free})
-            values.append(np.clip(r / np.sqrt(self.reliability[i]) * self._step_up(rows, left, whole), -1, 1))
+            # Ratio of the accuracy of the mean of `whole` units to that of `left`.
+            step_up = float(np.sqrt(whole * (1 + (left - 1) * alike) / (left * (1 + (whole - 1) * alike))))
+            values.append(np.clip(r / np.sqrt(self.reliability[i]) * step_up, -1, 1))
             weights.append(self.weight[i])
         return float(np.average(values, weights=weights)) if values else None
 
-    def _step_up(self, rows: Sequence[int], left: int, whole: int) -> float:
-        """Ratio of the accuracy of the mean of `whole` units to that of `left`, at least 1."""
+    def _alike(self, rows: Sequence[int]) -> float:
+        """Mean correlation of independent responses of these contexts, 0.05 to 1; 1 if none are independent."""
         pairs = [
             pearson(self.log2fc[i, self.plain], self.log2fc[j, self.plain]) or 0.0
             for i, j in combinations(rows, 2)
             if self.independent(i, j)
         ]
-        alike = float(np.clip(np.mean(pairs), 0.05, 1)) if pairs else 1.0
-        return float(np.sqrt(whole * (1 + (left - 1) * alike) / (left * (1 + (whole - 1) * alike))))
+        return float(np.clip(np.mean(pairs), 0.05, 1)) if pairs else 1.0
 
     @cached_property
     def weight(self) -> np.ndarray:
@@ -302,7 +303,7 @@ def measured_support(
         )
     if response is None or not response.genes.size:
         return Component(evaluated=False, reason="no gene could be tested")
-    at = np.array([found.position.get(gene, -1) for gene in response.genes])
+    at = found.columns.of(response.genes)
     shared = at >= 0
     if shared.sum() < 20:
         return Component(evaluated=False, reason="fewer than 20 tested genes were measured")

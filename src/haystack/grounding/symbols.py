@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Columns:
+    """Where genes stand in a list; of repeated ones the last."""
+
+    def __init__(self, genes: Iterable[str]) -> None:
+        import pandas as pd
+
+        column = {gene: index for index, gene in enumerate(genes)}
+        self._columns = pd.Series(list(column.values()), pd.Index(list(column), dtype=object), dtype=int)
+
+    def of(self, genes: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Column of each gene, (n,); -1 for a gene that is not in the list."""
+        return self._columns.reindex(genes, fill_value=-1).to_numpy()
 
 
 def current(gene: str) -> str:
@@ -21,7 +39,12 @@ def current_names(genes: Iterable[str]) -> list[str]:
 
     A gene keeps its previous symbol if another gene of the file already has the current one.
     """
-    given = [str(gene).strip().upper() for gene in genes]
+    return list(_current_names(tuple(map(str, genes))))
+
+
+@lru_cache(8)
+def _current_names(genes: tuple[str, ...]) -> list[str]:
+    given = [gene.strip().upper() for gene in genes]
     earlier = _earlier()
     if earlier.keys().isdisjoint(given):
         return given

@@ -135,7 +135,8 @@ class Alternatives:
         codes: dict[str, int] = {}
         self._code = np.array([codes.setdefault(gene, len(codes)) for gene, _ in pairs], dtype=int)
         self._sign = np.array([sign for _, sign in pairs], dtype=float)
-        self._genes = list(codes)
+        self._codes = codes
+        self._genes = np.array(list(codes), dtype=object)
         sizes = [len(one.targets) for one in expectations]
         self._owner = np.repeat(np.arange(len(sizes)), sizes)
         self._start = np.cumsum([0, *sizes])[self._owner]
@@ -143,8 +144,11 @@ class Alternatives:
     def outstanding(self, genes: _Genes, question: Expectation) -> list[Expectation]:
         """Those whose own genes may reach RIVAL_Z: all at once, because hundreds are known and few stand out."""
         response = genes.response
-        asked = np.array([question.targets.get(gene, 0) for gene in self._genes])
-        place = np.array([response.position.get(gene, -1) for gene in self._genes], dtype=int)
+        asked = np.zeros(self._genes.size)
+        for gene, sign in question.targets.items():
+            if gene in self._codes:
+                asked[self._codes[gene]] = sign
+        place = response.columns.of(self._genes)
         seen = (place >= 0) & (response.bins[place] >= 0)
         falls = seen & (response.control[place] >= DETECTION_FLOOR)
         own = asked[self._code] != self._sign
@@ -165,11 +169,7 @@ class Alternatives:
 
 def _against_labels(arms: Comparison, genes: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """Z of the effect among exchanged labels, and the effect's standard deviation among them."""
-    from scipy import sparse
-
-    position = {gene: index for index, gene in enumerate(arms.genes)}
-    columns = [position[gene] for gene in genes]
-    cells = sparse.vstack([arms.treated[:, columns], arms.control[:, columns]]).toarray()
+    cells = arms.by_gene[:, arms.columns.of(genes)].toarray(order="C")
     n, n_treated = len(cells), arms.treated.shape[0]
     masks = _labels(arms.seed, n, n_treated)
     change = np.log2(((masks @ cells) / n_treated + 1) / (((1 - masks) @ cells) / (n - n_treated) + 1))

@@ -7,6 +7,7 @@ import hashlib
 import platform
 import re
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,7 @@ def licences(model: ModelSpec) -> list[str]:
     return [*model.licences, own]
 
 
+@cache
 def package_versions(model: str | None = None) -> dict[str, str]:
     """Versions of Python, platform, haystack, its code, and its installed direct dependencies, by name.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from haystack.transfer.combine import Target, distances
 from haystack.transfer.design import Rule
-from haystack.transfer.features import Features, features
+from haystack.transfer.features import Features, References, features
 from haystack.transfer.panel import Panel
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def estimate(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> E
     without the context. Standard error: squared residuals minus sampling variance, regressed (non-negative least
     squares) on 1, variance of the mean + heterogeneity, and the squared prediction.
     """
-    whole = features(panel, refs, target)
+    whole = features(References.of(panel, refs), target)
     examples = _examples(panel, refs, target, rule)
     if not examples:
         shrunk = ALONE * whole.combined.mean
@@ -125,10 +125,10 @@ def _examples(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> 
     small = panel.training
     pairs = []
     for j, others in able:
-        pair = []
+        pair, known = [], References.of(small, others)
         for half in (0, 1):
             own = Target(small.control[j, half], rule.lineage[j])
-            inputs = features(small, others, own)
+            inputs = features(known, own)
             truth, noise = small.against(j, 1 - half)
             pair.append(_Example(inputs, truth - inputs.combined.mean, noise))
         pairs.append(pair)

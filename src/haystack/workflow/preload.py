@@ -22,7 +22,7 @@ LIBRARIES = (
     "duckdb",
     "anndata",
     "rapidfuzz",
-    "scanpy",
+    "sklearn.decomposition",
     "scranpy",
 )
 MODULES = ("inference.predict", "inference.baselines")
@@ -63,6 +63,7 @@ def _read_tables() -> None:
     from haystack.knowledge.retired import current_symbols
     from haystack.ontology.index import ontology
     from haystack.query import parse_question
+    from haystack.report.provenance import package_versions
     from haystack.specs import COMPONENTS, MODELS, STORAGES, STRATEGIES
 
     gseapy()
@@ -74,6 +75,7 @@ def _read_tables() -> None:
     current("STAT3")
     current_symbols()
     ensembl_symbols()
+    package_versions()
 
 
 with suppress(Exception):

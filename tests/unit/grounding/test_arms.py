@@ -16,6 +16,7 @@ from haystack.grounding.arms import (
     programmes,
 )
 from haystack.grounding.lineages import LINEAGES, assign_lineages, lineage_markers, lineage_of
+from haystack.grounding.symbols import Columns
 
 MARKERS = [gene for genes in lineage_markers().values() for gene in genes]
 GENES = sorted({*MARKERS, *programmes()["dissociation"], *programmes()["cell_cycle"], "XIST", "RPS4Y1"})
@@ -111,9 +112,9 @@ def test_a_prediction_is_not_asked_for_the_numbers_of_its_model() -> None:
 
 
 def test_lineages() -> None:
-    assigned = assign_lineages(GENES, cells(50, 1).X)
+    assigned = assign_lineages(Columns(GENES), cells(50, 1).X)
     assert assigned is not None
     assert (assigned == list(LINEAGES).index("T and NK cells")).all()
-    assert assign_lineages(["G001", "G002"], cells(50, 1)[:, ["G001", "G002"]].X) is None
+    assert assign_lineages(Columns(["G001", "G002"]), cells(50, 1)[:, ["G001", "G002"]].X) is None
     assert lineage_of("CL:0001054") == "myeloid cells"
     assert lineage_of(None) is None

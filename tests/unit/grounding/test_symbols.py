@@ -15,7 +15,7 @@ from haystack.grounding.cells import align_all, read_counts
 from haystack.grounding.genesets import read_edges, read_libraries, read_regulons
 from haystack.grounding.ground import ground_cells
 from haystack.grounding.score import Evidence
-from haystack.grounding.symbols import current, current_names
+from haystack.grounding.symbols import Columns, current, current_names
 
 RENAMED = {
     "IL8": "CXCL8",
@@ -84,3 +84,9 @@ def test_regulons_and_networks_are_renamed(tmp_path: Path) -> None:
     assert read_regulons(path) == {"CCN1": {"CXCL8": 1.0}}
     path.write_text("IL8\tCYR61\nil8\tCXCL8\n")
     assert read_edges(path) == {("CCN1", "CXCL8")}
+
+
+def test_a_gene_that_a_list_lacks_has_no_column() -> None:
+    columns = Columns(["B", "A", "B"])
+    assert columns.of(["A", "C", "B"]).tolist() == [1, -1, 2]
+    assert Columns([]).of(["A"]).tolist() == [-1]

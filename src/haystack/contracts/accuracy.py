@@ -165,7 +165,8 @@ class ExpectedAccuracy(Contract):
         """Basis of the estimate, with r of a prediction of no change and of a second measurement."""
         half = ""
         if self.half_of_real_cells is not None:
-            half = f", and one half of the real cells predicts the other with {self.half_of_real_cells:.2f}"
+            half = f"; one half of a context's cells predicts its other half with {self.half_of_real_cells:.2f}, "
+            half += "less than whole measurements would"
         groups = "within one experiment (donors are not recorded)"
         if self.independence is not Independence.WITHIN_EXPERIMENT:
             groups = f"of {self.n_donors} independent {self.independence or 'donors'}"

@@ -328,7 +328,7 @@ def _too_few(perturbed: ad.AnnData, control: ad.AnnData, least: int) -> str | No
 
 
 def _notes(table: pd.DataFrame, few: str | None) -> list[str]:
-    notes = ["p-values describe sampling of cells, not donors"]
+    notes = []
     if few:
         notes.append(few)
     outside = table.loc[~table["in_model"], "gene"].tolist()

@@ -124,6 +124,7 @@ def _run(
         predictions.uns["exam"] = exam_answers(pairs, prediction.facts.get("examined", settings.kind), folder)
     clock.lap("generate", prediction.load_seconds)
     facts = {"kind": settings.kind, "device": "cpu", "precision": "fp32", "sees_all": spec.sees_all, **prediction.facts}
+    facts["generated_control"] = any(PredictionRole.CONTROL in made for _, made in asked)
     predictions.uns["inference"] = json.dumps(facts)
     write_predictions(out, predictions)
     clock.lap("write")

@@ -302,8 +302,8 @@ class _Chooser:
         words = [_describe(parts[0], len(parts[0].prompt)), parts[0].candidate.rationale]
         if len(parts) > 1:
             others = "; ".join(_describe(part, len(part.prompt)) for part in parts[1:])
-            why = "pooled with the sets that scored best so far" if pooled else "one set has too few cells, so added"
-            words.append(f"{why}: {others}")
+            why = "pooled with the sets that scored best so far:" if pooled else "one set has too few cells; added"
+            words.append(f"{why} {others}")
         if effective is ControlStrategy.SYNTHETIC_CONTROL:
             n = sum(len(part.control) for part in paired if part.control is not None)
             steps = _steps(paired)

@@ -66,10 +66,9 @@ def answer_sentences(log: RunLog) -> list[str]:
         ]
     if answer.n_de == 0:
         return [f"{subject} no clear change in any gene.", f"None of {_tested(answer)}tested genes has {limits}."]
-    changes = (
-        f"{subject} {count(answer.n_up, 'upregulated gene')} and {count(answer.n_down, 'downregulated gene')} "
-        f"among {_tested(answer)}tested ({limits})."
-    )
+    up, down = count(answer.n_up, "upregulated gene"), count(answer.n_down, "downregulated gene")
+    changes = f"{subject} {up if answer.n_up else 'no upregulated gene'} and "
+    changes += f"{down if answer.n_down else 'no downregulated gene'} among {_tested(answer)}tested ({limits})."
     return [changes, _sets_sentence(answer)]
 
 

@@ -99,7 +99,7 @@ def model_rows(log: RunLog) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": "Half of the real cells",
-                "what": "one half predicts the other: what a second measurement would reach",
+                "what": "one half predicts the other; whole measurements agree better",
                 "r": accuracy.half_of_real_cells,
                 "how": _left_out(accuracy),
                 "own": False,

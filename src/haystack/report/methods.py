@@ -171,6 +171,8 @@ def _model(log: RunLog, cite: Any) -> str:
     control = (
         "Differential expression compares cells generated from prompt cells with cells generated from their paired "
         "control cells (synthetic control)."
+        if paired and log.inference.get("generated_control", True)
+        else "Differential expression compares the predicted cells with the query cells that they were made from."
         if paired
         else "No control prompt stands behind the answer: its generated cells are compared with the original query "
         "cells, so that the difference also holds the model's reconstruction error."

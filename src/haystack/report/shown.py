@@ -41,10 +41,15 @@ def measured_sentences(log: RunLog) -> list[str]:
 
 
 def carried_sentences(log: RunLog) -> list[str]:
-    """A sentence if the answer's prompt cells are of another type, perturbation or sample than the question's."""
+    """A sentence if the answer's prompt cells are of another type, perturbation or sample than the question's.
+
+    A model that sees all measurements does not answer from its prompt.
+    """
     query, prompt = log.query, _best_prompt(log)
     if prompt is None or query.asked.cells.cl_id is None:
         return []
+    if log.inference.get("sees_all"):
+        return ["The response is combined from all measured contexts of the perturbation, whichever prompt is shown."]
     shown = _shown([prompt])
     foreign = [(item, n) for item, n in shown if not _is_asked(query, item)]
     if not foreign:
@@ -173,7 +178,7 @@ def _kinds(shown: list[tuple[CellSet, int]]) -> str:
     names = sorted(counts, key=lambda name: (-counts[name], name))
     if len(names) > KINDS_SHOWN + 1:
         names = [*names[:KINDS_SHOWN], f"{len(names) - KINDS_SHOWN} other cell types"]
-    if len(names) > 1 and any("," in name for name in names):
+    if len(names) > 2 and any("," in name for name in names):
         return f"{'; '.join(names[:-1])}; and {names[-1]}"
     return listed(names)
 

@@ -163,7 +163,7 @@ def test_small_sets_join_within_atlas_and_treatment_same_type_first(world, quest
     assert {(s.atlas, s.perturbation_name) for s in first.cell_sets} == {("pbmc", "IFN-beta")}
     assert [s.cell_type_name for s in first.cell_sets] == ["B cell"] * 3
     assert [len(selection.rows) for selection in first.prompt_rows] == [40, 40, 20]
-    assert "one set has too few cells, so added" in first.rationale
+    assert "one set has too few cells; added " in first.rationale
 
 
 def test_a_prompt_without_controls_falls_back(world, question, settings, tmp_path: Path) -> None:

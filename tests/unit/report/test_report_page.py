@@ -467,7 +467,10 @@ def test_a_baseline_has_neither_device_nor_precision(finish):
     assert "precision fp32" in " ".join(write_methods(log, set())[0])
     settings = ModelSettings(kind="additive")
     baseline = model_log(MODELS.get("additive"), settings)
-    text = " ".join(write_methods(log.model_copy(update={"model": baseline}), set())[0])
+    assert "their paired control cells (synthetic control)" in " ".join(write_methods(log, set())[0])
+    without = {"model": baseline, "inference": {"generated_control": False}}
+    text = " ".join(write_methods(log.model_copy(update=without), set())[0])
+    assert "compares the predicted cells with the query cells" in text
     assert "the additive baseline (prompt minus paired control, added to the query cells), from" in text
     assert "precision" not in text
     assert "cpu" not in text

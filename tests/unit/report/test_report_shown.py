@@ -72,6 +72,10 @@ def test_asked_cells_under_the_asked_perturbation_are_pointed_at(log, sentences)
     assert carried_sentences(known) == [
         "The response is partly extrapolated from CD14+ monocytes under interferon beta."
     ]
+    everything = known.model_copy(update={"inference": {"sees_all": True}})
+    assert carried_sentences(everything) == [
+        "The response is combined from all measured contexts of the perturbation, whichever prompt is shown."
+    ]
     timed = shows(known, [make("a", "B cell")], time="6 h")
     assert measured_sentences(timed)[0].endswith("Whether their dose and time match (6 h) was not checked.")
     assert carried_sentences(timed) == []

@@ -206,7 +206,7 @@ def _perturbations(query: StructuredQuery, found: Findings) -> None:
             query.warnings.append(item.doubt)
     if len(unique) > 1:
         main = next(iter(unique))
-        query.warnings.append(f"{len(unique)} perturbations are named; the first, {main}, is the main one")
+        query.warnings.append(f"{len(unique)} perturbations are named; {main} is the main one")
 
 
 def _list(query: StructuredQuery, group: Group) -> None:

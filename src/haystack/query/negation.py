@@ -35,7 +35,7 @@ _ADJECTIVE = re.compile(
     re.IGNORECASE,
 )
 _NOMINAL = re.compile(
-    r"\b(?:without|lacking|lacks?|lacked|minus|except(?:\s+for)?|excluding|other\s+than|rather\s+than|instead\s+of|"
+    r"\b(?:(?:lack|shortage|scarcity|deficiency)\s+of|without|lacking|lacks?|lacked|minus|except(?:\s+for)?|excluding|other\s+than|rather\s+than|instead\s+of|"
     r"in\s+place\s+of|devoid\s+of|free\s+(?:of|from)|deprived\s+of|starved\s+(?:of|for)|depleted\s+of|"
     r"(?:withdrawal|removal|deprivation|depletion|omission|withholding)\s+of|withdrawn\s+from|absence\s+of|absent|"
     r"omit(?:ting|ted|s)?|withh(?:old(?:ing|s)?|eld)|(?:withdraw(?:ing|s)?|remov(?:e[sd]?|ing)|wash(?:ing|ed)?\s+out|"
@@ -44,7 +44,8 @@ _NOMINAL = re.compile(
     re.IGNORECASE,
 )
 _ABSENT = re.compile(
-    r"without|lack|minus|devoid|free|depriv|starv|deplet|withdraw|remov|omi|withh|absen|\bno\b", re.IGNORECASE
+    r"without|lack|shortage|scarcity|deficiency|minus|devoid|free|depriv|starv|deplet|withdraw|remov|omi|withh|absen|\bno\b",
+    re.IGNORECASE,
 )
 _HARMLESS = re.compile(
     r"^\s*(?:only|just|merely|simply|least|necessarily|yet\s+known|sure|known|clear|so\b|longer)\b", re.IGNORECASE

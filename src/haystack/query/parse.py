@@ -81,6 +81,17 @@ _GIVEN_FORM = re.compile(
 _GIVEN = re.compile(
     r"\b(?:respon|react|treat|stimulat|expos|incubat|cultur|effect|influence|giv|add|after|upon|with)", re.IGNORECASE
 )
+_TURNS_INTO = re.compile(
+    r"\b(?:would|do|does|did|will|can|could|may|might)\s+(?:(?!that\b|which\b|who\b|with\b|a\b|an\b)[\w+-]+\s+){1,4}?"
+    r"(?:lose|gain|shed|up-?\s?regulate|down-?\s?regulate|induce|repress|reduce|increase|decrease|(?:turn|switch)\s+o(?:n|ff))\s+$",
+    re.IGNORECASE,
+)
+_MAIN = re.compile(
+    r"\b(?:respon[ds]\w*|react\w*|sensitiv\w+)\s+(?:(?:of|in|by|from)\s+[^,;?!]{1,60}?\s)?to\s+|"
+    r"\b(?:effects?|impact|influence|consequences?)\s+of\s+|"
+    r"\b(?:change|behave|differ|shift)\s+(?:with|after|upon|under|on)\s+",
+    re.IGNORECASE,
+)
 _PATHWAY = re.compile(r"^[\s-]+(?:receptors?\s+)?(?:signall?ing|pathways?|axis|activity)\b", re.IGNORECASE)
 _HAVING = re.compile(
     r"\b(?:patients?|people|persons?|individuals?|donors?|subjects?|wom[ae]n|m[ae]n|child(?:ren)?|cases?|someone|adults?)\s+"
@@ -187,9 +198,10 @@ def _read(question: str, repaired: Repaired, genes: list[Span]) -> Findings:
     found.controls = [Span(m.start(), m.end(), m[0]) for m in CONTROLS.finditer(text)]
     _more_treatments(found, names, [*taken, *(item.scope for item in negations)])
     everything = _without_read_outs(found, _in_text_order(found.treatments))
-    found.treatments = keep_members(text, everything)
+    found.treatments = _main_first(text, keep_members(text, everything))
     found.classes += [item.span for item in everything if item not in found.treatments]
     free = [*taken, *(t.span for t in found.treatments), *(d.span for d in found.diseases)]
+    free += [item.span for item, _ in found.absent]
     found.context.conditions = [
         where
         for where in found.context.conditions
@@ -340,7 +352,7 @@ def _without_read_outs(found: Findings, treatments: list[Treatment]) -> list[Tre
             found.notes.append(f"'{item.span.text}' was read as what {kept[-1].span.text} changes, not as a treatment")
         else:
             kept.append(item)
-    outcomes = _outcomes(found.text, kept)
+    outcomes = _outcomes(found, kept)
     if len(outcomes) < len(kept) or found.absent or not _GIVEN.search(found.text):
         kept = [item for item in kept if item not in outcomes]
         found.classes += [item.span for item in outcomes]
@@ -348,22 +360,34 @@ def _without_read_outs(found: Findings, treatments: list[Treatment]) -> list[Tre
     return kept
 
 
-def _outcomes(text: str, treatments: list[Treatment]) -> list[Treatment]:
-    """Proteins that are measured, not given: Is TNF upregulated, more IL-6 and TNF, IL-6 secretion."""
-    found: list[Treatment] = []
+def _outcomes(found: Findings, treatments: list[Treatment]) -> list[Treatment]:
+    """Genes and proteins that are measured, not changed or given: Is TNF upregulated, more IL-6 and TNF, IL-6
+    secretion. What stands in a list with an outcome is one too.
+    """
+    outcomes: list[Treatment] = []
+    measured = list(found.classes)
     for item in treatments:
-        before, behind = text[: item.span.start], text[item.span.end :]
-        if item.perturbation.type != "cytokine" or _STIMULUS.search(before) or _GIVEN_FORM.match(behind):
+        before, behind = found.text[: item.span.start], found.text[item.span.end :]
+        kind = item.perturbation.type
+        if kind not in {"cytokine", "genetic"} or _STIMULUS.search(before) or _GIVEN_FORM.match(behind):
             continue
         changed = _REGULATED.match(behind)
         if (
-            _OUTCOME_BEFORE.search(before)
-            or _OUTCOME_BEHIND.match(behind)
+            (kind == "cytokine" and (_OUTCOME_BEFORE.search(before) or _OUTCOME_BEHIND.match(behind)))
             or (changed and (changed["be"] or _BE.search(before)))
-            or (found and in_one_list(text, found[-1].span, item.span))
+            or _TURNS_INTO.search(before)
+            or any(where.end <= item.span.start and in_one_list(found.text, where, item.span) for where in measured)
         ):
-            found.append(item)
-    return found
+            outcomes.append(item)
+            measured.append(item.span)
+    return outcomes
+
+
+def _main_first(text: str, treatments: list[Treatment]) -> list[Treatment]:
+    """What the cells respond to, then what they had before (LPS-stimulated monocytes respond to dexamethasone)."""
+    slots = [match.end() for match in _MAIN.finditer(text)]
+    main = next((n for slot in slots for n, item in enumerate(treatments) if 0 <= item.span.start - slot <= 12), 0)
+    return treatments[main:] + treatments[:main]
 
 
 def _infectious(item: Treatment, found: Findings) -> bool:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from haystack.contracts.query import Perturbation, PerturbationType
 from haystack.ontology.everyday import everyday_words
+from haystack.ontology.normalise import word_set
 from haystack.ontology.vocabulary import vocabulary
 from haystack.query.genetics import GeneMention
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
@@ -195,9 +196,12 @@ def find_unknown(text: str, taken: list[Span]) -> list[Treatment]:
     return sorted(treatments, key=lambda item: item.span.start)
 
 
+_SAYS_NOTHING = word_set("cell cells never not ever yet previously already newly once nothing")
+
+
 def _says_nothing(text: str) -> bool:
     return all(
-        word in QUESTION_WORDS or word in INSIDE or word in {"cell", "cells"} or word.isdigit()
+        word in QUESTION_WORDS or word in INSIDE or word in _SAYS_NOTHING or word.isdigit()
         for word in text.lower().split()
     )
 

@@ -149,6 +149,9 @@ def test_any_text_gives_a_query_or_a_typed_error(text: str) -> None:
         ("What happens to CXCL8 in keratinocytes exposed to IL-17A?", ["IL-17A"]),
         ("What does dexamethasone do to IL-6 and TNF in monocytes?", ["dexamethasone"]),
         ("Do fibroblasts express IL-6?", []),
+        ("Is STAT1 upregulated in monocytes by IFN-gamma?", ["IFN-gamma"]),
+        ("Does IFN-gamma upregulate STAT1 and IRF1 in keratinocytes?", ["IFN-gamma"]),
+        ("Would macrophages lose MRC1 when treated with IFN-gamma?", ["IFN-gamma"]),
     ],
 )
 def test_a_protein_that_is_measured_is_no_treatment(text: str, treatments: list[str]) -> None:
@@ -174,3 +177,29 @@ def test_a_protein_that_is_given_stays_a_treatment(text: str, treatments: list[s
 def test_a_capital_s_is_no_plural(text: str) -> None:
     with pytest.raises(QueryParsingError, match="no cell type"):  # no lateral pyloric (LP) neurons
         parse_question(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "main", "before"),
+    [
+        ("How do LPS-stimulated monocytes respond to dexamethasone?", "dexamethasone", "lipopolysaccharide"),
+        ("How would monocytes pre-treated with IL-4 respond to LPS?", "lipopolysaccharide", "IL-4"),
+        ("How would BRAF V600E melanoma cells respond to dabrafenib?", "dabrafenib", "BRAF V600E"),
+        ("How would T cells with a PDCD1 knockout respond to IL-2?", "IL-2", "PDCD1 knock-out"),
+        ("What is the effect of rapamycin on IL-2-treated T cells?", "sirolimus", "IL-2"),
+        ("How would T cells respond to IL-2 and IL-7?", "IL-2", "IL-7"),
+    ],
+)
+def test_the_main_treatment_is_what_the_cells_respond_to(text: str, main: str, before: str) -> None:
+    query = parse_question(text)
+    assert [item.name for item in query.asked.perturbations] == [main, before]
+    assert any(warning.endswith(f"; {main} is the main one") for warning in query.warnings)
+
+
+def test_what_is_absent_is_no_tissue_and_no_treatment() -> None:
+    query = parse_question("How do neutrophils respond to G-CSF withdrawal?")
+    assert query.asked.context.tissue_name is None  # no cerebrospinal fluid
+    query = parse_question("Does the lack of IL-2 harm T cells?")
+    assert [item.name for item in query.asked.absent] == ["IL-2"]
+    assert [item.name for item in query.asked.perturbations] == ["anti-IL-2"]
+    assert parse_question("What if T cells were never exposed to antigen?").asked.perturbations == []

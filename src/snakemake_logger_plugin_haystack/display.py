@@ -64,6 +64,8 @@ class Display:
     def show(self, record: LogRecord, events: Sequence[Event], tracker: Tracker) -> None:
         """One record, with the events that follow from it."""
         if not _replaced(record, tracker):
+            if _name(record) == "job_error" and not getattr(record, "rule_msg", None):
+                record.msg = ""  # else Snakemake 9.27 adds the line "message: None"
             self.plain.handle(record)
         if not self.quiet & {"all", "progress", "rules"}:
             for event in events:
@@ -170,14 +172,18 @@ def is_hint(record: LogRecord) -> bool:
     return isinstance(record.msg, str) and record.msg.startswith(HINT)
 
 
+def _name(record: LogRecord) -> str:
+    return str(getattr(record, "event", None) or "")
+
+
 def _replaced(record: LogRecord, tracker: Tracker) -> bool:
     """Whether an event says it, or will: of a failed script its own message is enough."""
     if isinstance(record.msg, str) and record.msg.startswith(SCRIPT_FAILED):
         return KILLED not in record.msg
-    if str(getattr(record, "event", None) or "") == "job_error":
+    if _name(record) == "job_error":
         return str(getattr(record, "jobid", "")) in tracker.explained
     if record.levelno >= WARNING:
         return False
-    if str(getattr(record, "event", None) or "") in OWN:
+    if _name(record) in OWN:
         return True
     return isinstance(record.msg, str) and record.msg.startswith(NOISE)

@@ -256,7 +256,8 @@ def test_a_failure_is_told_once_by_its_script_or_else_by_its_log(session, tmp_pa
         assert shown.count("unicorn") == 1
     else:
         assert events[-2]["message"] == "parse_query failed; see logs/parse_query.log"
-    assert ("what the job said" in shown) is ("message: None" in shown) is not explained
+    assert ("what the job said" in shown) is ("Error in rule parse_query" in shown) is not explained
+    assert "message: None" not in shown
 
 
 def test_of_a_script_that_a_signal_ended_the_signal_is_shown(session):

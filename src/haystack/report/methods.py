@@ -145,8 +145,8 @@ def _data(log: RunLog, cite: Any) -> str:
         f"The question was answered with {_version(log, 'haystack')}, a Snakemake workflow "
         f"({_version(log, 'snakemake')}) {cite('snakemake')}. Cell types and tissues were resolved to the Cell "
         f"Ontology {cite('cl')} and Uberon {cite('uberon')}; cells were handled with {_version(log, 'anndata')} "
-        f"{cite('anndata')}, the map of cells was made with {_version(log, 'scikit-learn')} "
-        f"(PCA, as scanpy's {cite('scanpy')}) and {_version(log, 'scranpy')} (UMAP {cite('umap')}). Prompt, "
+        f"{cite('anndata')}, the map of cells was made with {_version(log, 'scanpy')} "
+        f"{cite('scanpy')} (PCA) and {_version(log, 'scranpy')} (UMAP {cite('umap')}). Prompt, "
         f"control and query cells came from {listed(used) or 'no atlas'}. The "
         f"closed loop took {count(n, 'iteration')}{end}; the run reports the prompt {chosen}."
     )

@@ -22,7 +22,7 @@ LIBRARIES = (
     "duckdb",
     "anndata",
     "rapidfuzz",
-    "sklearn.decomposition",
+    "scanpy",
     "scranpy",
 )
 MODULES = ("inference.predict", "inference.baselines")

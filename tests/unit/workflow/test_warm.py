@@ -131,7 +131,7 @@ def test_what_is_imported_beforehand_is_there_and_shared(here):
         from haystack.ontology.index import ontology
         assert "children" in vars(ontology("CL"))
         assert gc.get_freeze_count() > 100_000
-        assert not {"torch", "scanpy", "matplotlib"} & sys.modules.keys()
+        assert "torch" not in sys.modules  # only inference needs it
         open("all there", "w")
     """,
         here,

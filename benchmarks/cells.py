@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +14,7 @@ from scipy import sparse
 
 from benchmarks.compare import OURS, Work, alternate
 
+PRESET = {"preset": "parse_pbmc"}
 PER_CELL, BLOCK, ROWS = 1_500, 10_000, 512
 DONORS, CONDITIONS = 12, 91
 CELL_TYPES = (  # noqa: SIM905
@@ -73,13 +76,13 @@ def rows(folder: Path, n_cells: int, rounds: int) -> Iterator[Work]:
 
 
 def made_up_cells(n_cells: int) -> Any:
-    """AnnData of counts: blocks of BLOCK cells x 15,000 genes with human symbols, PER_CELL of them expressed."""
+    """AnnData of counts: blocks of BLOCK cells x 15,012 human genes (as in Stack-Large), PER_CELL of them expressed."""
     import anndata as ad
     import pandas as pd
 
     from haystack.knowledge.retired import current_symbols
 
-    genes = sorted(current_symbols())[:15_000]
+    genes = sorted(current_symbols())[:15_012]
     rng = np.random.default_rng(5)
     block = min(BLOCK, n_cells)
     indices = np.sort(rng.permuted(np.tile(np.arange(len(genes), dtype=np.int32), (block, 1)), axis=1)[:, :PER_CELL])
@@ -88,6 +91,20 @@ def made_up_cells(n_cells: int) -> Any:
     matrix = sparse.vstack([one] * -(-n_cells // block), format="csr")[:n_cells]
     obs = pd.DataFrame({"cell_type": "B cell"}, index=[f"cell_{i}" for i in range(n_cells)])
     return ad.AnnData(matrix, obs=obs, var=pd.DataFrame(index=genes))
+
+
+def _peak(folder: Path) -> float:
+    """GiB of a process that indexes `labels.h5ad` of a folder, from labels to cell sets."""
+    code = f"""
+from haystack.atlas import harmonize_atlas, index_cell_sets
+from haystack.config import AtlasEntry
+entry = AtlasEntry.model_validate({PRESET | {"path": "labels.h5ad"}})
+harmonize_atlas("bench", entry, "cells.parquet", "mapping.tsv")
+index_cell_sets({{"bench": "cells.parquet"}}, "cell_sets.parquet")
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1]) / 2**20
 
 
 def _row_by_row(group: Any, picked: np.ndarray) -> sparse.csr_matrix:
@@ -127,10 +144,10 @@ def index(folder: Path, n_cells: int, rounds: int) -> Iterator[Work]:
 
     cells, out = folder / "cells.parquet", folder / "cell_sets.parquet"
     write_labels(folder / "labels.h5ad", n_cells)
-    entry = AtlasEntry.model_validate({"path": str(folder / "labels.h5ad"), "preset": "parse_pbmc"})
+    entry = AtlasEntry.model_validate(PRESET | {"path": str(folder / "labels.h5ad")})
     harmonise = partial(harmonize_atlas, "bench", entry, cells, folder / "mapping.tsv")
     yield Work(
-        f"labels of {n_cells:,} cells to ontologies (obs to Parquet)",
+        f"labels of {n_cells:,} cells to ontologies (obs to Parquet); with cell sets at most {_peak(folder):.2f} GiB",
         alternate({OURS: harmonise}, min(rounds, 3), warm=False),
         "names of cells (are any repeated?), then Parquet",
         "names are looked through only for a warning",

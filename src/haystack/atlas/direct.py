@@ -77,7 +77,8 @@ def read_gzip(array: Any, starts: np.ndarray, stops: np.ndarray) -> np.ndarray |
             at += end - start
             start = end
     chunks = list(pieces)
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool, _descriptor(array) as descriptor:
+    workers = min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool, _descriptor(array) as descriptor:
         for first in range(0, len(chunks), _BATCH):
             batch = chunks[first : first + _BATCH]
             infos = [array.id.get_chunk_info_by_coord((chunk * size,)) for chunk in batch]
@@ -88,7 +89,10 @@ def read_gzip(array: Any, starts: np.ndarray, stops: np.ndarray) -> np.ndarray |
             packed = [array.id.read_direct_chunk((chunk * size,))[1] for chunk in batch]
             masks = [info.filter_mask for info in infos]
             needed = [pieces[chunk][-1][1] * width for chunk in batch]
-            for chunk, raw in zip(batch, pool.map(_front, packed, masks, needed), strict=True):
+            shares = [list(zip(packed, masks, needed, strict=True))[i::workers] for i in range(workers)]
+            fronts = list(pool.map(lambda share: [_front(*one) for one in share], shares))
+            for at, chunk in enumerate(batch):
+                raw = fronts[at % workers][at // workers]
                 values = np.frombuffer(raw, dtype=array.dtype)
                 for low, high, to in pieces[chunk]:
                     out[to : to + high - low] = values[low:high]

@@ -155,15 +155,19 @@ def _read_counts_only(path: str | Path) -> ad.AnnData:
 
 
 def write_h5ad(path: str | Path, data: ad.AnnData) -> None:
-    """Write atomically, with gzip except for dense layers, where it saves 8% and takes 15 times as long."""
+    """Write atomically, with gzip; counts shuffled (a quarter smaller, in half the time), but dense layers as they are,
+    where gzip saves 8% and takes 15 times as long.
+    """
     import h5py
     import numpy as np
     from anndata.experimental import write_dispatched
+    from scipy import sparse
 
     def write(function: Any, store: Any, key: str, element: Any, dataset_kwargs: Any, iospec: Any) -> None:
         dense = key.startswith("/layers/") and isinstance(element, np.ndarray)
-        function(store, key, element, dataset_kwargs={} if dense else dataset_kwargs)
+        packed = {**dataset_kwargs, "shuffle": True} if sparse.issparse(element) else dataset_kwargs
+        function(store, key, element, dataset_kwargs={} if dense else packed)
 
     data.strings_to_categoricals()
     with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
-        write_dispatched(file, "/", data, write, dataset_kwargs={"compression": "gzip"})
+        write_dispatched(file, "/", data, write, dataset_kwargs={"compression": "gzip", "compression_opts": 1})

@@ -39,6 +39,9 @@ class Evidence:
     enrichment: EnrichmentSettings = field(default_factory=EnrichmentSettings)
     grounding: GroundingSettings = field(default_factory=GroundingSettings)
     seed: int = 0
+    _structure: dict[tuple[str, ...], tuple[SetMatrix, Network]] = field(
+        default_factory=dict, init=False, compare=False
+    )
 
     @cached_property
     def expectations(self) -> list[Expectation]:
@@ -49,6 +52,16 @@ class Evidence:
     def alternatives(self) -> Alternatives:
         """The same, prepared for comparison."""
         return Alternatives(self.expectations)
+
+    def structure(self, genes: tuple[str, ...]) -> tuple[SetMatrix, Network]:
+        """Gene sets and network of the tested genes; those of the last genes are kept, for nulls of a prediction."""
+        if genes not in self._structure:
+            limits = self.enrichment
+            sets = set_matrix(self.libraries, genes, limits.min_size, limits.max_size)
+            network = from_sets(sets, self.regulons) if self.edges is None else from_edges(self.edges, np.array(genes))
+            self._structure.clear()
+            self._structure[genes] = sets, network
+        return self._structure[genes]
 
 
 @dataclass(frozen=True)
@@ -66,14 +79,8 @@ class Judge:
     def __init__(self, response: Response, evidence: Evidence) -> None:
         self.response = response
         self.evidence = evidence
-        limits = evidence.enrichment
-        self.sets: SetMatrix = set_matrix(evidence.libraries, response.genes, limits.min_size, limits.max_size)
-        self.set_calls: SetEvidence = set_evidence(response, self.sets, limits.padj)
-        self.network: Network = (
-            from_sets(self.sets, evidence.regulons)
-            if evidence.edges is None
-            else from_edges(evidence.edges, response.genes)
-        )
+        self.sets, self.network = evidence.structure(tuple(response.genes))
+        self.set_calls: SetEvidence = set_evidence(response, self.sets, evidence.enrichment.padj)
         self.coherence: Coherence | None = coherence(
             self.network, response, evidence.grounding.permutations, evidence.seed
         )

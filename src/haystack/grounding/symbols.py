@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 
 class Columns:
     """Where genes stand in a list; of repeated ones the last."""
 
     def __init__(self, genes: Iterable[str]) -> None:
-        import pandas as pd
+        self._column = {gene: index for index, gene in enumerate(genes)}
 
-        column = {gene: index for index, gene in enumerate(genes)}
-        self._columns = pd.Series(list(column.values()), pd.Index(list(column), dtype=object), dtype=int)
-
-    def of(self, genes: Sequence[str] | np.ndarray) -> np.ndarray:
+    def of(self, genes: Iterable[str]) -> np.ndarray:
         """Column of each gene, (n,); -1 for a gene that is not in the list."""
-        return self._columns.reindex(genes, fill_value=-1).to_numpy()
+        return np.array([self._column.get(gene, -1) for gene in genes], dtype=int)
 
 
 def current(gene: str) -> str:

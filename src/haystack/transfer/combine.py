@@ -80,18 +80,27 @@ def random_effects(log2fc: Floats, variance: Floats, weight: Floats) -> Combined
         (refs,), sum 1.
     """
     even = weight[:, None]
-    centre = (even * log2fc).sum(axis=0)
+    part = even * log2fc
+    centre = part.sum(axis=0)
     if len(weight) > 1:
         left = 1 - float((weight**2).sum())
-        between = ((even * (log2fc - centre) ** 2).sum(axis=0) - (even * (1 - even) * variance).sum(axis=0)) / left
-        between = np.maximum(between, 0)
+        np.subtract(log2fc, centre, out=part)
+        part *= part
+        part *= even
+        between = part.sum(axis=0)
+        between -= np.multiply(even * (1 - even), variance, out=part).sum(axis=0)
+        between = np.maximum(between / left, 0)
     else:
         between = np.zeros(log2fc.shape[1])
-    full = variance + between.mean() + 1e-4
+    full = variance + between.mean()
+    full += 1e-4
     share = even / full
     share /= share.sum(axis=0)
     own = COMMON * between.mean() + (1 - COMMON) * between
-    return Combined((share * log2fc).sum(axis=0), (share**2 * full).sum(axis=0), own)
+    mean = np.multiply(share, log2fc, out=part).sum(axis=0)
+    share *= share
+    share *= full
+    return Combined(mean, share.sum(axis=0), own)
 
 
 def mixed_weights(weight: Floats, base: Floats) -> Floats:

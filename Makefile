@@ -24,7 +24,7 @@ test: $(TESTS)
 
 test-slow: $(TESTS)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=600 docs/notebooks
+	$(BIN)/python -m pytest -p nbmake --nbmake --nbmake-timeout=600 docs/notebooks
 
 test-nightly: $(TESTS)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m nightly

@@ -74,7 +74,7 @@ def reached(*entries: str) -> dict[str, str]:
                 source = _source(module)
                 found[module] = source.digest
                 todo += [*source.uses, *_named(source.words)]
-                found |= {path: _content(place) for path, place in _data(module, source)}
+                found |= _data(module)
     _cache().save()
     return found
 
@@ -186,17 +186,16 @@ def _resources() -> Path:
     return checkout if checkout.is_dir() else PACKAGE / "_resources"
 
 
-def _data(module: str, source: Source) -> Iterator[tuple[str, Path]]:
-    """Name and place of the tables and templates that a module reads: beside it, in `resources/`, in a package."""
-    path = _file(module)
+@cache
+def _data(module: str) -> dict[str, str]:
+    """Digests of the tables and templates that a module reads: beside it, in `resources/`, in a package."""
+    path, source, resources = _file(module), _source(module), _resources()
     assert path is not None
     packages = [found.parent for word in source.words if (found := _file(word)) and found.stem == "__init__"]
-    for root, top in ((path.parent, path.parents[1]), (_resources(), _resources())):
-        for pattern in source.data:
-            for place in root.glob(pattern.removeprefix("resources/")):
-                yield from ((file.relative_to(top).as_posix(), file) for file in _files(place))
-    for package in packages:
-        yield from ((file.relative_to(package.parent).as_posix(), file) for file in _files(package))
+    places = [(package, package.parent) for package in packages]
+    for root, top in ((path.parent, path.parents[1]), (resources, resources)):
+        places += [(place, top) for name in source.data for place in root.glob(name.removeprefix("resources/"))]
+    return {file.relative_to(top).as_posix(): _content(file) for place, top in places for file in _files(place)}
 
 
 def _files(place: Path) -> list[Path]:

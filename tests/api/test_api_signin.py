@@ -22,7 +22,7 @@ SECRET = "s3cret-of-the-proxy-that-nobody-else-knows"
 
 
 def browser(live, **more):
-    return httpx.Client(base_url=live.url, timeout=30, trust_env=False, **more)
+    return httpx.Client(base_url=live.url, timeout=30, trust_env=False, verify=False, **more)
 
 
 # -- a link --------------------------------------------------------------------------------------------------------

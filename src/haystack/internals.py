@@ -13,7 +13,7 @@ import sys
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -113,7 +113,6 @@ def replace_script_start(
     Private names: `PythonScript.execute_script` (snakemake/script/__init__.py); `shell._processes` and `shell._lock`
     (snakemake/shell.py), through which a job is cancelled; `benchmarked` (snakemake/benchmark.py).
     """
-    from snakemake.benchmark import benchmarked
     from snakemake.script import PythonScript
     from snakemake.shell import shell
 
@@ -128,7 +127,7 @@ def replace_script_start(
         process = start(fname, int(self.threads), dict.fromkeys(names, scratch) if scratch else {})
         with shell._lock:
             shell._processes[self.jobid] = process
-        with benchmarked(process.pid, self.bench_record) if self.bench_record is not None else nullcontext():
+        with _measured(process.pid, self.bench_record):
             process.join()
         with shell._lock:
             shell._processes.pop(self.jobid, None)
@@ -138,6 +137,25 @@ def replace_script_start(
             raise CalledProcessError(process.exitcode, f"{sys.executable} {fname}")
 
     PythonScript.execute_script = execute_script
+
+
+@contextmanager
+def _measured(pid: int | None, record: Any) -> Iterator[None]:
+    """Fill the record of a rule's `benchmark:`, if it has one, also where the process has ended already."""
+    from psutil import NoSuchProcess
+    from snakemake.benchmark import benchmarked
+
+    if record is None:
+        yield
+        return
+    began = monotonic()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(benchmarked(pid, record))
+        except NoSuchProcess:
+            # Snakemake says the same of one that ends before its first sample.
+            record.process_gone, record.running_time = True, monotonic() - began
+        yield
 
 
 @contextmanager

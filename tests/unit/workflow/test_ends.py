@@ -73,6 +73,25 @@ def test_a_killed_stage_says_so_with_peak_and_limit(tmp_path, monkeypatch):
     assert failure["message"] in (tmp_path / "job.log").read_text()
 
 
+def test_a_stage_that_ends_before_it_is_measured_is_a_finished_one(tmp_path, monkeypatch):
+    from snakemake.benchmark import BenchmarkRecord
+    from snakemake.script import PythonScript
+
+    def start(*arguments):
+        process = warm.start(*arguments)
+        process.join()
+        return process
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(PythonScript, "execute_script", PythonScript.execute_script)
+    internals.replace_script_start(start, warm._record_killed)
+    (tmp_path / "script.py").touch()
+    absent = dict.fromkeys(["container_img", "conda_env", "env_modules", "shadow_dir"])
+    script = SimpleNamespace(**absent, resources={}, threads=1, jobid=1, bench_record=BenchmarkRecord())
+    PythonScript.execute_script(script, "script.py")
+    assert script.bench_record.to_tsv(False).split("\t")[2] == "NA"
+
+
 def test_the_peak_is_named_where_it_was_measured():
     assert "it held 2.0 GiB when last seen" in ends.killed(-signal.SIGKILL, 2048.0, None)
     assert ends.killed(-signal.SIGSEGV, 2048.0, None) == "the stage was ended by SIGSEGV"

@@ -102,6 +102,7 @@ rule summarize_runs:
             category="Summary",
             labels={"content": "all runs, page"},
         ),
+        versions="results/versions.yml",
     log:
         "logs/summarize_runs.log",
     conda:

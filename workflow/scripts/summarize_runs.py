@@ -1,4 +1,4 @@
-"""Summarise all runs: one row each, and a page with a heat map."""
+"""Summarise all runs: one row each, a page with a heat map, and the versions that made them."""
 
 if "snakemake" in globals():
     from pathlib import Path
@@ -10,9 +10,4 @@ if "snakemake" in globals():
         runs = list(snakemake.params.runs.items())
         results = Path(snakemake.output.tsv).parent
         report_failures(runs, results)  # removes the pages of runs that are well again
-        summarize_runs(
-            runs=runs,
-            results_dir=results,
-            out_tsv=Path(snakemake.output.tsv),
-            out_html=Path(snakemake.output.html),
-        )
+        summarize_runs(runs, results)

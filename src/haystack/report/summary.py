@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import yaml
 from markupsafe import Markup
 
 from haystack.contracts import read_json
@@ -76,8 +79,22 @@ class Run:
         return "completed" if self.log is not None else "pending"
 
 
-def summarize_runs(runs: Sequence[tuple[str, str]], results_dir: Path, out_tsv: Path, out_html: Path) -> None:
-    """Write one row per run, and the page with the heat map of runs x gene sets.
+@dataclass(frozen=True)
+class StageCost:
+    """What one stage took over all runs, from `benchmark:` of its rule."""
+
+    stage: str
+    jobs: int
+    median: float
+    """seconds on the clock"""
+    longest: float
+    total: float
+    peak_mib: float | None
+    """of memory; None where every job ended before it was measured"""
+
+
+def summarize_runs(runs: Sequence[tuple[str, str]], results_dir: Path, out_dir: Path | None = None) -> list[Path]:
+    """Write `summary.tsv` (a row per run), `summary.html` and `versions.yml` (package -> its versions in these runs).
 
     Parameters
     ----------
@@ -86,14 +103,23 @@ def summarize_runs(runs: Sequence[tuple[str, str]], results_dir: Path, out_tsv: 
         failure of its run, never of the summary.
     results_dir
         holds `runs/{run_id}/{run_id}_log.json` and, for failed runs, `runs/{run_id}/failure.json`.
+    out_dir
+        for the three files; `results_dir` by default.
+
+    Returns
+    -------
+    list of Path
+        the three files.
     """
+    folder = Path(out_dir or results_dir)
+    paths = [folder / name for name in ("summary.tsv", "summary.html", "versions.yml")]
     results = [_read(run_id, query, Path(results_dir)) for run_id, query in runs]
     rows = [_row(run) for run in results]
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, delimiter="\t", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(out_tsv, text.getvalue())
+    write_text(paths[0], text.getvalue())
 
     counts = {status: sum(run.status == status for run in results) for status in ("completed", "failed", "pending")}
     # By expected accuracy, the best first; then those without one, failed and pending runs, in the table's order.
@@ -111,9 +137,37 @@ def summarize_runs(runs: Sequence[tuple[str, str]], results_dir: Path, out_tsv: 
         accuracy_of=run_accuracy,
         reasons=REASONS,
         stages=STAGES,
+        costs=stage_costs([run.log for run in results if run.log is not None]),
         number=number,
     )
-    write_text(out_html, page)
+    write_text(paths[1], page)
+    write_text(paths[2], yaml.safe_dump(versions([run.log for run in results if run.log is not None])))
+    return paths
+
+
+def stage_costs(logs: Sequence[RunLog]) -> list[StageCost]:
+    """Time and memory of each measured stage, the costliest first."""
+    by_stage = defaultdict(list)
+    for log in logs:
+        for item in log.timing.stages:
+            by_stage[item.stage].append(item)
+    found = []
+    for stage, items in by_stage.items():
+        seconds = [item.seconds for item in items]
+        peaks = [item.max_rss_mib for item in items if item.max_rss_mib is not None]
+        found.append(
+            StageCost(stage, len(items), median(seconds), max(seconds), sum(seconds), max(peaks, default=None))
+        )
+    return sorted(found, key=lambda cost: (-cost.total, cost.stage))
+
+
+def versions(logs: Sequence[RunLog]) -> dict[str, list[str]]:
+    """Package (also Python, platform and our own code) -> every version of it that made one of the runs."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for log in logs:
+        for name, version in log.versions.items():
+            found[name].add(version)
+    return {name: sorted(found[name]) for name in sorted(found)}
 
 
 def _read(run_id: str, query: str, results_dir: Path) -> Run:

@@ -186,9 +186,7 @@ def _summarize(plan: Plan, results: Path) -> None:
 
     runs = list(plan.questions().items())
     report_failures(runs, results)
-    paths = [results / "summary.tsv", results / "summary.html"]
-    summarize_runs(runs, results, *paths)
-    for path in paths:
+    for path in summarize_runs(runs, results):
         os.utime(path, (0, 0))
 
 

@@ -14,7 +14,6 @@ from haystack.workflow.ends import sentence
 
 KEPT = ("_log.json", "/failure.json", "/query.json")
 """suffixes of the files that the summary reads"""
-SUMMARY = ("summary.tsv", "summary.html")
 LAST_LINES = 3
 """lines of a job's output shown if it has no error message"""
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -72,8 +71,7 @@ def summarize_storage(questions: list[tuple[str, str]], prefix: str, logs: Seque
                     files.download(uri, results / "runs" / run_id / uri.removeprefix(place))
         new = explain_unspoken(questions, results, logs)
         pages = report_failures(questions, results)
-        summarize_runs(questions, results, *(results / name for name in SUMMARY))
-        for path in [*new, *pages, *(results / name for name in SUMMARY)]:
+        for path in [*new, *pages, *summarize_runs(questions, results)]:
             files.upload(path, f"{prefix}/results/{path.relative_to(results).as_posix()}")
 
 

@@ -117,7 +117,5 @@ def write_summary_of_failures(plan: Plan, logs: Sequence[str] = ()) -> None:
 
     explain_unspoken(runs, Path("results"), logs)
     report_failures(runs, Path("results"))
-    paths = [Path("results/summary.tsv"), Path("results/summary.html")]
-    summarize_runs(runs, Path("results"), *paths)
-    for path in paths:
+    for path in summarize_runs(runs, Path("results")):
         os.utime(path, (0, 0))

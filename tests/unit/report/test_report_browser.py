@@ -236,13 +236,13 @@ def test_text_has_contrast(browser, finish):
 
 def test_summary_sorts_and_filters(browser, finish, tmp_path):
     folder = finish().folder.parents[1]
-    summarize_runs([("run_demo", "B cells?"), ("run_a", "Later?")], folder, tmp_path / "s.tsv", tmp_path / "s.html")
-    browser.open(tmp_path / "s.html", 718)  # A4 between margins of 1 cm
+    summarize_runs([("run_demo", "B cells?"), ("run_a", "Later?")], folder, tmp_path)
+    browser.open(tmp_path / "summary.html", 718)  # A4 between margins of 1 cm
     browser.send("Emulation.setEmulatedMedia", media="print")
     printed = browser.run("document.querySelector('#runs').getBoundingClientRect().right")
     browser.send("Emulation.setEmulatedMedia", media="")
     assert printed <= 718
-    browser.open(tmp_path / "s.html", 390)
+    browser.open(tmp_path / "summary.html", 390)
     assert browser.errors == []
     assert browser.run("document.documentElement.scrollWidth") <= 390
     assert browser.run(SHOWN_RUNS) == ["run_demo", "run_a"]

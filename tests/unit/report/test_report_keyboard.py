@@ -46,8 +46,8 @@ def browser():
 @pytest.fixture
 def summary(finish, tmp_path):
     runs = [("run_demo", "B cells?"), ("run_a", "Later?")]
-    summarize_runs(runs, finish().folder.parents[1], tmp_path / "s.tsv", tmp_path / "s.html")
-    return tmp_path / "s.html"
+    summarize_runs(runs, finish().folder.parents[1], tmp_path)
+    return tmp_path / "summary.html"
 
 
 def walk(browser, key, shift=False):

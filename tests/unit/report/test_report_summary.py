@@ -6,10 +6,12 @@ import csv
 import json
 import re
 import shutil
+import statistics
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import yaml
 
 from haystack.contracts import write_json
 from haystack.contracts.failure import Failure
@@ -51,7 +53,7 @@ RUNS = [
 
 
 def summarize(results):
-    summarize_runs(RUNS, results, results / "summary.tsv", results / "summary.html")
+    summarize_runs(RUNS, results)
     with (results / "summary.tsv").open(newline="") as handle:
         rows = list(csv.DictReader(handle, delimiter="\t"))
     return {row["run_id"]: row for row in rows}, (results / "summary.html").read_text()
@@ -139,6 +141,30 @@ def test_links_lead_to_pages_that_exist(results):
 
 
 def test_no_runs_at_all(tmp_path):
-    summarize_runs([], tmp_path, tmp_path / "s.tsv", tmp_path / "s.html")
-    assert (tmp_path / "s.tsv").read_text() == "\t".join(COLUMNS) + "\n"
-    assert "No run has a called gene or a significant gene set yet" in (tmp_path / "s.html").read_text()
+    table, page, versions = (path.read_text() for path in summarize_runs([], tmp_path))
+    assert table == "\t".join(COLUMNS) + "\n"
+    assert "No run has a called gene or a significant gene set yet" in page
+    assert "Time and memory" not in page
+    assert yaml.safe_load(versions) == {}
+
+
+def test_time_memory_and_versions_over_all_runs(results):
+    path = results / "runs/run_flat/run_flat_log.json"
+    log = json.loads(path.read_text())
+    log["versions"]["numpy"] = "0.1"
+    log["timing"]["stages"] = [
+        {"stage": "stack_inference", "iteration": i, "seconds": seconds, "max_rss_mib": peak}
+        for i, (seconds, peak) in enumerate([(60.0, 100.0), (1.0, None), (8.0, 900.0)], 1)
+    ]
+    path.write_text(json.dumps(log))
+    other = json.loads((results / "runs/run_demo/run_demo_log.json").read_text())
+    _, page = summarize(results)
+    seconds = [s["seconds"] for s in (*log["timing"]["stages"], *other["timing"]["stages"])
+               if s["stage"] == "stack_inference"]  # fmt: skip
+    [row] = [row for row in re.findall(r"<tr>.*?</tr>", page) if "generating cells" in row]
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", row)
+    expected = [f"{statistics.median(seconds):.1f}", "60.0", f"{sum(seconds) / 60:.1f}", "900"]
+    assert cells == [str(len(seconds)), *expected]
+    versions = yaml.safe_load((results / "versions.yml").read_text())
+    assert versions["numpy"] == sorted({"0.1", other["versions"]["numpy"]})
+    assert versions["python"] == [other["versions"]["python"]]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -50,3 +53,26 @@ def image_on_this_machine(name: str, folder: Path | None = None) -> Image:
     values = {key: copied.get(value, value) for key, value in environment(name).items()}
     values["PATH"] = values["PATH"].replace(f"{VENV}/bin", str(Path(sys.executable).parent))
     return Image(values, folder)
+
+
+def build(name: str, folder: Path) -> None:
+    """Run the steps of a build stage in a folder of this machine, as `docker build` would in its root."""
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    inner = folder / "src"
+    inner.mkdir(parents=True)
+    for word, rest in stages(name):
+        if word == "ENV":
+            variables |= dict(pair.split("=", 1) for pair in shlex.split(rest))
+        elif word == "COPY":
+            *sources, target = rest.split()
+            for source in map(REPOSITORY.joinpath, sources):
+                place = inner / target / ("" if target != "./" else source.name)
+                (shutil.copytree if source.is_dir() else shutil.copyfile)(source, place)
+        elif word == "RUN":
+            command = rest.replace("/opt/", f"{folder}/opt/").replace("python -m", f"{sys.executable} -m")
+            print(f"{name}: {rest}", flush=True)
+            subprocess.run(["/bin/bash", "-c", command], cwd=inner, env=variables, check=True)
+
+
+if __name__ == "__main__":  # dockerfiles.py STAGE FOLDER: where there is no docker
+    build(sys.argv[1], Path(sys.argv[2]).resolve())

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -35,6 +36,33 @@ def test_cuda_is_pinned_by_checksum_at_the_torch_of_the_constraints():
     assert int(GcpSettings.model_fields["driver_version"].default.split(".")[0]) >= 580
     steps = [rest for word, rest in stages("build-inference") if word == "RUN" and "pip install" in rest]
     assert "--require-hashes --no-deps --requirement cuda.txt" in steps[0]
+
+
+SERVICE_WITHOUT = """
+import importlib, pkgutil, sys
+
+for name in sys.argv[1:]:
+    sys.modules[name] = None  # an import of it fails
+import haystack.api, haystack.gcp, haystack.report.answer, haystack.report.design, haystack.runs
+for package in (haystack.api, haystack.gcp, haystack.runs):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+from haystack.api.catalogue import Catalogue
+from haystack.api.understanding import understand
+from haystack.runs.settings import ServiceSettings
+
+catalogue = Catalogue(ServiceSettings(backend="batch"))
+assert understand("How would CD14+ monocytes respond to IFN-gamma?", None, catalogue).valid
+"""
+MODULES = {"scikit-learn": "sklearn", "umap-learn": "umap"}
+
+
+def test_the_service_does_without_what_its_image_lacks():
+    [step] = [rest for word, rest in stages("build-api") if word == "RUN" and "uninstall" in rest]
+    removed = step.partition("uninstall --yes ")[2].split()
+    assert {"scanpy", "numba", "scipy", "snakemake"} <= set(removed)
+    names = [MODULES.get(name, name) for name in removed]
+    subprocess.run([sys.executable, "-c", SERVICE_WITHOUT, *names], cwd=REPOSITORY, check=True, timeout=300)
 
 
 def test_nothing_is_copied_that_git_does_not_know_and_no_secret_is_baked_in():

@@ -56,7 +56,7 @@ def design_rows(log: RunLog) -> list[tuple[str, str]]:
         for one in log.answer.findings
         if one.name == "distance" and log.answer.capped_by != "distance"  # stands beside the class then
     ]
-    return [*rows, *(("Distance", text) for text in near)]
+    return [*rows, *(("Distance", text[:1].upper() + text[1:]) for text in near)]
 
 
 def matching(prompt: PromptLog) -> str:

@@ -246,7 +246,7 @@ def heat_maps(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
                 strength.setdefault(name, []).append(abs(value))
         columns = sorted(strength, key=lambda name: (-len(strength[name]), -max(strength[name]), name))[:HEAT_COLUMNS]
         rows = {
-            run_id: [round(values[name], 2) if name in values else None for name in columns]
+            run_id: [_shown(values[name]) if name in values else None for name in columns]
             for run_id, values in table.items()
             if columns
         }
@@ -262,6 +262,11 @@ def _signed(hits: Sequence[PathwayHit]) -> dict[str, float]:
         if size > abs(signed.get(hit.term, 0.0)):
             signed[hit.term] = size if hit.direction == "up" else -size
     return signed
+
+
+def _shown(value: float) -> float:
+    """A number of the heat map, with the digits that it shows."""
+    return round(value, 1 if abs(value) < 9.95 else 0)
 
 
 def _digits(value: float | None) -> str:

@@ -287,17 +287,20 @@ def agreement(de: pd.DataFrame, best_prompt_id: str | None) -> list[dict[str, An
 
 
 def gene_data(log: RunLog, de: pd.DataFrame) -> dict[str, Any]:
-    """Columns of the best prompt's genes for table and plot, called genes first; four significant digits."""
+    """Columns of the best prompt's genes for table and plot, called genes first.
+
+    Numbers have the digits that the page shows: rounding them again could give another last digit than elsewhere.
+    """
     rows = de[de["prompt_id"] == log.answer.best_prompt_id]
     targets = set(expected_genes(log.query))
     return {
         "gene": rows["gene"].astype(str).tolist(),
-        "log2fc": _short(rows["log2fc"]),
-        "low": _short(rows["low"]),
-        "high": _short(rows["high"]),
-        "lfsr": _short(rows["lfsr"]),
-        "perturbed": _short(rows["mean_perturbed"]),
-        "control": _short(rows["mean_control"]),
+        "log2fc": _shown(rows["log2fc"], ".2f"),
+        "low": _shown(rows["low"], ".2f"),
+        "high": _shown(rows["high"], ".2f"),
+        "lfsr": _shown(rows["lfsr"], ".2g"),
+        "perturbed": _shown(rows["mean_perturbed"], ".2f"),
+        "control": _shown(rows["mean_control"], ".2f"),
         # 1: changed, 2: expected by knowledge, 4: not in the model
         "flag": [
             int(bool(is_de)) + 2 * (gene in targets) + 4 * (not in_model)
@@ -307,8 +310,8 @@ def gene_data(log: RunLog, de: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _short(values: Any) -> list[float | None]:
-    return [None if not math.isfinite(value) else float(f"{value:.4g}") for value in values.astype("float64")]
+def _shown(values: Any, digits: str) -> list[float | None]:
+    return [None if not math.isfinite(value) else float(f"{value:{digits}}") for value in values.astype("float64")]
 
 
 def term_data(log: RunLog, enrichment: pd.DataFrame) -> list[dict[str, Any]]:

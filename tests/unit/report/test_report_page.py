@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 from report_run import RunOptions, cell_set
 from scipy import sparse
@@ -33,7 +34,7 @@ from haystack.report.genes import expected_rows
 from haystack.report.libraries import set_url
 from haystack.report.methods import write_methods
 from haystack.report.predictions import all_counts
-from haystack.report.view import cell_groups, iteration_rows, scale_marks
+from haystack.report.view import cell_groups, gene_data, iteration_rows, scale_marks
 from haystack.specs import MODELS
 
 NASTY = ("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a&b", '"quoted",x', "=1+1", "</script>")
@@ -174,8 +175,6 @@ def test_first_screen_shows_accuracy_class_and_limits(fresh):
 
 
 def test_every_expected_gene_is_listed_with_links(finish):
-    import pandas as pd
-
     run = finish()
     names = {f"GENE{number}": 1 for number in range(40)} | {"ISG15": 1, "MX1": -1, "TP53": -1}
     main = run.log.query.asked.perturbation.model_copy(update={"expected_targets": names})
@@ -279,15 +278,13 @@ def test_foreign_text_stays_text(finish, bend):
 
 
 def test_table_data_equals_the_csv(finish):
-    import pandas as pd
-
     run = finish()
     genes = page(run).data()["genes"]
     de = pd.read_csv(run.file("de.csv"))
     own = de[de["is_best_prompt"]]
     assert genes["gene"] == own["gene"].tolist()
     got = np.array([np.nan if value is None else value for value in genes["log2fc"]])
-    np.testing.assert_allclose(got, own["log2fc"], rtol=1e-3)
+    np.testing.assert_allclose(got, own["log2fc"], atol=0.0051)
     assert [bool(flag & 1) for flag in genes["flag"]] == own["is_de"].tolist()
     assert [bool(flag & 4) for flag in genes["flag"]] == (~own["in_model"]).tolist()
     assert [gene for gene, flag in zip(genes["gene"], genes["flag"], strict=True) if flag & 2] == [
@@ -418,6 +415,16 @@ def test_a_broken_table_is_named(fresh):
     run.file("de.csv").write_text("gene\nISG15\n")
     with pytest.raises(ContractError, match=r"run_demo_de\.csv: "):
         run.render()
+
+
+def test_numbers_are_rounded_once(finish):
+    log = finish().log
+    gene = {"prompt_id": log.answer.best_prompt_id, "gene": "CXCL10", "is_de": True, "in_model": True}
+    numbers = {"log2fc": 6.15473, "low": 4.185369, "high": 8.4886, "lfsr": 0.012549}
+    data = gene_data(log, pd.DataFrame([gene | numbers | {"mean_perturbed": 147.1049, "mean_control": 1.0}]))
+    # by way of four digits: 6.16 and 4.18
+    assert (data["log2fc"], data["low"]) == ([6.15], [4.19])
+    assert data["perturbed"] == [147.1]
 
 
 def test_methods_name_only_packages_that_are_used(finish):

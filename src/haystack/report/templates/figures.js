@@ -18,7 +18,9 @@
   const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6b6b6b", "#B8A900"];
   const SHAPES = ["circle", "diamond", "square", "triangle-up", "x", "cross", "star", "triangle-down"];
   const MARKS = ["x-thin", "cross-thin", "y-up", "y-down", "square-open", "diamond-open", "triangle-up-open", "star-open"];
-  const SCALE = [[0, "#e8e4d8"], [0.5, "#7cb0b5"], [1, "#123f47"]];
+  // The strongest stands out from the page: darkest on white, brightest on a dark one.
+  const SCALE = matchMedia("(prefers-color-scheme: dark)").matches ? [[0, "#3b464d"], [0.5, "#4b9199"], [1, "#7fe6d9"]]
+    : [[0, "#e8e4d8"], [0.5, "#7cb0b5"], [1, "#123f47"]];
 
   function effectPlot() {
     const called = genes.map((name, at) => ({ name, at, x: effects.prompts[0].x[at] })).filter((gene) => gene.x !== null);

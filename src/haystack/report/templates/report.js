@@ -212,8 +212,8 @@
         cell(row, arrow + fixed(x, 2), `num ${arrow ? (x > 0 ? "up" : "down") : ""}`);
         cell(row, `${fixed(genes.low[i], 2)} to ${fixed(genes.high[i], 2)}`, "num wide");
         cell(row, pValue(genes.lfsr[i]), "num");
-        cell(row, fixed(genes.perturbed[i], 1), "num wide");
-        cell(row, fixed(genes.control[i], 1), "num wide");
+        cell(row, fixed(genes.perturbed[i], 2), "num wide");
+        cell(row, fixed(genes.control[i], 2), "num wide");
         const last = cell(row, notes(genes.flag[i]), "links");
         if (!links.length) continue;
         const pages = document.createElement("span");

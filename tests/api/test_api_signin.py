@@ -204,11 +204,11 @@ def test_tokens_end(on_both, monkeypatch):
             assert program.get("/api/v1/me").status_code == 401
 
 
-@pytest.mark.parametrize("text", ["haystack_", "haystack_x", "x" * 9000, "haystack_\u00e9", "Basic", "null"])
-def test_made_up_tokens(live, text):
+def test_made_up_tokens(live):
     with browser(live) as client:
-        answer = client.get("/api/v1/me", headers=[(b"Authorization", b"Bearer " + text.encode("latin-1"))])
-        assert answer.status_code == 401
+        for text in ("haystack_", "haystack_x", "x" * 9000, "haystack_\u00e9", "Basic", "null"):
+            answer = client.get("/api/v1/me", headers=[(b"Authorization", b"Bearer " + text.encode("latin-1"))])
+            assert answer.status_code == 401, text
 
 
 # -- a provider ----------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ class Provider:
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
+        import httpx2
         from authlib.integrations.starlette_client import OAuth
 
         assert settings.oidc_issuer is not None
@@ -36,7 +37,13 @@ class Provider:
             client_id=settings.oidc_client_id,
             client_secret=secret.get_secret_value() if secret else None,
             server_metadata_url=f"{self._issuer.rstrip('/')}/.well-known/openid-configuration",
-            client_kwargs={"scope": "openid email", "code_challenge_method": "S256", "timeout": 10},
+            client_kwargs={
+                "scope": "openid email",
+                "code_challenge_method": "S256",
+                "timeout": 10,
+                # Made once: each client would read all certificates again, while nobody else is answered.
+                "verify": httpx2.create_ssl_context(),
+            },
         )
 
     async def redirect(self, request: Request, back: str) -> Response:

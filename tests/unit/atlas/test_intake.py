@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import anndata as ad
@@ -16,6 +14,7 @@ from scipy import sparse
 from haystack.atlas.design import Pairing, cross_donors
 from haystack.atlas.harmonize import harmonize_atlas
 from haystack.atlas.imports import write_h5ad
+from haystack.cli import main
 from haystack.contracts.base import read_json
 from haystack.contracts.intake import Intake
 from haystack.errors import AtlasError
@@ -110,14 +109,13 @@ def test_donors_and_conditions():
     ]
 
 
-def haystack(*words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "haystack.cli", *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_the_commands(cells, tmp_path: Path):
+def test_the_commands(cells, tmp_path: Path, capsys):
     """`add` writes an entry with which `check` works; `check` guesses one where there is none."""
+
+    def haystack(*words: str) -> str:
+        assert main(words) == 0
+        return capsys.readouterr().out
+
     cells.write_h5ad(tmp_path / "x.h5ad")
     config = tmp_path / "config.yaml"
     config.write_text(f"atlases: {tmp_path}/atlases.yaml\n")

@@ -125,7 +125,7 @@ def run_both(architecture, ratios, n_prompt, n_query, steps, monkeypatch, gene_p
         pytest.param(helpers.TINY, (0.25, 0.5, 0.25), 40, 45, 3, id="tiny, ratios without rounding"),
         pytest.param(helpers.TINY, (0.25, 0.4, 0.2), 50, 63, 5, id="tiny, default ratios"),
         pytest.param(helpers.TINY, (0.25, 0.4, 0.2), 9, 30, 5, id="fewer prompt cells than positions"),
-        pytest.param(LARGE_SHAPED, (0.25, 0.4, 0.2), 200, 100, 2, id="Large-shaped"),
+        pytest.param(LARGE_SHAPED, (0.25, 0.4, 0.2), 200, 100, 2, id="Large-shaped", marks=pytest.mark.slow),
     ],
 )
 def test_equal_to_upstream_at_every_step(architecture, ratios, n_prompt, n_query, steps, monkeypatch, gene_pickle):

@@ -125,16 +125,25 @@ CD4+ ; ' " ( % { \\ reference dataset Kang Tabula Sapiens without FOO1 impute mi
 PIECES = MIXTURE.split()
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.one_of(st.text(max_size=120), st.lists(st.sampled_from(PIECES), max_size=40).map(" ".join)))
-def test_any_text_gives_a_query_or_a_typed_error(text: str) -> None:
-    try:
-        query = parse_question(text)
-    except QueryParsingError:
-        return
-    assert query.cell_type_cl_id
-    for evidence in query.evidence:
-        assert evidence.start is None or query.raw_query[evidence.start : evidence.end] == evidence.text
+TEXTS = st.one_of(st.text(max_size=120), st.lists(st.sampled_from(PIECES), max_size=40).map(" ".join))
+
+
+@pytest.mark.parametrize(
+    "examples", [pytest.param(15, id="sample"), pytest.param(1000, id="1000", marks=pytest.mark.nightly)]
+)
+def test_any_text_gives_a_query_or_a_typed_error(examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, derandomize=True)
+    @given(TEXTS)
+    def check(text: str) -> None:
+        try:
+            query = parse_question(text)
+        except QueryParsingError:
+            return
+        assert query.cell_type_cl_id
+        for evidence in query.evidence:
+            assert evidence.start is None or query.raw_query[evidence.start : evidence.end] == evidence.text
+
+    check()
 
 
 @pytest.mark.parametrize(

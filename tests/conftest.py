@@ -1,5 +1,6 @@
 """A copy of the pipeline's folder in which the real Snakemake runs, on small simulated atlases."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -17,6 +18,16 @@ hypothesis.settings.register_profile("haystack", deadline=None, derandomize=True
 hypothesis.settings.load_profile("haystack")
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Libraries and collected tests stay to the end: no garbage collection walks through their million objects."""
+    gc.disable()
+    result = yield
+    gc.freeze()
+    gc.enable()
+    return result
 
 
 def pytest_collection_modifyitems(config, items):

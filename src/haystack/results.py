@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from haystack.contracts import read_json
 from haystack.contracts.accuracy import ExpectedAccuracy
+from haystack.contracts.failure import Failure
 from haystack.contracts.runlog import RunLog
 from haystack.errors import ContractError
 
@@ -28,16 +29,14 @@ class Run:
     Raises
     ------
     ContractError
-        if the folder holds no finished run.
+        if the folder holds no finished run; of a failed run the message says why it failed.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         logs = sorted(self.folder.glob("*_log.json"))
         if len(logs) != 1:
-            raise ContractError(
-                f"{self.folder}: expected one {{run_id}}_log.json, found {len(logs)}; is the run finished?"
-            )
+            raise ContractError(f"{self.folder}: {_why_unfinished(self.folder, len(logs))}")
         self.log: RunLog = read_json(logs[0], RunLog)
         """settings, seeds, versions, every iteration and decision"""
 
@@ -135,6 +134,16 @@ class Run:
         """For Jupyter."""
         rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in self._lines())
         return f"<p><strong>{escape(self.question)}</strong></p><table>{rows}</table>"
+
+
+def _why_unfinished(folder: Path, n_logs: int) -> str:
+    if (folder / "failure.json").exists():
+        failure = read_json(folder / "failure.json", Failure)
+        return f"the run failed ({failure.rule}): {failure.message}"
+    runs = sorted(path.parent.name for path in folder.glob("runs/*/*_log.json"))
+    if runs:
+        return f"a results folder, not a run's. Name one of its runs, such as {folder / 'runs' / runs[0]}"
+    return f"expected one {{run_id}}_log.json, found {n_logs}; is the run finished?"
 
 
 def read_run(folder: str | Path) -> Run:

@@ -14,6 +14,7 @@ from haystack.config import Section, Settings, known_keys, load_settings
 from haystack.errors import ConfigError, nearest, suggest
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+RUN_ID_RULE = "use letters, digits, '_', '-', at most 63, no path"
 SHARED = ("runs", "atlases", "use_atlases", "data_dir", "demo", "model")
 """settings common to all runs of a table: a column of that name is refused"""
 
@@ -71,9 +72,7 @@ def _run(row: dict[str, str], where: str, config: dict[str, Any], settings: Sett
     overrides = {key: _value(text) for key, text in row.items() if key not in {"run_id", "query"} and text.strip()}
     run_id = row.get("run_id", "").strip() or run_identifier(query, overrides)
     if not RUN_ID.fullmatch(run_id):
-        raise ConfigError(
-            f"{where}: run_id '{run_id}' becomes a folder name: use letters, digits, '_', '-', at most 63, no path"
-        )
+        raise ConfigError(f"{where}: run_id '{run_id}' becomes a folder name: {RUN_ID_RULE}")
     effective = load_settings(_overlay(config, overrides, where), where=where) if overrides else settings
     return Run(run_id, query, effective)
 

@@ -13,7 +13,7 @@ from haystack.contracts import Decision, read_json
 from haystack.contracts.query import StructuredQuery
 from haystack.errors import ConfigError
 from haystack.results import Run
-from haystack.run_table import run_identifier
+from haystack.run_table import RUN_ID, RUN_ID_RULE, run_identifier
 
 if TYPE_CHECKING:
     from haystack.prompting import Chosen
@@ -68,13 +68,23 @@ def ask(
     """
     from haystack.workflow.plan import Plan
 
+    _check_types(question=question, atlases=atlases, model=model, settings=settings or {})
     own = dict(settings or {})
     for name in ("runs", "atlases", "model"):
         if name in own:
             raise ConfigError(f"settings: '{name}' is an argument of its own, or not used by ask")
     if not question.strip() or len(question.splitlines()) > 1:
         raise ConfigError("question: write one line, such as: How would B cells respond to IL-4?")
+    if isinstance(atlases, str | Path) and Path(atlases).suffix not in {".yaml", ".yml"}:
+        raise ConfigError(
+            f"atlases: {atlases} is no YAML file. `haystack atlas add FILE` writes the entry of a file of cells into "
+            "config/atlases.yaml"
+        )
+    if Path(folder).is_file():
+        raise ConfigError(f"folder: {folder} is a file. Name a folder for the results")
     run_id = run_id or run_identifier(question, own)
+    if not RUN_ID.fullmatch(run_id):
+        raise ConfigError(f"run_id: '{run_id}' becomes a folder name: {RUN_ID_RULE}")
     own |= {
         "runs": f"run_id\tquery\n{run_id}\t{question}\n",
         "atlases": str(atlases) if isinstance(atlases, str | Path) else dict(atlases),
@@ -82,6 +92,19 @@ def ask(
     }
     stages = _Stages(Plan(own), run_id, Path(folder), progress)
     return stages.answer()
+
+
+def _check_types(**arguments: object) -> None:
+    wanted = {
+        "question": (str, "a text"),
+        "atlases": (str | Path | Mapping, "the path of a YAML file, or a dict of name -> entry"),
+        "model": (str | Mapping, "a kind, such as 'transfer', or a dict of settings"),
+        "settings": (Mapping, "a dict, as in config/config.yaml"),
+    }
+    for name, value in arguments.items():
+        kind, words = wanted[name]
+        if not isinstance(value, kind):
+            raise ConfigError(f"{name}: give {words}; this is of type {type(value).__name__}")
 
 
 class _Stages:

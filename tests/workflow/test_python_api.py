@@ -6,7 +6,8 @@ import sys
 import pytest
 
 import haystack as hs
-from haystack.errors import ConfigError, ContractError
+from haystack.contracts.failure import Failure, write_json
+from haystack.errors import ConfigError, ContractError, GroundingError
 
 
 def test_import_is_light():
@@ -26,6 +27,43 @@ def test_parse():
 def test_a_question_is_one_line(question):
     with pytest.raises(ConfigError, match="question: write one line"):
         hs.ask(question, atlases={})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"question": None}, "question: give a text; this is of type NoneType"),
+        ({"atlases": ["a.h5ad"]}, "atlases: give the path of a YAML file, or a dict"),
+        ({"atlases": "a.h5ad"}, "haystack atlas add"),
+        ({"model": 3}, "model: give a kind"),
+        ({"settings": ["seed"]}, "settings: give a dict"),
+        ({"run_id": "../x"}, r"^run_id: '\.\./x' becomes a folder name"),
+        ({"folder": __file__}, "folder: .* is a file"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    given = {"question": "How would B cells respond to IL-4?", "atlases": {}} | arguments
+    with pytest.raises(ConfigError, match=message):
+        hs.ask(**given)
+
+
+def test_a_table_is_not_taken_for_cells():
+    with pytest.raises(GroundingError, match="perturbed: give an h5ad file or an AnnData; this is of type list"):
+        hs.ground("How would B cells respond to IL-4?", [], [])
+
+
+def test_a_failed_run_says_why(tmp_path):
+    why = Failure(run_id="r", rule="parse_query", error_type="QueryParsingError", message="no such cell")
+    write_json(tmp_path / "failure.json", why)
+    with pytest.raises(ContractError, match=r"the run failed \(parse_query\): no such cell"):
+        hs.read_run(tmp_path)
+
+
+def test_a_results_folder_is_not_taken_for_a_run(tmp_path):
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "runs" / "one" / "one_log.json").write_text("{}")
+    with pytest.raises(ContractError, match=r"such as .*runs/one"):
+        hs.read_run(tmp_path)
 
 
 def test_an_unfinished_run_is_named(tmp_path):

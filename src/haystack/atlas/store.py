@@ -14,7 +14,7 @@ from typing import Any
 
 from haystack.atlas.formats import other_format
 from haystack.config import AtlasEntry
-from haystack.errors import AtlasError, HaystackError, MissingExtraError, suggest
+from haystack.errors import AtlasError, HaystackError, MissingExtraError, nearest, suggest
 
 MOUNTS = "HAYSTACK_BUCKETS"
 """environment variable: folder in which buckets are mounted, each by its name"""
@@ -112,8 +112,10 @@ def _open_local(where: Store, url: str | None) -> tuple[Any, bool]:
     path = Path(where.path)
     if not path.exists():
         beside = path.parent
-        found = [file.name for file in beside.iterdir()] if beside.is_dir() else []
-        hint = suggest(path.name, found) if beside.is_dir() else f" The folder {beside} does not exist either."
+        files = [file.name for file in beside.iterdir()] if beside.is_dir() else []
+        hint = suggest(path.name, nearest(path.name, files))
+        if not beside.is_dir():
+            hint = f" The folder {beside} does not exist either."
         if url:
             raise where.error(f"no such file. Fetch it from {url} (rule download_atlas, with offline: false)")
         raise where.error(f"no such file.{hint} Correct `path` of its entry")

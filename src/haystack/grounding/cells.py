@@ -30,6 +30,8 @@ def read_counts(given: str | Path | ad.AnnData, name: str = "cells") -> ad.AnnDa
     import pandas as pd
     from scipy import sparse
 
+    if not isinstance(given, str | Path | ad.AnnData):
+        raise GroundingError(f"{name}: give an h5ad file or an AnnData; this is of type {type(given).__name__}")
     cells, path = (given, Path(name)) if isinstance(given, ad.AnnData) else (None, Path(given))
     if cells is None:
         if not path.exists():

@@ -14,7 +14,9 @@ Sources: Fang et al. 2023 (gseapy), Subramanian et al. 2005 (GSEA), Badia-i-Momp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -201,11 +203,10 @@ def _gsea_table(
     ]
     if not shortlist:
         return _empty()
-    # Equal values are ordered by name: the same bytes whatever the order of the DE table.
+    # Equal values are ordered by name: the same bytes whatever the order of the DE table, so no need for a warning.
     order = np.lexsort((response.genes.astype(str), -response.signed))
-    found = (
-        gseapy()
-        .prerank(
+    with _silent():
+        ranked = gseapy().prerank(
             pd.DataFrame({"gene": response.genes[order], "statistic": response.signed[order]}),
             {str(column): response.genes[sets.rows[column]].tolist() for column in shortlist},
             min_size=1,
@@ -217,11 +218,10 @@ def _gsea_table(
             outdir=None,
             no_plot=True,
         )
-        .res2d.set_index("Term")
-    )
+    results = ranked.res2d.set_index("Term")
     rows = []
     for column in shortlist:
-        one = found.loc[str(column)]
+        one = results.loc[str(column)]
         leading = sorted(str(one["Lead_genes"]).split(";"))
         rows.append(
             {
@@ -238,6 +238,17 @@ def _gsea_table(
             }
         )
     return _adjusted(pd.DataFrame(rows))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Hide warnings: gseapy makes a logger of its own, with a handler, for each call."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _ulm_table(response: Response, regulons: Regulons) -> pd.DataFrame:

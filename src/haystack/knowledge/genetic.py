@@ -94,10 +94,7 @@ def ensembl_ids(genes: Iterable[str]) -> dict[str, str]:
     >>> ensembl_ids(["C1ORF43", "SELK", "RP11-206L10.2", "IL8", "CXCL8"])
     {'C1ORF43': 'ENSG00000143612', 'CXCL8': 'ENSG00000169429', 'SELK': 'ENSG00000113811'}
     """
-    known: dict[str, str] = {}
-    for identifier, symbol in ensembl_symbols().items():
-        known.setdefault(symbol.upper(), identifier)  # the first of genes that share a symbol
-    genes = list(genes)
+    known, genes = _ensembl_ids(), list(genes)
     ids: dict[str, str] = {}
     taken: set[str] = set()
     for current in (True, False):
@@ -107,6 +104,15 @@ def ensembl_ids(genes: Iterable[str]) -> dict[str, str]:
                 ids[gene] = gene_id
                 taken.add(gene_id)
     return ids
+
+
+@cache
+def _ensembl_ids() -> dict[str, str]:
+    """Current symbol in upper case -> Ensembl id."""
+    known: dict[str, str] = {}
+    for identifier, symbol in ensembl_symbols().items():
+        known.setdefault(symbol.upper(), identifier)  # the first of genes that share a symbol
+    return known
 
 
 def genetic(symbol: str, action: str, direction: Direction | None, query: str) -> Perturbation:

@@ -39,6 +39,13 @@ def render(name: str, **context: Any) -> str:
     return _environment().get_template(name).render(**context)
 
 
+def load_templates() -> None:
+    """Compile all templates and read their largest asset."""
+    for name in _environment().list_templates(extensions=["j2"]):
+        _environment().get_template(name)
+    plotly_script()
+
+
 def asset(name: str) -> Markup:
     """CSS or JavaScript of this package, to be inlined."""
     return Markup(files("haystack.report").joinpath("templates", name).read_text(encoding="utf-8"))  # noqa: S704

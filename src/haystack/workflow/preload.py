@@ -18,12 +18,16 @@ LIBRARIES = (
     "scipy.optimize",
     "scipy.stats",
     "h5py",
+    "pyarrow.dataset",
+    "pyarrow.pandas_compat",
     "pyarrow.parquet",
+    "pandas.core.arrays.arrow.extension_types",
     "duckdb",
     "anndata",
     "rapidfuzz",
     "scanpy",
     "scranpy",
+    "sklearn.decomposition",
 )
 MODULES = ("inference.predict", "inference.baselines")
 PACKAGES = (
@@ -59,11 +63,12 @@ def load() -> None:
 def _read_tables() -> None:
     from haystack.grounding.symbols import current
     from haystack.internals import gseapy
-    from haystack.knowledge.genetic import ensembl_symbols
+    from haystack.knowledge.genetic import ensembl_ids
     from haystack.knowledge.retired import current_symbols
     from haystack.ontology.index import ontology
     from haystack.query import parse_question
     from haystack.report.provenance import package_versions
+    from haystack.report.template import load_templates
     from haystack.specs import COMPONENTS, MODELS, STORAGES, STRATEGIES
 
     gseapy()
@@ -74,8 +79,9 @@ def _read_tables() -> None:
         registry.names()
     current("STAT3")
     current_symbols()
-    ensembl_symbols()
+    ensembl_ids([])
     package_versions()
+    load_templates()
 
 
 with suppress(Exception):

@@ -7,12 +7,13 @@ Debian's binaries are used where they are. PostgreSQL refuses to run as root, so
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ports import free_port
 
 
 def binaries() -> Path | None:
@@ -48,7 +49,7 @@ def postgres_server() -> Iterator[str]:
         )
         if made.returncode:
             raise RuntimeError(made.stderr)
-        port = _free_port()
+        port = free_port()
         options = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
@@ -81,12 +82,6 @@ def _account() -> str | None:
 def _ids(account: str) -> tuple[int, int]:
     entry = pwd.getpwnam(account)
     return entry.pw_uid, entry.pw_gid
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(found: Path, port: int, server: subprocess.Popen, log: Path) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+
+from ports import free_port
 
 STUB = Path(__file__).with_name("stub_pipeline.py")
 SECRET = "of this test alone, as long as it has to be"
@@ -41,11 +42,6 @@ def cookie():
 
     sessions = Sessions(SECRET.encode(), frozenset(), 1)
     return {"Cookie": f"{sessions.cookie}={sessions.make('developer@localhost')}"}
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 @contextlib.contextmanager

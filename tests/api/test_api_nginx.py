@@ -11,15 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ports import free_port
+
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="no nginx (Debian: apt-get install nginx-light)")
 SECRET = "s3cret-of-the-proxy-that-nobody-else-knows"
 DOCS = Path(__file__).parents[2] / "docs/service.md"
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Stand-ins for Google Cloud on this machine: Batch, Cloud Logging, and Cloud Storage (gcp-storage-emulator)."""
 
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,8 @@ pytest.importorskip("gcp_storage_emulator", reason="needs gcp-storage-emulator")
 sys.path.insert(0, str(Path(__file__).parent))  # for `import batch_service`: tests are no package
 
 from batch_service import BatchService
+
+from ports import free_port
 
 
 @pytest.fixture
@@ -31,9 +32,7 @@ def storage_host() -> Iterator[str]:
     # In memory nobody reads it back, and it describes all objects anew with each one that is written.
     assert callable(Storage._write_config_to_file)
     Storage._write_config_to_file = lambda self: None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = create_server("127.0.0.1", port, in_memory=True)
     server.start()
     yield f"http://127.0.0.1:{port}"

@@ -2,13 +2,14 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from ports import free_port
 
 CONF = """\
 ClusterName=test
@@ -37,12 +38,6 @@ SchedulerParameters=sched_interval=1
 NodeName=localhost CPUs=2 RealMemory=6000 Gres=gpu:1 State=UNKNOWN
 PartitionName=main Nodes=localhost Default=YES MaxTime=60 State=UP
 """
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 @contextmanager

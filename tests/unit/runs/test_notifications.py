@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import socket
 import ssl
 import subprocess
 import threading
@@ -14,14 +13,9 @@ from haystack.runs.models import Accuracy, Notification, RunRecord, RunResult, R
 from haystack.runs.notifications import MailError, Postman, SendGrid, Smtp, write_message
 from haystack.runs.settings import MailSettings, load_service_settings
 from haystack.runs.store import RunStore
+from ports import free_port
 
 NASTY = 'How do <b>B cells</b> & <script>alert(1)</script> "respond" to IL-4?'
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def describe(event: Event, tracker: Tracker) -> str:
             return f"{where}: failed while {tracker.stages.get(stage, stage)}: {event.message}"
         case "workflow_finished" if tracker.runs or tracker.done:
             result = run_count(tracker) if event.reason == "failed" else _all_done(tracker)
-            steps_done = f"{tracker.done} steps done in {elapsed(tracker.since)}"
+            steps_done = f"{tracker.done} step{'' if tracker.done == 1 else 's'} done in {elapsed(tracker.since)}"
             return f"{result}. {steps_done}{_path('summary', tracker.summary)}"
     return ""
 

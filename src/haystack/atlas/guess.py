@@ -182,7 +182,7 @@ def _guess_perturbation(guess: Guess, labels: _Labels, layout: Layout | None) ->
         if not controls or not treated or (_key(column) in _GENERIC and kind is None and not _says_done(treated)):
             continue
         guess.set(
-            "obs.perturbation", column, f"{len(treated):,} labels beside controls, such as {', '.join(treated[:2])}"
+            "obs.perturbation", column, f"{_labels(len(treated))} beside controls, such as {', '.join(treated[:2])}"
         )
         guess.set("control_labels", controls, "look like controls" if controls != ["nan"] else "cells without a label")
         guess.set("perturbation_type", kind or "unknown", why)
@@ -342,7 +342,11 @@ def _order(guess: Guess) -> None:
 
 def _examples(cells: dict[str, int]) -> str:
     shown = [" ".join(label.split())[:40] for label in sorted(cells, key=lambda label: -cells[label])[:3]]
-    return f"{len(cells):,} labels, such as {', '.join(shown)}"
+    return f"{_labels(len(cells))}, such as {', '.join(shown)}"
+
+
+def _labels(n: int) -> str:
+    return "1 label" if n == 1 else f"{n:,} labels"
 
 
 def _key(column: str) -> str:

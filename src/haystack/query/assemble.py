@@ -39,41 +39,41 @@ _FORMS = word_set("antibody antibodies mab monoclonal bispecific protein peptide
 NEAR = 0.02  # alternatives so close to the first are named
 
 
-def assemble(found: Findings) -> StructuredQuery:
+def assemble(findings: Findings) -> StructuredQuery:
     """Build the query. The first cell type is used; others are recorded as ambiguity."""
-    context = found.context
-    treatments, absent_notes = _with_absent(found)
-    found.treatments = treatments
+    context = findings.context
+    treatments, absent_notes = _with_absent(findings)
+    findings.treatments = treatments
     datasets = {name for _, name in context.datasets}
     named = Named(
-        treatment=bool(found.treatments) or found.group is not None,
+        treatment=bool(findings.treatments) or findings.group is not None,
         target_donor=bool(context.target_donors),
         reference_donor=bool(context.reference_donors),
-        datasets=0 if found.group and len(datasets) < 2 else len(datasets),  # one says where a list comes from
-        disease=bool(found.diseases),
+        datasets=0 if findings.group and len(datasets) < 2 else len(datasets),  # one says where a list comes from
+        disease=bool(findings.diseases),
     )
-    task, confidence, why = task_type(found.text, named)
-    query = StructuredQuery(raw_query=found.raw, task_type=task, warnings=list(found.notes))
+    task, confidence, why = task_type(findings.text, named)
+    query = StructuredQuery(raw_query=findings.raw, task_type=task, warnings=list(findings.notes))
     query.evidence.append(FieldEvidence(field="task_type", text=why, confidence=confidence, method="rules"))
     if confidence < 0.7:
         query.warnings.append(f"the kind of question was guessed ({task.value}: {why})")
     query.warnings += absent_notes
-    query.asked.absent = [item.perturbation for item, _ in found.absent]
-    _cells(query, found)
-    _perturbations(query, found)
-    _place(query, found)
-    _donors(query, found)
-    _leftovers(query, found)
-    query.warnings += _turned(found)
-    if _PROTEIN.search(found.text):
+    query.asked.absent = [item.perturbation for item, _ in findings.absent]
+    _cells(query, findings)
+    _perturbations(query, findings)
+    _place(query, findings)
+    _donors(query, findings)
+    _leftovers(query, findings)
+    query.warnings += _turned(findings)
+    if _PROTEIN.search(findings.text):
         query.warnings.append("protein was asked for; what is predicted is RNA")
     for item in query.evidence:  # places are those of the question as it was written, markup and typos included
         if item.start is not None and item.end is not None:
-            item.start, item.end = found.repaired.origin(item.start), found.repaired.origin(item.end, end=True)
-            item.text = found.raw[item.start : item.end]
+            item.start, item.end = findings.repaired.origin(item.start), findings.repaired.origin(item.end, end=True)
+            item.text = findings.raw[item.start : item.end]
     query.evidence += [
         FieldEvidence(field="words", text=written, confidence=0.8, method="spelling")
-        for _, written, _ in found.repaired.repairs
+        for _, written, _ in findings.repaired.repairs
     ]
     query.understanding = understanding(query)
     cl = ontology("CL")
@@ -81,15 +81,15 @@ def assemble(found: Findings) -> StructuredQuery:
     return query
 
 
-def _with_absent(found: Findings) -> tuple[list[Treatment], list[str]]:
+def _with_absent(findings: Findings) -> tuple[list[Treatment], list[str]]:
     """The treatments, including absent ones: a cytokine that is withdrawn, with no other treatment, is blocked."""
     from haystack.knowledge.resolve import blockade
 
     notes = []
     blocked: list[Treatment] = []
-    for item, negation in found.absent:
+    for item, negation in findings.absent:
         name = item.perturbation.name
-        if negation.absent and not found.treatments and item.perturbation.type == "cytokine":
+        if negation.absent and not findings.treatments and item.perturbation.type == "cytokine":
             against = blockade(item.perturbation).model_copy(update={"query": item.span.text, "direction": -1})
             blocked.append(replace(item, perturbation=against))
             notes.append(
@@ -98,34 +98,36 @@ def _with_absent(found: Findings) -> tuple[list[Treatment], list[str]]:
             )
         else:
             notes.append(f"'{item.span.text}' is said to be absent: {name} is no treatment here")
-    return found.treatments + blocked, notes
+    return findings.treatments + blocked, notes
 
 
-def _turned(found: Findings) -> list[str]:
+def _turned(findings: Findings) -> list[str]:
     """A warning for each unused word that may reverse the question, if there is a treatment."""
-    if not found.treatments:
+    if not findings.treatments:
         return []
-    used = [item.trigger for item in found.negations] + [item.trigger for _, item in found.absent]
+    used = [item.trigger for item in findings.negations] + [item.trigger for _, item in findings.absent]
     used += (
-        [gene.trigger for gene in found.genes if gene.trigger]
-        + found.classes
-        + [item.span for item in found.treatments]
+        [gene.trigger for gene in findings.genes if gene.trigger]
+        + findings.classes
+        + [item.span for item in findings.treatments]
     )
-    used += [entity.span for entity in (*found.cells, *found.diseases)]
-    return [f"'{where.text}' was not read: it may turn the question round" for where in unread_turns(found.text, used)]
+    used += [entity.span for entity in (*findings.cells, *findings.diseases)]
+    return [
+        f"'{where.text}' was not read: it may turn the question round" for where in unread_turns(findings.text, used)
+    ]
 
 
-def _cells(query: StructuredQuery, found: Findings) -> None:
+def _cells(query: StructuredQuery, findings: Findings) -> None:
     """The named cell type, or that of the cell line."""
-    if not found.lines:
-        _cell_type(query, found.cells)
+    if not findings.lines:
+        _cell_type(query, findings.cells)
         return
-    where, line = found.lines[0]
+    where, line = findings.lines[0]
     match = Match(line.cell_type_cl_id, line.cell_type, 0.95, "cell line")
-    _cell_type(query, found.cells or [Entity(where, [match])])
-    if found.cells and in_one_list(found.text, where, found.cells[0].span):
+    _cell_type(query, findings.cells or [Entity(where, [match])])
+    if findings.cells and in_one_list(findings.text, where, findings.cells[0].span):
         query.warnings.append(
-            f"'{found.cells[0].span.text}' are named beside {line.name}, which was taken: ask one by one"
+            f"'{findings.cells[0].span.text}' are named beside {line.name}, which was taken: ask one by one"
         )
     cells, sample = query.asked.cells, query.asked.context
     cells.line, cells.line_id, cells.line_sex = line.name, line.accession or None, line.sex or None
@@ -135,7 +137,7 @@ def _cells(query: StructuredQuery, found: Findings) -> None:
     for field, value in (("target_tissue", line.tissue), ("target_disease_state", line.disease)):
         if value:
             query.evidence.append(_evidence(field, where, 0.9, "cell line"))
-    others = list(dict.fromkeys(other.name for _, other in found.lines[1:] if other != line))
+    others = list(dict.fromkeys(other.name for _, other in findings.lines[1:] if other != line))
     if others:
         query.ambiguities.append(Ambiguity(field="cell_line", text=where.text, alternatives=[line.name, *others]))
         query.warnings.append(f"several cell lines are named; {line.name} was taken, not {', '.join(others)}")
@@ -185,12 +187,12 @@ def _related(one: str, other: str) -> bool:
     return one in ancestors(other) or other in ancestors(one)
 
 
-def _perturbations(query: StructuredQuery, found: Findings) -> None:
-    _amounts(query, found)
-    if found.group is not None and not found.treatments:
-        _list(query, found.group)
+def _perturbations(query: StructuredQuery, findings: Findings) -> None:
+    _amounts(query, findings)
+    if findings.group is not None and not findings.treatments:
+        _list(query, findings.group)
     unique: dict[str, Treatment] = {}
-    for treatment in found.treatments:
+    for treatment in findings.treatments:
         unique.setdefault(treatment.perturbation.name, treatment)
     query.asked.perturbations = [
         item.perturbation.model_copy(update={"query": item.span.text, "resolved": item.known})
@@ -225,8 +227,8 @@ def expand_command(query: StructuredQuery, group: Group) -> str:
     return f"haystack runs expand --cell-type '{query.asked.cells.label}'{atlas}{kind} --out config/runs.tsv"
 
 
-def _amounts(query: StructuredQuery, found: Findings) -> None:
-    for name, spans in (("dose", found.context.doses), ("time", found.context.times)):
+def _amounts(query: StructuredQuery, findings: Findings) -> None:
+    for name, spans in (("dose", findings.context.doses), ("time", findings.context.times)):
         distinct = list(dict.fromkeys(where.text for where in spans))
         if not distinct:
             continue
@@ -247,22 +249,22 @@ def _unknown(item: Treatment) -> str:
     return f"'{item.span.text}' was understood as what is done to the cells, but is {what}{hint}"
 
 
-def _place(query: StructuredQuery, found: Findings) -> None:
+def _place(query: StructuredQuery, findings: Findings) -> None:
     sample = query.asked.context
-    if found.tissues:
-        chosen = _most_specific(_nearest_first(found.tissues, found.cells))
+    if findings.tissues:
+        chosen = _most_specific(_nearest_first(findings.tissues, findings.cells))
         sample.tissue_uberon_id, sample.tissue_name = chosen.best.id, chosen.best.name
         query.evidence.append(_evidence("target_tissue", chosen.span, chosen.best.score, chosen.best.method))
-        _others(query, "target_tissue", chosen, found.tissues)
-    if found.diseases:
-        sick = [entity for entity in found.diseases if entity.best.id.startswith("MONDO:")]
-        chosen = (sick or found.diseases)[0]
+        _others(query, "target_tissue", chosen, findings.tissues)
+    if findings.diseases:
+        sick = [entity for entity in findings.diseases if entity.best.id.startswith("MONDO:")]
+        chosen = (sick or findings.diseases)[0]
         sample.disease_mondo_id, sample.disease_name = chosen.best.id, chosen.best.name
         query.evidence.append(_evidence("target_disease_state", chosen.span, chosen.best.score, chosen.best.method))
-        _others(query, "target_disease_state", chosen, found.diseases)
-    if found.context.conditions:
-        sample.condition = ", ".join(dict.fromkeys(where.text for where in found.context.conditions))
-        for where in found.context.conditions:
+        _others(query, "target_disease_state", chosen, findings.diseases)
+    if findings.context.conditions:
+        sample.condition = ", ".join(dict.fromkeys(where.text for where in findings.context.conditions))
+        for where in findings.context.conditions:
             query.evidence.append(_evidence("target_condition", where, 0.8, "pattern"))
 
 
@@ -305,8 +307,8 @@ def _others(query: StructuredQuery, field: str, chosen: Entity, entities: list[E
         query.warnings.append(f"{field}: {chosen.best.name} was taken; also named: {names}")
 
 
-def _donors(query: StructuredQuery, found: Findings) -> None:
-    context, sample = found.context, query.asked.context
+def _donors(query: StructuredQuery, findings: Findings) -> None:
+    context, sample = findings.context, query.asked.context
     for name, own, spans in (
         ("target_donor_id", "donor_id", context.target_donors),
         ("reference_donor_id", "reference_donor_id", context.reference_donors),
@@ -332,28 +334,32 @@ def _donors(query: StructuredQuery, found: Findings) -> None:
         query.evidence.append(_evidence("control_strategy", where, 0.9, "pattern"))
 
 
-def _leftovers(query: StructuredQuery, found: Findings) -> None:
+def _leftovers(query: StructuredQuery, findings: Findings) -> None:
     """Content words that no field explains, without question words and everyday words."""
-    spans = [*found.context.spans, *found.controls, *(e.span for e in [*found.cells, *found.tissues, *found.diseases])]
-    spans += [t.span for t in found.treatments] + ([found.group.span] if found.group else [])
-    spans += found.classes + [where for where, _ in found.lines] + [item.span for item, _ in found.absent]
-    spans += [gene.trigger for gene in found.genes if gene.trigger] + [
-        gene.span for gene in found.genes if gene.read_out
+    spans = [
+        *findings.context.spans,
+        *findings.controls,
+        *(e.span for e in [*findings.cells, *findings.tissues, *findings.diseases]),
+    ]
+    spans += [t.span for t in findings.treatments] + ([findings.group.span] if findings.group else [])
+    spans += findings.classes + [where for where, _ in findings.lines] + [item.span for item, _ in findings.absent]
+    spans += [gene.trigger for gene in findings.genes if gene.trigger] + [
+        gene.span for gene in findings.genes if gene.read_out
     ]
     rest = []
-    for word in found.tokens:
+    for word in findings.tokens:
         where = Span(word.start, word.end, word.text)
         if any(where.overlaps(other) for other in spans):
             continue
-        if word.text.upper() in NO_GENES and any(gene.trigger for gene in found.genes):
+        if word.text.upper() in NO_GENES and any(gene.trigger for gene in findings.genes):
             continue
         parts = [part for part in re.split(r"[-/'’]", word.lower) if len(part) > 1]
-        if word.lower in _FORMS and any(_beside(found.text, where, item.span) for item in found.treatments):
+        if word.lower in _FORMS and any(_beside(findings.text, where, item.span) for item in findings.treatments):
             continue
-        if not all(_is_plain(part) for part in parts) or _describes(found, where) or _has(found.text, where):
+        if not all(_is_plain(part) for part in parts) or _describes(findings, where) or _has(findings.text, where):
             rest.append(word.text)
     query.not_understood = list(dict.fromkeys(rest))
-    if len(rest) >= 4 and len(rest) > len(found.tokens) / 3:
+    if len(rest) >= 4 and len(rest) > len(findings.tokens) / 3:
         query.warnings.append("much of the question was not understood; is it one plain question in English?")
 
 
@@ -362,13 +368,13 @@ def _beside(text: str, one: Span, other: Span) -> bool:
     return re.fullmatch(r"[\s-]*", text[first.end : second.start]) is not None
 
 
-def _describes(found: Findings, where: Span) -> bool:
+def _describes(findings: Findings, where: Span) -> bool:
     """Whether a word directly precedes the name of the cells or disease and may restrict it."""
     word = where.text.lower()
     if word in QUESTION_WORDS or word in INSIDE or word in _SAY_NOTHING or word.isdigit():
         return False
-    named = [*found.cells[:1], *(d for d in found.diseases if word not in QUALIFIERS)]
-    return any(re.fullmatch(r"\s+", found.text[where.end : item.span.start]) for item in named)
+    named = [*findings.cells[:1], *(d for d in findings.diseases if word not in QUALIFIERS)]
+    return any(re.fullmatch(r"\s+", findings.text[where.end : item.span.start]) for item in named)
 
 
 def _has(text: str, where: Span) -> bool:

@@ -92,27 +92,27 @@ def _find(text: str, tokens: list[Word], taken: list[Span], names: list[Name]) -
     cells = [name for name in names if name.kind == "cell-type"]
     exact = [Entity(name.span, name.matches) for name in cells if not any(name.span.overlaps(t) for t in taken)]
     exact = [entity for entity in exact if not _MODIFIER.match(text[entity.span.end :])]
-    found: list[Entity] = []
+    entities: list[Entity] = []
     at = 0
     while at < len(tokens):
         best = _best_at(text, tokens, at, taken, exact)
         if best and not _later_is_better(text, tokens, at, best, taken, exact):
-            found.append(best[2])
+            entities.append(best[2])
             at += best[1]
         else:
             at += 1
-    found += [entity for entity in exact if not any(entity.span.overlaps(other.span) for other in found)]
-    return _last_noun(text, sorted(found, key=lambda entity: entity.span.start))
+    entities += [entity for entity in exact if not any(entity.span.overlaps(other.span) for other in entities)]
+    return _last_noun(text, sorted(entities, key=lambda entity: entity.span.start))
 
 
-def _last_noun(text: str, found: list[Entity]) -> list[Entity]:
+def _last_noun(text: str, entities: list[Entity]) -> list[Entity]:
     """Of two adjacent cell types (PBMC monocytes) keep the last; a mixture before cells is their origin.
 
     In an apposition (blasts of the myeloid lineage, the myeloblasts) keep the more specific or exact one.
     """
     kept: list[Entity] = []
-    for number, entity in enumerate(found):
-        behind = found[number + 1] if number + 1 < len(found) else None
+    for number, entity in enumerate(entities):
+        behind = entities[number + 1] if number + 1 < len(entities) else None
         if behind and re.fullmatch(r"[\s-]*", text[entity.span.end : behind.span.start]):
             continue
         if kept and _is_apposed(text, kept[-1].span, entity.span):
@@ -295,7 +295,7 @@ def _here(name: Name, names: list[Name]) -> list[Match]:
         return name.matches
     places = [place.matches[0].id for place in names if place.kind == "tissue"]
     decided = (meanings("disease", name.span.text, place) for place in places)
-    return next((found for found in decided if found[0].method == "tissue"), name.matches)
+    return next((matches for matches in decided if matches[0].method == "tissue"), name.matches)
 
 
 def find_tissues(text: str, names: list[Name], taken: list[Span], cells: list[Span]) -> list[Entity]:

@@ -15,17 +15,17 @@ _BETWEEN = re.compile(r"^\s*(?:,|/|,?\s*(?:and|or|versus|vs\.?)|and/or)\s*$", re
 
 def share_head(text: str, tokens: list[Word], cells: list[Entity], taken: list[Span]) -> list[Entity]:
     """The cell types, and before each the siblings in its list that lack the noun."""
-    found: list[Entity] = []
+    entities: list[Entity] = []
     for cell in cells:
-        found += _siblings(text, tokens, cell, [*taken, *(other.span for other in cells)])
-        found.append(cell)
-    return found
+        entities += _siblings(text, tokens, cell, [*taken, *(other.span for other in cells)])
+        entities.append(cell)
+    return entities
 
 
 def _siblings(text: str, tokens: list[Word], cell: Entity, taken: list[Span]) -> list[Entity]:
     head = cell.span.text.split()[-1]
     before = [word for word in tokens if word.end <= cell.span.start]
-    found: list[Entity] = []
+    entities: list[Entity] = []
     right = cell.span.start
     while before:
         word = before.pop()
@@ -38,6 +38,6 @@ def _siblings(text: str, tokens: list[Word], cell: Entity, taken: list[Span]) ->
         matches = [match for match in matches if match.score >= SURE and match.id != cell.best.id]
         if not matches:
             break
-        found.insert(0, Entity(where, matches))
+        entities.insert(0, Entity(where, matches))
         right = word.start
-    return found
+    return entities

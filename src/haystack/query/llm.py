@@ -97,10 +97,10 @@ def parse_with_llm(
     """
     name = str(settings.llm)
     proposal = _cached(question, name, cache)
-    found = read(question)
+    findings = read(question)
     if proposal is None and offline:
-        found.notes.append(f"query.llm is {name}, but offline: true forbids the call; rules alone read the question")
-        return _finish(found, None, name)
+        findings.notes.append(f"query.llm is {name}, but offline: true forbids the call; rules alone read the question")
+        return _finish(findings, None, name)
     if proposal is None:
         proposal = propose(question, model if model is not None else _model(settings), name)
         if cache is not None:
@@ -108,8 +108,8 @@ def parse_with_llm(
                 model=name, prompt_version=PROMPT_VERSION, question_sha256=_digest(question), proposal=proposal
             )
             write_json(cache / CACHE_NAME, kept)
-    dispose(found, proposal)
-    return _finish(found, proposal, name)
+    dispose(findings, proposal)
+    return _finish(findings, proposal, name)
 
 
 def propose(question: str, model: Any, name: str) -> Proposal:
@@ -132,36 +132,36 @@ def propose(question: str, model: Any, name: str) -> Proposal:
     return answer.output
 
 
-def dispose(found: Findings, proposal: Proposal) -> None:
+def dispose(findings: Findings, proposal: Proposal) -> None:
     """Accept what the resolvers know and the question contains; record the rest."""
     if proposal.cell_type:
-        _entity(found, "cell-type", proposal.cell_type, found.cells, "cell type")
-    if proposal.tissue and not found.tissues:
-        _entity(found, "tissue", proposal.tissue, found.tissues, "tissue")
-    if proposal.disease and not found.diseases:
-        _entity(found, "disease", proposal.disease, found.diseases, "disease")
+        _entity(findings, "cell-type", proposal.cell_type, findings.cells, "cell type")
+    if proposal.tissue and not findings.tissues:
+        _entity(findings, "tissue", proposal.tissue, findings.tissues, "tissue")
+    if proposal.disease and not findings.diseases:
+        _entity(findings, "disease", proposal.disease, findings.diseases, "disease")
     if proposal.perturbations:
-        _treatments(found, proposal)
-    context = found.context
+        _treatments(findings, proposal)
+    context = findings.context
     for words, spans, what in (
         (proposal.target_donor, context.target_donors, "target donor"),
         (proposal.reference_donor, context.reference_donors, "reference donor"),
         (proposal.dose, context.doses, "dose"),
         (proposal.time, context.times, "time"),
     ):
-        if words and not spans and (where := _literal(found, words, what)):
+        if words and not spans and (where := _literal(findings, words, what)):
             spans.append(where)
     if proposal.reference_dataset and not context.datasets:
-        where = _literal(found, proposal.reference_dataset, "reference dataset")
+        where = _literal(findings, proposal.reference_dataset, "reference dataset")
         if where:
             context.datasets.append((where, where.text))
 
 
-def _entity(found: Findings, kind: str, words: str, entities: list[Entity], what: str) -> None:
+def _entity(findings: Findings, kind: str, words: str, entities: list[Entity], what: str) -> None:
     matches = [] if _IDENTIFIER.search(words) else resolve(kind, words)
-    where = _place(found.text, words)
+    where = _place(findings.text, words)
     if not matches:
-        found.notes.append(
+        findings.notes.append(
             f"the language model named the {what} '{words[:60]}', which no ontology term matches; ignored"
         )
         return
@@ -169,26 +169,26 @@ def _entity(found: Findings, kind: str, words: str, entities: list[Entity], what
         return
     claim = Entity(where or Span(-1, -1, words), matches)
     if where is None:
-        found.notes.append(
+        findings.notes.append(
             f"the {what} '{words[:60]}' is the language model's reading; the question does not say it so"
         )
     first = not entities or (where is not None and entities[0].best.score < SURE)
     entities.insert(0 if first else len(entities), claim)
 
 
-def _treatments(found: Findings, proposal: Proposal) -> None:
+def _treatments(findings: Findings, proposal: Proposal) -> None:
     """The proposed perturbations; guesses of the rules that the model does not name are dropped."""
-    guesses = [item for item in found.treatments if item.doubt or not item.known]
-    before = len(found.treatments)
+    guesses = [item for item in findings.treatments if item.doubt or not item.known]
+    before = len(findings.treatments)
     for words in proposal.perturbations:
-        _treatment(found, words, proposal.perturbation_type)
-    added = len(found.treatments) > before
+        _treatment(findings, words, proposal.perturbation_type)
+    added = len(findings.treatments) > before
     named = [item for item in guesses if any(_same(item, words) for words in proposal.perturbations)]
     if added or len(proposal.perturbations) < before:
-        found.treatments = [item for item in found.treatments if item not in guesses or item in named]
-    for item in found.treatments:
+        findings.treatments = [item for item in findings.treatments if item not in guesses or item in named]
+    for item in findings.treatments:
         if not any(_same(item, words) for words in proposal.perturbations):
-            found.notes.append(f"the language model does not name '{item.span.text}' as what is done to the cells")
+            findings.notes.append(f"the language model does not name '{item.span.text}' as what is done to the cells")
 
 
 def _same(item: Treatment, words: str) -> bool:
@@ -198,38 +198,40 @@ def _same(item: Treatment, words: str) -> bool:
     return words.lower() == item.span.text.lower() or (known is not None and known.name == item.perturbation.name)
 
 
-def _treatment(found: Findings, words: str, kind: PerturbationType | None) -> None:
+def _treatment(findings: Findings, words: str, kind: PerturbationType | None) -> None:
     from haystack.knowledge import resolve_perturbation
 
-    where = _place(found.text, words)
+    where = _place(findings.text, words)
     known = None if _IDENTIFIER.search(words) else resolve_perturbation(words[:200], kind)
-    names = {item.perturbation.name for item in found.treatments}
-    absent = {item.perturbation.name for item, _ in found.absent}
-    if known and (known.name in absent or (where and any(where.overlaps(item.span) for item, _ in found.absent))):
-        found.notes.append(f"the language model named '{words[:60]}', which the question says is absent; ignored")
-    elif known and known.name not in names and where is None and _surely(found):
-        found.notes.append(f"the language model reads '{words[:60]}'; the question's own words were kept")
+    names = {item.perturbation.name for item in findings.treatments}
+    absent = {item.perturbation.name for item, _ in findings.absent}
+    if known and (known.name in absent or (where and any(where.overlaps(item.span) for item, _ in findings.absent))):
+        findings.notes.append(f"the language model named '{words[:60]}', which the question says is absent; ignored")
+    elif known and known.name not in names and where is None and _surely(findings):
+        findings.notes.append(f"the language model reads '{words[:60]}'; the question's own words were kept")
     elif known and known.name not in names:
         place = where or Span(-1, -1, words)
-        found.treatments = [item for item in found.treatments if item.known]
-        found.treatments.append(Treatment(place, known.model_copy(update={"query": words}), known=True))
+        findings.treatments = [item for item in findings.treatments if item.known]
+        findings.treatments.append(Treatment(place, known.model_copy(update={"query": words}), known=True))
         if where is None:
-            found.notes.append(f"the perturbation '{words[:60]}' is the language model's reading")
-    elif known is None and where is not None and not found.treatments:
-        found.treatments.append(Treatment(where, Perturbation(query=where.text, name=where.text), known=False))
+            findings.notes.append(f"the perturbation '{words[:60]}' is the language model's reading")
+    elif known is None and where is not None and not findings.treatments:
+        findings.treatments.append(Treatment(where, Perturbation(query=where.text, name=where.text), known=False))
     elif known is None and where is None:
-        found.notes.append(f"the language model named '{words[:60]}' as perturbation, which is not known; ignored")
+        findings.notes.append(f"the language model named '{words[:60]}' as perturbation, which is not known; ignored")
 
 
-def _surely(found: Findings) -> bool:
+def _surely(findings: Findings) -> bool:
     """Whether the rules found treatments without guessing."""
-    return bool(found.treatments) and all(item.known and not item.doubt for item in found.treatments)
+    return bool(findings.treatments) and all(item.known and not item.doubt for item in findings.treatments)
 
 
-def _literal(found: Findings, words: str, what: str) -> Span | None:
-    where = _place(found.text, words)
+def _literal(findings: Findings, words: str, what: str) -> Span | None:
+    where = _place(findings.text, words)
     if where is None:
-        found.notes.append(f"the language model named the {what} '{words[:60]}', which is not in the question; ignored")
+        findings.notes.append(
+            f"the language model named the {what} '{words[:60]}', which is not in the question; ignored"
+        )
     return where
 
 
@@ -240,8 +242,8 @@ def _place(text: str, words: str) -> Span | None:
     return Span(match.start(), match.end(), match[0]) if match else None
 
 
-def _finish(found: Findings, proposal: Proposal | None, name: str) -> StructuredQuery:
-    query = finish(found)
+def _finish(findings: Findings, proposal: Proposal | None, name: str) -> StructuredQuery:
+    query = finish(findings)
     if proposal is None:
         return query
     asked = proposal.task_type

@@ -113,30 +113,32 @@ def parse_by_rules(question: str) -> StructuredQuery:
     return finish(read(question))
 
 
-def finish(found: Findings) -> StructuredQuery:
+def finish(findings: Findings) -> StructuredQuery:
     """Build the query from the findings, or raise the error that says why not."""
-    named = [item.span for item in (*found.cells, *found.tissues, *found.diseases)]
-    named += [gene.span for gene in found.genes if gene.trigger]
-    for species in find_species(found.text):
-        source = species.taxon_id in MICROBES and found.cells
+    named = [item.span for item in (*findings.cells, *findings.tissues, *findings.diseases)]
+    named += [gene.span for gene in findings.genes if gene.trigger]
+    for species in find_species(findings.text):
+        source = species.taxon_id in MICROBES and findings.cells
         if not source and not any(where.holds(Span(species.start, species.end, "")) for where in named):
-            raise not_human(found.text, species)
-    if not found.cells and not found.lines:
-        raise no_cell_type(found.text, found.tokens, [t.span for t in found.treatments] + found.context.spans)
-    _stop_at_unread(found)
-    return assemble(found)
+            raise not_human(findings.text, species)
+    if not findings.cells and not findings.lines:
+        raise no_cell_type(
+            findings.text, findings.tokens, [t.span for t in findings.treatments] + findings.context.spans
+        )
+    _stop_at_unread(findings)
+    return assemble(findings)
 
 
-def _stop_at_unread(found: Findings) -> None:
+def _stop_at_unread(findings: Findings) -> None:
     """Refuse an unknown drug or gene if there is no other perturbation, because the question depends on it."""
-    if found.treatments or found.group or found.absent:
+    if findings.treatments or findings.group or findings.absent:
         return
-    explained = [*found.context.spans, *(e.span for e in [*found.cells, *found.tissues, *found.diseases])]
-    explained += [where for where, _ in found.lines] + [gene.span for gene in found.genes]
-    for word in found.tokens:
+    explained = [*findings.context.spans, *(e.span for e in [*findings.cells, *findings.tissues, *findings.diseases])]
+    explained += [where for where, _ in findings.lines] + [gene.span for gene in findings.genes]
+    for word in findings.tokens:
         where = Span(word.start, word.end, word.text)
         if is_druglike(word.text) and not any(where.overlaps(other) for other in explained):
-            raise unread_treatment(found.text, word.text)
+            raise unread_treatment(findings.text, word.text)
 
 
 def read(question: str) -> Findings:
@@ -146,69 +148,71 @@ def read(question: str) -> Findings:
     """
     repaired = repair(blank_markup(question))
     genes = claimed(repaired.text)
-    found = _read(question, repaired, genes)
-    return _read(question, repaired, []) if genes and not found.cells and not found.lines else found
+    findings = _read(question, repaired, genes)
+    return _read(question, repaired, []) if genes and not findings.cells and not findings.lines else findings
 
 
 def _read(question: str, repaired: Repaired, genes: list[Span]) -> Findings:
     text = repaired.text
     tokens = split_words(text)
-    found = Findings(question, text, tokens, find_context(text), repaired)
+    findings = Findings(question, text, tokens, find_context(text), repaired)
     if blank_markup(question) != question:
-        found.notes.append("markup in the question was ignored")
-    found.notes += [f"'{written}' was read as '{read}'" for _, written, read in repaired.repairs]
-    negations = found.negations = find_negations(text, tokens)
-    taken = found.context.fixed
-    found.group = find_group(text, found.context.datasets)
-    if found.group:
-        taken = [*taken, found.group.span]
-    found.lines = find_lines(text, [*taken, *genes])
-    taken = [*taken, *(where for where, _ in found.lines)]
+        findings.notes.append("markup in the question was ignored")
+    findings.notes += [f"'{written}' was read as '{read}'" for _, written, read in repaired.repairs]
+    negations = findings.negations = find_negations(text, tokens)
+    taken = findings.context.fixed
+    findings.group = find_group(text, findings.context.datasets)
+    if findings.group:
+        taken = [*taken, findings.group.span]
+    findings.lines = find_lines(text, [*taken, *genes])
+    taken = [*taken, *(where for where, _ in findings.lines)]
     names = exact_names(text)
     sick = [name.span for name in names if name.kind == "disease" and name.words > 1]
     genes = [gene for gene in genes if not any(where.holds(gene) for where in sick)]  # due to ZAP70 deficiency
     names = [name for name in names if not any(name.span.overlaps(other) for other in [*taken, *genes])]
     known = find_known(text, taken)
     carried = [item for item in known if _SERO.match(text[item.span.end :])]  # CMV seropositive donors
-    found.classes = [item.span for item in carried]
-    found.notes += [f"'{item.span.text}' was read as what the donors carry, not as a treatment" for item in carried]
-    taken = [*taken, *found.classes]
+    findings.classes = [item.span for item in carried]
+    findings.notes += [f"'{item.span.text}' was read as what the donors carry, not as a treatment" for item in carried]
+    taken = [*taken, *findings.classes]
     known = [item for item in known if item not in carried]
-    names = [name for name in names if not any(name.span.overlaps(where) for where in found.classes)]
+    names = [name for name in names if not any(name.span.overlaps(where) for where in findings.classes)]
     substances, settled = _settle(_not_sick(text, known, names), names)
     held = [*taken, *genes, *(item.span for item in substances)]
-    found.diseases = find_diseases([*settled, *(name for name in names if name.kind == "tissue")], held)
-    found.cells = tumour_cells(text, found.diseases)
-    held += [*(d.span for d in found.diseases), *(c.span for c in found.cells)]
+    findings.diseases = find_diseases([*settled, *(name for name in names if name.kind == "tissue")], held)
+    findings.cells = tumour_cells(text, findings.diseases)
+    held += [*(d.span for d in findings.diseases), *(c.span for c in findings.cells)]
     cell_names = [name for name in settled if name.kind == "cell-type"]
     cell_names = [name for name in cell_names if not _is_protein(name)] or cell_names
     cell_names += longest_first([name for name in names if name.kind == "tissue"], [cell.span for cell in cell_names])
-    found.cells += share_head(text, tokens, find_cell_types(text, tokens, held, cell_names), held)
-    if not found.cells and (short := [d for d in found.diseases if is_abbreviation(d.span.text)]):
-        found.diseases = [d for d in found.diseases if d not in short]  # TAM, CMP: cells too
-        found.cells = find_cell_types(text, tokens, [w for w in held if w not in [d.span for d in short]], cell_names)
-    if not found.cells and not found.lines:
-        found.lines = find_lines(text, [*taken, *genes], short=True)
-    if not found.cells and not found.lines:  # a short form of cells and of a compound (MDP) is what is missing
-        found.cells = [Entity(name.span, name.matches) for name in names if name.kind == "cell-type"][:1]
-        substances = [item for item in substances if not any(item.span.overlaps(cell.span) for cell in found.cells)]
-    _genes(found, taken, substances)
-    _absences(found, negations)
-    found.cells = _in_order(text, found.cells)
-    found.controls = [Span(m.start(), m.end(), m[0]) for m in CONTROLS.finditer(text)]
-    _more_treatments(found, names, [*taken, *(item.scope for item in negations)])
-    everything = _without_read_outs(found, _in_text_order(found.treatments))
-    found.treatments = _main_first(text, keep_members(text, everything))
-    found.classes += [item.span for item in everything if item not in found.treatments]
-    free = [*taken, *(t.span for t in found.treatments), *(d.span for d in found.diseases)]
-    free += [item.span for item, _ in found.absent]
-    found.context.conditions = [
+    findings.cells += share_head(text, tokens, find_cell_types(text, tokens, held, cell_names), held)
+    if not findings.cells and (short := [d for d in findings.diseases if is_abbreviation(d.span.text)]):
+        findings.diseases = [d for d in findings.diseases if d not in short]  # TAM, CMP: cells too
+        findings.cells = find_cell_types(
+            text, tokens, [w for w in held if w not in [d.span for d in short]], cell_names
+        )
+    if not findings.cells and not findings.lines:
+        findings.lines = find_lines(text, [*taken, *genes], short=True)
+    if not findings.cells and not findings.lines:  # a short form of cells and of a compound (MDP) is what is missing
+        findings.cells = [Entity(name.span, name.matches) for name in names if name.kind == "cell-type"][:1]
+        substances = [item for item in substances if not any(item.span.overlaps(cell.span) for cell in findings.cells)]
+    _genes(findings, taken, substances)
+    _absences(findings, negations)
+    findings.cells = _in_order(text, findings.cells)
+    findings.controls = [Span(m.start(), m.end(), m[0]) for m in CONTROLS.finditer(text)]
+    _more_treatments(findings, names, [*taken, *(item.scope for item in negations)])
+    everything = _without_read_outs(findings, _in_text_order(findings.treatments))
+    findings.treatments = _main_first(text, keep_members(text, everything))
+    findings.classes += [item.span for item in everything if item not in findings.treatments]
+    free = [*taken, *(t.span for t in findings.treatments), *(d.span for d in findings.diseases)]
+    free += [item.span for item, _ in findings.absent]
+    findings.context.conditions = [
         where
-        for where in found.context.conditions
-        if not any(item.span.holds(where) for item in [*found.cells, *found.diseases])
+        for where in findings.context.conditions
+        if not any(item.span.holds(where) for item in [*findings.cells, *findings.diseases])
     ]
-    found.tissues = find_tissues(text, names, free, [cell.span for cell in found.cells])
-    return found
+    findings.tissues = find_tissues(text, names, free, [cell.span for cell in findings.cells])
+    return findings
 
 
 def _settle(substances: list[Treatment], names: list[Name]) -> tuple[list[Treatment], list[Name]]:
@@ -250,28 +254,30 @@ def _inside(name: Name, others: list[Name]) -> bool:
     return any(other.span.holds(name.span) and other.span != name.span for other in others)
 
 
-def _genes(found: Findings, taken: list[Span], substances: list[Treatment]) -> None:
+def _genes(findings: Findings, taken: list[Span], substances: list[Treatment]) -> None:
     """Genes outside all other names; a substance with a gene's name is the gene if knocked out or the like."""
-    cells = [cell.span for cell in found.cells]
-    explained = [*taken, *cells, *(disease.span for disease in found.diseases)]
-    if not says_genetic(found.text):
+    cells = [cell.span for cell in findings.cells]
+    explained = [*taken, *cells, *(disease.span for disease in findings.diseases)]
+    if not says_genetic(findings.text):
         explained += [item.span for item in substances]
-    mentions = find_genes(found.text, explained, cells)
-    found.genes = [
+    mentions = find_genes(findings.text, explained, cells)
+    findings.genes = [
         mention
         for mention in mentions
-        if not any(mention.span.overlaps(item.span) and _stays(found, mention, item, mentions) for item in substances)
+        if not any(
+            mention.span.overlaps(item.span) and _stays(findings, mention, item, mentions) for item in substances
+        )
     ]
-    acted = [mention.span for mention in found.genes if mention.trigger is not None]
+    acted = [mention.span for mention in findings.genes if mention.trigger is not None]
     kept = [item for item in substances if not any(item.span.overlaps(where) for where in acted)]
-    found.treatments = _in_text_order(kept + genetic_treatments(found.genes))
+    findings.treatments = _in_text_order(kept + genetic_treatments(findings.genes))
 
 
 def _between(one: Span, middle: Span, other: Span) -> bool:
     return one.end <= middle.start and middle.end <= other.start
 
 
-def _stays(found: Findings, mention: GeneMention, item: Treatment, mentions: list[GeneMention]) -> bool:
+def _stays(findings: Findings, mention: GeneMention, item: Treatment, mentions: list[GeneMention]) -> bool:
     """Whether a substance remains one, although it is also a gene."""
     more = (item.span.end - item.span.start) - (mention.span.end - mention.span.start)
     if mention.trigger is None or mention.read_out or more > 1 or mention.perturbation.type == "drug":
@@ -280,94 +286,100 @@ def _stays(found: Findings, mention: GeneMention, item: Treatment, mentions: lis
         return True  # CISH KO, IL-15: the word has its gene
     first, last = sorted((mention.trigger, mention.span), key=lambda where: where.start)
     between = Span(first.end, last.start, "")
-    if any(between.holds(cells) for cells in (*(c.span for c in found.cells), *(where for where, _ in found.lines))):
+    if any(
+        between.holds(cells) for cells in (*(c.span for c in findings.cells), *(where for where, _ in findings.lines))
+    ):
         return first is mention.trigger  # STAT3 KO T cells with IL-6
     symbol = mention.span.text in mention.perturbation.targets  # lacking CAMP: the gene, as it is written
     return soft(mention.trigger) and not (symbol and (item.perturbation.type != "cytokine" or more < -1))
 
 
-def _absences(found: Findings, negations: list[Negation]) -> None:
+def _absences(findings: Findings, negations: list[Negation]) -> None:
     """Remove what is negated; a missing gene remains, as its loss."""
-    names = [item.span for item in [*found.diseases, *found.cells]]
+    names = [item.span for item in [*findings.diseases, *findings.cells]]
     negations = [item for item in negations if not any(name.holds(item.trigger) for name in names)]  # absence of tibia
     kept = []
-    for item in found.treatments:
-        governed = negated(item.span, found.text, negations)
+    for item in findings.treatments:
+        governed = negated(item.span, findings.text, negations)
         if governed is None or (item.perturbation.type == "genetic" and governed.absent):
             kept.append(item)
         else:
-            found.absent.append((item, governed))
-    found.treatments = kept
-    found.diseases = [d for d in found.diseases if not _is_denied(found, d, negations)]
-    cells = [cell for cell in found.cells if not negated(cell.span, found.text, negations)]
-    found.cells = cells or found.cells
+            findings.absent.append((item, governed))
+    findings.treatments = kept
+    findings.diseases = [d for d in findings.diseases if not _is_denied(findings, d, negations)]
+    cells = [cell for cell in findings.cells if not negated(cell.span, findings.text, negations)]
+    findings.cells = cells or findings.cells
 
 
-def _is_denied(found: Findings, disease: Entity, negations: list[Negation]) -> bool:
-    if negated(disease.span, found.text, negations) is None:
+def _is_denied(findings: Findings, disease: Entity, negations: list[Negation]) -> bool:
+    if negated(disease.span, findings.text, negations) is None:
         return False
-    found.notes.append(f"'{disease.span.text}' is said to be absent and was left out")
+    findings.notes.append(f"'{disease.span.text}' is said to be absent and was left out")
     return True
 
 
-def _more_treatments(found: Findings, names: list[Name], taken: list[Span]) -> None:
+def _more_treatments(findings: Findings, names: list[Name], taken: list[Span]) -> None:
     """Treatments outside the tables: truncated siblings, large lists, bare genes, and words in the position of a
     treatment.
     """
-    text, tokens = found.text, found.tokens
-    taken = [*taken, *(c.span for c in found.cells), *found.controls, *(item.span for item, _ in found.absent)]
-    sick = [d.span for d in found.diseases]
-    places = [t.span for t in find_tissues(text, names, taken, [c.span for c in found.cells])]
+    text, tokens = findings.text, findings.tokens
+    taken = [*taken, *(c.span for c in findings.cells), *findings.controls, *(item.span for item, _ in findings.absent)]
+    sick = [d.span for d in findings.diseases]
+    places = [t.span for t in find_tissues(text, names, taken, [c.span for c in findings.cells])]
     held = [*taken, *sick, *places]
-    found.treatments += complete_list(text, tokens, found.treatments, held)
-    held += [item.span for item in found.treatments]
-    genes = [g.span for g in found.genes]
+    findings.treatments += complete_list(text, tokens, findings.treatments, held)
+    held += [item.span for item in findings.treatments]
+    genes = [g.span for g in findings.genes]
     leftover = find_leftover(text, tokens, [*held, *genes])
-    bare = bare_genes([mention for mention in found.genes if not any(mention.span.overlaps(h) for h in held)])
-    if found.treatments or found.group:
-        extra = [item for item in [*leftover, *bare] if joined_to(text, item, [*found.treatments, *leftover])]
-        found.treatments += extra
+    bare = bare_genes([mention for mention in findings.genes if not any(mention.span.overlaps(h) for h in held)])
+    if findings.treatments or findings.group:
+        extra = [item for item in [*leftover, *bare] if joined_to(text, item, [*findings.treatments, *leftover])]
+        findings.treatments += extra
         return
-    found.treatments = leftover or bare
-    if not found.treatments:
-        found.treatments = find_unknown(text, [*taken, *genes])
-        found.treatments = [t for t in found.treatments if t.known or t.span not in sick or _infectious(t, found)]
-        overlapped = [t.span for t in found.treatments]
-        found.diseases = [d for d in found.diseases if not any(d.span.overlaps(where) for where in overlapped)]
-    if not found.treatments:
-        found.treatments = find_slots(text, tokens, [*held, *genes])
+    findings.treatments = leftover or bare
+    if not findings.treatments:
+        findings.treatments = find_unknown(text, [*taken, *genes])
+        findings.treatments = [
+            t for t in findings.treatments if t.known or t.span not in sick or _infectious(t, findings)
+        ]
+        overlapped = [t.span for t in findings.treatments]
+        findings.diseases = [d for d in findings.diseases if not any(d.span.overlaps(where) for where in overlapped)]
+    if not findings.treatments:
+        findings.treatments = find_slots(text, tokens, [*held, *genes])
 
 
-def _without_read_outs(found: Findings, treatments: list[Treatment]) -> list[Treatment]:
+def _without_read_outs(findings: Findings, treatments: list[Treatment]) -> list[Treatment]:
     """Drop outcomes of another treatment (Does IL-10 block TNF in macrophages?)."""
     kept: list[Treatment] = []
     for item in treatments:
-        between = found.text[kept[-1].span.end : item.span.start] if kept else ""
+        between = findings.text[kept[-1].span.end : item.span.start] if kept else ""
         if re.fullmatch(r"\s+(?:from|of)\s+", between):
-            found.classes.append(item.span)  # LPS from Salmonella
-        elif _PATHWAY.match(found.text[item.span.end :]) and len(treatments) > 1:
-            found.classes.append(item.span)  # stop TGF-beta signalling with galunisertib
+            findings.classes.append(item.span)  # LPS from Salmonella
+        elif _PATHWAY.match(findings.text[item.span.end :]) and len(treatments) > 1:
+            findings.classes.append(item.span)  # stop TGF-beta signalling with galunisertib
         elif _CHANGES.fullmatch(between):
-            found.classes.append(item.span)
-            found.notes.append(f"'{item.span.text}' was read as what {kept[-1].span.text} changes, not as a treatment")
+            findings.classes.append(item.span)
+            findings.notes.append(
+                f"'{item.span.text}' was read as what {kept[-1].span.text} changes, not as a treatment"
+            )
         else:
             kept.append(item)
-    outcomes = _outcomes(found, kept)
-    if len(outcomes) < len(kept) or found.absent or not _GIVEN.search(found.text):
+    outcomes = _outcomes(findings, kept)
+    if len(outcomes) < len(kept) or findings.absent or not _GIVEN.search(findings.text):
         kept = [item for item in kept if item not in outcomes]
-        found.classes += [item.span for item in outcomes]
-        found.notes += [f"'{item.span.text}' was read as an outcome, not as a treatment" for item in outcomes]
+        findings.classes += [item.span for item in outcomes]
+        findings.notes += [f"'{item.span.text}' was read as an outcome, not as a treatment" for item in outcomes]
     return kept
 
 
-def _outcomes(found: Findings, treatments: list[Treatment]) -> list[Treatment]:
+def _outcomes(findings: Findings, treatments: list[Treatment]) -> list[Treatment]:
     """Genes and proteins that are measured, not changed or given: Is TNF upregulated, more IL-6 and TNF, IL-6
     secretion. What stands in a list with an outcome is one too.
     """
     outcomes: list[Treatment] = []
-    measured = list(found.classes)
+    measured = list(findings.classes)
     for item in treatments:
-        before, behind = found.text[: item.span.start], found.text[item.span.end :]
+        before, behind = findings.text[: item.span.start], findings.text[item.span.end :]
         kind = item.perturbation.type
         if kind not in {"cytokine", "genetic"} or _STIMULUS.search(before) or _GIVEN_FORM.match(behind):
             continue
@@ -376,7 +388,7 @@ def _outcomes(found: Findings, treatments: list[Treatment]) -> list[Treatment]:
             (kind == "cytokine" and (_OUTCOME_BEFORE.search(before) or _OUTCOME_BEHIND.match(behind)))
             or (changed and (changed["be"] or _BE.search(before)))
             or _TURNS_INTO.search(before)
-            or any(where.end <= item.span.start and in_one_list(found.text, where, item.span) for where in measured)
+            or any(where.end <= item.span.start and in_one_list(findings.text, where, item.span) for where in measured)
         ):
             outcomes.append(item)
             measured.append(item.span)
@@ -390,11 +402,11 @@ def _main_first(text: str, treatments: list[Treatment]) -> list[Treatment]:
     return treatments[main:] + treatments[:main]
 
 
-def _infectious(item: Treatment, found: Findings) -> bool:
+def _infectious(item: Treatment, findings: Findings) -> bool:
     """An infection in the position of a treatment (the effect of influenza infection on ...)."""
     from haystack.ontology.graph import ancestors
 
-    return any(INFECTIOUS in ancestors(d.best.id) for d in found.diseases if d.span == item.span)
+    return any(INFECTIOUS in ancestors(d.best.id) for d in findings.diseases if d.span == item.span)
 
 
 def _in_text_order(treatments: list[Treatment]) -> list[Treatment]:

@@ -271,12 +271,12 @@ def is_druglike(word: str) -> bool:
     return bool(ends) or CODE.fullmatch(word) is not None
 
 
-def complete_list(text: str, tokens: list[Word], found: list[Treatment], taken: list[Span]) -> list[Treatment]:
+def complete_list(text: str, tokens: list[Word], treatments: list[Treatment], taken: list[Span]) -> list[Treatment]:
     """Siblings of known treatments in a list: truncated (PMA/iono), or short in lower case (scf + tpo)."""
     added: list[Treatment] = []
     words = [span(text, match.start(), match.end()) for match in re.finditer(r"[A-Za-z][\w-]+", text)]
     while True:
-        held = [*found, *added]
+        held = [*treatments, *added]
         explained = [*taken, *(item.span for item in held)]
         near = [where for where in words if any(in_one_list(text, where, item.span) for item in held)]
         new = [
@@ -318,13 +318,13 @@ def joined_to(text: str, item: Treatment, others: list[Treatment]) -> bool:
     return any(in_one_list(text, item.span, other.span) for other in others if other is not item)
 
 
-def keep_members(text: str, found: list[Treatment]) -> list[Treatment]:
+def keep_members(text: str, treatments: list[Treatment]) -> list[Treatment]:
     """Drop classes of which a member is named too: the JAK inhibitor filgotinib is filgotinib."""
     from haystack.knowledge.catalogue import mechanism_of
 
     kept = []
-    for item in found:
-        others = [other for other in found if other is not item and not _is_class(other)]
+    for item in treatments:
+        others = [other for other in treatments if other is not item and not _is_class(other)]
         if _is_class(item) and any(
             mechanism_of(other.perturbation.name) == item.perturbation.name
             or _apposed(text, item.span, other.span)

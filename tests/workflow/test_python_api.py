@@ -3,6 +3,9 @@
 import subprocess
 import sys
 
+import anndata as ad
+import numpy as np
+import pandas as pd
 import pytest
 
 import haystack as hs
@@ -50,6 +53,14 @@ def test_wrong_arguments_are_named(arguments, message):
 def test_a_table_is_not_taken_for_cells():
     with pytest.raises(GroundingError, match="perturbed: give an h5ad file or an AnnData; this is of type list"):
         hs.ground("How would B cells respond to IL-4?", [], [])
+
+
+def test_the_same_cells_can_be_prediction_and_control(recwarn):
+    counts = np.random.default_rng(0).poisson(3, (12, 40)).astype(np.float32)
+    genes = pd.DataFrame(index=[f"GENE{number}" for number in range(40)])
+    control, observed = ad.AnnData(counts, var=genes), ad.AnnData(counts[::-1] * 2, var=genes)
+    assert "conventions" in hs.validate(control, observed, control)
+    assert not [warning for warning in recwarn if "not unique" in str(warning.message)]
 
 
 def test_a_failed_run_says_why(tmp_path):

@@ -186,7 +186,7 @@ def _null(
     """Labels of the predicted cells and their control exchanged PERMUTATIONS times."""
     import anndata as ad
 
-    both = ad.concat([first, second])
+    both = ad.concat({"predicted": first, "control": second}, index_unique="-")  # a cell may be in both
     draws = []
     for _ in range(PERMUTATIONS):
         order = rng.permutation(both.n_obs)

@@ -98,8 +98,6 @@ class ComponentSpec:
     """adds the response to a low score to the plan of the next iteration"""
     methods: str | None = None
     """sentence for the methods, if evaluated"""
-    knowledge: bool = False
-    """true: based on curated tables, whose reliability is judged by measured cells"""
     beside: bool = False
     """true: its weight does not count for the least share of evidence to be evaluated"""
     order: int = 100

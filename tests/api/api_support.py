@@ -292,7 +292,9 @@ class Live:
         if self.settings.debug:
             signed = {"Cookie": self.cookie()}
         # Loopback without TLS: reading the certificates of authorities takes 26 ms a client.
-        return httpx.Client(base_url=self.url, headers={**signed, **headers}, timeout=30, trust_env=False, verify=False)
+        return httpx.Client(
+            base_url=self.url, headers={**signed, **headers}, timeout=120, trust_env=False, verify=False
+        )
 
     def cookie(self, email: str = "developer@localhost") -> str:
         """Of somebody who signed in here."""

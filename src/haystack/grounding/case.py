@@ -137,8 +137,8 @@ class Case:
         return "no gene could be tested: the model holds none, or no cell expresses any"
 
 
-def evaluate(case: Case, *, knowledge_only: bool = False) -> dict[str, Component]:
+def evaluate(case: Case) -> dict[str, Component]:
     """Evaluate all components for the question, by name; each has a score or the reason why not."""
-    specs = [spec for spec in COMPONENTS if case.task in spec.tasks and (spec.knowledge or not knowledge_only)]
+    specs = [spec for spec in COMPONENTS if case.task in spec.tasks]
     reason = case.untestable
     return {spec.name: Component(evaluated=False, reason=reason) if reason else spec.evaluate(case) for spec in specs}

@@ -18,7 +18,6 @@ from haystack.contracts import (
     CellRole,
     ControlStrategy,
     ExpectedAccuracy,
-    Perturbation,
     PredictionRole,
     PromptGrounding,
     Prompts,
@@ -55,17 +54,15 @@ if TYPE_CHECKING:
     from haystack.config import DESettings, EnrichmentSettings, Settings
 
 
-def load_evidence(settings: Settings, known: Sequence[Perturbation] | None = None) -> Evidence:
-    """Load gene sets, regulons, network and known perturbations named in the config."""
-    if known is None:
-        from haystack.knowledge import perturbations
+def load_evidence(settings: Settings) -> Evidence:
+    """Load the known perturbations, and the gene sets, regulons and network named in the config."""
+    from haystack.knowledge import perturbations
 
-        known = perturbations()
     return Evidence(
         libraries=read_libraries(settings.enrichment.libraries),
         regulons=read_regulons(settings.enrichment.regulons) if settings.enrichment.regulons else None,
         edges=read_edges(settings.grounding.network) if settings.grounding.network else None,
-        known=known,
+        known=perturbations(),
         de=settings.de,
         enrichment=settings.enrichment,
         grounding=settings.grounding,

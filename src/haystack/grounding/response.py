@@ -140,13 +140,12 @@ class Support:
         return self.corrected * self.n / (self.n + 1) if self.n else 0.0
 
 
-def response_of(de: pd.DataFrame, settings: DESettings, ignore: Iterable[str] = ()) -> Response:
-    """Tested genes of one prompt's DE table, by current symbols; `ignore`: genes not to count."""
-    left_out = set(ignore)
+def response_of(de: pd.DataFrame, settings: DESettings) -> Response:
+    """Tested genes of one prompt's DE table, by current symbols."""
     names = np.asarray(current_names(de["gene"]), dtype=object)
-    keep = de["pval"].notna().to_numpy() & ~de["gene"].isin(left_out).to_numpy()
+    keep = de["pval"].notna().to_numpy()
     tested = de[keep]
-    held = names[(de["in_model"] & ~de["gene"].isin(left_out)).to_numpy(bool)]
+    held = names[de["in_model"].to_numpy(bool)]
     level = np.maximum(tested["mean_perturbed"].to_numpy(float), tested["mean_control"].to_numpy(float))
     return Response(
         genes=names[keep],

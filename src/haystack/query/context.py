@@ -27,7 +27,6 @@ _REFERENCE_BEFORE = re.compile(
 _REFERENCE_AFTER = re.compile(
     r"^['’]?s?(?:\s+\w+)?\s+(?:as|for)\s+(?:a\s+|the\s+)?(?:reference|template|prompt|context)", re.I
 )
-_TARGET_BEFORE = re.compile(r"\b(?:to|into|for|in|of)\s+(?:the\s+)?(?:target\s+)?(?:[a-z-]+\s+){0,2}$", re.IGNORECASE)
 _CONDITION = re.compile(
     r"\b(?:under|in)\s+(?P<what>(?:[a-z-]+\s+){0,2}?[a-z-]+)\s+conditions?\b|"
     r"\b(?P<state>inflamed|fibrotic|aged|aging|elderly|young|old|female|male|severe|mild|moderate|"

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 CALLED_SHOWN = 12
 """called genes per direction"""
 EXPECTED_SHOWN = 16
-EFFECT_GENES = 8
-"""genes per direction in the figure of effects"""
 CELLS_DRAWN = 250
 """cells per role on the map and in violins, evenly spaced in file order"""
 TYPES_SHOWN = 6

@@ -36,6 +36,5 @@ SPEC = ComponentSpec(
     value="share of the DE genes' edge weight that stays among DE genes",
     chance="random genes of equal degree",
     p_value="the same draws",
-    knowledge=True,
     order=40,
 )

@@ -57,6 +57,5 @@ SPEC = ComponentSpec(
     value="weighted mean over expected sets: ±(0.5 + 0.5 x share of genes / 0.5) if over-represented on that side",
     chance="mean over all sets",
     p_value="draws of sets, or the sets' own tests",
-    knowledge=True,
     order=10,
 )

@@ -44,6 +44,5 @@ SPEC = ComponentSpec(
     value="weighted mean over expected genes: +1 right way, -1.5 wrong way, 0 not moved; the score follows the verdict",
     chance="the same of random genes of equal expression (20 bins)",
     p_value="draws of such genes",
-    knowledge=True,
     order=20,
 )

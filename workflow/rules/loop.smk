@@ -59,7 +59,7 @@ rule stack_inference:
         "results/benchmarks/stack_inference/{run_id}.iter_{iteration}.tsv"
     conda:
         "../envs/haystack.yaml"
-    threads: 2
+    threads: plan.model_threads
     resources:
         gpu=plan.gpus,
         googlebatch_labels=plan.labels("inference"),

@@ -188,7 +188,7 @@ class ModelServer(UnixStreamServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """200: done; 422: the request is at fault; 500: the process ends."""
+    """200: done; 422: the request is at fault, and the stage meets the error itself; 500: the process ends."""
 
     server: ModelServer
 

@@ -52,6 +52,8 @@ class Plan:
         """runs to execute: all, or one chunk"""
         self.gpus = 0
         """GPUs that an inference uses on Snakemake's own machine; elsewhere the scheduler counts them"""
+        self.model_threads = 2 if MODELS.get(self.settings.model.kind).weights else 1
+        """cores of an inference: networks multiply matrices, baselines hardly do"""
 
     @property
     def bucket(self) -> str | None:

@@ -191,3 +191,8 @@ def test_a_corrupt_model_is_found_before_work_starts(folder, tmp_path):
     (model / "model.safetensors").write_bytes(weights)
     with pytest.raises(ConfigError, match=r"model\.safetensors: .*sha256"):
         check_plan(plan(**settings, atlases={"a": ATLAS}), keep_going=True)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("stack", 2), ("additive", 1), ("transfer", 1)])
+def test_only_networks_take_more_than_one_core(folder, kind, expected):
+    assert plan(model={"kind": kind, "path": None} if expected == 1 else {}).model_threads == expected

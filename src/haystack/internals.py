@@ -275,15 +275,16 @@ def wrap_gcs_storage(fresh: float) -> None:
 
 def gseapy() -> ModuleType:
     """gseapy, whose plots import matplotlib (1.6 CPU-s) only where one is made."""
+    plots = ModuleType("gseapy.plot")
+    plots.__getattr__ = _later  # type: ignore[method-assign]
     if "gseapy" not in sys.modules:
-        plots = ModuleType("gseapy.plot")
-        plots.__getattr__ = _later  # type: ignore[method-assign]
         sys.modules["gseapy.plot"] = plots
-        try:
-            importlib.import_module("gseapy")
-        finally:
+    try:
+        import gseapy as library
+    finally:
+        if sys.modules.get("gseapy.plot") is plots:
             del sys.modules["gseapy.plot"]
-    return sys.modules["gseapy"]
+    return library
 
 
 def _later(name: str) -> Callable[..., Any]:

@@ -1,13 +1,11 @@
 """Enrichment: over-representation in all sets, pre-ranked GSEA of a shortlist, TF activity by a linear model.
 
-- Over-representation (gseapy's `enrich`): one-sided hypergeometric test of up- and of downregulated DE genes in every
-set;
-  background = tested genes (expressed and in the model).
+- Over-representation (gseapy's `enrich`): one-sided hypergeometric test of up- and of downregulated DE genes in
+  every set; background = tested genes (expressed and in the model).
 - GSEA (gseapy's `prerank`): log2fc ranking, weight 1, for shortlisted sets only (expected pathways, then the best
   over-represented sets), because the score does not use it and 6,000 sets take minutes.
-- TF activity: t statistic of the slope of a univariate linear model of the ranking on the regulon's weights over all
-tested
-  genes (decoupler's `ulm`, which compiles for ten seconds in every new process).
+- TF activity: t statistic of the slope of a univariate linear model of the ranking on the regulon's weights over
+  all tested genes (decoupler's `ulm`, which compiles for ten seconds in every new process).
 
 Sources: Fang et al. 2023 (gseapy), Subramanian et al. 2005 (GSEA), Badia-i-Mompel et al. 2022 (decoupler).
 """

@@ -9,7 +9,7 @@ from haystack.contracts import PromptGrounding, StructuredQuery
 from haystack.contracts.design import Finding, Verdict
 from haystack.contracts.runlog import Answer, IterationLog, RunLog
 from haystack.report.confidence import BARS, above_nulls, best_null
-from haystack.report.shown import carried_sentences, measured_sentences
+from haystack.report.shown import carried_sentences, donor_words, measured_sentences
 from haystack.report.words import NULLS, count, listed, number, plural, spoken
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ def answer_sentences(log: RunLog) -> list[str]:
         subject = f"For {' '.join(filter(None, (plural(cells), _treated(query))))}, the model predicts"
     else:
         sample = query.asked.context
-        place = [text for text in (sample.tissue_name, sample.disease_name, sample.donor_id) if text]
-        where = f" ({listed(place)})" if place else ""
+        donor = donor_words(sample.donor_id) if sample.donor_id else None
+        place = ", ".join(text for text in (sample.tissue_name, sample.disease_name, donor) if text)
+        where = f" ({place})" if place else ""
         subject = f"For {plural(cells)}{where}, compared with their control, the model predicts"
     if any(item.name == "no_predicted_change" for item in answer.findings):
         subject = subject.replace("the model predicts", "the model predicts almost no change:")

@@ -80,8 +80,7 @@ def not_shown(log: RunLog) -> list[str]:
     sample, cell_type = query.asked.context, query.asked.cells
     donor = sample.donor_id
     if donor and not any(item.donor_id and same_donor(donor, item.donor_id) for item in cells):
-        name = donor if donor.lower().startswith(("donor", "patient")) else f"donor {donor}"
-        sentences.append(_absent(f"come from {name}", "that donor"))
+        sentences.append(_absent(f"come from {donor_words(donor)}", "that donor"))
     tissue, disease = sample.tissue_uberon_id, sample.disease_mondo_id
     if tissue and not related(tissue).intersection(item.tissue_uberon_id for item in cells):
         sentences.append(_absent(f"come from {sample.tissue_name or tissue}", "it"))
@@ -139,10 +138,22 @@ def _is_asked(query: StructuredQuery, item: CellSet) -> bool:
     )
 
 
+def donor_words(donor: str) -> str:
+    """`donor KD_047`; an id that says what it is stays as it is (`Donor 3`)."""
+    return donor if donor.lower().startswith(("donor", "patient")) else f"donor {donor}"
+
+
 def _sample(query: StructuredQuery) -> str:
+    """`donor KD_047 (kidney, chronic kidney disease)`, `kidney with chronic kidney disease`."""
     sample = query.asked.context
-    named = (sample.donor_id, sample.tissue_name, sample.disease_name)
-    return listed([text for text in named if text]) or "the sample in question"
+    state = [text for text in (sample.tissue_name, sample.disease_name) if text]
+    if sample.donor_id:
+        return donor_words(sample.donor_id) + (f" ({', '.join(state)})" if state else "")
+    if sample.disease_mondo_id == HEALTHY:
+        return f"healthy {sample.tissue_name or 'donors'}"
+    if sample.disease_name:
+        return f"{sample.tissue_name or 'donors'} with {sample.disease_name}"
+    return sample.tissue_name or "the sample in question"
 
 
 def _asked_type(query: StructuredQuery, item: CellSet) -> bool:

@@ -82,6 +82,27 @@ def test_asked_cells_under_the_asked_perturbation_are_pointed_at(log, sentences)
 
 
 @pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        (
+            {"donor_id": "KD_047", "tissue_name": "kidney", "disease_name": "chronic kidney disease"},
+            "donor KD_047 (kidney, chronic kidney disease)",
+        ),
+        ({"donor_id": "Donor 3"}, "Donor 3"),
+        ({"tissue_name": "kidney", "disease_name": "chronic kidney disease"}, "kidney with chronic kidney disease"),
+        ({"disease_name": "asthma"}, "donors with asthma"),
+        ({"tissue_name": "lung", "disease_mondo_id": "PATO:0000461", "disease_name": "normal"}, "healthy lung"),
+    ],
+)
+def test_the_sample_is_told_in_words(log, sample, words):
+    nothing = dict.fromkeys(("donor_id", "tissue_name", "tissue_uberon_id", "disease_name", "disease_mondo_id"))
+    imputed = shows(log, [make("a", "CD14+ monocyte", None)], sample=nothing | sample)
+    query = imputed.query.model_copy(update={"task_type": TaskType.CELL_TYPE_IMPUTATION})
+    (sentence,) = carried_sentences(imputed.model_copy(update={"query": query}))
+    assert sentence.endswith(f", in place of B cells of {words}.")
+
+
+@pytest.mark.parametrize(
     "item",
     [
         make("a", "B cell", "interferon gamma"),

@@ -61,7 +61,7 @@ def test_a_question_is_answered_with_results_in_the_bucket(cloud, first, tmp_pat
     path = tmp_path / "predictions.h5ad"
     path.write_bytes(cloud.read("results/runs/good/good_predictions.h5ad"))
     predictions = ad.read_h5ad(path)
-    assert set(predictions.obs["role"]) == {"perturbed", "control", "query", "prompt", "control_prompt"}
+    assert set(predictions.obs["role"]) == {"perturbed", "control", "prompt", "control_prompt"}  # control: query cells
     assert predictions.var["is_de"].sum() > 0
     assert not (first.folder / "results").exists(), "results belong in the bucket, not on the coordinator"
     assert "logs/runs/good/iter_1/stack_inference.log" in cloud.objects()

@@ -38,8 +38,8 @@ def test_a_dry_run_plans_every_stage(pipeline):
         assert f"{rule} " in output
 
 
-def sbatch(profile: dict, rule: str, attempt: int = 1) -> str:
-    """The plugin's own command for a try of a job of the rule."""
+def sbatch(profile: dict, rule: str, attempt: int = 1, size_mb: float = 0.4) -> str:
+    """The plugin's own command for a try of a job of the rule with inputs of this size."""
     from snakemake_executor_plugin_slurm.utils import set_gres_string
 
     class Resources(SimpleNamespace):
@@ -47,7 +47,8 @@ def sbatch(profile: dict, rule: str, attempt: int = 1) -> str:
             return getattr(self, name, default)
 
     given = {**profile["default-resources"], **profile["set-resources"].get(rule, {})}
-    given["mem_mb"] = attempt * int(given["mem_mb"].removeprefix("attempt * "))
+    names = {"attempt": attempt, "input": SimpleNamespace(size_mb=size_mb)}  # as Snakemake evaluates them
+    given |= {name: eval(given[name], names) for name in ("mem_mb", "runtime")}
     job = SimpleNamespace(
         resources=Resources(**given),
         threads=2,
@@ -67,9 +68,19 @@ def sbatch(profile: dict, rule: str, attempt: int = 1) -> str:
 
 def test_a_model_runs_on_one_gpu_of_the_gpu_partition(profile):
     command = sbatch(profile, "stack_inference")
-    for part in ("-p gpu", "--gres=gpu:1", "--mem 16000", "-t 60"):
+    for part in ("-p gpu", "--gres=gpu:1", "--mem 4000", "-t 60"):
         assert part in command
-    assert "--mem 32000" in sbatch(profile, "stack_inference", attempt=2)
+    large = sbatch(profile, "stack_inference", size_mb=900)
+    assert "--mem 6700" in large
+    assert "-t 150" in large
+    assert "--mem 8000" in sbatch(profile, "stack_inference", attempt=2)
+
+
+@pytest.mark.parametrize(("size_mb", "memory", "minutes"), [(0, 2000, 30), (500, 4000, 35), (60_000, 8000, 630)])
+def test_memory_and_time_grow_with_the_inputs(profile, size_mb, memory, minutes):
+    command = sbatch(profile, "harmonize_atlas", size_mb=size_mb)
+    assert f"--mem {memory} " in f"{command} "
+    assert f"-t {minutes} " in f"{command} "
 
 
 @pytest.mark.parametrize(

@@ -128,11 +128,11 @@ def _has(node: Nodes, kind: str | None, count: int) -> bool:
 
 
 def _plain(resources: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of the first attempt; those that depend on more than `attempt` are left out."""
+    """Values of the first attempt, for inputs of no size; what depends on anything else is left out."""
     found: dict[str, Any] = {}
     for name, value in resources.items():
         raw = getattr(value, "raw", value)
-        product = re.fullmatch(r"attempt \* (\d+)", str(raw))
+        product = re.match(r"attempt \* (?:min)?\(?(\d+)", str(raw))
         if product:
             found[name] = int(product[1])
         elif isinstance(raw, int | float | str):

@@ -63,6 +63,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    then echo "torch: CPU build"; \
 	    else $(BIN)/pip install -q --no-compile --constraint constraints.txt "torch==$(TORCH)"; fi
 	$(call install,stack)
+	@$(BIN)/python -m compileall -q src
 	@touch $(STAMP)
 
 $(TESTS): $(STAMP)

@@ -47,7 +47,7 @@ FAST = {
 def run(pipeline, cluster, *arguments):
     command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--configfile", pipeline.configfile]
     command += [part for name, value in FAST.items() for part in (f"--{name}", value)]
-    command += ["--default-resources", "mem_mb=attempt * 700", "runtime=10"]
+    command += ["--default-resources", "mem_mb=attempt * min(700 + 4 * int(input.size_mb), 900)", "runtime=10"]
     command += ["--set-resources", "stack_inference:slurm_partition=main", "stack_inference:gres=gpu:1"]
     command += ["stack_inference:mem_mb=attempt * 700", *arguments]
     # within an allocation: light rules stay here

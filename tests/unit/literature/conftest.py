@@ -186,6 +186,7 @@ def _europepmc(library: Library, query: str, n: int) -> dict[str, Any]:
 def _handler(library: Library) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # the body would wait 40 ms for the acknowledgement of the headers
 
         def log_message(self, format: str, *args: object) -> None:
             pass

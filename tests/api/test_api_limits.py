@@ -62,6 +62,7 @@ def test_a_person_has_few_previews_under_way_and_is_told_when_to_ask_again(live)
         assert preview(client).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced(live):
     with live.client() as client:
         preview(client)

@@ -132,6 +132,7 @@ def test_the_end_of_a_log_is_for_its_owner(live):
         assert eve.get(f"/api/v1/runs/{run_id}/log").status_code == 404
 
 
+@pytest.mark.slow
 def test_any_asgi_server_can_serve_it(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

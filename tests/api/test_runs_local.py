@@ -203,6 +203,7 @@ def test_killing_the_service_loses_no_submission_and_repeats_none(
     assert sorted(starts(pipeline)) == sorted(run.run_id for run in runs)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_recorded_and_never_handed_over_is_found(open_service, pipeline):
     """As after a kill between the two."""
     service = open_service()

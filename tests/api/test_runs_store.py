@@ -351,6 +351,7 @@ store.close()
 """
 
 
+@pytest.mark.slow
 def test_many_processes_may_start_at_once_on_an_empty_database(settings, database_url):
     command = [sys.executable, "-c", OPEN_AND_COUNT, database_url, str(settings.work_dir)]
     opening = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -89,6 +89,7 @@ def test_the_copy_holds_the_same_cells(cells, h5ad, tmp_path, layer, monkeypatch
     assert list(tmp_path.iterdir()) == [tmp_path / "copy.zarr"]
 
 
+@pytest.mark.slow
 def test_many_shards_and_chunks_hold_the_same_cells(cells, h5ad, tmp_path, monkeypatch):
     for name, value in {"CHUNK": 500, "SHARD": 5_000, "BLOCK": 30_000, "ROWS_CHUNK": 64, "ROWS_SHARD": 512}.items():
         monkeypatch.setattr(f"haystack.atlas.convert.{name}", value)
@@ -214,6 +215,7 @@ def test_the_command_says_what_belongs_in_the_entry(h5ad, tmp_path, capsys):
     assert "no such file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_process_that_read_a_bucket_ends_quietly(h5ad, bucket):
     import subprocess
     import sys

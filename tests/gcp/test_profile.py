@@ -120,6 +120,7 @@ def test_missing_settings_are_named(profile, monkeypatch, capsys, absent, expect
     assert f"HAYSTACK_GCP_{absent}" in message
 
 
+@pytest.mark.slow
 def test_missing_settings_are_one_message_through_snakemake(tmp_path):
     environment = {key: value for key, value in {**os.environ, **GIVEN}.items() if key != "HAYSTACK_GCP_PROJECT"}
     command = [

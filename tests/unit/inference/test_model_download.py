@@ -90,6 +90,7 @@ def download(hub: str, tmp_path: Path, *more: str, repository: str = REPOSITORY)
     return subprocess.run([*command, *more], env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_checkpoint_of_the_hub_becomes_a_model(hub: str, tmp_path: Path, files: dict[str, bytes]) -> None:
     pin = hashlib.sha256(files[CHECKPOINT]).hexdigest()
     done = download(hub, tmp_path, "--revision", COMMIT, "--checkpoint-sha256", pin)

@@ -245,7 +245,7 @@ def test_fault_shares_that_upstream_asks_for():
     assert below > 0
 
 
-@pytest.mark.parametrize("n_query", [1, 3, 50, 280])
+@pytest.mark.parametrize("n_query", [1, 3, pytest.param(50, marks=pytest.mark.slow), 280])
 def test_fault_small_query_pools(n_query, gene_pickle):
     window = helpers.TINY.model_copy(update={"n_cells": 512, "n_layers": 1})
     if n_query < 140:

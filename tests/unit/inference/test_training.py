@@ -203,6 +203,7 @@ def test_divergence_is_zero_at_the_truth_and_has_the_gradient_of_the_likelihood(
     assert float(nb_divergence(mean, log_mean.detach(), theta)) > 0
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights_and_a_killed_training_resumes(atlas, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "EVERY", 2)
     monkeypatch.setattr(training, "HEAD_BATCHES", 2)

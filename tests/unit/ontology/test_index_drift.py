@@ -14,6 +14,7 @@ def tracked(name: str) -> list[str]:
     return gzip.decompress((resources() / name).read_bytes()).decode().splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_index_files_are_current(name: str) -> None:
     assert tracked(FILES[name]) == list(lines(name)), "run python -m haystack.ontology.build"

@@ -134,6 +134,7 @@ def test_the_private_names_of_arc_stack_are_still_there():
     assert hasattr(stack_base(), "StateICLModelBase")
 
 
+@pytest.mark.slow
 def test_gseapy_draws_but_imports_matplotlib_only_then():
     program = """
 import sys

@@ -121,6 +121,7 @@ def test_the_start_of_a_script_leaves_this_processs_environment_alone(here, monk
     assert "OPENBLAS_NUM_THREADS" not in seen[0]
 
 
+@pytest.mark.slow
 def test_what_is_imported_beforehand_is_there_and_shared(here):
     """A wrong name would be left out in silence; `load` says it."""
     run(

@@ -16,6 +16,7 @@ from haystack.query.lists import share_head
 from haystack.query.mentioned_lines import find_lines
 from haystack.query.names import Name, exact_names, longest_first
 from haystack.query.negation import Negation, find_negations, negated
+from haystack.query.outcomes import main_first, without_outcomes
 from haystack.query.refuse import no_cell_type, not_human, unread_treatment
 from haystack.query.spelling import Repaired, repair
 from haystack.query.text import Span, blank_markup, split_words
@@ -45,54 +46,6 @@ _CONTEXT_BEFORE = re.compile(
     r"produced by|secreted by|derived from)\s+(?:(?!on\s|onto\s|in\s)[\w+-]+\s+){0,3}$",
     re.IGNORECASE,
 )
-
-
-_CHANGES = re.compile(
-    r"\s+(?:(?:to|will|would|can|could|might|may|does|also|\w+ly)\s+)*(?:induc|block|inhibit|suppress|increas|rais|boost|reduc|"
-    r"lower|dampen|trigger|upregulat|up-regulat|downregulat|down-regulat|antagoni[sz]|curb|silenc|elicit|evok|diminish|abolish|"
-    r"enhanc|promot|prevent|limit)(?:e[sd]?|s|ed|ing)?\s+(?:the\s+)?(?:(?:production|secretion|release|expression|levels?|"
-    r"induction|synthesis)\s+of\s+)?",
-    re.IGNORECASE,
-)
-_OUTCOME = r"(?:secretion|production|expression|release|synthesis|levels?|amounts?|transcripts?|mRNA)"
-_OUTCOME_BEFORE = re.compile(
-    rf"\b(?:(?:express|produc|secret|releas)(?:e[sd]?|s|es|ing)?|mak(?:es?|ing)|(?:do|does|happens?)\s+to|{_OUTCOME}\s+of)\s+"
-    r"(?:(?:more|less|fewer|any|the|much|higher|lower|still)\s+)*$",
-    re.IGNORECASE,
-)
-_OUTCOME_BEHIND = re.compile(
-    rf"^(?:[\s-]+{_OUTCOME}\b|\s+(?:rises?|falls?|increases?|decreases?|goe?s?\s+(?:up|down))"
-    r"(?=\s+(?:in|after|upon|with|when|if|following|on|by)\b|\s*[?.,]))",
-    re.IGNORECASE,
-)
-_BE = re.compile(r"\b(?:is|are|was|were|be|being|gets?)\s+$", re.IGNORECASE)
-_REGULATED = re.compile(
-    r"^\s+(?P<be>(?:be|get)\s+)?(?:(?:more|less|highly|strongly|differentially)\s+)*"
-    r"(?:(?:up|down)[\s-]?regulated|induced|repressed|expressed|secreted|produced|released|increased|decreased)\b",
-    re.IGNORECASE,
-)
-_STIMULUS = re.compile(
-    r"\b(?:respon|react|expos|treat|stimulat|sensitiv|adapt|cultur|incubat)\w*\s+(?:\w+\s+){0,2}?(?:to|with|by|in)\s+(?:\w+\s+){0,3}$",
-    re.IGNORECASE,
-)
-_GIVEN_FORM = re.compile(
-    r"^[\s-](?:treated|stimulated|exposed|primed|activated|polari[sz]ed|treatment|stimulation)\b", re.I
-)
-_GIVEN = re.compile(
-    r"\b(?:respon|react|treat|stimulat|expos|incubat|cultur|effect|influence|giv|add|after|upon|with)", re.IGNORECASE
-)
-_TURNS_INTO = re.compile(
-    r"\b(?:would|do|does|did|will|can|could|may|might)\s+(?:(?!that\b|which\b|who\b|with\b|a\b|an\b)[\w+-]+\s+){1,4}?"
-    r"(?:lose|gain|shed|up-?\s?regulate|down-?\s?regulate|induce|repress|reduce|increase|decrease|(?:turn|switch)\s+o(?:n|ff))\s+$",
-    re.IGNORECASE,
-)
-_MAIN = re.compile(
-    r"\b(?:respon[ds]\w*|react\w*|sensitiv\w+)\s+(?:(?:of|in|by|from)\s+[^,;?!]{1,60}?\s)?to\s+|"
-    r"\b(?:effects?|impact|influence|consequences?)\s+of\s+|"
-    r"\b(?:change|behave|differ|shift)\s+(?:with|after|upon|under|on)\s+",
-    re.IGNORECASE,
-)
-_PATHWAY = re.compile(r"^[\s-]+(?:receptors?\s+)?(?:signall?ing|pathways?|axis|activity)\b", re.IGNORECASE)
 _HAVING = re.compile(
     r"\b(?:patients?|people|persons?|individuals?|donors?|subjects?|wom[ae]n|m[ae]n|child(?:ren)?|cases?|someone|adults?)\s+"
     r"(?:\w+\s+){0,2}?(?:with|having|infected\s+with)\s+(?:[\w-]+\s+){0,2}$",
@@ -201,8 +154,8 @@ def _read(question: str, repaired: Repaired, genes: list[Span]) -> Findings:
     findings.cells = _in_order(text, findings.cells)
     findings.controls = [Span(m.start(), m.end(), m[0]) for m in CONTROLS.finditer(text)]
     _more_treatments(findings, names, [*taken, *(item.scope for item in negations)])
-    everything = _without_read_outs(findings, _in_text_order(findings.treatments))
-    findings.treatments = _main_first(text, keep_members(text, everything))
+    everything = without_outcomes(findings, _in_text_order(findings.treatments))
+    findings.treatments = main_first(text, keep_members(text, everything))
     findings.classes += [item.span for item in everything if item not in findings.treatments]
     free = [*taken, *(t.span for t in findings.treatments), *(d.span for d in findings.diseases)]
     free += [item.span for item, _ in findings.absent]
@@ -346,60 +299,6 @@ def _more_treatments(findings: Findings, names: list[Name], taken: list[Span]) -
         findings.diseases = [d for d in findings.diseases if not any(d.span.overlaps(where) for where in overlapped)]
     if not findings.treatments:
         findings.treatments = find_slots(text, tokens, [*held, *genes])
-
-
-def _without_read_outs(findings: Findings, treatments: list[Treatment]) -> list[Treatment]:
-    """Drop outcomes of another treatment (Does IL-10 block TNF in macrophages?)."""
-    kept: list[Treatment] = []
-    for item in treatments:
-        between = findings.text[kept[-1].span.end : item.span.start] if kept else ""
-        if re.fullmatch(r"\s+(?:from|of)\s+", between):
-            findings.classes.append(item.span)  # LPS from Salmonella
-        elif _PATHWAY.match(findings.text[item.span.end :]) and len(treatments) > 1:
-            findings.classes.append(item.span)  # stop TGF-beta signalling with galunisertib
-        elif _CHANGES.fullmatch(between):
-            findings.classes.append(item.span)
-            findings.notes.append(
-                f"'{item.span.text}' was read as what {kept[-1].span.text} changes, not as a treatment"
-            )
-        else:
-            kept.append(item)
-    outcomes = _outcomes(findings, kept)
-    if len(outcomes) < len(kept) or findings.absent or not _GIVEN.search(findings.text):
-        kept = [item for item in kept if item not in outcomes]
-        findings.classes += [item.span for item in outcomes]
-        findings.notes += [f"'{item.span.text}' was read as an outcome, not as a treatment" for item in outcomes]
-    return kept
-
-
-def _outcomes(findings: Findings, treatments: list[Treatment]) -> list[Treatment]:
-    """Genes and proteins that are measured, not changed or given: Is TNF upregulated, more IL-6 and TNF, IL-6
-    secretion. What stands in a list with an outcome is one too.
-    """
-    outcomes: list[Treatment] = []
-    measured = list(findings.classes)
-    for item in treatments:
-        before, behind = findings.text[: item.span.start], findings.text[item.span.end :]
-        kind = item.perturbation.type
-        if kind not in {"cytokine", "genetic"} or _STIMULUS.search(before) or _GIVEN_FORM.match(behind):
-            continue
-        changed = _REGULATED.match(behind)
-        if (
-            (kind == "cytokine" and (_OUTCOME_BEFORE.search(before) or _OUTCOME_BEHIND.match(behind)))
-            or (changed and (changed["be"] or _BE.search(before)))
-            or _TURNS_INTO.search(before)
-            or any(where.end <= item.span.start and in_one_list(findings.text, where, item.span) for where in measured)
-        ):
-            outcomes.append(item)
-            measured.append(item.span)
-    return outcomes
-
-
-def _main_first(text: str, treatments: list[Treatment]) -> list[Treatment]:
-    """What the cells respond to, then what they had before (LPS-stimulated monocytes respond to dexamethasone)."""
-    slots = [match.end() for match in _MAIN.finditer(text)]
-    main = next((n for slot in slots for n, item in enumerate(treatments) if 0 <= item.span.start - slot <= 12), 0)
-    return treatments[main:] + treatments[:main]
 
 
 def _infectious(item: Treatment, findings: Findings) -> bool:

@@ -151,6 +151,7 @@ def test_any_text_gives_a_query_or_a_typed_error(examples: int) -> None:
     [
         ("Is TNF upregulated in monocytes treated with LPS?", ["lipopolysaccharide"]),
         ("Would TNF be induced in monocytes by LPS?", ["lipopolysaccharide"]),
+        ("Is TNF not upregulated in monocytes by LPS?", ["lipopolysaccharide"]),
         ("Would monocytes make more IL-1beta if given LPS?", ["lipopolysaccharide"]),
         ("Do CXCL10 levels rise in B cells after IFN-beta?", ["IFN-beta"]),
         ("Does IL-6 increase in B cells after IFN-beta?", ["IFN-beta"]),
@@ -175,6 +176,7 @@ def test_a_protein_that_is_measured_is_no_treatment(text: str, treatments: list[
         ("What does dexamethasone do to TNF-treated macrophages?", ["dexamethasone", "TNF-alpha"]),
         ("How do beta cells respond to high IL-6 levels and TNF?", ["IL-6", "TNF-alpha"]),
         ("Effect of IL-2 production on T cells", ["IL-2"]),
+        ("How do monocytes respond to LPS from Salmonella and TNF?", ["lipopolysaccharide", "TNF-alpha"]),
         ("How do T cells respond to CHO cells expressing IL-15 and IL-2?", ["IL-15", "IL-2"]),
     ],
 )
@@ -196,6 +198,8 @@ def test_a_capital_s_is_no_plural(text: str) -> None:
         ("How would BRAF V600E melanoma cells respond to dabrafenib?", "dabrafenib", "BRAF V600E"),
         ("How would T cells with a PDCD1 knockout respond to IL-2?", "IL-2", "PDCD1 knock-out"),
         ("What is the effect of rapamycin on IL-2-treated T cells?", "sirolimus", "IL-2"),
+        ("How would LPS-primed monocytes respond to treatment with rapamycin?", "sirolimus", "lipopolysaccharide"),
+        ("Effect of knocking out STAT1 on the response of T cells to IL-2", "STAT1 knock-out", "IL-2"),
         ("How would T cells respond to IL-2 and IL-7?", "IL-2", "IL-7"),
     ],
 )
@@ -203,6 +207,11 @@ def test_the_main_treatment_is_what_the_cells_respond_to(text: str, main: str, b
     query = parse_question(text)
     assert [item.name for item in query.asked.perturbations] == [main, before]
     assert any(warning.endswith(f"; {main} is the main one") for warning in query.warnings)
+
+
+def test_a_lone_protein_that_may_be_measured_is_doubted() -> None:
+    query = parse_question("Do fibroblasts from patients with IPF express IL-6?")
+    assert query.warnings == ["'IL-6' was read as a treatment; if it is measured, say what is given"]
 
 
 def test_what_is_absent_is_no_tissue_and_no_treatment() -> None:

@@ -39,6 +39,7 @@ def test_a_cluster_that_has_all_of_it(on_cluster):
     [
         ({"slurm_partition": "gpu"}, ["partition 'gpu'; there is main", "slurm_partition"]),
         ({"mem_mb": 32000}, ["32,000 MB of memory", "6,000 MB at most", "mem_mb"]),
+        ({"mem_mb": "attempt * (32000 + 3 * int(input.size_mb))"}, ["32,000 MB of memory", "6,000 MB at most"]),
         ({"gres": "gpu:2"}, ["asks for gpu:2", "has gpu:1"]),
         ({"gres": "gpu:a100:1"}, ["asks for gpu:a100:1", "has gpu:1"]),
         ({"runtime": 600}, ["600 minutes", "a limit of 60"]),

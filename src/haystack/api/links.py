@@ -35,9 +35,9 @@ class Links:
         """With the configured secret, or one that is made once and kept in the service's folder."""
         return cls(service_secret(settings), settings.signed_url_minutes * 60)
 
-    def path(self, run_id: str, name: str, lifetime: float | None = None) -> str:
-        """Address on this service, from `/`; holds for `lifetime` seconds, or as long as configured."""
-        expires = int(self._now() + (lifetime or self._lifetime))
+    def path(self, run_id: str, name: str, ends: float | None = None) -> str:
+        """Address on this service, from `/`; valid until `ends` (Unix time), or as long as configured."""
+        expires = int(self._now() + self._lifetime if ends is None else ends)
         signed = {"expires": expires, "signature": self._sign(run_id, name, expires)}
         return f"/api/v1/files/{run_id}/{name}?{urlencode(signed)}"
 

@@ -197,9 +197,8 @@ def run_routes(
         user = _user(request).email
         if service.locate(user, _checked(run_id), "report") is None:
             raise HTTPException(404, "this run has no report")
-        lifetime = timedelta(days=body.days)
-        expires_at = datetime.now(UTC).replace(microsecond=0) + lifetime
-        url = _base(service, request) + links.path(run_id, "report", lifetime.total_seconds())
+        expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=body.days)
+        url = _base(service, request) + links.path(run_id, "report", expires_at.timestamp())
         service.operations.note(user.lower(), "share", run_id)
         return Shared(url=url, expires_at=expires_at)
 

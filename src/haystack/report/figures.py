@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from haystack.contracts.runlog import RunLog
-from haystack.report.predictions import all_counts, expected_genes
+from haystack.report.predictions import UNKNOWN, all_counts, expected_genes
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -25,8 +25,6 @@ CONTEXT_CELLS = 5
 """least number of cells per arm for showing a donor's own effect"""
 Z90 = 1.645
 ROLES = ("query", "control", "perturbed", "control_prompt", "prompt")
-UNKNOWN = "unknown"
-"""cell type or donor that the atlas does not record"""
 
 
 def figure_data(log: RunLog, predictions: Path, de: pd.DataFrame) -> dict[str, Any] | None:

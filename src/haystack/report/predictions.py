@@ -58,6 +58,8 @@ VAR = (
     "in_atlas",
     "feature_is_filtered",
 )
+UNKNOWN = "unknown"
+"""what the atlas does not record (a donor, a cell type), in the schema's word"""
 SCHEMA_TERMS = {"cell_type": "cell_type_cl_id", "tissue": "tissue_uberon_id", "disease": "disease_mondo_id"}
 """CELLxGENE's `{name}_ontology_term_id` -> our column"""
 NOT_RECORDED = ("sex", "self_reported_ethnicity", "development_stage")
@@ -271,11 +273,11 @@ def _obs(
     obs["gen_logit"] = given["gen_logit"].to_numpy(dtype="float64")
     for column in LABELS:
         obs[column] = _category(given[column].tolist())
-    obs["donor_id"] = _category(given["donor_id"].fillna("unknown").tolist())
+    obs["donor_id"] = _category(given["donor_id"].fillna(UNKNOWN).tolist())
     for name, column in SCHEMA_TERMS.items():
-        obs[f"{name}_ontology_term_id"] = _category(given[column].fillna("unknown").tolist())
+        obs[f"{name}_ontology_term_id"] = _category(given[column].fillna(UNKNOWN).tolist())
     for name in NOT_RECORDED:
-        obs[f"{name}_ontology_term_id"] = _category(["unknown"] * len(names))
+        obs[f"{name}_ontology_term_id"] = _category([UNKNOWN] * len(names))
     obs["tissue_type"] = _category(["tissue"] * len(names))
     obs["is_primary_data"] = False
     return obs

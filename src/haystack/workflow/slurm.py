@@ -132,9 +132,9 @@ def _plain(resources: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in resources.items():
         raw = getattr(value, "raw", value)
-        product = re.match(r"attempt \* (?:min)?\(?(\d+)", str(raw))
+        product = re.fullmatch(r"attempt \* (?:(\d+)|(?:min)?\((\d+) \+ .*\))", str(raw))
         if product:
-            found[name] = int(product[1])
+            found[name] = int(product[1] or product[2])
         elif isinstance(raw, int | float | str):
             found[name] = raw
     return found

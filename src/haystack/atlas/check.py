@@ -69,7 +69,7 @@ def check_atlas(name: str, entry: AtlasEntry, model_genes: set[str] | None = Non
         genes = read_genes(store, entry, matrix.var, read_organisms(store))
         if model_genes:
             warnings += _compare_genes(store, genes, model_genes)
-        check_counts(store, matrix, entry, genes)
+        warnings += check_counts(store, matrix, entry, genes)
         if entry.obs.perturbation is not None:
             control_codes(store, entry, present_labels(read_perturbations(store, entry), n_rows(store, "obs")))
     return warnings

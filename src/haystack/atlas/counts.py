@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,25 +28,33 @@ STEADIER = 0.5
 """largest ratio of the sd of sums over all features to that over genes that indicates joint scaling"""
 LARGEST = 2**24
 """larger integers are not exact in float32"""
+OFTEN = 2.0
+"""least mean count of a gene whose variance is looked at"""
+STEADY, MANY = 0.7, 8
+"""variance over mean below which a gene varies less than counts do; least number of genes looked at"""
+POOLED = 100_000
+"""median counts per cell above which rows are reads or pools of cells rather than molecules of one cell"""
 
 
-def check_counts(store: Store, matrix: Matrix, entry: AtlasEntry, genes: Genes | None = None) -> None:
+def check_counts(store: Store, matrix: Matrix, entry: AtlasEntry, genes: Genes | None = None) -> list[str]:
     """Raise an AtlasError unless a sample of rows holds counts of the kind given in the entry.
 
     The sample is 8 runs of 16 neighbouring rows, evenly spread. The message gives the evidence (share of non-integers,
     equal sums, gaps, ...) and another matrix of the file that holds counts. Features that are not genes count only if
-    cells may have been scaled to one total over all of them.
+    cells may have been scaled to one total over all of them. Returns what is odd about counts, one sentence each: cells
+    without any, a type that may have cut them, rows that may be pools of cells.
     """
-    fault = fault_of_sample(store, matrix, entry.counts, genes)
+    _refuse_lost_chunks(store, matrix)
+    rows, fault = _read_sample(store, matrix, entry.counts, genes)
     if fault is None:
-        return
+        return _oddities(matrix, rows)
     better = [word for word in matrices(store) if word != entry.counts_layer and _holds_counts(store, word, entry)]
     advice = (
         f"{better[0]} does hold counts: set counts_layer: {better[0]}"
         if better
         else "No other matrix of the file holds counts; get the file with raw counts"
     )
-    if not better and entry.counts == "raw" and "not whole" in fault:
+    if not better and entry.counts == "raw" and "not whole" in fault and fault_of_rows(rows, "expected") is None:
         advice = f"{advice}. {_EXPECTED}"
     raise store.error(f"{matrix.key} does not hold raw counts: {fault}. {advice}")
 
@@ -83,6 +93,9 @@ def fault_of_values(values: np.ndarray, kind: str = "raw") -> str | None:
 def fault_of_rows(rows: sparse.csr_matrix, kind: str = "raw") -> str | None:
     """What is wrong with cells x genes as counts: fault_of_values, and checks that need whole cells.
 
+    Steadier than counts: the variance of a count is at least its mean (Poisson), and more where cells differ; logs and
+    roots, rounded, vary less.
+
     Scaled to one total: row sums that are (nearly) equal though rounding left them uneven or, after log1p, equal sums
     of expm1. Gaps: scaled counts have no ones. Presence: no value above 1 where Poisson counts of that density would
     have dozens. Counts downsampled to one depth pass: their sums are exactly equal, and they contain ones.
@@ -96,7 +109,7 @@ def fault_of_rows(rows: sparse.csr_matrix, kind: str = "raw") -> str | None:
         return fault
     if not values.size or not values.any():
         return f"all values of {rows.shape[0]} sampled rows are zero"
-    return _one_total(rows, kind) or (None if kind == "expected" else _gaps(rows) or _presence(rows))
+    return _one_total(rows, kind) or (None if kind == "expected" else _gaps(rows) or _presence(rows) or _steadier(rows))
 
 
 def _one_total(rows: sparse.csr_matrix, kind: str, part: np.ndarray | None = None) -> str | None:
@@ -132,13 +145,58 @@ def sample_rows(n_cells: int) -> np.ndarray:
 
 def fault_of_sample(store: Store, matrix: Matrix, kind: str = "raw", genes: Genes | None = None) -> str | None:
     """fault_of_rows of the sample, or None."""
+    return _read_sample(store, matrix, kind, genes)[1]
+
+
+def _read_sample(store: Store, matrix: Matrix, kind: str, genes: Genes | None) -> tuple[sparse.csr_matrix, str | None]:
+    """The sample over genes, and its fault."""
     rows = read_stored_rows(store, matrix, sample_rows(matrix.n_cells))
     if genes is None or genes.kept is None:
         fault = fault_of_rows(rows, kind)
     else:
         part = np.flatnonzero(genes.kept)
-        fault = fault_of_rows(rows[:, part], kind) or _one_total(rows, kind, part)
-    return None if fault is None else f"in {rows.shape[0]} rows, {fault}"
+        whole, rows = rows, rows[:, part]
+        fault = fault_of_rows(rows, kind) or _one_total(whole, kind, part)
+    return rows, None if fault is None else f"in {rows.shape[0]} rows, {fault}"
+
+
+def _refuse_lost_chunks(store: Store, matrix: Matrix) -> None:
+    """Raise an AtlasError if chunks of a sparse matrix in a folder are missing: zarr reads them as zeros.
+
+    Files are counted here because zarr's own count takes a time that grows with the square of their number.
+    """
+    if not store.is_zarr or matrix.form == "dense":
+        return
+    for part in ("data", "indices"):
+        array, folder = store.root[f"{matrix.key}/{part}"], Path(store.path, matrix.key, part)
+        if not folder.is_dir():
+            return  # in a zip, or remote
+        files = [name for _, _, names in os.walk(folder) for name in names if name[0] != "." and name != "zarr.json"]
+        expected = -(-array.shape[0] // (array.shards or array.chunks)[0])
+        if len(files) < expected:
+            raise store.error(
+                f"{matrix.key}/{part} lacks {expected - len(files):,} of {expected:,} chunks, which would be read as "
+                "zeros. Copy or download it again"
+            )
+
+
+def _oddities(matrix: Matrix, rows: sparse.csr_matrix) -> list[str]:
+    """What is odd about counts without being wrong for certain."""
+    sums = _row_sums(rows, rows.data.astype(np.float64))
+    found = []
+    if (empty := float((sums == 0).mean())) > 0.02:
+        found.append(f"{empty:.0%} of {len(sums):,} sampled cells have no counts at all; leave out empty droplets")
+    if rows.dtype.itemsize == 1 and rows.data.size and rows.data.max() > 0.9 * np.iinfo(rows.dtype).max:
+        found.append(
+            f"{matrix.key} is stored as {rows.dtype} and reaches {rows.data.max()}: larger counts, if there were any, "
+            "are lost"
+        )
+    if (median := float(np.median(sums))) > POOLED:
+        found.append(
+            f"median of {median:,.0f} counts per cell: reads rather than molecules, or rows that are pools of cells "
+            "(pseudobulk), which are counted as one cell each"
+        )
+    return found
 
 
 def _row_sums(rows: sparse.csr_matrix, values: np.ndarray) -> np.ndarray:
@@ -177,6 +235,25 @@ def _presence(rows: sparse.csr_matrix) -> str | None:
     rate = -np.log1p(-density)
     expected = rows.shape[0] * rows.shape[1] * (1 - np.exp(-rate) * (1 + rate))
     return "all values are 0 or 1; it looks like presence, not counts" if expected >= 20 else None
+
+
+def _steadier(rows: sparse.csr_matrix) -> str | None:
+    """Whether genes vary less between cells than counts can: rounded logs and roots."""
+    filled = rows[np.diff(rows.indptr) > 0]
+    if filled.shape[0] < 40:
+        return None
+    mean = np.asarray(filled.mean(axis=0, dtype=np.float64)).ravel()
+    often = np.flatnonzero(mean >= OFTEN)
+    if len(often) < MANY:
+        return None
+    ratio = filled[:, often].toarray().var(axis=0, ddof=1, dtype=np.float64) / mean[often]
+    steady = float((ratio < STEADY).mean())
+    if steady <= 0.4:
+        return None
+    return (
+        f"{steady:.0%} of the {len(often):,} genes with a mean of {OFTEN:g} or more vary less between cells than "
+        "counts do (variance below the mean); it looks like rounded logarithms or roots"
+    )
 
 
 def _holds_counts(store: Store, counts_layer: str, entry: AtlasEntry) -> bool:

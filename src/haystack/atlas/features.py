@@ -11,7 +11,7 @@ import numpy as np
 
 from haystack.atlas.columns import index_name, n_rows, read_labels, read_names
 from haystack.errors import AtlasError, suggest
-from haystack.knowledge.retired import current_symbols
+from haystack.knowledge.retired import current_symbols, retired_symbols
 
 if TYPE_CHECKING:
     from haystack.atlas.store import Store
@@ -55,12 +55,17 @@ _ID_COLUMN = re.compile(r"ens(embl|g|_?id)|gene_?ids?$|feature_?ids?$|^ids?$|acc
 _HUMAN_ID = re.compile(r"^ENSG\d{6,}")
 _ANY_ID = re.compile(r"^(ENS[A-Z]{0,4}G\d{6,}|MGP_\w+_G\d+|FBgn\d{7}|WBGene\d{8})")
 _NAMED_NO_GENE = re.compile(
-    r"^(ercc[-_]\d{5}|.*[-_]totalseq-?[abcd]?.*|(adt|hto|ab|cite|prot)[-_:].+|.+[-_](adt|hto|totala|totalb|totalc|prot)|"
-    r"hashtag[-_ ]?\d+.*|cmo\d{3}|__(ambiguous|no_feature|too_low_aqual|not_aligned|alignment_not_unique)|"
+    r"^(ercc[-_]\d{5}|sirv[-_ ]?\d+|.*[-_]totalseq-?[abcd]?.*|(adt|hto|ab|cite|prot)[-_:].+|"
+    r".+[-_](adt|hto|totala|totalb|totalc|prot)|.*anti[-_. ](human|mouse).*|hashtag[-_ ]?\d+.*|hto[-_ ]?\d+|"
+    r"multi-\d+|cmo\d{3}|(sg|g)rna[-_ ].+|.+[-_ ](sg|g)rna[-_ ]?\d*|"
+    r"__(ambiguous|no_feature|too_low_aqual|not_aligned|alignment_not_unique)|"
     r"n_(unmapped|multimapping|nofeature|ambiguous)|(negative)?control(probe|codeword).*|(negcontrolprobe|blank-|antisense_).*|"
     r"unassignedcodeword.*|deprecatedcodeword.*)$",
     re.IGNORECASE,
 )
+_ANTIBODY = re.compile(r"^(CD\d+(R[ABO]|[ABCDL])?|HLA[-.](DR|DQ|DP|ABC|A[-.,]B[-.,]C)|IG[GM]\d[ABC]?)$")
+"""names of proteins that no gene has; genes match too, and are told by the table of symbols"""
+_BARCODE = re.compile(r"^(.*[^A-Z])?[ACGT]{12,}([-._]\d+)?([-._]\w+)?$")
 _BEFORE_NUMBER = re.compile(r"[-.]\d{1,2}$")
 _OTHER_NAMES = {
     "genomic regions (peaks)": re.compile(
@@ -176,6 +181,8 @@ def reference_columns(columns: dict[str, list[str]], n: int) -> list[str]:
 def refuse_no_genes(store: Store, var: str, names: Sequence[str], field: str) -> None:
     """Raise an AtlasError if most names are not genes but peaks, numbers, transcripts or probes."""
     unknown = [name for name in names if name not in current_symbols()]
+    _refuse_transposed(store, var, unknown, len(names))
+    _refuse_antibodies(store, unknown)
     for what, pattern in _OTHER_NAMES.items():
         if len(unknown) <= 0.5 * len(names):
             return
@@ -188,6 +195,32 @@ def refuse_no_genes(store: Store, var: str, names: Sequence[str], field: str) ->
                 "gene_symbols "
                 f"to the {var} column with symbols.{hint}"
             )
+
+
+def _refuse_transposed(store: Store, var: str, unknown: Sequence[str], n: int) -> None:
+    """Raise an AtlasError if features are cells: their names are barcodes, or those of the cells are genes."""
+    if len(unknown) < 0.9 * n or not unknown:
+        return
+    barcodes = sum(_BARCODE.match(name) is not None for name in unknown)
+    cells = [str(name).strip().upper() for name in read_names(store, "obs", 0, min(200, n_rows(store, "obs")))]
+    genes = sum(name in current_symbols() for name in cells)
+    if barcodes > 0.5 * n or genes > 0.5 * len(cells):
+        raise store.error(
+            f"holds genes as rows and cells as columns ({var} names such as {unknown[0]}, obs names such as "
+            f"{cells[0]}). Turn it: anndata.read_h5ad(old).T.write_h5ad(new), with the labels of the cells in obs"
+        )
+
+
+def _refuse_antibodies(store: Store, unknown: Sequence[str]) -> None:
+    """Raise an AtlasError if antibodies stand among the genes and nothing tells which they are."""
+    genes = current_symbols() | retired_symbols().keys()
+    found = [name for name in unknown if _ANTIBODY.match(name.upper()) and name.upper() not in genes]
+    if len(found) > 2:
+        raise store.error(
+            f"has antibodies among its genes, such as {', '.join(found[:3])}, and does not say which features they "
+            "are: others have the names of genes. Write it again without them, or with var['feature_types'] "
+            "('Gene Expression', 'Antibody Capture')"
+        )
 
 
 def _columns(store: Store, var: str) -> list[str]:

@@ -19,7 +19,7 @@ from haystack.atlas.features import (
     small_columns,
 )
 from haystack.atlas.species import ENSEMBL, Organisms, foreign_genes, refuse_other_species
-from haystack.atlas.symbols import bare_symbols, repair_symbols
+from haystack.atlas.symbols import NUMBERED, bare_symbols, repair_symbols
 from haystack.errors import suggest
 from haystack.knowledge.genetic import ensembl_symbols
 from haystack.knowledge.retired import current_symbols
@@ -75,6 +75,19 @@ class Genes:
         for what, names in self.repaired.items():
             more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
             notes.append(f"{len(names):,} {what}: {', '.join(names[:3])}{more}")
+        repeats = self.n_repeats - len(self.repaired.get(NUMBERED, []))
+        if repeats:
+            often = self.symbols[int(np.bincount(self.place[self.place >= 0]).argmax())]
+            notes.append(
+                f"{repeats:,} features repeat the symbol of another; their counts are summed (such as {often})"
+            )
+        unknown = [symbol for symbol in self.symbols if symbol not in current_symbols()]
+        if len(unknown) > (1 - MOSTLY) * len(self.symbols):
+            notes.append(
+                f"{len(unknown):,} of {len(self.symbols):,} names ({', '.join(unknown[:3])}) are no known human "
+                "symbols, so no gene set, marker list or other atlas has them. If a var column has symbols, name it in "
+                "gene_symbols"
+            )
         return notes
 
 

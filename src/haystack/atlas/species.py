@@ -47,6 +47,9 @@ _OTHER_WORDS = re.compile(
 )
 _BINOMIAL = re.compile(r"^[A-Z][a-z]+[ _][a-z]{3,}( [a-z]+)?( \([^)]*\))?$|^[A-Z]\. ?[a-z]{4,}$")
 _FOREIGN_ID = re.compile(r"^(ENS[A-Z]{3,4}G\d{6,}|MGP_\w+_G\d+|FBgn\d{7}|WBGene\d{8}|AT[1-5CM]G\d{5})")
+_BESIDE_ID = re.compile(r"[|:;, _/-]ENS[A-Z]{3,4}G\d{6,}")
+_MOUSE_ONLY = re.compile(r"^(\d{5,}[A-Z]\d{2}RIK\d?|GM\d{4,5})$", re.IGNORECASE)
+"""names that only genes of the mouse have, even in upper case"""
 _FOREIGN_STARTS = ("ENS", "MGP_", "FBgn", "WBGene", "AT")
 _HUMAN_PREFIX = re.compile(r"^_*(GRCh|hg|human)", re.IGNORECASE)
 _MHC = re.compile(r"^(MAMU|MAFA|PATR|SLA|BOLA|DLA|RT1|H2)-[A-Z0-9]", re.IGNORECASE)
@@ -157,8 +160,8 @@ def foreign_genes(names: Sequence[str], ids: Sequence[str], references: Sequence
             continue
         elif "_" in name and (match := GENOME_PREFIX.match(name)):
             foreign[i] = not _HUMAN_PREFIX.match(match[1])
-        elif name.startswith(_FOREIGN_STARTS):
-            foreign[i] = _FOREIGN_ID.match(name) is not None
+        elif name.startswith(_FOREIGN_STARTS) or "ENS" in name:
+            foreign[i] = _FOREIGN_ID.match(name) is not None or _BESIDE_ID.search(name) is not None
     return foreign
 
 
@@ -203,6 +206,12 @@ def _mixed_ids(names: Sequence[str], ids: Sequence[str]) -> str:
 
 
 def _refuse_spelling(store: Store, symbols: list[str], organisms: Organisms) -> None:
+    murine = [symbol for symbol in symbols if _MOUSE_ONLY.match(symbol)]
+    if len(murine) >= max(3, 0.005 * len(symbols)):
+        raise store.error(
+            f"does not hold human genes (found {murine[0]} and {len(murine) - 1:,} more names that only genes of the "
+            f"mouse have). {ADVICE}"
+        )
     title = {symbol for symbol in symbols if symbol[1:2].islower() and _TITLE.match(symbol)}
     upper = {symbol for symbol in symbols if _UPPER.match(symbol)} if title else set()
     twins = sorted(symbol for symbol in title if symbol.upper() in upper)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date, timedelta
 
 from haystack.knowledge.retired import current_symbols, retired_symbols
 
 GENOME_PREFIX = re.compile(r"^_*(GRCh3\d|hg\d\d|human|GRCm3\d|mm\d\d?|mouse)_+(?=\S)", re.IGNORECASE)
-_SUFFIX = re.compile(r"_ENS[A-Z]*G\d{6,}(\.\d+)?$")
+_ID = r"ENS[A-Z]*G\d{6,}(?:\.\d+)?"
+_WITH_ID = re.compile(rf"^(?:{_ID}[|:;, _/-]+(\S.*)|(.*\S)[|:;, _/-]+{_ID})$")
 _NUMBERED = re.compile(r"^(.+)[-.](\d{1,2})$")
-_DATE_HINT = re.compile(r"\d[-. ]?(MAR|SEP|DEC)|(MAR|SEPT?|DEC)[-. ]|-(0[39]|12)-")
-_DATE = re.compile(r"^X?0?(\d{1,2})[-. ](MAR|SEP|SEPT|DEC)(-\d{1,2})?$")
+_DATE_HINT = re.compile(r"\d[-. ]?(MAR|SEP|DEC)|(MAR|SEPT?|DEC)[-. ]|-(0[39]|12)-|^[34]\d{4}$")
+_DATE = re.compile(r"^X?0?(\d{1,2})[-. ](MAR|SEP|SEPT|DEC)(-(?:\d\d){1,2})?$")
 _DATE_TURNED = re.compile(r"^(MAR|SEP|SEPT|DEC)[-. ]0?(\d{1,2})$")
 _DATE_LONG = re.compile(r"^(?:19|20)\d\d-(\d\d)-(\d\d)(?: 00:00:00)?$")
+_DAY_ONE = date(1899, 12, 30)
+"""day 0 of a spreadsheet, which shows a date in a column of numbers as days since then: 44075 is 1 September 2020"""
 _MONTHS = {"MAR": "MARCHF", "03": "MARCHF", "SEP": "SEPTIN", "SEPT": "SEPTIN", "09": "SEPTIN", "DEC": "DELEC"}
 _MONTHS["12"] = "DELEC"
 
@@ -25,8 +29,10 @@ NUMBERED = "numbered repeats of a symbol added to it (TBCE-1: TBCE)"
 
 
 def bare_symbols(names: Sequence[str]) -> list[str]:
-    """Names in upper case, without genome prefix (`GRCh38_`) and without the id that CELLxGENE adds to repeats."""
-    return [_bare(name.strip()).upper() if "_" in name else name.strip().upper() for name in names]
+    """Names in upper case, without quotes, genome prefix (`GRCh38_`) and the Ensembl id beside them (`LYZ|ENSG...`)."""
+    return [
+        _bare(word) if "_" in word or "ENS" in word else word for word in (n.strip("\"' \t").upper() for n in names)
+    ]
 
 
 def repair_symbols(names: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -100,6 +106,9 @@ def _dated(name: str, current: frozenset[str]) -> str | None:
         month, day = match[2], match[1]
     elif (match := _DATE_TURNED.match(name)) or (match := _DATE_LONG.match(name)):
         month, day = match[1], match[2]
+    elif name.isdigit():
+        day_of = _DAY_ONE + timedelta(days=int(name))
+        month, day = f"{day_of.month:02}", str(day_of.day)
     else:
         return None
     symbol = f"{_MONTHS[month]}{int(day)}" if month in _MONTHS else ""
@@ -107,4 +116,6 @@ def _dated(name: str, current: frozenset[str]) -> str | None:
 
 
 def _bare(symbol: str) -> str:
-    return _SUFFIX.sub("", GENOME_PREFIX.sub("", symbol))
+    symbol = GENOME_PREFIX.sub("", symbol)
+    match = _WITH_ID.match(symbol)
+    return (match[1] or match[2]) if match else symbol

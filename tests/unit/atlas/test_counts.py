@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -40,6 +42,8 @@ def entry(tmp_path, values: np.ndarray, form: str = "csr", **changes: object) ->
         (np.log1p(CP10K), "log-normalised"),
         (CP10K, "normalised or corrected"),
         (COUNTS * 2.0**30, "more than a cell can have"),
+        (np.rint(np.log1p(DEEP)), "vary less between cells than counts"),
+        (np.rint(np.sqrt(DEEP)), "vary less between cells than counts"),
     ],
 )
 def test_whole_numbers_that_are_no_counts(tmp_path, form: str, values: np.ndarray, why: str):
@@ -125,3 +129,32 @@ def test_one_total_over_genes_and_antibodies_is_seen(tmp_path, values: np.ndarra
 
 def test_counts_of_equal_depth_over_genes_and_antibodies_pass(tmp_path):
     check_atlas("mine", with_antibodies(tmp_path, downsampled(int(COUNTS.sum(axis=1).min()))))
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("part", ["data", "indices"])
+def test_a_lost_chunk_is_not_read_as_zeros(tmp_path, zarr_format: int, part: str):
+    path = Path(entry(tmp_path, COUNTS).path).with_suffix(".zarr")
+    with ad.settings.override(zarr_write_format=zarr_format):
+        ad.read_h5ad(tmp_path / "x.h5ad").write_zarr(path)
+    made = AtlasEntry.model_validate({"path": str(path), "obs": {"cell_type": "ct"}})
+    check_atlas("mine", made)
+    chunk = max(file for file in (path / "X" / part).rglob("*") if file.is_file() and file.name.isdigit())
+    chunk.unlink()
+    with pytest.raises(AtlasError, match=f"X/{part} lacks 1 of . chunks"):
+        check_atlas("mine", made)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (COUNTS, None),
+        (np.where(np.arange(80)[:, None] % 4, COUNTS, 0), "25% of 80 sampled cells have no counts"),
+        (DEEP * 100 + COUNTS, "reads rather than molecules, or rows that are pools"),
+        (np.minimum(DEEP * 3 + COUNTS, 255).astype("u1"), "stored as uint8 and reaches 255"),
+        (COUNTS.astype("u1"), None),
+    ],
+)
+def test_what_is_odd_about_counts_is_said(tmp_path, values: np.ndarray, why: str | None):
+    found = check_atlas("mine", entry(tmp_path, values))
+    assert (why in " ".join(found)) if why else not found

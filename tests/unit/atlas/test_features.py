@@ -123,6 +123,9 @@ def test_a_feature_without_id_is_no_repeat_of_a_gene(entry):
         ("7-Sep", "SEPTIN7"),
         ("Sep-07", "SEPTIN7"),
         ("2023-09-07 00:00:00", "SEPTIN7"),
+        ("7-Sep-2023", "SEPTIN7"),
+        ("44081", "SEPTIN7"),
+        ("41154", "SEPTIN2"),
         ("1-Mar", "MARCHF1"),
         ("X5.Mar", "MARCHF5"),
         ("HLA.DRA", "HLA-DRA"),
@@ -219,6 +222,56 @@ def test_ensembl_ids_of_other_species_even_where_symbols_are_given(entry, prefix
 )
 def test_other_species_by_spelling(entry, names: list[str]):
     refused(entry(data(names)), "does not hold human genes")
+
+
+@pytest.mark.parametrize("name", ['"{}"', "{}|ENSG00000000{:03}", "ENSG00000000{1:03}.4_{0}", "ENSG00000000{1:03}:{0}"])
+def test_symbols_are_found_beside_quotes_and_ids(entry, name: str):
+    cells = data([name.format(gene, i) for i, gene in enumerate(HUMAN)])
+    assert list(read_rows(entry(cells), [0]).var_names) == HUMAN
+
+
+@pytest.mark.parametrize("name", ["{}|ENSMUSG00000000{:03}", "ENSMUSG00000000{1:03}.4_{0}"])
+def test_ids_of_other_species_beside_symbols(entry, name: str):
+    refused(entry(data([name.format(gene, i) for i, gene in enumerate(HUMAN)])), "does not hold human genes")
+
+
+def test_genes_of_the_mouse_in_upper_case(entry):
+    refused(entry(data([*HUMAN, "GM10000", "GM1234", "1700001C19RIK"])), "found GM10000 and 2 more names .* mouse")
+
+
+def test_genes_as_rows_are_named(entry):
+    cells = data([f"AAACATACAACC{'ACGT'[i % 4]}{'ACGT'[i // 4]}-1" for i in range(16)])
+    refused(entry(cells), "genes as rows and cells as columns")
+    cells = data([f"cell_{i}" for i in range(30)])
+    cells.obs_names = [*HUMAN, "MX2", "IFIT1", "IFIT2", "IFIT3"]
+    refused(entry(cells), r"genes as rows and cells as columns .*\.T\.write_h5ad")
+
+
+def test_antibodies_that_nothing_tells_from_genes(entry):
+    names = [*HUMAN, "CD3", "CD45RA", "CD16", "CD8A", "CD4"]
+    refused(entry(data(names)), "antibodies among its genes, such as CD3, CD45RA, CD16.*feature_types")
+    kinds = ["Gene Expression"] * len(HUMAN) + ["Antibody Capture"] * 5
+    check_atlas("mine", entry(data(names, feature_types=kinds)))
+    check_atlas("mine", entry(data([*HUMAN, "CD99-1", "CD24-1", "CD4-1", "CD97"])))
+
+
+@pytest.mark.parametrize("name", ["HTO3", "B0251 anti-human Hashtag1", "sgRNA_KLF1", "KLF1_gRNA1", "SIRV1", "MULTI-1"])
+def test_names_of_other_features(entry, name: str):
+    assert list(read_rows(entry(data([*HUMAN, name])), [0]).var_names) == HUMAN
+
+
+def test_what_names_mean_is_said(entry, tmp_path):
+    def warnings(names: list[str]) -> str:
+        harmonize_atlas("mine", entry(data(names)), tmp_path / "c.parquet", tmp_path / "m.tsv")
+        return " ".join(read_warnings(tmp_path / "c.parquet"))
+
+    assert not warnings(HUMAN)
+    assert "2 features repeat the symbol of another; their counts are summed (such as LYZ)" in warnings(
+        [*HUMAN, "LYZ", "LYZ"]
+    )
+    assert "20 of 20 names (A2M_HUMAN, CD4_HUMAN, CD8A_HUMAN) are no known human symbols" in warnings(
+        [f"{gene}_HUMAN" for gene in HUMAN]
+    )
 
 
 @pytest.mark.parametrize("virus", ["ENSSASG00005000004", "GRCm38_Actb", "mm10_Xist"])

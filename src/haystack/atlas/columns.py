@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from haystack.errors import AtlasError
 
 CHUNK = 1_000_000
-NAME_GAP = 512
-"""names between two wanted ones that are read too: as long as another call of h5py takes"""
 MAX_LABELS = 200_000
 _MISSING = {"", "nan", "na", "n/a", "none", "null", "<na>", "unknown"}
 
@@ -234,14 +232,9 @@ def stored_names(store: Store, frame: str, start: int, stop: int) -> np.ndarray:
 def names_of_rows(store: Store, frame: str, rows: np.ndarray) -> np.ndarray:
     """Names of some rows, ascending: array of str."""
     array, categories = _names(store, frame)
-    if store.is_zarr and len(rows):
-        parts = [np.asarray(array.oindex[rows])]
-    else:
-        parts = []
-        for first, last in neighbours(rows, rows + 1, NAME_GAP):
-            low = int(rows[first])
-            parts.append(np.asarray(array[low : int(rows[last - 1]) + 1])[rows[first:last] - low])
-    names = np.concatenate([np.empty(0, dtype=object if categories is None else np.int8), *parts])
+    names = (
+        np.asarray(array.oindex[rows] if store.is_zarr else array[rows]) if len(rows) else np.empty(0, dtype=np.int8)
+    )
     return np.array(texts(names if categories is None else categories[names]), dtype=object)
 
 
@@ -267,7 +260,11 @@ def neighbours(starts: np.ndarray, stops: np.ndarray, gap: int) -> Iterator[tupl
 
 def texts(values: Iterable[Any]) -> list[str]:
     """Labels of any type as str; whole numbers lose their decimals (1015.0 -> '1015')."""
-    return [_text(value) for value in (values.tolist() if isinstance(values, np.ndarray) else values)]
+    values = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    try:
+        return list(map(bytes.decode, values))
+    except (TypeError, UnicodeDecodeError):
+        return [value if type(value) is str else _text(value) for value in values]
 
 
 def _text(value: Any) -> str:

@@ -1,15 +1,17 @@
-"""Read scattered ranges of HDF5 arrays faster than HDF5 does.
+"""Read scattered ranges of one-dimensional HDF5 and zarr arrays faster than their libraries do.
 
-Contiguous arrays: all ranges are announced to the operating system first (readahead), which fetches them together.
-Gzip-compressed arrays: HDF5 holds a lock while it inflates whole chunks; here only the needed front of each chunk is
-inflated, on several cores.
+Contiguous HDF5 arrays: all ranges are announced to the operating system first (readahead), which fetches them together.
+Gzip-compressed ones: HDF5 holds a lock while it inflates whole chunks; here only the needed front of each chunk is
+inflated, on several cores. Local zarr arrays: each chunk is read and decoded once, without zarr's
+selection of single elements.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -17,37 +19,61 @@ from typing import Any
 import numpy as np
 
 _DEFLATE = 1
-_BATCH = 64
-"""chunks in memory at once"""
+_CODECS = {"blosc", "gzip", "lz4", "zlib", "zstd"}
+"""codecs whose name is the same in both formats of zarr and in numcodecs, and whose settings decoding does not need"""
+Chunks = list[tuple[int, list[tuple[int, int, int]]]]
+"""(chunk, its pieces); a piece is its first element in the chunk, one after its last, its place in the result"""
 
 
-def direct_reader(array: Any) -> str | None:
-    """How ranges of a one-dimensional h5py dataset can be read: `contiguous`, `gzip`, or None (only by HDF5)."""
-    if len(array.shape) != 1 or not hasattr(array, "id") or not array.dtype.isnative or array.dtype.hasobject:
-        return None
-    filters = array.id.get_create_plist()
-    if array.chunks:
-        return "gzip" if filters.get_nfilters() == 1 and filters.get_filter(0)[0] == _DEFLATE else None
-    whole = array.id.get_offset() is not None and filters.get_external_count() == 0
-    return "contiguous" if whole and _is_local(array) else None
+def read_direct(array: Any, starts: np.ndarray, stops: np.ndarray) -> np.ndarray | None:
+    """Elements of ascending, separate ranges starts..stops, concatenated.
 
-
-def read_contiguous(array: Any, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
-    """The elements of ascending ranges starts..stops of a `contiguous` dataset, end to end.
+    None if the array's library has to read them: other compression, remote or sharded zarr, chunks never written.
 
     Raises
     ------
     OSError
-        when the file ends before the array does.
+        when the file ends before the array does, or a chunk is damaged.
     """
-    width, base = array.dtype.itemsize, array.id.get_offset()
+    if len(array.shape) != 1 or not array.dtype.isnative or array.dtype.hasobject:
+        return None
+    reader = _hdf5_reader(array) if hasattr(array, "id") else _zarr_reader(array)
+    if reader is None:
+        return None
     out = np.empty(int((stops - starts).sum()), dtype=array.dtype)
-    target = out.view(np.uint8).data
-    spans = [
-        (base + start * width, (stop - start) * width)
-        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
-        if stop > start
-    ]
+    return out if reader(array, _cut(starts, stops, (array.chunks or array.shape)[0]), out) else None
+
+
+def _cut(starts: np.ndarray, stops: np.ndarray, size: int) -> Chunks:
+    """Ranges cut at the edges of chunks."""
+    full = stops > starts
+    starts, stops = starts[full], stops[full]
+    first = starts // size
+    n = (stops - 1) // size - first + 1
+    at = np.concatenate([[0], np.cumsum(n)])[:-1]
+    chunk = np.repeat(first - at, n) + np.arange(n.sum())
+    low = np.maximum(np.repeat(starts, n) - chunk * size, 0)
+    high = np.minimum(np.repeat(stops, n) - chunk * size, size)
+    place = np.cumsum(high - low) - (high - low)
+    found: Chunks = []
+    for one, *piece in zip(chunk.tolist(), low.tolist(), high.tolist(), place.tolist(), strict=True):
+        if not found or found[-1][0] != one:
+            found.append((one, []))
+        found[-1][1].append((piece[0], piece[1], piece[2]))
+    return found
+
+
+def _hdf5_reader(array: Any) -> Callable[[Any, Chunks, np.ndarray], bool] | None:
+    filters = array.id.get_create_plist()
+    if array.chunks:
+        return _read_gzip if filters.get_nfilters() == 1 and filters.get_filter(0)[0] == _DEFLATE else None
+    whole = array.id.get_offset() is not None and filters.get_external_count() == 0
+    return _read_contiguous if whole and _is_local(array) else None
+
+
+def _read_contiguous(array: Any, chunks: Chunks, out: np.ndarray) -> bool:
+    width, base, target = array.dtype.itemsize, array.id.get_offset(), out.view(np.uint8).data
+    spans = [(base + low * width, (high - low) * width) for _, pieces in chunks for low, high, _ in pieces]
     with _descriptor(array) as descriptor:
         assert descriptor is not None  # a contiguous dataset is in a local file
         _announce(descriptor, spans)
@@ -60,43 +86,98 @@ def read_contiguous(array: Any, starts: np.ndarray, stops: np.ndarray) -> np.nda
                     raise OSError(f"truncated file: {size - done:,} bytes of {array.name} are missing")
                 done += got
             at += size
-    return out
+    return True
 
 
-def read_gzip(array: Any, starts: np.ndarray, stops: np.ndarray) -> np.ndarray | None:
-    """Elements of ascending, separate ranges of a `gzip` dataset; None if a chunk was never written."""
+def _read_gzip(array: Any, chunks: Chunks, out: np.ndarray) -> bool:
     size, width = array.chunks[0], array.dtype.itemsize
-    out = np.empty(int((stops - starts).sum()), dtype=array.dtype)
-    pieces: dict[int, list[tuple[int, int, int]]] = {}
-    at = 0
-    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        while start < stop:
-            chunk = start // size
-            end = min(stop, (chunk + 1) * size)
-            pieces.setdefault(chunk, []).append((start - chunk * size, end - chunk * size, at))
-            at += end - start
-            start = end
-    chunks = list(pieces)
+    infos = _chunk_infos(array, [chunk for chunk, _ in chunks])
+    if len(infos) < len(chunks):
+        return False
+    with _descriptor(array) as descriptor:
+        _announce(descriptor, ((info.byte_offset, info.size) for info in infos.values()))
+
+    def front(chunk: int, n: int) -> bytes:
+        # read_direct_chunk returns a filter mask too, but always 0
+        raw = array.id.read_direct_chunk((chunk * size,))[1]
+        return _front(raw, infos[chunk].filter_mask, n * width)
+
+    _decode(front, chunks, out)
+    return True
+
+
+def _chunk_infos(array: Any, chunks: list[int]) -> dict[int, Any]:
+    """Place, size and filters of some chunks; those never written are absent."""
+    size, found = array.chunks[0], {}
+    if len(chunks) < 100:
+        for chunk in chunks:
+            info = array.id.get_chunk_info_by_coord((chunk * size,))
+            if info.byte_offset is not None:
+                found[chunk] = info
+        return found
+    wanted = {chunk * size for chunk in chunks}  # looking one up takes HDF5 as long as walking to it
+
+    def keep(info: Any) -> None:
+        if info.chunk_offset[0] in wanted:
+            found[info.chunk_offset[0] // size] = info
+
+    array.id.chunk_iter(keep)
+    return found
+
+
+def _zarr_reader(array: Any) -> Callable[[Any, Chunks, np.ndarray], bool] | None:
+    """For a local folder of chunks with at most one codec."""
+    from numcodecs import get_codec
+    from zarr.storage import LocalStore
+
+    place = getattr(array, "store_path", None)
+    if place is None or not isinstance(place.store, LocalStore):
+        return None
+    metadata = array.metadata.to_dict()
+    if metadata["zarr_format"] == 2:
+        codecs = [*(metadata["filters"] or ()), *filter(None, [metadata["compressor"]])]
+    else:
+        first, *others = metadata["codecs"]
+        codecs = [{"id": codec["name"]} for codec in others]
+        if first["name"] != "bytes" or first.get("configuration", {}).get("endian", sys.byteorder) != sys.byteorder:
+            return None
+    if len(codecs) > 1 or not {codec["id"] for codec in codecs} <= _CODECS:
+        return None
+    codec = get_codec(codecs[0]) if codecs else None
+    folder, size = place.store.root / place.path, array.chunks[0]
+
+    def whole(chunk: int, _: int) -> bytes:
+        raw = (folder / array.metadata.encode_chunk_key((chunk,))).read_bytes()
+        try:
+            raw = codec.decode(raw) if codec else raw
+        except (RuntimeError, ValueError, zlib.error, EOFError) as error:
+            raise OSError(f"a compressed chunk is damaged ({error})") from None
+        if len(raw) != size * array.dtype.itemsize:
+            raise OSError(f"a chunk holds {len(raw):,} bytes, {size * array.dtype.itemsize:,} were expected")
+        return raw
+
+    def read(_: Any, chunks: Chunks, out: np.ndarray) -> bool:
+        try:
+            _decode(whole, chunks, out)
+        except FileNotFoundError:
+            return False
+        return True
+
+    return read
+
+
+def _decode(load: Callable[[int, int], bytes], chunks: Chunks, out: np.ndarray) -> None:
+    """Fill `out` from chunks, on several cores; `load` returns at least the first n elements of a chunk."""
+
+    def fill(share: Chunks) -> None:
+        for chunk, pieces in share:
+            values = np.frombuffer(load(chunk, pieces[-1][1]), dtype=out.dtype)
+            for low, high, at in pieces:
+                out[at : at + high - low] = values[low:high]
+
     workers = min(4, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool, _descriptor(array) as descriptor:
-        for first in range(0, len(chunks), _BATCH):
-            batch = chunks[first : first + _BATCH]
-            infos = [array.id.get_chunk_info_by_coord((chunk * size,)) for chunk in batch]
-            if any(info.byte_offset is None for info in infos):
-                return None
-            _announce(descriptor, ((info.byte_offset, info.size) for info in infos))
-            # read_direct_chunk returns a filter mask too, but always 0
-            packed = [array.id.read_direct_chunk((chunk * size,))[1] for chunk in batch]
-            masks = [info.filter_mask for info in infos]
-            needed = [pieces[chunk][-1][1] * width for chunk in batch]
-            shares = [list(zip(packed, masks, needed, strict=True))[i::workers] for i in range(workers)]
-            fronts = list(pool.map(lambda share: [_front(*one) for one in share], shares))
-            for at, chunk in enumerate(batch):
-                raw = fronts[at % workers][at // workers]
-                values = np.frombuffer(raw, dtype=array.dtype)
-                for low, high, to in pieces[chunk]:
-                    out[to : to + high - low] = values[low:high]
-    return out
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(fill, [chunks[i::workers] for i in range(workers)]))
 
 
 def _front(raw: bytes, mask: int, n_bytes: int) -> bytes:

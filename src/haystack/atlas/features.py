@@ -54,6 +54,7 @@ _REFERENCE_COLUMN = re.compile(r"reference|genome|organism|species|assembly|taxo
 _ID_COLUMN = re.compile(r"ens(embl|g|_?id)|gene_?ids?$|feature_?ids?$|^ids?$|accession|stable_id", re.IGNORECASE)
 _HUMAN_ID = re.compile(r"^ENSG\d{6,}")
 _ANY_ID = re.compile(r"^(ENS[A-Z]{0,4}G\d{6,}|MGP_\w+_G\d+|FBgn\d{7}|WBGene\d{8})")
+_ID_STARTS = ("ENS", "MGP_", "FBgn", "WBGene")
 _NAMED_NO_GENE = re.compile(
     r"^(ercc[-_]\d{5}|sirv[-_ ]?\d+|.*[-_]totalseq-?[abcd]?.*|(adt|hto|ab|cite|prot)[-_:].+|"
     r".+[-_](adt|hto|totala|totalb|totalc|prot)|.*anti[-_. ](human|mouse).*|hashtag[-_ ]?\d+.*|hto[-_ ]?\d+|"
@@ -120,18 +121,15 @@ def column_texts(store: Store, var: str, column: str, n: int) -> list[str] | Non
 
 def gene_ids(store: Store, var: str, names: Sequence[str]) -> list[str]:
     """Ensembl (or other database) id of each feature, empty if it has none: from the index, or a column of ids."""
-    own = [name if _is_id(name) else "" for name in names]
+    own = [name if name.startswith(_ID_STARTS) and _ANY_ID.match(name) else "" for name in names]
     if sum(map(bool, own)) > 0.3 * len(names):
         return own
     for column in filter(_ID_COLUMN.search, _columns(store, var)):
-        values = [value if _is_id(value) else "" for value in column_texts(store, var, column, len(names)) or []]
+        texts = column_texts(store, var, column, len(names)) or []
+        values = [text if text.startswith(_ID_STARTS) and _ANY_ID.match(text) else "" for text in texts]
         if sum(map(bool, values)) > 0.3 * len(names):
             return values
     return own
-
-
-def _is_id(name: str) -> bool:
-    return name.startswith(("ENS", "MGP_", "FBgn", "WBGene")) and _ANY_ID.match(name) is not None
 
 
 def feature_kinds(
@@ -157,7 +155,7 @@ def feature_kinds(
                 others[value] += 1
     current = current_symbols()
     for i, name in enumerate(names):
-        if is_gene[i] and name not in current and _NAMED_NO_GENE.match(name):
+        if name not in current and is_gene[i] and _NAMED_NO_GENE.match(name):
             others["named as no gene"] += 1
             is_gene[i] = False
     if sum(map(bool, ids)) <= 0.5 * int(is_gene.sum()) or all(ids):
@@ -229,4 +227,4 @@ def _columns(store: Store, var: str) -> list[str]:
 
 def feature_names(store: Store, var: str) -> list[str]:
     """Row names of var."""
-    return [str(name) for name in read_names(store, var, 0, n_rows(store, var))]
+    return read_names(store, var, 0, n_rows(store, var)).tolist()

@@ -125,9 +125,7 @@ def read_genes(store: Store, entry: AtlasEntry, var: str, organisms: Organisms |
     clean, repaired = repair_symbols(bare_symbols(words))
     if named:
         repaired[NAMED] = named
-    place: dict[str, int] = {}
-    for symbol in clean:
-        place.setdefault(symbol, len(place))
+    place = {symbol: i for i, symbol in enumerate(dict.fromkeys(clean))}
     places = np.full(len(names), -1, dtype=np.int32)
     places[genes] = [place[symbol] for symbol in clean]
     return Genes(list(place), places, dict(Counter(others)), repaired, len(clean) - len(place))

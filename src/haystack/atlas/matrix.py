@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.atlas.columns import n_rows, neighbours
-from haystack.atlas.direct import direct_reader, read_contiguous, read_gzip
+from haystack.atlas.direct import read_direct
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -145,17 +145,17 @@ def numbers(store: Store, matrix: Matrix, values: np.ndarray) -> np.ndarray:
 def read_ranges(array: Any, starts: np.ndarray, stops: np.ndarray, *, is_zarr: bool) -> np.ndarray:
     """Elements of ascending ranges starts..stops of a one-dimensional array, concatenated."""
     sizes = stops - starts
+    if not sizes.any():
+        return np.empty(0, dtype=array.dtype)
+    runs = list(neighbours(starts, stops, 0))
+    firsts, lasts = [first for first, _ in runs], [last - 1 for _, last in runs]
+    found = read_direct(array, starts[firsts], stops[lasts])
+    if found is not None:
+        return found
     out = np.empty(int(sizes.sum()), dtype=array.dtype)
     if is_zarr and len(starts) > 1 and int(stops[-1] - starts[0]) > 2 * len(out):
         wanted = np.repeat(starts - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) + np.arange(len(out))
-        return np.asarray(array.oindex[wanted]) if len(out) else out
-    way = None if is_zarr else direct_reader(array)
-    if way:
-        runs = list(neighbours(starts, stops, 0))
-        firsts, lasts = [first for first, _ in runs], [last - 1 for _, last in runs]
-        found = (read_gzip if way == "gzip" else read_contiguous)(array, starts[firsts], stops[lasts])
-        if found is not None:
-            return found
+        return np.asarray(array.oindex[wanted])
     at = 0
     for first, last in neighbours(starts, stops, RUN_GAP):
         low = int(starts[first])

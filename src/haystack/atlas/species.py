@@ -152,9 +152,8 @@ def foreign_genes(names: Sequence[str], ids: Sequence[str], references: Sequence
     current = current_symbols()
     others = {reference for reference in set(references) if reference and _is_other(reference)}
     foreign = np.zeros(len(names), dtype=bool)
-    for i, name in enumerate(names):
-        other = ids[i]
-        if references[i] in others or (other and not other.startswith("ENSG") and _FOREIGN_ID.match(other)):
+    for i, (name, other, reference) in enumerate(zip(names, ids, references, strict=True)):
+        if reference in others or (other and not other.startswith("ENSG") and _FOREIGN_ID.match(other)):
             foreign[i] = True
         elif name in current:
             continue

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import anndata as ad
 import h5py
+import numcodecs
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+import zarr
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
 from haystack.atlas import read_rows
-from haystack.atlas.direct import direct_reader, read_contiguous, read_gzip
+from haystack.atlas.direct import read_direct
 from haystack.atlas.matrix import read_ranges
 from haystack.config import AtlasEntry
 from haystack.errors import AtlasError
@@ -148,18 +150,55 @@ def test_remote_atlas(cells, make_entry, tmp_path: Path, web, store: str):
     check(read_rows(make_entry(f"{web.url}/a.{store}"), ASKED), cells, ASKED)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 1000), max_size=14), st.sampled_from([7, 64, 400]), st.sampled_from(["f4", "i8"]))
-def test_gzip_ranges_are_what_hdf5_reads(cuts: list[int], chunk: int, dtype: str):
+def _edges(cuts: list[int]) -> np.ndarray:
     edges = np.unique(np.array(cuts, dtype=np.int64))
-    edges = edges[: len(edges) // 2 * 2].reshape(-1, 2)
+    return edges[: len(edges) // 2 * 2].reshape(-1, 2)
+
+
+@settings(max_examples=60, deadline=None)
+@example([0, 1000], 4, "f4")
+@given(st.lists(st.integers(0, 1000), max_size=14), st.sampled_from([4, 7, 64, 400]), st.sampled_from(["f4", "i8"]))
+def test_gzip_ranges_are_what_hdf5_reads(cuts: list[int], chunk: int, dtype: str):
+    edges = _edges(cuts)
     with h5py.File("ranges.h5", "w", driver="core", backing_store=False) as file:
         array = file.create_dataset("a", data=np.arange(1000, dtype=dtype) * 3, chunks=(chunk,), compression="gzip")
         array.id.write_direct_chunk((0,), np.arange(chunk, dtype=dtype).tobytes(), filter_mask=1)
-        assert direct_reader(array) == "gzip"
-        found = read_gzip(array, edges[:, 0], edges[:, 1])
+        found = read_direct(array, edges[:, 0], edges[:, 1])
         wanted = [array[start:stop] for start, stop in edges]
     np.testing.assert_array_equal(found, np.concatenate([np.empty(0, dtype), *wanted]))
+
+
+ZARR = {
+    "blosc2": {"zarr_format": 2},
+    "zlib2": {"zarr_format": 2, "compressors": numcodecs.Zlib()},
+    "plain2": {"zarr_format": 2, "compressors": None},
+    "dotted2": {"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}},
+    "zstd3": {"zarr_format": 3},
+    "gzip3": {"zarr_format": 3, "compressors": zarr.codecs.GzipCodec()},
+    "blosc3": {"zarr_format": 3, "compressors": zarr.codecs.BloscCodec()},
+    "plain3": {"zarr_format": 3, "compressors": None},
+}
+
+
+@pytest.fixture(scope="module")
+def zarr_arrays(tmp_path_factory):
+    group = zarr.open_group(tmp_path_factory.mktemp("direct") / "a.zarr")
+    arrays = {}
+    for name, options in ZARR.items():
+        array = zarr.create_array(group.store, name=name, shape=(1000,), chunks=(64,), dtype="f4", **options)
+        array[:] = np.arange(1000) * 3
+        arrays[name] = array
+    return arrays
+
+
+@pytest.mark.parametrize("name", ZARR)
+@settings(max_examples=10, deadline=None)
+@given(cuts=st.lists(st.integers(0, 1000), max_size=14))
+def test_zarr_ranges_are_what_zarr_reads(cuts: list[int], zarr_arrays, name: str):
+    edges = _edges(cuts)
+    found = read_direct(zarr_arrays[name], edges[:, 0], edges[:, 1])
+    wanted = [np.arange(start, stop, dtype="f4") * 3 for start, stop in edges]
+    np.testing.assert_array_equal(found, np.concatenate([np.empty(0, "f4"), *wanted]))
 
 
 def test_contiguous_ranges_are_what_hdf5_reads(tmp_path: Path):
@@ -167,29 +206,56 @@ def test_contiguous_ranges_are_what_hdf5_reads(tmp_path: Path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         array = file.create_dataset("a", data=np.arange(1000, dtype="f8") * 3)
         file.flush()
-        assert direct_reader(array) == "contiguous"
         wanted = np.concatenate([array[start:stop] for start, stop in zip(starts, stops, strict=True)])
-        np.testing.assert_array_equal(read_contiguous(array, starts, stops), wanted)
-        assert read_contiguous(array, starts[:0], stops[:0]).shape == (0,)
+        np.testing.assert_array_equal(read_direct(array, starts, stops), wanted)
+        assert read_direct(array, starts[:0], stops[:0]).shape == (0,)
+    with h5py.File(tmp_path / "a.h5") as file:
+        os.truncate(tmp_path / "a.h5", file["a"].id.get_offset() + 400)
         with pytest.raises(OSError, match="bytes of /a are missing"):
-            read_contiguous(array, np.array([10]), np.array([100_000]))
+            read_direct(file["a"], np.array([10]), np.array([100]))
+
+
+ONE = np.array([1]), np.array([7])
+
+
+def test_other_arrays_are_left_to_their_library(tmp_path: Path):
     with h5py.File(tmp_path / "b.h5", "w", userblock_size=512) as file:
-        assert direct_reader(file.create_dataset("a", data=np.arange(10))) is None
-
-
-def test_other_arrays_are_left_to_hdf5(tmp_path: Path):
+        assert read_direct(file.create_dataset("a", data=np.arange(10)), *ONE) is None
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        assert direct_reader(file.create_dataset("lzf", data=np.arange(9), chunks=(3,), compression="lzf")) is None
-        assert direct_reader(file.create_dataset("big", data=np.arange(9, dtype=">i4"))) is None
-        assert direct_reader(file.create_dataset("empty", (9,), dtype="i4")) is None
-        assert direct_reader(file.create_dataset("square", data=np.ones((3, 3)))) is None
-        assert direct_reader(file.create_dataset("words", data=["a", "b"])) is None
+        assert read_direct(file.create_dataset("lzf", data=np.arange(9), chunks=(3,), compression="lzf"), *ONE) is None
+        assert read_direct(file.create_dataset("big", data=np.arange(9, dtype=">i4")), *ONE) is None
+        assert read_direct(file.create_dataset("empty", (9,), dtype="i4"), *ONE) is None
+        assert read_direct(file.create_dataset("square", data=np.ones((3, 3))), *ONE) is None
+        assert read_direct(file.create_dataset("words", data=["a", "b"]), *ONE) is None
         shuffled = file.create_dataset("both", data=np.arange(9), chunks=(3,), compression="gzip", shuffle=True)
-        assert direct_reader(shuffled) is None
+        assert read_direct(shuffled, *ONE) is None
         holes = file.create_dataset("holes", (9,), dtype="i4", chunks=(3,), compression="gzip", fillvalue=4)
         holes[0:3] = 1
-        assert read_gzip(holes, np.array([1]), np.array([7])) is None
+        assert read_direct(holes, *ONE) is None
         assert read_ranges(holes, np.array([1, 5]), np.array([3, 7]), is_zarr=False).tolist() == [1, 1, 4, 4]
+    group = zarr.open_group(tmp_path / "a.zarr", zarr_format=3)
+    sharded = group.create_array("sharded", data=np.arange(9), chunks=(3,), shards=(9,))
+    assert read_direct(sharded, *ONE) is None
+    holes = group.create_array("holes", shape=(9,), dtype="i4", chunks=(3,), fill_value=4)
+    holes[0:3] = 1
+    assert read_direct(holes, *ONE) is None
+    assert read_ranges(holes, np.array([1, 5]), np.array([3, 7]), is_zarr=True).tolist() == [1, 1, 4, 4]
+    delta = zarr.create_array(
+        group.store, name="delta", data=np.arange(9), zarr_format=2, filters=[numcodecs.Delta("i8")]
+    )
+    assert read_direct(delta, *ONE) is None
+    serializer = zarr.codecs.BytesCodec(endian="big")
+    assert read_direct(group.create_array("big", data=np.arange(9), serializer=serializer), *ONE) is None
+
+
+@pytest.mark.parametrize("spoilt", [b"not compressed at all", b""])
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_spoilt_chunk_of_zarr_is_the_file_s_fault(cells, tmp_path: Path, make_entry, version: int, spoilt: bytes):
+    with ad.settings.override(zarr_write_format=version):
+        cells.write_zarr(tmp_path / "a.zarr")
+    (tmp_path / "a.zarr/X/data" / ("0" if version == 2 else "c/0")).write_bytes(spoilt)
+    with pytest.raises(AtlasError, match=r"cannot be read: .*a (compressed )?chunk (is damaged|holds)"):
+        read_rows(make_entry(tmp_path / "a.zarr"), [0])
 
 
 def test_a_spoilt_chunk_is_the_file_s_fault(cells, tmp_path: Path, make_entry):

@@ -45,7 +45,7 @@ CASED = {
 # The molecule is part of the name of something else.
 NOT_BEFORE = re.compile(
     r"^(?:[\s_-]*(?:receptors?\b|producing\b|secret(?:ing|ory)\b|neurons?\b|type\s+cells?\b|expressing\b|producers?\b|positive\b|negative\b|deficient\b|"
-    r"resistan(?:t|ce)\b|sensitiv(?:e|ity)\b|allerg(?:y|ies|ic)\b|intoleran(?:ce|t)\b|dependen(?:t|ce)\b|deficiency\b|(?:in)?toxi(?:city|cation)\b|related\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b|antibod)|\s?R\b|-[A-Z0-9]{1,2}(?![\w-])|[+⁺]|-?/-|hi\b|lo\b)",
+    r"resistan(?:t|ce)\b|(?:in)?sensitiv(?:e|ity)\b|refractory\b|unresponsive\b|toler(?:ant|ance|i[sz]ed)\b|(?:non-?\s?)?responders?\b|allerg(?:y|ies|ic)\b|intoleran(?:ce|t)\b|dependen(?:t|ce)\b|deficiency\b|(?:in)?toxi(?:city|cation)\b|related\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b)|\s?R\b|-[A-Z0-9]{1,2}(?![\w-])|[+⁺]|-?/-|hi\b|lo\b)",
     re.IGNORECASE,
 )
 NOT_BEHIND = re.compile(
@@ -56,14 +56,17 @@ _PLUS = re.compile(r"[+⁺](\w[\w-]*+)(?![+⁺])")
 """EGF+bFGF: a substance follows, so the sign does not belong to a marker"""
 ANTI = re.compile(
     r"(?:\banti[\s-]?|\bblocking\s+(?:of\s+)?|\b(?:blockade|neutrali[sz]ation|inhibition|antagonism)\s+of\s+|"
-    r"\bneutrali[sz]ing\s+(?:anti-?)?)$",
+    r"\bneutrali[sz]ing\s+(?:anti-?)?|"
+    r"\b(?:(?:blocking|neutrali[sz]ing)\s+)?antibod(?:y|ies)\s+(?:(?:directed|raised)\s+)?(?:against|to|for|targeting)\s+|"
+    r"\b(?:inhibitors?|antagonists?|blockers?|scavengers?)\s+of\s+)$",
     re.IGNORECASE,
 )
-ANTIBODY = re.compile(r"\banti[\s-]?\S+\s+(?:\w+\s+)?antibod", re.IGNORECASE)
 BLOCKED = re.compile(
-    r"^[\s-]+(?:blockade|neutrali[sz]ation|inhibition|blocking(?:\s+antibod(?:y|ies))?|inhibitors?|antagonists?|blockers?)\b",
+    r"^[\s-]+(?:blockade|neutrali[sz]ation|inhibition|inhibitors?|antagonists?|blockers?|traps?|decoys?|scavengers?|"
+    r"(?:(?:blocking|neutrali[sz]ing|monoclonal)\s+)?antibod(?:y|ies)|blocking)\b",
     re.IGNORECASE,
 )
+_ANTIBODY = re.compile(r"^[\s-]+antibod", re.IGNORECASE)
 # An imperative or a gerund that blocks: block TNF, by neutralising IL-6; not `IL-10 blocks TNF`, which is read out.
 _BLOCK = re.compile(
     r"(?:^|[.:;,?!]\s*|\b(?:by|when|while|we|i|you|let's|to|please|and|after|upon|of|with)\s+)"
@@ -242,10 +245,11 @@ def _splits(name: str) -> frozenset[tuple[str, str]]:
 
 
 def goes_on(text: str, start: int, end: int) -> bool:
-    """Whether a molecule's name is part of another name (IL-2 receptor), except in an anti-IL-2 antibody."""
-    if NOT_BEFORE.match(_after(text, end)) is None:
-        return False
-    return ANTIBODY.match(text[max(0, start - 5) : end].lstrip() + _after(text, end)) is None
+    """Whether a molecule's name is part of another name: IL-2 receptor, TPO antibodies that nobody gives."""
+    if _ANTIBODY.match(_after(text, end)):
+        blocks = ANTI.search(_before(text, start)) or text[start:end].lower().startswith("anti")
+        return not (blocks or TRIGGER.search(_before(text, start)))
+    return NOT_BEFORE.match(_after(text, end)) is not None
 
 
 def _before(text: str, start: int) -> str:

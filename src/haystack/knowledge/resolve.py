@@ -8,7 +8,7 @@ from haystack.contracts.query import Direction, Perturbation, PerturbationType
 from haystack.errors import nearest
 from haystack.knowledge.catalogue import catalogue, classes, index, known
 from haystack.knowledge.chebi import chebi_drug
-from haystack.knowledge.genetic import gene_symbol
+from haystack.knowledge.genetic import gene_symbol, protein_gene
 from haystack.knowledge.guides import read_guides
 from haystack.knowledge.ligands import named_protein
 from haystack.knowledge.names import agent, bare, key, unbracketed
@@ -24,6 +24,11 @@ BLOCKADE = re.compile(
     r"[\s-]+(?:blockade|neutrali[sz]ation|blocking antibody|inhibitors?|antagonists?|blockers?)$"
 )
 _ANTI = re.compile(r"anti-|α(?=[A-Z])", re.IGNORECASE)
+_AGONIST = re.compile(
+    r"(?:agonist(?:ic)?|activating)\s+(?:anti[\s-]?)?(?P<target>\S+)(?:\s+(?:monoclonal\s+)?antibod(?:y|ies))?|"
+    r"(?:anti[\s-]?)?(?P<behind>\S+)\s+agonist(?:ic)?\s+antibod(?:y|ies)",
+    re.IGNORECASE,
+)
 DOSE = re.compile(
     r"[\s_,]*[\s_,(@]\s*\d+(?:[.,]\d+)?\s*(?:[pnuµμm]?M|[pnuµμm]?g/m[lL]|[km]?[IU]?U/m[lL]|units?/m[lL]|mg/kg|%|"
     r"h|hrs?|hours?|d|days?|min(?:utes?)?)\)?$"
@@ -111,7 +116,7 @@ def _resolve(text: str, wanted: PerturbationType | None) -> Perturbation | None:
     name = lookup(text)
     if name:
         return known(name)
-    return _blockade(text) or _genetic(text) or _chebi(text) or named_protein(text) or _unii(text)
+    return _agonist(text) or _blockade(text) or _genetic(text) or _chebi(text) or named_protein(text) or _unii(text)
 
 
 def lookup(text: str) -> str | None:
@@ -148,6 +153,13 @@ def _blockade(text: str) -> Perturbation | None:
         return blockade(known(name))
     symbol = gene_symbol(rest) or gene_symbol(rest.replace("-", "")) if _ANTI.match(text) else None
     return acting_on(symbol, "blockade", text, -1) if symbol else None
+
+
+def _agonist(text: str) -> Perturbation | None:
+    """An antibody that activates its receptor: `agonistic anti-CD40`, `4-1BB agonist antibody`."""
+    match = _AGONIST.fullmatch(text)
+    symbol = protein_gene(match["target"] or match["behind"]) if match else None
+    return acting_on(symbol, "agonist", text, 1) if symbol else None
 
 
 def acting_on(symbol: str, word: str, query: str, direction: Direction) -> Perturbation:

@@ -123,12 +123,15 @@ def _cells(query: StructuredQuery, findings: Findings) -> None:
         _cell_type(query, findings.cells)
         return
     where, line = findings.lines[0]
-    match = Match(line.cell_type_cl_id, line.cell_type, 0.95, "cell line")
-    _cell_type(query, findings.cells or [Entity(where, [match])])
-    if findings.cells and in_one_list(findings.text, where, findings.cells[0].span):
-        query.warnings.append(
-            f"'{findings.cells[0].span.text}' are named beside {line.name}, which was taken: ask one by one"
-        )
+    own = Entity(where, [Match(line.cell_type_cl_id, line.cell_type, 0.95, "cell line")])
+    other = next((c for c in findings.cells if not _describes_line(findings.text, c, own)), None)
+    if other is not None and other.span.start < where.start:
+        query.warnings.append(f"'{other.span.text}' are named beside {line.name}, which was not taken: ask one by one")
+        _cell_type(query, findings.cells)
+        return
+    _cell_type(query, [own] if other else findings.cells or [own])
+    if other is not None:
+        query.warnings.append(f"'{other.span.text}' are named beside {line.name}, which was taken: ask one by one")
     cells, sample = query.asked.cells, query.asked.context
     cells.line, cells.line_id, cells.line_sex = line.name, line.accession or None, line.sex or None
     query.evidence.append(_evidence("cell_line", where, 0.98, "cell line"))
@@ -141,6 +144,15 @@ def _cells(query: StructuredQuery, findings: Findings) -> None:
     if others:
         query.ambiguities.append(Ambiguity(field="cell_line", text=where.text, alternatives=[line.name, *others]))
         query.warnings.append(f"several cell lines are named; {line.name} was taken, not {', '.join(others)}")
+
+
+def _describes_line(text: str, cell: Entity, line: Entity) -> bool:
+    """Whether a name of cells may be that of the line: it stands beside it, or is its type or a related one."""
+    if in_one_list(text, line.span, cell.span):
+        return False
+    first, second = sorted((line.span, cell.span), key=lambda where: where.start)
+    beside = re.fullmatch(r"[\s:(-]*(?:derived\s+)?", text[first.end : second.start])
+    return bool(beside) or _related(cell.best.id, line.best.id) or cell.best.id == line.best.id
 
 
 def _cell_type(query: StructuredQuery, cells: list[Entity]) -> None:
@@ -365,7 +377,8 @@ def _leftovers(query: StructuredQuery, findings: Findings) -> None:
 
 def _beside(text: str, one: Span, other: Span) -> bool:
     first, second = sorted((one, other), key=lambda where: where.start)
-    return re.fullmatch(r"[\s-]*", text[first.end : second.start]) is not None
+    gap = text[first.end : second.start]
+    return re.fullmatch(r"[\s-]*|\s+(?:against|to|for|targeting)\s+", gap) is not None
 
 
 def _describes(findings: Findings, where: Span) -> bool:

@@ -29,7 +29,7 @@ _REFERENCE_AFTER = re.compile(
 )
 _CONDITION = re.compile(
     r"\b(?:under|in)\s+(?P<what>(?:[a-z-]+\s+){0,2}?[a-z-]+)\s+conditions?\b|"
-    r"\b(?P<state>inflamed|fibrotic|aged|aging|elderly|young|old|female|male|severe|mild|moderate|"
+    r"\b(?P<state>\d+[\s-]years?[\s-]old|inflamed|fibrotic|aged|aging|elderly|young|old|female|male|severe|mild|moderate|"
     r"acute|early-stage|late-stage|end-stage|pediatric|paediatric|fetal|foetal|pregnant|smoker|smokers|smoking|fasted|"
     r"starved|serum-starved|high-glucose|convalescent|post-mortem|vaccinated)\b",
     re.IGNORECASE,

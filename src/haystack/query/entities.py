@@ -35,6 +35,7 @@ _MODIFIER = re.compile(
     r"inhibitory\s+protein|lineage|origin|polari[sz]\w+|skew\w+|priming|differentiation|fate|genes?|signatures?|programs?)\b)",
     re.IGNORECASE,
 )
+_CELLS_AT_END = re.compile(r"\s+cells?$", re.IGNORECASE)
 _PRECURSOR = re.compile(r"(?:precursor|progenitor)(?:s| cells?)?")
 # What may stand before one letter that means cells: T, B and NK cells; IL-2 on B.
 _ALONE = re.compile(
@@ -167,7 +168,7 @@ def _reading(text: str, piece: list[Word], taken: list[Span], exact: list[Entity
     if len(inside) > 1 or not _could_be_cell(piece, text) or _MODIFIER.match(text[where.end :]):
         return None
     matches = resolve_name("cell-type", where.text, top=5)
-    row = abbreviation(where.text) if len(piece) > 1 else None
+    row = abbreviation(where.text) or abbreviation(_CELLS_AT_END.sub("", where.text)) if len(piece) > 1 else None
     listed = row is not None and row.scope == "word"
     if any(word.lower.endswith("-derived") for word in piece) and not listed:  # hESC-derived neurons are neurons
         matches = [match for match in matches if "derived" in match.name]
@@ -266,9 +267,10 @@ def is_head(word: Word) -> bool:
     if any(_SUFFIX.search(part) or part in _heads() for part in parts if part):
         return True
     short = "".join(re.findall(r"[a-z0-9]+", plain(HUMAN.sub("", word.text))))
-    listed = short in abbreviations() or short.removesuffix("s") in abbreviations()
-    row = abbreviations().get(short) or abbreviations().get(short.removesuffix("s"))
-    return listed and (not word.text.islower() or (len(short) > 3 and row is not None and row.scope == "word"))
+    row = abbreviations().get(short)
+    if row is None and not word.text.endswith("S"):  # MS is no plural of M
+        row = abbreviations().get(short.removesuffix("s"))
+    return row is not None and (not word.text.islower() or (len(short) > 3 and row.scope == "word"))
 
 
 def _is_gene(word: str) -> bool:

@@ -44,7 +44,7 @@ _TRIGGERS: tuple[tuple[str, int, str], ...] = (
         3,
         r"over-?\s?express(?:e[sd]|ing|ion)?|(?:made|forced|engineered|programmed|modified|induced)\s+to\s+express|oe|orfs?|crispr-?a|crispr[\s-]activation|ectopic(?:ally)?(?:\s+express\w*)?|"
         r"gain[\s-]of[\s-]function|gof|amplif(?:y|ied|ication)|(?:du|tri)plicat(?:ed|ion)|constitutively[\s-]active|"
-        r"hyperactiv(?:e|ated|ation|ating)|(?:forced|exogenous|enforced|transgenic|induced)\s+expression|"
+        r"hyperactiv(?:e|ated|ation|ating)|(?:forced|exogenous|enforced|transgenic|induced|rescued?|re-?)[\s-]*express(?:e[sd]|ing|ion)|rescu(?:e[sd]?|ing)(?=\s+(?:of\s+)?[A-Z])|"
         r"activating(?:\s+mutations?)?|re-?stor(?:e[sd]?|ing|ation)|reconstitut(?:e[sd]?|ing|ion)|transgene|gains?(?=\s+of\s+[A-Z])|up-?regulat(?:e[sd]?|ing|ion)",
     ),
     (
@@ -102,8 +102,11 @@ _READ_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _INHIBITED = re.compile(
-    r"^[\s-]+(?:inhibit(?:ors?|ion|ed)|antagonis(?:ts?|m)|blockers?|blockade|blocking|neutrali[sz]ation)\b", re.I
+    r"^[\s-]+(?:inhibit(?:ors?|ion|ed)|inverse\s+agonis(?:ts?|m)|antagonis(?:ts?|m)|blockers?|blockade|blocking|"
+    r"neutrali[sz]ation)\b",
+    re.IGNORECASE,
 )
+_ANTIBODY = re.compile(r"^[\s-]+(?:(?:blocking|neutrali[sz]ing|monoclonal)\s+)?antibod(?:y|ies)\b", re.IGNORECASE)
 _AGONISED = re.compile(r"^[\s-]+(?:agonis(?:ts?|m)|activators?|stimulators?)\b", re.IGNORECASE)
 # A variant of the protein behind the gene: V600E, R175*, F508del, ITD.
 _VARIANT = re.compile(
@@ -132,6 +135,7 @@ _FILLERS = word_set("""
 _CLAUSE = re.compile(
     r"[.;?!](?=\s|$)|,\s+(?=how|what|which|would|will|do|does|then)|\b(?:but|while|whereas|versus|vs\.?)\b", re.I
 )
+_OWN_PHRASE = re.compile(r"\b(?:after|upon|following|with|during)\b", re.IGNORECASE)
 _JOIN = re.compile(
     r"^\s*(?:,|/|\+|&|,?\s*(?:and|or|plus|nor)|and/or|together\s+with)\s*(?:the\s+|of\s+)?$", re.IGNORECASE
 )
@@ -350,7 +354,7 @@ def _attached(text: str, group: list[_Gene], triggers: list[_Trigger], cells: li
             continue
         left, right = (trigger.span.end, start) if before else (end, trigger.span.start)
         gap = text[left:right]
-        if _CLAUSE.search(gap):
+        if _CLAUSE.search(gap) or (not before and _has_own_cells(text, left, trigger, cells)):
             continue
         words = [word for word in re.findall(r"[\w'+-]+", _without(gap, left, cells)) if word.strip("-+'")]
         other = [word for word in words if word.lower() not in _FILLERS and not is_trigger(word)]
@@ -364,6 +368,12 @@ def _attached(text: str, group: list[_Gene], triggers: list[_Trigger], cells: li
         if best is None or value > best[0]:
             best = (value, trigger)
     return best[1] if best else None
+
+
+def _has_own_cells(text: str, start: int, trigger: _Trigger, cells: list[Span]) -> bool:
+    """Whether a trigger behind the gene acts on cells, in a phrase of its own: IL-15 after Treg depletion."""
+    own = [cell for cell in cells if cell.start >= start and not text[cell.end : trigger.span.start].strip(" -")]
+    return any(_OWN_PHRASE.search(text[start : cell.start]) for cell in own if cell.end <= trigger.span.start)
 
 
 def _without(gap: str, offset: int, cells: list[Span]) -> str:
@@ -382,8 +392,8 @@ def is_trigger(word: str) -> bool:
 
 def _mention(text: str, gene: _Gene, trigger: _Trigger | None) -> GeneMention:
     from haystack.knowledge.genetic import genetic
-    from haystack.knowledge.mentions import INHIBIT, INHIBITED
-    from haystack.knowledge.resolve import acting_on
+    from haystack.knowledge.mentions import ANTI, INHIBIT, INHIBITED
+    from haystack.knowledge.resolve import acting_on, resolve_perturbation
 
     behind = text[gene.span.end : gene.span.end + 40]
     before = text[max(0, gene.span.start - 40) : gene.span.start]
@@ -395,6 +405,9 @@ def _mention(text: str, gene: _Gene, trigger: _Trigger | None) -> GeneMention:
         )
     if INHIBITED.match(behind) or INHIBIT.search(before):
         return GeneMention(gene.span, acting_on(gene.symbol, "inhibitor", gene.span.text, -1), gene.span)
+    if ANTI.search(before) or _ANTIBODY.match(behind):  # the class of such antibodies, if the tables have one
+        found = resolve_perturbation(f"anti-{gene.span.text}", "drug")
+        return GeneMention(gene.span, found or acting_on(gene.symbol, "blockade", gene.span.text, -1), gene.span)
     for pattern, word, sign in ((_INHIBITED, "inhibitor", -1), (_AGONISED, "agonist", 1)):
         if match := pattern.match(behind):
             where = span(text, gene.span.start, gene.span.end + match.end())

@@ -32,7 +32,7 @@ _SICK_BEHIND = re.compile(
     r"^\s+(?:patients?|donors?|cases?|samples?|subjects?|individuals?|biops(?:y|ies)|brains?|hearts?|lungs?|tissues?)\b",
     re.I,
 )
-_CODE_BEHIND = re.compile(r"-?\d{2,}|-[A-Z]*\d(?![\w-])")  # NSC-23766 is a compound's code, PD-1 and PD-L1 are proteins
+_CODE_BEHIND = re.compile(r"-?\d{2,}|-[A-Z]*\d(?!\w)")  # NSC-23766 is a compound's code, PD-1 and PD-L1 are proteins
 _LIKE = re.compile(r"^[\s-]*(?:like|model|mimetic|free)\b", re.IGNORECASE)
 _MEDIATED = re.compile(
     r"-(?:mediated|based|driven|encoded|delivered|derived|treated|stimulated|induced)\b|\s+(?:delivery|vectors?|transduction)\b"
@@ -187,6 +187,8 @@ def _counts(kind: str, where: Span, name: str, size: int, placed: bool, sick: bo
     `placed`: it follows `of`, `in` or `from`, so that `the bone` is a tissue. `sick`: it is in the position of a
     disease (in TAC patients).
     """
+    if kind == "disease" and _is_gene(where.text):
+        return False
     if size > 1:
         return not (kind == "disease" and name in DISEASE_NOT)
     written, lower = where.text.removesuffix("s") if where.text[:-1].isupper() else where.text, where.text.lower()
@@ -196,7 +198,7 @@ def _counts(kind: str, where: Span, name: str, size: int, placed: bool, sick: bo
         return placed or name not in TISSUE_NOT
     if kind == "cell-type" and sum(letter.isupper() for letter in written) > 1:
         return lower not in everyday_words()
-    if kind == "disease" and (_is_gene(written) or (written.isupper() and len(written) <= SHORT and not sick)):
+    if kind == "disease" and written.isupper() and len(written) <= SHORT and not sick:
         return False
     if name in {"tissue": TISSUE_NOT, "disease": DISEASE_NOT}.get(kind, ()) or lower in QUESTION_WORDS:
         return False
@@ -206,10 +208,10 @@ def _counts(kind: str, where: Span, name: str, size: int, placed: bool, sick: bo
 
 
 def _is_gene(written: str) -> bool:
-    """MONDO has synonyms that are gene symbols (RB1)."""
+    """MONDO has synonyms that are gene symbols (RB1, IL-7R)."""
     from haystack.knowledge.genetic import gene_symbol
 
-    return written.upper() == written and gene_symbol(written) == written
+    return written.upper() == written and (symbol := written.replace("-", "")) == gene_symbol(symbol)
 
 
 def _shouted(kind: str, text: str, match: Match) -> bool:

@@ -36,15 +36,16 @@ _ADJECTIVE = re.compile(
 )
 _NOMINAL = re.compile(
     r"\b(?:(?:lack|shortage|scarcity|deficiency)\s+of|without|lacking|lacks?|lacked|minus|except(?:\s+for)?|excluding|other\s+than|rather\s+than|instead\s+of|"
-    r"in\s+place\s+of|devoid\s+of|free\s+(?:of|from)|deprived\s+of|starved\s+(?:of|for)|depleted\s+of|"
+    r"in\s+place\s+of|(?:stop|quit)(?:s|ped|ping|ting)?|discontinu(?:e[sd]?|ing|ation\s+of)|cessation\s+of|ceas(?:e[sd]?|ing)|"
+    r"weaned\s+(?:off|from)|switch(?:e[sd]|ing)?\s+from|(?:replac(?:e[sd]?|ing)|swap(?:s|ped|ping)?)(?=\s+(?:the\s+)?\S+\s+(?:with|by|for)\b)|devoid\s+of|free\s+(?:of|from)|deprived\s+of|starved\s+(?:of|for)|depleted\s+of|"
     r"(?:withdrawal|removal|deprivation|depletion|omission|withholding)\s+of|withdrawn\s+from|absence\s+of|absent|"
     r"omit(?:ting|ted|s)?|withh(?:old(?:ing|s)?|eld)|(?:withdraw(?:ing|s)?|remov(?:e[sd]?|ing)|wash(?:ing|ed)?\s+out|"
     r"tak(?:e|ing)\s+away|leav(?:e|ing)\s+out)(?=\s+(?:the\s+)?\S+\s+from\b)|(?:opposite|reverse|contrary)\s+of|(?:anything|everything|all)\s+but|(?:not|never)\s+(?:on|taking|under)|no|not|never|neither|nor)\b(?:\s+(?:any|the|a|an|all|prior|previous|further|added)\b)*"
-    rf"(?:\s+{_NOUNS}\s+(?:of|to|with|by))?(?:\s+(?:any|the|a|an)\b)*",
+    rf"(?:\s+(?:{_NOUNS}|{_VERBS})(?:\s+(?:of|to|with|by))?(?=\s))?(?:\s+(?:any|the|a|an)\b)*",
     re.IGNORECASE,
 )
 _ABSENT = re.compile(
-    r"without|lack|shortage|scarcity|deficiency|minus|devoid|free|depriv|starv|deplet|withdraw|remov|omi|withh|absen|\bno\b",
+    r"without|lack|shortage|scarcity|deficiency|minus|devoid|free|depriv|starv|deplet|withdraw|remov|omi|withh|absen|stop|quit|discontinu|cess?a|weaned|\bno\b",
     re.IGNORECASE,
 )
 _HARMLESS = re.compile(
@@ -56,9 +57,9 @@ _BOTH = re.compile(
 _BEHIND = re.compile(
     r"^(?:\s+(?:was|were|is|are|being|been|had|has|have|be))*(?:\s+(?:not|never)\s+(?:been\s+|being\s+)?(?:added|given|used|"
     r"present|applied|administered|included|available|there)|(?<!\s)\s+(?:is\s+|was\s+|were\s+|are\s+)?(?:absent|omitted|"
-    r"withheld|withdrawn|removed|missing|left\s+out|washed\s+out))\b|"
+    r"withheld|withdrawn|removed|missing|left\s+out|washed\s+out|stopped|discontinued|replaced|swapped))\b|"
     r"^[\s-]+(?:free|na[iï]ve|negative|deprived|deprivation|withdrawal|depleted|depletion|untreated|unstimulated|"
-    r"unexposed|starved|starvation|removal|washout|wash-out|omission|elimination|clearance|less)\b",
+    r"unexposed|starved|starvation|removal|washout|wash-out|omission|elimination|clearance|cessation|discontinuation|less)\b",
     re.IGNORECASE,
 )
 # They end what a negator governs: prepositions, verbs, words that open another clause.
@@ -72,6 +73,7 @@ _END = word_set("""
 _LIST = re.compile(
     r"^,\s*(?:(?:and|or|nor)\s+)?[\w/+'’-]+(?:\s+[\w/+'’-]+){0,2}?\s*,?\s+(?:and|or|nor)\s", re.IGNORECASE
 )
+_SAME_LIST = re.compile(r"\s*(?:/|,|,?\s*(?:and|or|and/or)\s)\s*", re.IGNORECASE)
 _CONTINUES = re.compile(r"^,\s*(?:and|or|nor)\s", re.IGNORECASE)
 
 
@@ -125,6 +127,12 @@ def negated(where: Span, text: str, negations: list[Negation]) -> Negation | Non
         trigger = span(text, where.end, where.end + behind.end())
         return Negation(where, trigger, absent=not re.search(r"na[iï]ve|un", behind[0]))
     return None
+
+
+def share_negation(text: str, one: Span, other: Span) -> bool:
+    """Whether what is said behind a list is said of both: IL-2 and IL-7 deprivation; not IL-2 and IL-7-free medium."""
+    gap = text[one.end : other.start]
+    return bool(_SAME_LIST.fullmatch(gap)) and text[other.end : other.end + 1].isspace()
 
 
 def _scope_end(text: str, tokens: list[Word], start: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 
 from haystack.query.findings import Findings
+from haystack.query.text import Span
 from haystack.query.treatments import Treatment, in_one_list
 
 _CHANGES = re.compile(
@@ -54,6 +55,7 @@ _MAIN = re.compile(
     r"\b(?:change|behave|differ|shift)\s+(?:with|after|upon|under|on)\s+",
     re.IGNORECASE,
 )
+_ARTICLES = re.compile(r"(?:(?:the|a|an|some|treatment\s+with|exposure\s+to|stimulation\s+with)\s+)*", re.IGNORECASE)
 _PATHWAY = re.compile(r"^[\s-]+(?:receptors?\s+)?(?:signall?ing|pathways?|axis|activity)\b", re.IGNORECASE)
 
 
@@ -109,6 +111,11 @@ def _outcomes(text: str, treatments: list[Treatment], changed: list[Treatment]) 
 
 def _before(one: Treatment, other: Treatment) -> bool:
     return one.span.end <= other.span.start
+
+
+def responded_to(text: str, where: Span) -> bool:
+    """Whether a name stands right behind `respond to`, `the effect of` or the like."""
+    return any(_ARTICLES.fullmatch(text[match.end() : where.start]) for match in _MAIN.finditer(text))
 
 
 def main_first(text: str, treatments: list[Treatment]) -> list[Treatment]:

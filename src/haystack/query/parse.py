@@ -15,8 +15,8 @@ from haystack.query.genetics import GeneMention, claimed, find_genes, says_genet
 from haystack.query.lists import share_head
 from haystack.query.mentioned_lines import find_lines
 from haystack.query.names import Name, exact_names, longest_first
-from haystack.query.negation import Negation, find_negations, negated
-from haystack.query.outcomes import main_first, without_outcomes
+from haystack.query.negation import Negation, find_negations, negated, share_negation
+from haystack.query.outcomes import main_first, responded_to, without_outcomes
 from haystack.query.refuse import no_cell_type, not_human, unread_treatment
 from haystack.query.spelling import Repaired, repair
 from haystack.query.text import Span, blank_markup, split_words
@@ -35,6 +35,7 @@ from haystack.query.treatments import (
     is_druglike,
     joined_to,
     keep_members,
+    names_member,
 )
 
 INFECTIOUS = "MONDO:0005550"
@@ -43,7 +44,11 @@ _CONTEXT_BEFORE = re.compile(
     r"compared (?:to|with)|versus|vs\.?|than|unlike|trained on|"
     r"conditioned on|co-?cultured? with|"
     r"(?:media|medium|supernatants?|exosomes?|vesicles?)\s+(?:from|of)|in contrast to|"
-    r"produced by|secreted by|derived from)\s+(?:(?!on\s|onto\s|in\s)[\w+-]+\s+){0,3}$",
+    r"produced by|secreted by|derived from)\s+(?:(?!(?:on|onto|in|to|for)\s)[\w+-]+\s+){0,3}$",
+    re.IGNORECASE,
+)
+_MET = re.compile(
+    r"\b(?:(?:respon|react)\w*\s+(?:\w+\s+){0,2}?to|co-?cultured?\s+(?:with|on))\s+(?:(?:the|a|an|some)\s+)?(?:\w+\s+)?$",
     re.IGNORECASE,
 )
 _HAVING = re.compile(
@@ -165,6 +170,8 @@ def _read(question: str, repaired: Repaired, genes: list[Span]) -> Findings:
         if not any(item.span.holds(where) for item in [*findings.cells, *findings.diseases])
     ]
     findings.tissues = find_tissues(text, names, free, [cell.span for cell in findings.cells])
+    if not findings.treatments and not findings.group:
+        _met_cells(findings)
     return findings
 
 
@@ -172,7 +179,11 @@ def _settle(substances: list[Treatment], names: list[Name]) -> tuple[list[Treatm
     """Resolve overlaps of substances and exact names, keeping the longer one: macrophage colony-stimulating factor."""
     tissues = [name for name in names if name.kind == "tissue"]
     longer = [
-        name for name in names if name.kind != "tissue" and not (name.kind == "disease" and _inside(name, tissues))
+        name
+        for name in names
+        if name.kind != "tissue"
+        and not (name.kind == "disease" and (_inside(name, tissues) or _is_place(name, tissues)))
+        and not (name.kind == "cell-type" and _is_illness(name, names))
     ]
     settled = longest_first(longer, [item.span for item in substances])
     kept = [item for item in substances if not any(item.span.overlaps(name.span) for name in settled)]
@@ -201,6 +212,18 @@ def _is_protein(name: Name) -> bool:
 
     text = name.span.text
     return name.words == 1 and (lookup(text) is not None or named_protein(text) is not None)
+
+
+def _is_place(name: Name, tissues: list[Name]) -> bool:
+    """Whether a synonym of a disease is the name of the organ (pituitary for hypophysitis)."""
+    return name.matches[0].method == "synonym" and any(name.span == tissue.span for tissue in tissues)
+
+
+def _is_illness(name: Name, names: list[Name]) -> bool:
+    """Whether a short form of cells is that of a disease here (microglia in PD); if no other cells are named, it is
+    read again.
+    """
+    return name.span.text.isupper() and any(n.kind == "disease" and n.span == name.span for n in names)
 
 
 def _inside(name: Name, others: list[Name]) -> bool:
@@ -251,13 +274,17 @@ def _absences(findings: Findings, negations: list[Negation]) -> None:
     """Remove what is negated; a missing gene remains, as its loss."""
     names = [item.span for item in [*findings.diseases, *findings.cells]]
     negations = [item for item in negations if not any(name.holds(item.trigger) for name in names)]  # absence of tibia
-    kept = []
-    for item in findings.treatments:
+    kept: list[Treatment] = []
+    behind: tuple[Treatment, Negation] | None = None
+    for item in reversed(findings.treatments):
         governed = negated(item.span, findings.text, negations)
+        if governed is None and behind and share_negation(findings.text, item.span, behind[0].span):
+            governed = behind[1]
         if governed is None or (item.perturbation.type == "genetic" and governed.absent):
-            kept.append(item)
+            kept.insert(0, item)
         else:
-            findings.absent.append((item, governed))
+            behind = (item, governed) if governed.trigger.start >= item.span.end else None
+            findings.absent.insert(0, (item, governed))
     findings.treatments = kept
     findings.diseases = [d for d in findings.diseases if not _is_denied(findings, d, negations)]
     cells = [cell for cell in findings.cells if not negated(cell.span, findings.text, negations)]
@@ -286,7 +313,10 @@ def _more_treatments(findings: Findings, names: list[Name], taken: list[Span]) -
     leftover = find_leftover(text, tokens, [*held, *genes])
     bare = bare_genes([mention for mention in findings.genes if not any(mention.span.overlaps(h) for h in held)])
     if findings.treatments or findings.group:
-        extra = [item for item in [*leftover, *bare] if joined_to(text, item, [*findings.treatments, *leftover])]
+        known = [*findings.treatments, *leftover]
+        extra = [item for item in [*leftover, *bare] if joined_to(text, item, known) or names_member(text, item, known)]
+        held += [item.span for item in extra]
+        extra += [item for item in find_slots(text, tokens, [*held, *genes], leftover) if responded_to(text, item.span)]
         findings.treatments += extra
         return
     findings.treatments = leftover or bare
@@ -306,6 +336,22 @@ def _infectious(item: Treatment, findings: Findings) -> bool:
     from haystack.ontology.graph import ancestors
 
     return any(INFECTIOUS in ancestors(d.best.id) for d in findings.diseases if d.span == item.span)
+
+
+def _met_cells(findings: Findings) -> None:
+    """Cells that others respond to (NK cells respond to K562 cells) are what is done to these, known or not."""
+    from haystack.contracts.query import Perturbation
+
+    named = [*(cell.span for cell in findings.cells), *(where for where, _ in findings.lines)]
+    met = [where for where in named if _MET.search(findings.text[: where.start])]
+    if not met or len(met) == len(named):
+        return
+    findings.cells = [cell for cell in findings.cells if cell.span not in met]
+    findings.lines = [item for item in findings.lines if item[0] not in met]
+    findings.treatments = [
+        Treatment(where, Perturbation(query=where.text, name=f"co-culture with {where.text}"), known=False)
+        for where in met
+    ]
 
 
 def _in_text_order(treatments: list[Treatment]) -> list[Treatment]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -250,9 +251,10 @@ _NOT_SUBSTANCES = frozenset(
 )
 
 
-def find_slots(text: str, tokens: list[Word], taken: list[Span]) -> list[Treatment]:
-    """Unexplained words in the position of a treatment (`hepatocytes + XYZ-123`), reported as unknown."""
-    treatments = []
+def find_slots(text: str, tokens: list[Word], taken: list[Span], known: Sequence[Treatment] = ()) -> list[Treatment]:
+    """Words in the position of a treatment: `known` names, and unexplained ones (`hepatocytes + XYZ-123`)."""
+    treatments = [item for item in known if not any(item.span.overlaps(other) for other in taken)]
+    taken = [*taken, *(item.span for item in treatments)]
     for word in tokens:
         where = span(text, word.start, word.end)
         if any(where.overlaps(other) for other in taken) or _says_nothing(where.text) or len(word.text) < 3:
@@ -316,6 +318,11 @@ def in_one_list(text: str, one: Span, other: Span) -> bool:
 def joined_to(text: str, item: Treatment, others: list[Treatment]) -> bool:
     """Whether a treatment is in a list with another."""
     return any(in_one_list(text, item.span, other.span) for other in others if other is not item)
+
+
+def names_member(text: str, item: Treatment, others: list[Treatment]) -> bool:
+    """Whether a treatment stands beside its class: the FXR agonist obeticholic acid."""
+    return any(_is_class(other) and _apposed(text, other.span, item.span) for other in others if other is not item)
 
 
 def keep_members(text: str, treatments: list[Treatment]) -> list[Treatment]:

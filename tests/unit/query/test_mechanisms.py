@@ -96,6 +96,7 @@ def test_genes_that_are_only_read_out_are_not_perturbed(text: str) -> None:
         ("hypoxia (1% O2) overnight", [], ["overnight"]),
         ("2 Gy, 1,000 U/mL, 2-3 days", ["2 Gy", "1,000 U/mL"], ["2-3 days"]),
         ("twice a day, six-year-old donor D3", [], []),
+        ("a second dose of LPS", [], []),
         ("ten nanograms per millilitre for 6, 24 and 48 h", ["ten nanograms per millilitre"], ["6 h", "24 h", "48 h"]),
         ("10⁻⁶ M or 1 000 U/ml, 72hpi", ["10⁻⁶ M", "1 000 U/ml"], ["72hpi"]),
     ],
@@ -115,7 +116,15 @@ def test_spelling_is_repaired_for_every_kind_of_name_and_leads_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["sparkling B cells", "flurbotinib for frobnocytes", "HeLa and LoVo", "Tabula Sapiens", "BRAF"]
+    "text",
+    [
+        "sparkling B cells",
+        "flurbotinib for frobnocytes",
+        "HeLa and LoVo",
+        "Tabula Sapiens",
+        "BRAF",
+        "senescence, muteins",
+    ],
 )
 def test_what_is_near_nothing_or_known_is_left_alone(text: str) -> None:
     assert repair(text).repairs == []
@@ -253,6 +262,32 @@ def test_cells_are_found_beside_names_that_hold_or_touch_them(text: str, name: s
         ("Stop TGF-β signalling with galunisertib in fibroblasts", ["galunisertib"]),
         ("tamoxifen and luminal breast epithelium", ["tamoxifen"]),
         ("alveolar macrophages in COVID-19 and influenza", []),
+        ("Do antibodies against IL-6 change hepatocytes?", ["anti-IL-6"]),
+        ("neutralising antibodies to TNF in synovial macrophages", ["TNF blockade"]),
+        ("How would fibroblasts react to a TGF-beta trap?", ["anti-TGF-beta1"]),
+        ("How would monocytes respond to an inhibitor of IL-6?", ["anti-IL-6"]),
+        ("How would B cells respond to an antibody to CD20?", ["CD20 antibody"]),
+        ("How would monocytes respond to an IFNAR1 antibody?", ["IFNAR1 blockade"]),
+        ("How would B cells respond to agonistic anti-CD40?", ["CD40 agonist"]),
+        ("How would T cells respond to a 4-1BB agonist antibody?", ["TNFRSF9 agonist"]),
+        ("Th17 cells after a RORγt inverse agonist", ["RORC inhibitor"]),
+        ("How would hepatocytes respond to the FXR agonist obeticholic acid?", ["obeticholic acid"]),
+        (
+            "How would RSV-infected ciliated cells respond to palivizumab?",
+            ["palivizumab", "respiratory syncytial virus"],
+        ),
+        ("Macrophages from anti-TNF non-responders with LPS", ["lipopolysaccharide"]),
+        ("epithelial cells of tofacitinib-refractory patients and IL-22", ["IL-22"]),
+        ("steroid-insensitive keratinocytes with IL-13", ["IL-13"]),
+        ("What if imatinib is stopped in monocytes with IL-6?", ["IL-6"]),
+        ("T cells of patients who stopped taking methotrexate, with TNF", ["TNF-alpha"]),
+        ("IL-2 was replaced by IL-15 in NK cells", ["IL-15"]),
+        ("NK cells switched from IL-2 to IL-15", ["IL-15"]),
+        ("neural stem cells after EGF/FGF2 withdrawal", ["anti-EGF", "anti-FGF-beta"]),
+        ("T cells with IL-7 after IL-2 and IL-15 deprivation", ["IL-7"]),
+        ("T cells with IL-2 and TGF-beta-free medium", ["IL-2"]),
+        ("How would NK cells respond to K562 cells?", ["co-culture with K562 cells"]),
+        ("How would T cells respond to dendritic cells?", ["co-culture with dendritic cells"]),
     ],
 )
 def test_treatments_are_found_in_any_grammar(text: str, names: list[str]) -> None:
@@ -298,6 +333,38 @@ def test_a_gene_inside_a_disease_s_name_is_no_gene() -> None:
 )
 def test_what_was_done_to_the_cells_is_not_done_to_what_they_are_given(text: str, names: list[str]) -> None:
     assert [item.name for item in parse_question(text).perturbations] == names
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("How do CD8 T cells respond to IL-15 after Treg depletion?", [("IL-15", None)]),
+        ("IL-7R knockout in T cells", [("IL7R knock-out", -1)]),
+        ("How would re-expression of VHL affect epithelial cells?", [("VHL overexpression", 1)]),
+        ("rescue of CFTR expression in airway epithelial cells", [("CFTR overexpression", 1)]),
+        ("STAT1 after CRISPRi in monocytes", [("STAT1 knock-down", -1)]),
+    ],
+)
+def test_a_change_belongs_to_the_gene_it_is_said_of(text: str, expected: list[tuple[str, int | None]]) -> None:
+    assert [(item.name, item.direction) for item in parse_question(text).perturbations] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "cells", "line", "disease"),
+    [
+        ("What do NK cells do to K562 cells?", "natural killer cell", None, None),
+        ("THP-1 derived macrophages with IL-4", "macrophage", "THP-1", "acute monocytic leukemia"),
+        ("How would PD-1-negative T cells respond to IL-10?", "T cell", None, None),
+        ("T cells in MS with IL-2", "T cell", None, "multiple sclerosis"),
+        ("Microglia in PD treated with LPS", "microglial cell", None, "Parkinson disease"),
+        ("How would pituitary corticotrophs respond to CRH?", "corticotroph", None, None),
+        ("How would mesenchymal stromal cells respond to TNF?", "mesenchymal stem cell", None, None),
+        ("What does co-culture with fibroblasts do to T cells?", "T cell", None, None),
+    ],
+)
+def test_cells_lines_and_diseases_are_told_apart(text: str, cells: str, line: str | None, disease: str | None) -> None:
+    asked = parse_question(text).asked
+    assert (asked.cells.name, asked.cells.line, asked.context.disease_name) == (cells, line, disease)
 
 
 def test_a_class_of_which_all_are_asked_for_is_doubted() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from haystack.atlas.columns import n_rows, obs_columns, present_labels, read_labels, require_column
-from haystack.atlas.controls import control_codes, read_perturbations
+from haystack.atlas.controls import control_codes, read_perturbations, unused_treatments
 from haystack.atlas.counts import check_counts
 from haystack.atlas.genes import Genes, read_genes
 from haystack.atlas.matrix import find_matrix, refuse_large_csc
@@ -72,6 +72,8 @@ def check_atlas(name: str, entry: AtlasEntry, model_genes: set[str] | None = Non
         warnings += check_counts(store, matrix, entry, genes)
         if entry.obs.perturbation is not None:
             control_codes(store, entry, present_labels(read_perturbations(store, entry), n_rows(store, "obs")))
+        elif unused := unused_treatments(store, named_columns(entry).values()):
+            warnings.append(unused)
     return warnings
 
 

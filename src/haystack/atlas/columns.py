@@ -24,6 +24,15 @@ def is_missing(label: str) -> bool:
     return label.strip().casefold() in _MISSING
 
 
+def plain(label: str) -> str:
+    """A label without outer blanks, and with single blanks within.
+
+    >>> plain(" CD14+  monocytes ")
+    'CD14+ monocytes'
+    """
+    return " ".join(label.split())
+
+
 def missing_words() -> frozenset[str]:
     """Texts, case-folded, that mean a missing label."""
     return frozenset(_MISSING)
@@ -353,10 +362,11 @@ def _used(codes: Any, n_stored: int, broken: AtlasError) -> np.ndarray:
 
 
 def _without_missing(labels: list[str], keep: frozenset[str]) -> tuple[list[str], np.ndarray]:
-    """Distinct real labels, and a look-up from old to new codes, whose last entry (for -1) is -1."""
+    """Distinct real labels (see `plain`), and a look-up from old to new codes, whose last entry (for -1) is -1."""
     position: dict[str, int] = {}
+    labels = [plain(label) for label in labels]
     for label in labels:
-        if label.strip().casefold() in keep or not is_missing(label):
+        if label.casefold() in keep or not is_missing(label):
             position.setdefault(label, len(position))
     lookup = np.array([position.get(label, -1) for label in labels] + [-1], dtype=np.int32)
     return list(position), _smallest(lookup, len(position))

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from haystack.atlas.columns import LabelColumn, MissingNamed, missing_words, read_labels
+from haystack.atlas.columns import LabelColumn, MissingNamed, missing_words, obs_columns, plain, read_labels
+from haystack.atlas.layouts import GENERIC, NAMES, key_of
 from haystack.errors import suggest
 from haystack.knowledge.retired import current_symbols
 
@@ -29,6 +30,10 @@ _WORDS = re.compile(
     r"dmso|pbs|hbss|saline|water|mock|sham|wt|wildtype|parental|intergenic|baseline|resting|blank|empty|ev|igg|medium|media|"
     r"unperturbed|uninfected|nontarget(ing)?|aavs|rosa"
 )
+_ZERO = re.compile(
+    r"(?<![\d.,])0+([.,]0+)?[\s_-]*([npumµμ]?(m|mol|g)(/ml)?|h|hrs?|hours?|min|d|days?)(?![a-z])", re.IGNORECASE
+)
+"""a dose or a time of zero"""
 _BARE = re.compile(r"neg|gfp|luc|g?neg")
 """words that mean a control only next to another control word, or after si, sh, sg"""
 _FILLERS = re.compile(
@@ -69,7 +74,8 @@ def control_codes(store: Store, entry: AtlasEntry, categories: Iterable[str]) ->
             f"no cell of column '{entry.obs.perturbation}' has a control label "
             f"({', '.join(entry.control_labels)}).{hint} Correct control_labels of its entry"
         )
-    missed = [label for label in labels if label not in found and label not in entry.perturbation_names]
+    named = {plain(label) for label in entry.perturbation_names}
+    missed = [label for label in labels if label not in found and label not in named]
     missed = [label for label in missed if looks_like_control(label)]
     if missed:
         listed = ", ".join(quoted(label) for label in [*entry.control_labels, *as_patterns(missed)])
@@ -93,11 +99,13 @@ def is_control(label: str, entry: AtlasEntry) -> bool:
 
 
 def looks_like_control(label: str) -> bool:
-    """Whether a label reads as a control: `DMSO`, `non-targeting_2`, `vehicle (0.1% PBS)`; not `ctrl+KLF1`.
+    """Whether a label reads as a control: `DMSO`, `non-targeting_2`, `vehicle (0.1% PBS)`, `IL-6_0nM`; not `ctrl+KLF1`.
 
     >>> [looks_like_control(word) for word in ("Untreated", "NegCtrl0_NegCtrl1", "ctrl+KLF1", "IFN-beta")]
     [True, True, False, False]
     """
+    if _ZERO.search(label):
+        return True
     gene = re.sub(r"[-_. ](sg|g)?\d{1,2}$", "", label.strip().upper())
     if {gene, label.strip().upper()} & current_symbols() - {"CTRL"}:
         return False  # WT1, NT5E_2; the gene CTRL is never meant
@@ -106,6 +114,11 @@ def looks_like_control(label: str) -> bool:
     words = [token for token in tokens if _WORDS.fullmatch(token) and not _BARE.fullmatch(token)]
     rest_fits = all(_WORDS.fullmatch(token) or _FILLERS.fullmatch(token) for token in tokens)
     return rest_fits and bool(phrases or words)
+
+
+def is_zero(label: str) -> bool:
+    """Whether the label of a dose or time is zero, with or without a unit."""
+    return bool(_ZERO.fullmatch(label) or re.fullmatch(r"0+([.,]0+)?", label))
 
 
 def as_patterns(labels: Iterable[str]) -> list[str]:
@@ -131,3 +144,23 @@ def quoted(label: str) -> str:
 def _asked(entry: AtlasEntry) -> set[str]:
     asked = {label.strip().casefold() for label in entry.control_labels}
     return asked.union(*(_BOOLEANS.get(label, set()) for label in asked))
+
+
+def unused_treatments(store: Store, named: Iterable[str]) -> str | None:
+    """What an entry without obs.perturbation should know of a column that seems to say what was done to cells.
+
+    Without it all cells of an atlas count as untreated. Columns in `named` have another meaning.
+    """
+    taken = set(named)
+    for column in obs_columns(store):
+        key = key_of(column)
+        if key not in NAMES["perturbation"] or column in taken:
+            continue
+        labels = read_labels(store, column, "obs").categories[:200]
+        if labels and (key not in GENERIC - {"stim", "stimulation"} or any(map(looks_like_control, labels))):
+            shown = ", ".join(labels[:3])
+            return (
+                f"all cells count as untreated. If obs column '{column}' ({shown}) says what was done to them, set "
+                "obs.perturbation and control_labels"
+            )
+    return None

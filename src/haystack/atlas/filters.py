@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from haystack.atlas.columns import plain
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -78,14 +80,15 @@ def _holds(values: pd.Series, wanted: frozenset[str]) -> pd.Series:
 @lru_cache(maxsize=4096)
 def _spellings(key: str, value: str) -> frozenset[str]:
     """All case-folded spellings of a filter's value in a table of cells."""
-    words = {value.strip()}
+    value = plain(value)
+    words = {value}
     if key == "perturbation":
         from haystack.knowledge import resolve_perturbation
 
         known = resolve_perturbation(value)
         words |= {known.name} if known else set()
     elif key != "donor":
-        words |= _terms(key, value.strip())
+        words |= _terms(key, value)
     return frozenset(word.casefold() for word in words)
 
 

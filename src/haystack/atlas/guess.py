@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.atlas.columns import count_labels, n_rows, obs_columns, read_labels
-from haystack.atlas.controls import as_patterns, looks_like_control, quoted
+from haystack.atlas.controls import as_patterns, looks_like_control, quoted, unused_treatments
 from haystack.atlas.counts import fault_of_sample
 from haystack.atlas.features import column_texts, feature_names
 from haystack.atlas.genes import read_genes
-from haystack.atlas.layouts import KINDS, NAMES, Layout, effect_of, layout_of, line_in_name
+from haystack.atlas.layouts import GENERIC, KINDS, NAMES, Layout, effect_of, key_of, layout_of, line_in_name
 from haystack.atlas.matrix import find_matrix, matrices
 from haystack.atlas.species import read_organisms
 from haystack.atlas.store import Store, open_atlas
@@ -30,7 +30,6 @@ MAX_LABELS = 60_000
 """largest number of distinct labels in a column of conditions"""
 _IDS = {"cell_type": ("CL:", "CVCL"), "tissue": ("UBERON:", "CL:", "CVCL"), "disease": ("MONDO:", "PATO:")}
 _PARTIAL = re.compile(r"spliced|unspliced|ambiguous|nascent|norm|log|scale|denois|corrected|decont", re.IGNORECASE)
-_GENERIC = {"condition", "group", "status", "label", "state", "stim", "stimulation", "gene", "target", "sample_type"}
 _DONE = re.compile(r"stim|treat|infect|exposed|perturbed|activated|\+|drug", re.IGNORECASE)
 
 
@@ -107,6 +106,9 @@ def guess_entry(path: str, name: str | None = None) -> Guess:
             guess.set("description", layout.description, "recognised by its columns")
         labels = _Labels(store)
         _guess_perturbation(guess, labels, layout)
+        unused = unused_treatments(store, guess.values.get("obs", {}).values())
+        if unused and "perturbation" not in guess.values.get("obs", {}):
+            guess.reasons["path"] = unused
         _guess_labels(guess, labels)
         _guess_depth(guess, store, columns)
         _guess_genes(guess, store)
@@ -134,7 +136,7 @@ class _Labels:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.names = obs_columns(store)
-        self.by_key = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(self.names)}
+        self.by_key = {key_of(name): name for name in reversed(self.names)}
         self.known: dict[str, Labels | None] = {}
 
     def find(self, field_name: str) -> list[str]:
@@ -179,7 +181,7 @@ def _guess_perturbation(guess: Guess, labels: _Labels, layout: Layout | None) ->
         kind, why = _kind(column, treated, labels)
         if not controls and found.n_missing and kind == "genetic":
             controls = ["nan"]
-        if not controls or not treated or (_key(column) in _GENERIC and kind is None and not _says_done(treated)):
+        if not controls or not treated or (key_of(column) in GENERIC and kind is None and not _says_done(treated)):
             continue
         guess.set(
             "obs.perturbation", column, f"{_labels(len(treated))} beside controls, such as {', '.join(treated[:2])}"
@@ -264,7 +266,7 @@ def _guess_labels(guess: Guess, labels: _Labels) -> None:
 
 
 def _guess_depth(guess: Guess, store: Store, columns: set[str]) -> None:
-    by_key = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in columns}
+    by_key = {key_of(name): name for name in columns}
     for key in ("n_genes", "total_counts"):
         for name in (by_key[word] for word in NAMES[key] if word in by_key):
             node = store.root[f"obs/{name}"]
@@ -347,10 +349,6 @@ def _examples(cells: dict[str, int]) -> str:
 
 def _labels(n: int) -> str:
     return "1 label" if n == 1 else f"{n:,} labels"
-
-
-def _key(column: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", column.lower())
 
 
 def _scalar(text: str) -> str:

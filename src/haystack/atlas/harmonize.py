@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from haystack.atlas.columns import (
     pair_columns,
     read_labels,
 )
-from haystack.atlas.controls import control_codes, read_perturbations
+from haystack.atlas.controls import control_codes, is_zero, read_perturbations
 from haystack.atlas.genes import Genes, read_genes
 from haystack.atlas.index import read_warnings as read_warnings  # its name since the first cells.parquet
 from haystack.atlas.intake import describe_atlas, write_intake
@@ -177,8 +178,7 @@ def _read_plan(store: Store, entry: AtlasEntry, out_mapping: Path) -> _Plan:
             plan.warnings.append(f"{len(unmapped)} {kind} labels ({total:,} cells) are not mapped: {_few(unmapped)}")
     if entry.obs.perturbation:
         _plan_perturbation(store, entry, plan, out_mapping)
-    source, _ = _source(store, entry, "donor", plan)
-    plan.columns["donor_id"] = _Recode(source, [f"{store.name}:{label}" for label in source.categories])
+    _plan_donors(store, entry, plan)
     for key, column in _PLAIN.items():
         source, _ = _source(store, entry, key, plan)
         plan.columns[column] = _Recode(source, list(source.categories))
@@ -207,6 +207,27 @@ def _cells(source: LabelColumn, counts: np.ndarray) -> dict[str, int]:
     return {label: n for label, n in zip(source.categories, counts.tolist(), strict=False) if n}
 
 
+def _plan_donors(store: Store, entry: AtlasEntry, plan: _Plan) -> None:
+    """Donors, of which those that differ in case only are one: two would count as independent people."""
+    source, cells = _source(store, entry, "donor", plan)
+    spelt: dict[str, str] = {}
+    for label in sorted(cells, key=lambda label: (-cells[label], label)):
+        spelt.setdefault(label.casefold(), label)
+    words = [f"{store.name}:{spelt.get(label.casefold(), label)}" for label in source.categories]
+    plan.columns["donor_id"] = _Recode(source, list(words))
+    merged = [label for label in cells if spelt[label.casefold()] != label]
+    if merged:
+        plan.warnings.append(
+            f"donors {_few(merged)} differ from others in case only and are taken as the same people "
+            f"({_few([spelt[label.casefold()] for label in merged])})"
+        )
+    if len(cells) > max(20, 0.2 * plan.n_cells):
+        plan.warnings.append(
+            f"'{entry.obs.donor}' (obs.donor) has {len(cells):,} labels for {plan.n_cells:,} cells: it seems to name "
+            "cells, not people, and nothing can be compared within a donor. Choose another column"
+        )
+
+
 def _plan_perturbation(store: Store, entry: AtlasEntry, plan: _Plan, out_mapping: Path) -> None:
     column = str(entry.obs.perturbation)
     source = read_perturbations(store, entry)
@@ -231,6 +252,14 @@ def _plan_perturbation(store: Store, entry: AtlasEntry, plan: _Plan, out_mapping
     words = [terms.get(pair) for pair in pairs]
     plan.columns["perturbation_name"] = _Recode(named, [word.name if word else None for word in words])
     plan.columns["perturbation_type"] = _Recode(named, [word.type if word else None for word in words])
+    unknown = [pair for pair in done if not terms[pair].method]
+    if unknown:
+        plan.warnings.append(
+            f"{len(unknown)} of {len(done)} labels in '{column}' ({sum(done[pair] for pair in unknown):,} cells) are "
+            f"not known by name: {_few([label for label, _ in unknown])}; only questions in the same words find them. "
+            "Say what they mean: perturbation_names of its entry"
+        )
+    _warn_zero_dose(store, entry, plan, source)
     unsigned = {pair: n for pair, n in done.items() if terms[pair].unsigned and n}
     if unsigned:
         plan.warnings.append(
@@ -242,6 +271,23 @@ def _plan_perturbation(store: Store, entry: AtlasEntry, plan: _Plan, out_mapping
     if missing:
         plan.warnings.append(
             f"{missing:,} of {plan.n_cells:,} cells have no label in '{column}' (obs.perturbation); they are left out"
+        )
+
+
+def _warn_zero_dose(store: Store, entry: AtlasEntry, plan: _Plan, source: LabelColumn) -> None:
+    """Treated cells whose dose or time is zero are controls by another name."""
+    column = entry.obs.condition
+    if column is None or not re.search("dose|conc|time|hour|day", column, re.IGNORECASE):
+        return
+    doses = read_labels(store, column, "obs.condition")
+    if not any(is_zero(label) for label in doses.categories):
+        return
+    pairs = pair_columns(source, doses, plan.n_cells).counts
+    zero = {pair: n for pair, n in pairs.items() if n and pair[1] and is_zero(pair[1]) and pair[0] not in plan.controls}
+    if zero:
+        plan.warnings.append(
+            f"{sum(zero.values()):,} cells of {_few([label for label, _ in zero])} have a dose or time of zero in "
+            f"'{column}' (obs.condition) and count as treated. If they are controls, write a column that says so"
         )
 
 

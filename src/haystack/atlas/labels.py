@@ -6,10 +6,12 @@ import csv
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from haystack.atlas.columns import plain
+from haystack.atlas.controls import looks_like_control
 from haystack.errors import AtlasError
 from haystack.files import write_text
 
@@ -97,7 +99,7 @@ def mean_perturbations(
     `perturbation_names` of the entry says what a label stands for. In a mapping file, the id of a row of kind
     `perturbation` does: any name that the resolver knows; the entry's file wins over all. `structures` (label ->
     SMILES) fills the id of what no name resolves. What most labels of the column share (`drug_`, `_24h`) is left off
-    where a label is not known with it.
+    where a label is not known with it, and so is a vehicle (`trametinib+DMSO`). Names that differ in case are one.
 
     Parameters
     ----------
@@ -108,13 +110,17 @@ def mean_perturbations(
 
     by_hand = {row["label"]: row["id"] for row in _rows(out_mapping) if row["method"] == BY_HAND}
     by_hand |= {row["label"]: row["id"] for row in (_rows(Path(entry.mapping), required=True) if entry.mapping else [])}
-    by_hand = {label: text for label, text in by_hand.items() if text}
+    by_hand = {plain(label): text for label, text in by_hand.items() if text}
+    named = {plain(label): text for label, text in entry.perturbation_names.items()}
     affixes = column_affixes(label for label, _ in labels)
     meanings = {}
+    spellings: dict[str, str] = {}
     for label, written in labels:
-        text = by_hand.get(label) or entry.perturbation_names.get(label, label)
-        said = BY_HAND if label in by_hand else "entry" if label in entry.perturbation_names else ""
-        meanings[label, written] = _meaning(text, written, said, entry, affixes, structures.get(label))
+        text = by_hand.get(label) or named.get(label, label)
+        said = BY_HAND if label in by_hand else "entry" if label in named else ""
+        meaning = _meaning(text, written, said, entry, affixes, structures.get(label))
+        known = spellings.setdefault(meaning.name.casefold(), meaning.name)
+        meanings[label, written] = replace(meaning, name=known)
     _append(out_mapping, labels, meanings, by_hand)
     return meanings
 
@@ -128,7 +134,10 @@ def _meaning(
     hint = entry.perturbation_type
     effect = (effect_of(written) if written else None) or entry.genetic_effect
     short = without_affixes(text, affixes)
-    known = resolve_label(text, hint, effect) or (resolve_label(short, hint, effect) if short != text else None)
+    parts = re.split(r"\s*[+|&]\s*", short)
+    alone = "+".join(part for part in parts if not looks_like_control(part))  # trametinib+DMSO
+    spelt = dict.fromkeys(word for word in (text, short, alone) if word)
+    known = next((found for word in spelt if (found := resolve_label(word, hint, effect))), None)
     if known is None:
         name = clean_name(short) if hint == "drug" else text
         return Meaning(

@@ -118,6 +118,15 @@ _LAYOUTS = (
 )
 
 
+GENERIC = {"condition", "group", "status", "label", "state", "stim", "stimulation", "gene", "target", "sample_type"}
+"""columns of NAMES (case-folded) that may hold anything"""
+
+
+def key_of(column: str) -> str:
+    """Name of a column as in NAMES: lower case, letters and digits only."""
+    return re.sub(r"[^a-z0-9]", "", column.lower())
+
+
 def layout_of(store: Store, columns: set[str]) -> Layout | None:
     """The public layout of a file, or None."""
     version = uns_text(store, "schema_version")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from haystack.atlas import columns, harmonize, harmonize_atlas
+from haystack.atlas import check_atlas, columns, harmonize, harmonize_atlas
 from haystack.atlas.index import read_warnings
 from haystack.contracts.tables import CELLS, read_table
 from haystack.errors import AtlasError, HaystackError
@@ -224,3 +224,63 @@ def test_unstated_directions_are_a_warning(cells, atlas, run):
     (warning,) = [warning for warning in read_warnings(run.path()) if "lost or gained" in warning]
     assert "2 labels (60 cells)" in warning
     assert "genetic_effect" in warning
+
+
+def test_blanks_and_case_make_no_new_donors_or_treatments(cells, atlas, run):
+    plainly = run(atlas(name="plain"), "plain")
+    cells.obs["patient"] = [["p1", "P1", "p1 "][i % 3] if p == "p1" else p for i, p in enumerate(cells.obs["patient"])]
+    cells.obs["treatment"] = [
+        word if word == "IL-6" else [word, f" {word}\u00a0", word.upper()][i % 3]
+        for i, word in enumerate(cells.obs["treatment"])
+    ]
+    frame = run(atlas(cells))
+    assert frame["donor_id"].tolist() == plainly["donor_id"].str.replace("plain", "mine").tolist()
+    for column in ("is_control", "perturbation_name"):
+        pd.testing.assert_series_equal(frame[column], plainly[column])
+    assert "donors 'P1' differ from others in case only" in " ".join(read_warnings(run.path()))
+
+
+def test_names_of_a_mapping_are_found_whatever_the_blanks(cells, atlas, run):
+    cells.obs["treatment"] = cells.obs["treatment"].astype(str).replace({"IL-6": "stim  2 ", "IFN-beta": "Cmpd"})
+    cells.obs.loc[cells.obs_names[::2], "treatment"] = cells.obs["treatment"].replace({"Cmpd": "CMPD"})
+    frame = run(atlas(cells, perturbation_names={"stim 2 ": "IL-6"}))
+    assert set(frame["perturbation_name"].dropna()) == {"IL-6", "CMPD"}
+    assert "2 of 3 labels in 'treatment' (30 cells) are not known by name: 'CMPD', 'Cmpd'" in " ".join(
+        read_warnings(run.path())
+    )
+
+
+def test_a_vehicle_beside_a_treatment_is_no_part_of_it(cells, atlas, run):
+    cells.obs["treatment"] = cells.obs["treatment"].astype(str).replace({"IL-6": "IL-6 + DMSO", "IFN-beta": "PBS|IFNb"})
+    assert set(run(atlas(cells))["perturbation_name"].dropna()) == {"IL-6", "IFN-beta"}
+
+
+def test_doses_of_zero_are_said(cells, atlas, run):
+    cells.obs["dose"] = np.where(np.arange(90) % 2, 0.0, 10.0)
+    run(atlas(cells, obs={"cell_type": "cell_type", "perturbation": "treatment", "condition": "dose"}))
+    assert "30 cells of 'IFN-beta', 'IL-6' have a dose or time of zero in 'dose'" in " ".join(read_warnings(run.path()))
+
+
+def test_donors_that_are_cells_are_said(cells, atlas, run):
+    cells.obs["patient"] = list(cells.obs_names)
+    run(atlas(cells))
+    assert "'patient' (obs.donor) has 90 labels for 90 cells: it seems to name cells" in " ".join(
+        read_warnings(run.path())
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "labels", "said"),
+    [
+        ("stim", [0, 1], True),
+        ("Treatment", ["none", "LPS"], True),
+        ("condition", ["ctrl", "LPS"], True),
+        ("condition", ["young", "old"], False),
+        ("batch", ["ctrl", "LPS"], False),
+    ],
+)
+def test_a_treatment_that_the_entry_does_not_name_is_said(cells, atlas, column: str, labels: list, said: bool):
+    cells.obs[column] = [labels[i % 2] for i in range(90)]
+    cells.obs = cells.obs.drop(columns="treatment")
+    found = check_atlas("mine", atlas(cells, obs={"cell_type": "cell_type"}, control_labels=[]))
+    assert any(f"all cells count as untreated. If obs column '{column}'" in text for text in found) == said

@@ -86,7 +86,8 @@ def test_the_check_before_the_start_looks_into_every_kind_of_column(cells, atlas
     "label",
     ["Untreated", "UNSTIM", "non targeting 7", "NegCtrl0_NegCtrl1", "ctrl+ctrl", "vehicle (0.1% DMSO)", "PBS 24h",
     "NTC",
-     "Dimethyl sulfoxide", "('DMSO_TF', 0.0, 'uM')", "scrambled", "no treatment", "WT", "sgNT_3", "Safe-harbor"],
+     "Dimethyl sulfoxide", "('DMSO_TF', 0.0, 'uM')", "scrambled", "no treatment", "WT", "sgNT_3", "Safe-harbor",
+     "Dexamethasone_0nM", "IFN-beta 0 h", "LPS_0.0ng/ml_rep1"],
 )  # fmt: skip
 def test_controls_by_their_look(label: str):
     assert looks_like_control(label)
@@ -105,6 +106,11 @@ def test_controls_by_their_look(label: str):
         "MOCOS",
         "NTRK1",
         "CD3 control antibody",
+        "Dexamethasone_10nM",
+        "('Dabrafenib', 0.05, 'uM')",
+        "LPS 100 ng/ml",
+        "IL-2 1.0 h",
+        "IL-10_donor0 male",
     ],
 )
 def test_treatments_by_their_look(label: str):

@@ -426,6 +426,14 @@ def test_what_a_label_means_is_asked_where_it_does_not_say(tmp_path: Path):
     assert "Say what 'stim' means: perturbation_names: {stim: ...}" in guess_entry(str(tmp_path / "x.h5ad")).yaml()
 
 
+def test_a_treatment_that_cannot_be_guessed_is_said(tmp_path: Path):
+    data = ten_x()
+    data.obs["stim"] = np.array([0, 1])[np.arange(data.n_obs) % 2]
+    data.write_h5ad(tmp_path / "x.h5ad")
+    text = guess_entry(str(tmp_path / "x.h5ad")).yaml()
+    assert "# all cells count as untreated. If obs column 'stim' (0, 1) says what was done to them, set" in text
+
+
 def test_a_disease_is_no_perturbation(tmp_path: Path):
     data = ten_x()
     data.obs = data.obs.drop(columns="stim").assign(condition=cycle("control", "COVID-19"))

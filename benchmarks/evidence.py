@@ -71,7 +71,6 @@ def expression(n_cells: int, n_genes: int, rounds: int) -> Iterator[Work]:
         f"DE of {n_cells} against {n_cells} cells x {n_genes:,} genes",
         times,
         "sorting the values of each gene; means and the table",
-        "a compiled sort per gene, as illico's; its import alone takes longer than one iteration's tests",
     )
 
 

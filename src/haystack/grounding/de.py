@@ -82,8 +82,11 @@ class Groups:
         expected: tuple[Any, Any] | None = None,
     ) -> None:
         self.names = np.asarray(list(genes), dtype=object)
-        values, self.finite, self.n_perturbed = _stack(perturbed, control, self.names)
-        self.scaled = _cp10k(values)
+        self.values, self.finite, self.n_perturbed = _stack(perturbed, control, self.names)
+        totals = np.asarray(self.values.sum(axis=1)).ravel()
+        self.factor = np.divide(CP, totals, out=np.zeros_like(totals), where=totals > 0)
+        self.scaled = self.values.copy()
+        self.scaled.data *= np.repeat(self.factor, np.diff(self.values.indptr))
         self.held = _held(self.names, self.finite, in_model)
         self.settings = settings
         self.expected = None if expected is None else (_mean_share(expected[0]), _mean_share(expected[1]))
@@ -91,7 +94,7 @@ class Groups:
     @cached_property
     def ranks(self) -> Ranks:
         """Ranks of all cells, the same under every labelling."""
-        return rank(self.scaled)
+        return rank(self.values, self.factor)
 
     def table(self, first: np.ndarray | None = None) -> pd.DataFrame:
         """The DE table of the cells of the mask `first` against the others; None: as the cells came."""
@@ -200,7 +203,7 @@ def _stack(perturbed: Any, control: Any, names: np.ndarray) -> tuple[Any, np.nda
     """Both groups as one CSR float64 matrix, which genes are finite throughout, and the size of the first group."""
     from scipy import sparse
 
-    parts = [sparse.csr_matrix(part, dtype=np.float64, copy=True) for part in (perturbed, control)]
+    parts = [sparse.csr_matrix(part, dtype=np.float64) for part in (perturbed, control)]
     for part, label in zip(parts, ("perturbed", "control"), strict=True):
         if part.shape[1] != names.size:
             raise GroundingError(f"{label} cells have {part.shape[1]} columns, but {names.size} genes are named")
@@ -215,16 +218,9 @@ def _stack(perturbed: Any, control: Any, names: np.ndarray) -> tuple[Any, np.nda
     if values.data.size and values.data.min() < 0:
         gene = names[values.indices[int(values.data.argmin())]]
         raise GroundingError(f"negative value for gene {gene}: DE needs raw counts, not scaled or centred values")
+    values.sum_duplicates()
     values.eliminate_zeros()
     return values, finite, parts[0].shape[0]
-
-
-def _cp10k(values: Any) -> Any:
-    from scipy import sparse
-
-    totals = np.asarray(values.sum(axis=1)).ravel()
-    factor = np.divide(CP, totals, out=np.zeros_like(totals), where=totals > 0)
-    return sparse.csr_matrix(sparse.diags(factor) @ values)
 
 
 def _welch(scaled: Any, first: np.ndarray) -> np.ndarray:

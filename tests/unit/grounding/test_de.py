@@ -47,15 +47,41 @@ def test_wilcoxon_is_illicos(pair: tuple[ad.AnnData, ad.AnnData], made: SimpleNa
     np.testing.assert_allclose(ours["pval"], theirs.loc["a", "p_value"], rtol=1e-9)
 
 
-def test_ranks_in_pieces_are_ranks(pair: tuple[ad.AnnData, ad.AnnData], monkeypatch: pytest.MonkeyPatch) -> None:
-    values = sparse.csr_matrix(pair[0].X.astype(float))
-    whole = ranks.rank(values)
-    monkeypatch.setattr(ranks, "CHUNK", 37)
-    pieces = ranks.rank(values)
-    np.testing.assert_array_equal(whole.ties, pieces.ties)
-    np.testing.assert_array_equal(whole.above.toarray(), pieces.above.toarray())
-    dense = stats.rankdata(values.toarray(), axis=0)
-    np.testing.assert_array_equal(whole.above.toarray() + whole.base, dense)
+def _tables() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(4)
+    sparse_genes = rng.poisson(0.4, (70, 30)) * (np.arange(30) % 3 > 0)
+    sparse_genes[5] = 0
+    return {
+        "counts, a cell and genes without any": sparse_genes,
+        "equal totals, so ties between cells": rng.multinomial(200, np.ones(50) / 50, size=40),
+        "constant": np.ones((10, 20)),
+        "not whole": rng.poisson(1.0, (30, 20)) * rng.random((30, 20)),
+        "whole but large": rng.poisson(3, (30, 40)) * 100_000,
+        "nothing": np.zeros((6, 4)),
+    }
+
+
+@pytest.mark.parametrize("name", _tables())
+def test_ranks_are_scipys_to_the_bit(name: str) -> None:
+    values = _tables()[name].astype(float)
+    totals = values.sum(axis=1)
+    factor = np.divide(1e4, totals, out=np.zeros_like(totals), where=totals > 0)
+    dense = stats.rankdata(values * factor[:, None], axis=0)
+    found = ranks.rank(sparse.csr_matrix(values), factor)
+    np.testing.assert_array_equal(found.above.toarray().T + found.base, dense)
+    sizes = [np.unique(column, return_counts=True)[1] for column in dense.T]
+    np.testing.assert_array_equal(found.ties, [(size.astype(float) ** 3 - size).sum() for size in sizes])
+
+
+def test_entries_given_twice_count_together() -> None:
+    counts = np.random.default_rng(0).poisson(1.0, (40, 9)).astype(float)
+    once = sparse.csr_matrix(counts)
+    ends = 2 * once.indptr
+    twice = sparse.csr_matrix((np.repeat(once.data, 2), np.repeat(once.indices, 2), ends), shape=once.shape)
+    genes, other = list("abcdefghi"), np.random.default_rng(1).poisson(1.5, (30, 9))
+    found = differential_expression(twice, other, genes, DESettings())
+    pd.testing.assert_frame_equal(found, differential_expression(2 * once, other, genes, DESettings()))
+    assert not twice.has_canonical_format  # the caller's cells stay as they are
 
 
 def test_exchanged_labels_are_compared_like_any_others(made: SimpleNamespace) -> None:

@@ -228,24 +228,24 @@ def _check_indices(store: Store, matrix: Matrix, indices: np.ndarray, rows: np.n
 def _rows_of_csc(store: Store, matrix: Matrix, rows: np.ndarray) -> sparse.csr_matrix:
     from scipy import sparse
 
-    place = np.full(matrix.n_cells, -1, dtype=np.int64)
-    place[rows] = np.arange(len(rows))
+    wanted = np.zeros(matrix.n_cells, dtype=bool)
+    wanted[rows] = True
     found = [(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, store.root[f"{matrix.key}/data"].dtype))]
     for at, genes, values in entries_of_csc(store, matrix):
-        here = place[at]
-        kept = here >= 0
-        found.append((here[kept], genes[kept], values[kept]))
-    row, column, data = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        kept = np.flatnonzero(wanted[at])
+        found.append((at[kept], genes[kept], values[kept]))
+    cell, column, data = (np.concatenate(parts) for parts in zip(*found, strict=True))
     data = numbers(store, matrix, data)
-    return sparse.csr_matrix((data, (row, column)), shape=(len(rows), matrix.n_genes))
+    return sparse.csr_matrix((data, (np.searchsorted(rows, cell), column)), shape=(len(rows), matrix.n_genes))
 
 
 def entries_of_csc(store: Store, matrix: Matrix) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Stream a CSC matrix: (rows, genes, values) of blocks of entries."""
     group = store.root[matrix.key]
     indptr = np.asarray(group["indptr"][:]).astype(np.int64)
-    if (np.diff(indptr) < 0).any():
-        raise store.error(f"{matrix.key}/indptr is damaged at gene {int(np.flatnonzero(np.diff(indptr) < 0)[0]):,}")
+    wrong = np.flatnonzero(np.diff(indptr) < 0)
+    if indptr[0] or wrong.size:
+        raise store.error(f"{matrix.key}/indptr is damaged at gene {int(wrong[0]) if wrong.size else 0:,}")
     for start in range(0, int(indptr[-1]), BLOCK):
         stop = min(start + BLOCK, int(indptr[-1]))
         rows = np.asarray(group["indices"][start:stop])
@@ -253,7 +253,8 @@ def entries_of_csc(store: Store, matrix: Matrix) -> Iterator[tuple[np.ndarray, n
             raise store.error(
                 f"{matrix.key}/indices holds rows outside its {matrix.n_cells:,} cells; the file is damaged"
             )
-        genes = np.searchsorted(indptr, np.arange(start, stop), side="right").astype(np.int32) - 1
+        ends = indptr.clip(start, stop)
+        genes = np.repeat(np.arange(matrix.n_genes, dtype=np.int32), ends[1:] - ends[:-1])
         yield rows, genes, np.asarray(group["data"][start:stop])
 
 

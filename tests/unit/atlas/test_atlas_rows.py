@@ -136,6 +136,16 @@ def test_broken_indptr_is_named(atlas):
         read_rows(entry, [41])
 
 
+@pytest.mark.parametrize(("place", "value", "gene"), [(0, 3, 0), (5, 0, 4)])
+def test_broken_indptr_of_a_matrix_gene_by_gene_is_named(cells, atlas, place: int, value: int, gene: int):
+    cells.X = cells.X.tocsc()
+    entry = atlas(cells)
+    with h5py.File(entry.path, "r+") as file:
+        file["X/indptr"][place] = value
+    with pytest.raises(AtlasError, match=f"X/indptr is damaged at gene {gene}"):
+        read_rows(entry, [41])
+
+
 def test_values_that_are_no_counts(cells, atlas):
     data = cells.copy()
     data.X = data.X.multiply(0.5).tocsr()

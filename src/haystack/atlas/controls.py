@@ -28,7 +28,7 @@ _PHRASES = re.compile(
 _WORDS = re.compile(
     r"(si|sh|sg|g)?(ctrls?|ctls?|controls?|scrambled?|scr|ntc?|nts|neg|negctrl|ntctrl|luc|luciferase|gfp|lacz)|vehicle|veh|"
     r"dmso|pbs|hbss|saline|water|mock|sham|wt|wildtype|parental|intergenic|baseline|resting|blank|empty|ev|igg|medium|media|"
-    r"unperturbed|uninfected|nontarget(ing)?|aavs|rosa"
+    r"unperturbed|uninfected|nontarget(ing)?|(si|sh|sg|g)?(aavs|rosa)|rpmi|dmem|placebo|unedited"
 )
 _ZERO = re.compile(
     r"(?<![\d.,])0+([.,]0+)?[\s_-]*([npumµμ]?(m|mol|g)(/ml)?|h|hrs?|hours?|min|d|days?)(?![a-z])", re.IGNORECASE

@@ -35,7 +35,7 @@ EFFECTS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 CONTROL_ARM = re.compile(
     r"(?:neg(?:ative)?[\s_-]?)?(?:ctrl|control)s?[\s_-]?\d*|non?[\s_-]?target(?:ing)?[\s_-]?\d*|nt[cg]?[\s_-]?\d*|"
-    r"safe[\s_-]?(?:targeting|harbor)?\d*|aavs1|intergenic\d*|scrambled?|e?gfp|luc(?:iferase)?|lacz|wt",
+    r"safe[\s_-]?(?:targeting|harbor)?\d*|dmso|pbs|vehicle|veh|mock|saline|untreated|un-?stim(?:ulated)?|igg|isotype|aavs1|intergenic\d*|scrambled?|e?gfp|luc(?:iferase)?|lacz|wt",
     re.IGNORECASE,
 )
 # Parts of a guide's name that say nothing about the gene.

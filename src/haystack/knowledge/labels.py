@@ -13,19 +13,30 @@ from functools import reduce
 
 from haystack.contracts.query import Direction, Perturbation, PerturbationType
 from haystack.knowledge.guides import CONTROL_ARM, read_guides, sign
+from haystack.knowledge.ligands import named_protein
 from haystack.knowledge.names import BRACKETS, bare, unbracketed
-from haystack.knowledge.resolve import resolve_perturbation
+from haystack.knowledge.resolve import lookup, resolve_perturbation
 
 TOGETHER = " + "
 """separator of the sorted names of a combination"""
 GUIDE = re.compile(r"(?:sg|sgRNA|gRNA)[-_]?(?=[A-Z][A-Z0-9])")
 _HANDED = re.compile(r"^\((?:[RS±]|[+]/-|rac|DL?|L)\)-", re.IGNORECASE)  # (R)-verapamil, (±)-...
+SHORT = 3
+"""letters up to which a name that the tables lack is no name in a label"""
 LOOSE_NUMBER = re.compile(r"[_\s]+\d+(?:[.,]\d+)?$")
 AMOUNT = re.compile(
     r"\d+(?:[.,]\d+)?\s*(?:[pnuµμm]?M|[pnuµμm]?g(?:/m[lL])?|[IU]?U(?:/m[lL])?|h|hrs?|hours?|d|days?|min|%)?"
 )
-CATIONS = {"sodium", "potassium", "lithium", "magnesium", "calcium", "zinc", "iron", "copper", "ammonium", "cobalt"}
-"""cations of salts, which are not substances by themselves"""
+_WITHOUT = re.compile(
+    r"(?:no|w/o|without|minus)(?![A-Za-z])|[-−–](?=[A-Za-z])|.*(?:(?<![/−–-])[-−–]|\([-−–]\)|[\s_-]neg(?:ative)?)$",
+    re.IGNORECASE,
+)
+"""the label says that something is absent: -IL2, IL2(-), w/o LPS; not the genotype STAT1-/-"""
+_UNIT = r"(?:[pnuµμm]?M|[pnuµμm]?g(?:/m[lL])?|[kmIM]?[IU]?U(?:/m[lL])?|h|hrs?|hours?|hpi|d|days?|dpi|min|%)"
+_AMOUNT_AT_END = re.compile(
+    rf"[\s._-]+(?:\d+(?:[.,]\d+)?\s?{_UNIT}|MOI[\s_=]*\d+(?:[.,]\d+)?)$|^\d+(?:[.,]\d+)?\s?{_UNIT}[\s._-]+"
+)
+_GIVEN_BESIDE = re.compile(r"\s*\+\s*|_+")
 
 
 def resolve_label(text: str, hint: PerturbationType | None = None, effect: str | None = None) -> Perturbation | None:
@@ -42,7 +53,13 @@ def resolve_label(text: str, hint: PerturbationType | None = None, effect: str |
     """
     label = " ".join(text.split())
     wanted = None if hint == "unknown" else hint
-    if all(CONTROL_ARM.fullmatch(part) for part in re.split(r"[\s+_|;,/]+", label)) or CONTROL_ARM.fullmatch(label):
+    while (shorter := _AMOUNT_AT_END.sub("", label)) not in {label, ""}:
+        label = shorter
+    if (
+        _WITHOUT.match(label)
+        or all(CONTROL_ARM.fullmatch(part) for part in re.split(r"[\s+_|;,/]+", label))
+        or CONTROL_ARM.fullmatch(label)
+    ):
         return None
     for found in _readings(label, wanted):
         if found is not None:
@@ -70,6 +87,8 @@ def _readings(label: str, wanted: PerturbationType | None) -> Iterator[list[Pert
     """Possible readings of a label, the most certain first."""
     yield _literal(label, wanted)
     yield _single(label, wanted)
+    if wanted == "genetic":
+        yield _changed_and_given(label)
     if wanted == "genetic" or (wanted is None and GUIDE.match(label)):
         yield read_guides(label)
     yield _bracketed(label, wanted)
@@ -84,13 +103,30 @@ def _single(text: str, wanted: PerturbationType | None) -> list[Perturbation] | 
     """One known name; the substance instead of its salt, if both are known."""
     text = _HANDED.sub("", text) or text
     free = bare(text)
-    forms = (free, text) if free != text and free.lower() not in CATIONS else (text,)
-    for form in forms:
+    for form in (free, text) if free != text else (text,):
         found = resolve_perturbation(form, wanted)
         if found is None and wanted != "genetic":
             found = resolve_perturbation(form)
-        if found:
+        if found and not _is_doubtful_code(form, found):
             return [found]
+    return None
+
+
+def _is_doubtful_code(text: str, found: Perturbation) -> bool:
+    """Whether only the large lists of drugs know a short form (HG for mercury), or in capitals (Eto for ETO)."""
+    if not text.isalpha() or len(text) > SHORT + 1 or lookup(text) or named_protein(text) or found.type == "genetic":
+        return False
+    return len(text) <= SHORT or not (text.isupper() or lookup(found.name))
+
+
+def _changed_and_given(label: str) -> list[Perturbation] | None:
+    """`IRF1 KO + IFNg` in a column of genes: what is said of a gene is not said of the protein given behind it."""
+    parts = [part for part in _GIVEN_BESIDE.split(label) if part]
+    for size in range(len(parts) - 1, 0, -1):
+        changed = read_guides(" ".join(parts[:size]))
+        given = _all_of([_single(part, None) for part in parts[size:]])
+        if changed and given and all(gene.direction is not None for gene in changed):
+            return [*changed, *given]
     return None
 
 

@@ -63,8 +63,8 @@ SALTS = (
     "adipate|oxalate|esylate|camsylate|isethionate|gluconate|stearate|pamoate|embonate"
 )
 SALT = re.compile(rf"[\s,]+(?:\(?(?:mono|di|tri|hemi)?(?:{SALTS})\)?)$", re.IGNORECASE)
-
-
+CATIONS = {"sodium", "potassium", "lithium", "magnesium", "calcium", "zinc", "iron", "copper", "ammonium", "cobalt"}
+"""cations of salts, which are not substances by themselves"""
 ACTIONS = {"inhibition": "inhibitor", "antagonism": "antagonist", "agonism": "agonist", "activation": "activator"}
 _ACTION = re.compile(rf"\b({'|'.join(ACTIONS)})$", re.IGNORECASE)
 BRACKETS = re.compile(r"\s*[(\[]([^()\[\]]{3,})[)\]]\s*")
@@ -107,12 +107,14 @@ def agent(text: str) -> str:
 
 
 def bare(text: str) -> str:
-    """The name without a leading `recombinant human` and trailing salts."""
+    """The name without a leading `recombinant human` and trailing salts; sodium chloride stays what it is."""
     previous = ""
     while previous != text:
         previous = text
         text = PREFIX.sub("", text.strip())
         text = SALT.sub("", text)
+        if text.strip().lower() in CATIONS:
+            return previous.strip()
     return text.strip()
 
 

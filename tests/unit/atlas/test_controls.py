@@ -43,6 +43,9 @@ def controls(cells, atlas, tmp_path):
         (np.array([True] * 30 + [False] * 60), [True], 30),
         (["no"] * 30 + DONE * 2, yaml.safe_load("[no]"), 30),
         (["control"] * 15 + ["DMSO"] * 15 + DONE * 2, ["dmso ", "Control"], 30),
+        "sgAAVS1-1",
+        "placebo",
+        "RPMI_24h",
     ],
 )
 def test_labels_of_every_kind(controls, labels, listed, n: int):

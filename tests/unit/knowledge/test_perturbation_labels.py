@@ -124,3 +124,38 @@ def test_labels_of_public_atlases() -> None:
     for kind in right:
         assert sum(right[kind]) >= 0.95 * len(right[kind]), kind
         assert sum(known[kind]) >= 0.85 * len(known[kind]), kind
+
+
+@pytest.mark.parametrize(
+    "label", ["-IL2", "IL2-", "IL2(-)", "LPS_neg", "w/o IL2", "no LPS", "without IL-2", "minus IL-4"]
+)
+@pytest.mark.parametrize("hint", ["unknown", "genetic"])
+def test_what_a_label_says_is_absent_is_no_perturbation(label: str, hint: str) -> None:
+    assert name_of(label, hint) is None
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("LPS-6h", "lipopolysaccharide"),
+        ("IFNg.24h", "IFN-gamma"),
+        ("6hr LPS", "lipopolysaccharide"),
+        ("BMP-4 10 ng", "BMP4"),
+        ("SARS-CoV-2 MOI 0.1", "SARS-CoV-2"),
+        ("IFNg 20 ng/ml 72h", "IFN-gamma"),
+        ("DMSO + IFNg", "IFN-gamma"),
+        ("LPS_IgG", "lipopolysaccharide"),
+    ],
+)
+def test_doses_times_and_control_arms_say_nothing_of_the_substance(label: str, name: str) -> None:
+    assert name_of(label, "unknown") == name
+
+
+@pytest.mark.parametrize("label", ["HG", "PA_3h", "Eto", "Dara", "Pio", "FGF", "saline", "NaCl"])
+def test_a_short_form_that_the_tables_lack_is_unknown(label: str) -> None:
+    assert name_of(label, "unknown") is None  # no mercury, paeonol, ethylene oxide, sparsentan, pemoline, FGF10
+
+
+def test_the_change_of_a_gene_is_not_that_of_the_protein_given_behind_it() -> None:
+    assert name_of("IRF1 KO + IFNg", "genetic") == name_of("IRF1_KO_IFNG", "genetic") == "IFN-gamma + IRF1 knock-out"
+    assert name_of("STAT1 + STAT2 KO", "genetic") == "STAT1 knock-out + STAT2 knock-out"

@@ -33,8 +33,9 @@ _WITHOUT = re.compile(
 )
 """the label says that something is absent: -IL2, IL2(-), w/o LPS; not the genotype STAT1-/-"""
 _UNIT = r"(?:[pnuµμm]?M|[pnuµμm]?g(?:/m[lL])?|[kmIM]?[IU]?U(?:/m[lL])?|h|hrs?|hours?|hpi|d|days?|dpi|min|%)"
+_MORE_THAN_0 = r"(?![0.,]+(?![\d.,]))\d+(?:[.,]\d+)?"
 _AMOUNT_AT_END = re.compile(
-    rf"[\s._-]+(?:\d+(?:[.,]\d+)?\s?{_UNIT}|MOI[\s_=]*\d+(?:[.,]\d+)?)$|^\d+(?:[.,]\d+)?\s?{_UNIT}[\s._-]+"
+    rf"[\s._-]+(?:{_MORE_THAN_0}\s?{_UNIT}|MOI[\s_=]*{_MORE_THAN_0})$|^{_MORE_THAN_0}\s?{_UNIT}[\s._-]+"
 )
 _GIVEN_BESIDE = re.compile(r"\s*\+\s*|_+")
 

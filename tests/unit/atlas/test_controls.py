@@ -43,9 +43,6 @@ def controls(cells, atlas, tmp_path):
         (np.array([True] * 30 + [False] * 60), [True], 30),
         (["no"] * 30 + DONE * 2, yaml.safe_load("[no]"), 30),
         (["control"] * 15 + ["DMSO"] * 15 + DONE * 2, ["dmso ", "Control"], 30),
-        "sgAAVS1-1",
-        "placebo",
-        "RPMI_24h",
     ],
 )
 def test_labels_of_every_kind(controls, labels, listed, n: int):
@@ -90,7 +87,7 @@ def test_the_check_before_the_start_looks_into_every_kind_of_column(cells, atlas
     ["Untreated", "UNSTIM", "non targeting 7", "NegCtrl0_NegCtrl1", "ctrl+ctrl", "vehicle (0.1% DMSO)", "PBS 24h",
     "NTC",
      "Dimethyl sulfoxide", "('DMSO_TF', 0.0, 'uM')", "scrambled", "no treatment", "WT", "sgNT_3", "Safe-harbor",
-     "Dexamethasone_0nM", "IFN-beta 0 h", "LPS_0.0ng/ml_rep1"],
+     "Dexamethasone_0nM", "IFN-beta 0 h", "LPS_0.0ng/ml_rep1", "sgAAVS1-1", "placebo", "RPMI_24h"],
 )  # fmt: skip
 def test_controls_by_their_look(label: str):
     assert looks_like_control(label)

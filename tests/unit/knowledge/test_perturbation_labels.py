@@ -149,6 +149,7 @@ def test_what_a_label_says_is_absent_is_no_perturbation(label: str, hint: str) -
 )
 def test_doses_times_and_control_arms_say_nothing_of_the_substance(label: str, name: str) -> None:
     assert name_of(label, "unknown") == name
+    assert name_of("LPS-0h", "unknown") is None  # a control
 
 
 @pytest.mark.parametrize("label", ["HG", "PA_3h", "Eto", "Dara", "Pio", "FGF", "saline", "NaCl"])

@@ -30,17 +30,21 @@ def rows(folder: Path, n_cells: int, rounds: int) -> Iterator[Work]:
     import zarr
 
     from haystack.atlas import read_rows
+    from haystack.atlas.convert import write_zarr
     from haystack.atlas.matrix import find_matrix, read_stored_rows
     from haystack.atlas.store import open_atlas
     from haystack.config import AtlasEntry
 
     picked = np.sort(np.random.default_rng(2).choice(n_cells, ROWS, replace=False))
-    plain, packed, arrays = (folder / name for name in ("plain.h5ad", "gzip.h5ad", "cells.zarr"))
+    plain, packed, arrays, shards = (
+        folder / name for name in ("plain.h5ad", "gzip.h5ad", "cells.zarr", "to-zarr.zarr")
+    )
     cells = made_up_cells(n_cells)
     cells.write_h5ad(plain)
     cells.write_h5ad(packed, compression="gzip")
     cells.write_zarr(arrays)
     del cells
+    write_zarr(str(plain), str(shards))
 
     def ours(path: Path) -> sparse.csr_matrix:
         entry = AtlasEntry.model_validate({"path": str(path), "obs": {"cell_type": "cell_type"}})
@@ -67,6 +71,7 @@ def rows(folder: Path, n_cells: int, rounds: int) -> Iterator[Work]:
         (plain, "h5py, row by row", "reads of the system"),
         (packed, "h5py, row by row", "inflating the wanted part of each chunk"),
         (arrays, "zarr, one selection", "inflating whole chunks"),
+        (shards, "zarr, one selection", "inflating a thousand chunks"),
     ):
         times = alternate({OURS: partial(ours, path), peer: partial(direct, path)}, rounds, _same_matrix)
         yield Work(f"{ROWS} of {n_cells:,} cells from {path.name}", times, bound, goal="1 or more")

@@ -2,8 +2,8 @@
 
 Contiguous HDF5 arrays: all ranges are announced to the operating system first (readahead), which fetches them together.
 Gzip-compressed ones: HDF5 holds a lock while it inflates whole chunks; here only the needed front of each chunk is
-inflated, on several cores. Local zarr arrays: each chunk is read and decoded once, without zarr's
-selection of single elements.
+inflated, on several cores. Local zarr arrays: only the needed chunks, also of shards, are read and decoded, each once,
+without zarr's selection of single elements.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,44 +128,78 @@ def _chunk_infos(array: Any, chunks: list[int]) -> dict[int, Any]:
 
 
 def _zarr_reader(array: Any) -> Callable[[Any, Chunks, np.ndarray], bool] | None:
-    """For a local folder of chunks with at most one codec."""
+    """For a local folder of chunks, or of shards as zarr writes them, with at most one codec."""
     from numcodecs import get_codec
     from zarr.storage import LocalStore
 
     place = getattr(array, "store_path", None)
-    if place is None or not isinstance(place.store, LocalStore):
-        return None
-    metadata = array.metadata.to_dict()
-    if metadata["zarr_format"] == 2:
-        codecs = [*(metadata["filters"] or ()), *filter(None, [metadata["compressor"]])]
-    else:
-        first, *others = metadata["codecs"]
-        codecs = [{"id": codec["name"]} for codec in others]
-        if first["name"] != "bytes" or first.get("configuration", {}).get("endian", sys.byteorder) != sys.byteorder:
-            return None
-    if len(codecs) > 1 or not {codec["id"] for codec in codecs} <= _CODECS:
+    if place is None or not isinstance(place.store, LocalStore) or (codecs := _zarr_codecs(array)) is None:
         return None
     codec = get_codec(codecs[0]) if codecs else None
-    folder, size = place.store.root / place.path, array.chunks[0]
+    folder, n_bytes = place.store.root / place.path, array.chunks[0] * array.dtype.itemsize
+    per_shard = array.shards[0] // array.chunks[0] if array.shards else 1
+    index_of = cache(_shard_index)
 
-    def whole(chunk: int, _: int) -> bytes:
-        raw = (folder / array.metadata.encode_chunk_key((chunk,))).read_bytes()
+    def stored(chunk: int) -> bytes:
+        path = folder / array.metadata.encode_chunk_key((chunk // per_shard,))
+        if not array.shards:
+            return path.read_bytes()
+        start, size = index_of(path, per_shard)[chunk % per_shard].tolist()
+        if start == 2**64 - 1:
+            raise FileNotFoundError
+        with path.open("rb", buffering=0) as file:
+            file.seek(start)
+            return file.read(size)
+
+    def load(chunk: int, _: int) -> bytes:
+        raw = stored(chunk)
         try:
             raw = codec.decode(raw) if codec else raw
         except (RuntimeError, ValueError, zlib.error, EOFError) as error:
             raise OSError(f"a compressed chunk is damaged ({error})") from None
-        if len(raw) != size * array.dtype.itemsize:
-            raise OSError(f"a chunk holds {len(raw):,} bytes, {size * array.dtype.itemsize:,} were expected")
+        if len(raw) != n_bytes:
+            raise OSError(f"a chunk holds {len(raw):,} bytes, {n_bytes:,} were expected")
         return raw
 
     def read(_: Any, chunks: Chunks, out: np.ndarray) -> bool:
         try:
-            _decode(whole, chunks, out)
-        except FileNotFoundError:
+            _decode(load, chunks, out)
+        except FileNotFoundError:  # a chunk never written
             return False
         return True
 
     return read
+
+
+def _zarr_codecs(array: Any) -> list[dict[str, Any]] | None:
+    """The only codec of the chunks of an array, for numcodecs, or none; None if they are stored in another way."""
+    metadata = array.metadata.to_dict()
+    if metadata["zarr_format"] == 2:
+        codecs = [*(metadata["filters"] or ()), *filter(None, [metadata["compressor"]])]
+    else:
+        stages = metadata["codecs"]
+        if array.shards:
+            shard = stages[0]["configuration"]
+            stages, index = shard["codecs"], [codec["name"] for codec in shard["index_codecs"]]
+            if index != ["bytes", "crc32c"] or shard["index_location"] != "end":
+                return None
+        endian = stages[0].get("configuration", {}).get("endian", sys.byteorder)
+        if stages[0]["name"] != "bytes" or endian != sys.byteorder:
+            return None
+        codecs = [{"id": codec["name"]} for codec in stages[1:]]
+    return codecs if len(codecs) < 2 and {codec["id"] for codec in codecs} <= _CODECS else None
+
+
+def _shard_index(path: Path, n: int) -> np.ndarray:
+    """Start and size of each of the n chunks of a shard, (n, 2), at its end before a checksum."""
+    import google_crc32c
+
+    with path.open("rb") as file:
+        file.seek(-16 * n - 4, os.SEEK_END)
+        raw = file.read()
+    if google_crc32c.value(raw[:-4]) != int.from_bytes(raw[-4:], "little"):
+        raise OSError("the index of a shard is damaged")
+    return np.frombuffer(raw[:-4], dtype="<u8").reshape(n, 2)
 
 
 def _decode(load: Callable[[int, int], bytes], chunks: Chunks, out: np.ndarray) -> None:

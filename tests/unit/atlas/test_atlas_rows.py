@@ -187,6 +187,7 @@ ZARR = {
     "gzip3": {"zarr_format": 3, "compressors": zarr.codecs.GzipCodec()},
     "blosc3": {"zarr_format": 3, "compressors": zarr.codecs.BloscCodec()},
     "plain3": {"zarr_format": 3, "compressors": None},
+    "shards": {"zarr_format": 3, "shards": (320,)},
 }
 
 
@@ -244,12 +245,11 @@ def test_other_arrays_are_left_to_their_library(tmp_path: Path):
         assert read_direct(holes, *ONE) is None
         assert read_ranges(holes, np.array([1, 5]), np.array([3, 7]), is_zarr=False).tolist() == [1, 1, 4, 4]
     group = zarr.open_group(tmp_path / "a.zarr", zarr_format=3)
-    sharded = group.create_array("sharded", data=np.arange(9), chunks=(3,), shards=(9,))
-    assert read_direct(sharded, *ONE) is None
-    holes = group.create_array("holes", shape=(9,), dtype="i4", chunks=(3,), fill_value=4)
-    holes[0:3] = 1
-    assert read_direct(holes, *ONE) is None
-    assert read_ranges(holes, np.array([1, 5]), np.array([3, 7]), is_zarr=True).tolist() == [1, 1, 4, 4]
+    for name, shards in (("holes", None), ("sharded", (6,))):
+        holes = group.create_array(name, shape=(9,), dtype="i4", chunks=(3,), shards=shards, fill_value=4)
+        holes[0:3] = 1
+        assert read_direct(holes, *ONE) is None
+        assert read_ranges(holes, np.array([1, 5]), np.array([3, 7]), is_zarr=True).tolist() == [1, 1, 4, 4]
     delta = zarr.create_array(
         group.store, name="delta", data=np.arange(9), zarr_format=2, filters=[numcodecs.Delta("i8")]
     )
@@ -266,6 +266,15 @@ def test_a_spoilt_chunk_of_zarr_is_the_file_s_fault(cells, tmp_path: Path, make_
     (tmp_path / "a.zarr/X/data" / ("0" if version == 2 else "c/0")).write_bytes(spoilt)
     with pytest.raises(AtlasError, match=r"cannot be read: .*a (compressed )?chunk (is damaged|holds)"):
         read_rows(make_entry(tmp_path / "a.zarr"), [0])
+
+
+def test_a_spoilt_index_of_a_shard_is_the_file_s_fault(tmp_path: Path):
+    array = zarr.create_array(tmp_path / "a.zarr", data=np.arange(9), chunks=(3,), shards=(9,))
+    with (tmp_path / "a.zarr/c/0").open("r+b") as file:
+        file.seek(-20, os.SEEK_END)
+        file.write(b"\xff")
+    with pytest.raises(OSError, match="the index of a shard is damaged"):
+        read_direct(array, *ONE)
 
 
 def test_a_spoilt_chunk_is_the_file_s_fault(cells, tmp_path: Path, make_entry):

@@ -21,6 +21,10 @@ HIGH_R, MEDIUM_R = 0.45, 0.25
 """expected r, sampling noise removed, required for the classes high and medium (simulation, even seeds)"""
 FACTOR: Mapping[Cap, float] = {"high": 1.0, "medium": 0.95, "low": 0.35}
 """factor on the evidence by the lowest class that a finding allows"""
+CONTRADICTION = "contradiction"
+"""finding that the known response runs the other way"""
+CONTRADICTED = 0.6
+"""factor on the evidence with that finding: measured contexts that agree may all be labelled wrongly"""
 UNMEASURED = 0.75
 """factor on the evidence without an independent measured context"""
 
@@ -56,8 +60,9 @@ def confidence_of(value: float | None, basis: Basis) -> Class:
     """The class of a prediction.
 
     High: expected r of at least HIGH_R from at least two independent donors or contexts that agree, no finding that
-    caps it, and no contradiction. Medium: expected r of at least MEDIUM_R from two that agree, or, where nothing
-    independent was measured, a known response that supports the prediction; no finding that caps it to low.
+    caps it (a known response that does not support the prediction is one), and no contradiction. Medium: expected r of
+    at least MEDIUM_R from two that agree, or, where nothing independent was measured, a known response that supports
+    the prediction; no finding that caps it to low.
     """
     if value is None:
         return Class("not scored", ["nothing could be tested"])
@@ -84,7 +89,8 @@ def confidence_of(value: float | None, basis: Basis) -> Class:
 def evidence_of(raw: float, findings: Sequence[Finding], *, measured: bool) -> float:
     """Evidence in [0, 1] from a composite of 1 to 10, reduced by the worst finding."""
     cap = lowest(findings)
-    return (raw - 1) / 9 * FACTOR[cap.cap if cap else "high"] * (1 if measured else UNMEASURED)
+    factor = FACTOR[cap.cap if cap else "high"] * (1 if measured else UNMEASURED)
+    return (raw - 1) / 9 * factor * (CONTRADICTED if any(item.name == CONTRADICTION for item in findings) else 1)
 
 
 def calibrate(evidence: float) -> float:

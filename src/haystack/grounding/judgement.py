@@ -12,7 +12,7 @@ from haystack.contracts import Component
 from haystack.contracts.design import Finding, Verdict
 from haystack.grounding.arms import arm_findings
 from haystack.grounding.case import Case
-from haystack.grounding.confidence import Basis, calibrate, confidence_of, evidence_of
+from haystack.grounding.confidence import CONTRADICTION, Basis, calibrate, confidence_of, evidence_of
 from haystack.grounding.evidence import weigh
 from haystack.grounding.score import Composite, composite
 
@@ -62,6 +62,9 @@ def findings_of(case: Case, fallback: bool) -> list[Finding]:
     if fallback:
         sentence = "Control: no control cells could be paired, so the query cells stand in."
         found.append(Finding(name="query_as_control", value=None, sentence=sentence, cap="medium"))
+    known = _known_response(case)
+    if known is not None:
+        found.append(known)
     if case.reading.verdict is not Verdict.SUPPORTED:
         # A batch that holds all treated cells explains any response, unless it is the known one.
         found = [
@@ -69,6 +72,21 @@ def findings_of(case: Case, fallback: bool) -> list[Finding]:
             for item in found
         ]
     return _worst(found)
+
+
+def _known_response(case: Case) -> Finding | None:
+    """Whether genes that the perturbation is known to change do not support the prediction; None where none is known.
+
+    Measured contexts that agree with each other may still be of another treatment, a common batch or exchanged arms.
+    """
+    reading = case.reading
+    if reading.verdict is Verdict.SUPPORTED or reading.z is None:
+        return None
+    sentence = f"Known response: {reading.sentence}"
+    if reading.verdict is not Verdict.CONTRADICTED:
+        return Finding(name="known_response", value=reading.z, sentence=sentence, cap="medium")
+    sentence += " Treated and control cells may be exchanged, or the label may be wrong."
+    return Finding(name=CONTRADICTION, value=reading.z, sentence=sentence, cap="medium")
 
 
 def judgement(

@@ -96,9 +96,9 @@ class Measurements:
 
     def independent(self, i: int, j: int) -> bool:
         """Whether the contexts share no donor in the same arm (no atlas, if donors are not recorded)."""
-        if self.donors[i] is None or self.donors[j] is None:
-            return self.atlases[i] != self.atlases[j]
-        return self.donors[i] != self.donors[j] and not self.control_donors[i] & self.control_donors[j]
+        known = self.donors[i] is not None and self.donors[j] is not None
+        treated = self.donors if known else self.atlases
+        return treated[i] != treated[j] and not self.control_donors[i] & self.control_donors[j]
 
     @cached_property
     def agreement(self) -> np.ndarray:

@@ -15,6 +15,7 @@ from haystack.errors import AtlasError
 from haystack.prompting.rows import RowBook
 from haystack.retrieval.question import Question
 from haystack.transfer.contexts import Context
+from haystack.transfer.copies import marks_of, without_copies
 from haystack.transfer.pseudobulk import Pseudobulk, pseudobulk
 from haystack.transfer.samples import CELLS, asked_kind
 from haystack.transfer.study import draw_arms, open_study, split_halves
@@ -120,7 +121,8 @@ def measure_cells(
     for selection in query_cells.rows[:1]:
         own = np.concatenate([np.asarray(s.rows) for s in query_cells.rows if s.atlas == selection.atlas])
         parts += _halves(QUERY_CONTEXT, None, Arm.QUERY, selection.atlas, own, seed)
-    return _assemble(question, parts, _read(parts, atlases))
+    bulk, genes, marks = _read(parts, atlases)
+    return without_copies(_assemble(question, parts, (bulk, genes)), marks)
 
 
 def _halves(name: str, context: Context | None, arm: Arm, atlas: str, rows: np.ndarray, seed: int) -> list[_Part]:
@@ -128,10 +130,17 @@ def _halves(name: str, context: Context | None, arm: Arm, atlas: str, rows: np.n
     return [_Part(name, context, arm, half, atlas, part) for half, part in halves]
 
 
-def _read(parts: Sequence[_Part], atlases: Mapping[str, AtlasEntry]) -> tuple[Pseudobulk, list[str]]:
-    """Pseudobulk over the union of genes (NaN if the atlas lacks the gene), and the genes."""
+def _read(
+    parts: Sequence[_Part], atlases: Mapping[str, AtlasEntry]
+) -> tuple[Pseudobulk, list[str], dict[int, np.ndarray]]:
+    """Pseudobulk over the union of genes (NaN if the atlas lacks the gene), the genes, and marks of the parts' cells.
+
+    Cells of one atlas need no marks, and have none.
+    """
     from haystack.atlas import read_rows
 
+    several = len({part.atlas for part in parts if part.context is not None}) > 1
+    marks: dict[int, np.ndarray] = {}
     bulks: dict[int, tuple[Pseudobulk, np.ndarray]] = {}
     symbols: dict[str, int] = {}
     for atlas, batch in _batches(parts):
@@ -143,6 +152,9 @@ def _read(parts: Sequence[_Part], atlases: Mapping[str, AtlasEntry]) -> tuple[Ps
         cells = read_rows(atlases[atlas], distinct.tolist(), atlas)
         at = np.array([symbols.setdefault(str(gene), len(symbols)) for gene in cells.var_names])
         bulk = pseudobulk(cells.X[back], group, len(batch))
+        if several:
+            own = marks_of(cells.X, list(cells.var_names))[back]
+            marks |= {i: own[group == position] for position, i in enumerate(batch)}
         for position, i in enumerate(batch):
             one = slice(position, position + 1)
             bulks[i] = Pseudobulk(bulk.mean[one], bulk.variance[one], bulk.n_cells[one], bulk.depth[one]), at
@@ -152,7 +164,7 @@ def _read(parts: Sequence[_Part], atlases: Mapping[str, AtlasEntry]) -> tuple[Ps
         mean[i, at], variance[i, at] = bulk.mean[0], bulk.variance[0]
     order = [bulks[i][0] for i in range(len(parts))]
     n, depth = (np.array([getattr(bulk, name)[0] for bulk in order]) for name in ("n_cells", "depth"))
-    return Pseudobulk(mean, variance, n, depth), list(symbols)
+    return Pseudobulk(mean, variance, n, depth), list(symbols), marks
 
 
 def _batches(parts: Sequence[_Part]) -> list[tuple[str, list[int]]]:

@@ -15,6 +15,7 @@ from haystack.config import EnrichmentSettings, GroundingSettings
 from haystack.contracts import Component, Perturbation, PromptGrounding, to_json
 from haystack.contracts.literature import GeneLiterature, Literature
 from haystack.grounding.case import Case
+from haystack.grounding.confidence import evidence_of
 from haystack.grounding.curves import confidence, rise, score
 from haystack.grounding.de import differential_expression
 from haystack.grounding.genesets import read_libraries
@@ -49,6 +50,24 @@ def evidence(library: Path, made: SimpleNamespace) -> Evidence:
 @pytest.fixture
 def strong(made: SimpleNamespace) -> tuple[ad.AnnData, ad.AnnData]:
     return made.cells(80, 1, rise=3, fall=0.3), made.cells(80, 2)
+
+
+@pytest.mark.parametrize(
+    ("sign", "genes", "name", "factor"),
+    [(1, slice(0, 14), None, 1.0), (-1, slice(0, 14), "contradiction", 0.6), (1, slice(60, 74), "known_response", 1.0)],
+)
+def test_a_known_response_that_does_not_support_is_a_finding(
+    strong: tuple, evidence: Evidence, made: SimpleNamespace, sign: int, genes: slice, name: str | None, factor: float
+) -> None:
+    evidence = replace(evidence, grounding=GroundingSettings(permutations=100), known=[])
+    found = ground_cells(made.query(dict.fromkeys(made.genes[genes], sign), {}), *strong, evidence)
+    known = {item.name: item for item in found.findings if item.name in {"contradiction", "known_response"}}
+    assert list(known) == ([name] if name else [])
+    assert all(item.cap == "medium" and item.sentence.startswith("Known response: ") for item in known.values())
+    plain = [item for item in found.findings if item.name != "contradiction"]
+    assert evidence_of(6.4, found.findings, measured=True) == pytest.approx(
+        factor * evidence_of(6.4, plain, measured=True)
+    )
 
 
 def test_expected_response_scores_high(strong: tuple, evidence: Evidence, made: SimpleNamespace) -> None:

@@ -19,7 +19,7 @@ from haystack.contracts.accuracy import CANNOT, ExpectedAccuracy, LeftOut
 from haystack.correlation import fisher, pearson
 from haystack.transfer.combine import Target
 from haystack.transfer.design import Design, Rule
-from haystack.transfer.estimate import Estimate, estimate
+from haystack.transfer.estimate import Estimate, estimate_log2fc
 from haystack.transfer.marks import PRIOR_CONTEXTS, PRIOR_SPREAD
 from haystack.transfer.neighbours import additive
 from haystack.transfer.panel import Bulk, Panel
@@ -141,7 +141,7 @@ def leave_out(panel: Panel, h: int, rule: Rule) -> Predictions | None:
     if not refs:
         return None
     target = Target(panel.control[h, 0], rule.lineage[h])
-    made = {"transfer": estimate(panel, refs, target, rule).log2fc, "additive": additive(panel, refs, target)}
+    made = {"transfer": estimate_log2fc(panel, refs, target, rule), "additive": additive(panel, refs, target)}
     return Predictions(made, panel.against(h, 1)[0], target, refs)
 
 
@@ -169,7 +169,7 @@ def _score(panel: Panel, h: int, rule: Rule) -> Score | None:
 
 def _detectable(log2fc: Floats, control: Bulk, n_perturbed: float, n_control: float, panel: Panel) -> float:
     """The r of a perfect prediction of this strength, with the sampling variance per cell of the control cells."""
-    per_cell = float(control.log2_variance(panel.pseudocount).mean()) * float(control.n)
+    per_cell = control.noise(panel.pseudocount) * float(control.n)
     noise = per_cell * (1 / max(n_perturbed, 1) + 1 / max(n_control, 1))
     strength = float(np.var(log2fc))
     return float(np.sqrt(strength / (strength + noise))) if strength > 0 else 0.0

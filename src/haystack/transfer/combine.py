@@ -55,7 +55,7 @@ def distances(panel: Panel, refs: Sequence[int], control: Bulk) -> Floats:
     """Mean squared difference of log2(CP10k + c) of control profiles, sampling noise removed, (refs,)."""
     c, rows = panel.pseudocount, np.asarray(refs)
     raw = ((panel.control_log2[rows] - control.log2(c)) ** 2).mean(axis=1)
-    noise = panel.control_noise[rows] + control.log2_variance(c).mean()
+    noise = panel.control_noise[rows] + control.noise(c)
     return np.asarray(np.maximum(raw - noise, 0.1 * raw))
 
 

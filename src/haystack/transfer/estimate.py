@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,15 +36,10 @@ FAR_VARIANCE = 1.5
 
 @dataclass(frozen=True)
 class Estimate:
-    """Per gene, (G,): estimated log2fc, its standard error in a new context, and the random-effects mean."""
+    """Per gene, (G,): estimated log2fc and its standard error in a new context."""
 
     log2fc: Floats
     se: Floats
-    combined: Floats
-    mixture: Floats
-    """weights of the random-effects mean and the ridge correction"""
-    n_training: int
-    """left-out contexts behind ridge, mixture and standard error; 0 if no context is independent"""
     far: float = 0.0
     """`extrapolation` of the target"""
 
@@ -62,38 +57,60 @@ class _Example:
         return np.asarray(1 / (self.noise + NOISE))
 
 
-def estimate(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> Estimate:
-    """Predict the log2 fold changes of `target` from the contexts `refs`.
+@dataclass(frozen=True)
+class _Fit:
+    """A prediction and what its standard error follows from."""
+
+    log2fc: Floats
+    whole: Features
+    """of the target, over all genes"""
+    examples: list[list[_Example]]
+    left_out: list[Floats]
+    """ridge coefficients without each example"""
+    mixture: Floats
+    """weights of the random-effects mean and the ridge correction"""
+
+    def error(self) -> Floats:
+        """Standard error: squared residuals minus sampling variance, regressed (non-negative least squares) on 1,
+        variance of the mean + heterogeneity, and the squared prediction.
+        """
+        parts = _spread_parts(self.whole, self.log2fc)
+        if not self.examples:
+            return np.asarray(np.sqrt(parts[:, 1] + parts[:, 2]))
+        return np.asarray(np.sqrt(parts @ _residual_scale(self.examples, self.left_out, self.mixture)))
+
+
+def estimate_log2fc(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> Floats:
+    """Predict the log2 fold changes of `target` from the contexts `refs`, (G,).
 
     Ridge: each reference that others can predict is a training example. Features come from those others and one half of
     its control cells; the outcome is its fold change against the other half minus the random-effects mean. Contexts
     weigh equally, genes by 1 / (sampling variance + NOISE).
 
     Mixture: weights of mean and correction by least squares, shrunk towards PRIOR_MIXTURE, with the ridge trained
-    without the context. Standard error: squared residuals minus sampling variance, regressed (non-negative least
-    squares) on 1, variance of the mean + heterogeneity, and the squared prediction.
+    without the context.
     """
-    whole = features(References.of(panel, refs), target)
-    examples = _examples(panel, refs, target, rule)
-    if not examples:
-        shrunk = ALONE * whole.combined.mean
-        spread = np.sqrt(whole.combined.variance + whole.combined.heterogeneity + shrunk**2)
-        return Estimate(shrunk, spread, whole.combined.mean, np.array([ALONE, 0.0]), 0)
-    solved = [_moments(pair) for pair in examples]
-    beta = _solve(solved)
-    left_out = [_solve(solved[:i] + solved[i + 1 :]) if len(solved) > 1 else beta * 0 for i in range(len(solved))]
-    mixture = _mixture(examples, left_out)
-    scale = _residual_scale(examples, left_out, mixture)
-    log2fc = mixture[0] * whole.combined.mean + mixture[1] * (whole.values @ beta)
-    spread = np.sqrt(_spread_parts(whole, log2fc) @ scale)
-    return Estimate(log2fc, spread, whole.combined.mean, mixture, len(examples))
+    return _fit(panel, refs, target, rule).log2fc
 
 
 def estimate_asked(panel: Panel, target: Target, rule: Rule) -> Estimate:
     """Estimate for the query cells from all contexts; the standard error grows with the extrapolation."""
-    estimated = estimate(panel, list(range(len(panel))), target, rule)
+    fit = _fit(panel, list(range(len(panel))), target, rule)
     far = extrapolation(panel, target, rule)
-    return replace(estimated, se=estimated.se * np.sqrt(1 + FAR_VARIANCE * far), far=far)
+    return Estimate(fit.log2fc, fit.error() * np.sqrt(1 + FAR_VARIANCE * far), far)
+
+
+def _fit(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> _Fit:
+    whole = features(References.of(panel, refs), target)
+    examples = _examples(panel, refs, target, rule)
+    if not examples:
+        return _Fit(ALONE * whole.combined.mean, whole, [], [], np.array([ALONE, 0.0]))
+    solved = [_moments(pair) for pair in examples]
+    beta = _solve(solved)
+    left_out = [_solve(solved[:i] + solved[i + 1 :]) if len(solved) > 1 else beta * 0 for i in range(len(solved))]
+    mixture = _mixture(examples, left_out)
+    log2fc = mixture[0] * whole.combined.mean + mixture[1] * (whole.values @ beta)
+    return _Fit(log2fc, whole, examples, left_out, mixture)
 
 
 def extrapolation(panel: Panel, target: Target, rule: Rule) -> float:
@@ -124,13 +141,14 @@ def _examples(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> 
         able = sorted(able, key=lambda item: (distance[item[0]], item[0]))[:MAX_TRAINING]
     small = panel.training
     pairs = []
+    shared: dict[tuple[int, ...], References] = {}  # contexts of one donor have the same references
     for j, others in able:
-        pair, known = [], References.of(small, others)
-        for half in (0, 1):
-            own = Target(small.control[j, half], rule.lineage[j])
-            inputs = features(known, own)
-            truth, noise = small.against(j, 1 - half)
-            pair.append(_Example(inputs, truth - inputs.combined.mean, noise))
+        if (key := tuple(others)) not in shared:
+            shared[key] = References.of(small, others)
+        pair, known = [], shared[key]
+        for fold in small.folds[j]:
+            inputs = features(known, Target(fold.control, rule.lineage[j]))
+            pair.append(_Example(inputs, fold.log2fc - inputs.combined.mean, fold.variance))
         pairs.append(pair)
     return pairs
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class Bulk:
     mean: Floats
     variance: Floats
     n: Floats
+    _known: dict[tuple[str, float], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """results of `log2` and `noise`, which every prediction of the same cells asks for"""
 
     def __getitem__(self, key: Any) -> Bulk:
         return Bulk(self.mean[key], self.variance[key], self.n[key])
@@ -51,12 +53,30 @@ class Bulk:
 
     def log2(self, pseudocount: float) -> Floats:
         """log2(mean + pseudocount)."""
-        return np.asarray(np.log2(self.mean + pseudocount))
+        key = "log2", pseudocount
+        if key not in self._known:
+            self._known[key] = np.asarray(np.log2(self.mean + pseudocount))
+        return np.asarray(self._known[key])
 
     def log2_variance(self, pseudocount: float) -> Floats:
         """Sampling variance of `log2` over cells (delta method)."""
         of_mean = np.maximum(self.variance, LEAST_VARIANCE) / np.maximum(self.n, 1)[..., None]
         return np.asarray(of_mean / ((self.mean + pseudocount) * np.log(2)) ** 2)
+
+    def noise(self, pseudocount: float) -> float:
+        """Mean of `log2_variance` over the genes of one group."""
+        key = "noise", pseudocount
+        if key not in self._known:
+            self._known[key] = float(self.log2_variance(pseudocount).mean())
+        return float(self._known[key])
+
+
+class Fold(NamedTuple):
+    """A context split in two: one half of its control cells, and its fold changes against the other half, (G,)."""
+
+    control: Bulk
+    log2fc: Floats
+    variance: Floats
 
 
 @dataclass(frozen=True)
@@ -116,6 +136,11 @@ class Panel(Labels):
         perturbed, control = self.whole[0][k], self.control[k, half]
         c = self.pseudocount
         return perturbed.log2(c) - control.log2(c), perturbed.log2_variance(c) + control.log2_variance(c)
+
+    @cached_property
+    def folds(self) -> list[list[Fold]]:
+        """Every context, split in both ways."""
+        return [[Fold(self.control[k, half], *self.against(k, 1 - half)) for half in (0, 1)] for k in range(len(self))]
 
     def reliability(self, k: int) -> float | None:
         """Correlation of the fold changes of half of a context's cells with those of the context.

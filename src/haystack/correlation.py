@@ -10,7 +10,16 @@ MOST = 0.98
 
 def pearson(first: np.ndarray, second: np.ndarray) -> float | None:
     """Pearson r of two vectors; None where either does not vary."""
-    a, b = first - first.mean(), second - second.mean()
+    return cosine(centred(first), centred(second))
+
+
+def centred(values: np.ndarray) -> np.ndarray:
+    """A vector minus its mean."""
+    return values - values.mean()
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Pearson r of two centred vectors; None where either is zero."""
     length = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / length if length > 0 else None
 

@@ -92,8 +92,11 @@ class Registry(Generic[S]):
 
 @lru_cache(maxsize=16)
 def _installations(path: tuple[str, ...]) -> tuple[str, ...]:
-    """The parts of a path in which a distribution may be installed, so not the folders that Snakemake adds."""
-    return tuple(part for part in path if os.path.isfile(part) or _has_distributions(part))
+    """The parts of a path in which a distribution may be installed, so not the folders that Snakemake adds.
+
+    Each once: Snakemake's scripts name them again, and what is known of a path would not be found.
+    """
+    return tuple(part for part in dict.fromkeys(path) if os.path.isfile(part) or _has_distributions(part))
 
 
 def _has_distributions(folder: str) -> bool:

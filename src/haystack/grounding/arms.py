@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ FEW, VERY_FEW = 30, 15
 SIGNAL_Z = 4.0
 """standard deviations above permuted labels required for a response"""
 SHUFFLES = 20
+EXCHANGES = 100
+"""exchanged labels with which a verdict compares"""
 RANK: dict[Cap, int] = {"low": 0, "medium": 1, "high": 2}
 DOSE = re.compile(
     r"^[\d.,\s]+$|\d\s*(?:[munp]?M|[munpk]?g|%|U|IU|h|hr|hrs|hours?|d|days?|min|x|vehicle)\b", re.IGNORECASE
@@ -62,6 +64,8 @@ class Comparison:
     control: Any
     depth: tuple[float, float]
     seed: int = 0
+    _exchanged: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """answers of `exchanged`: the nulls of a prediction ask for the same genes"""
 
     @cached_property
     def log2fc(self) -> np.ndarray:
@@ -79,6 +83,28 @@ class Comparison:
         from scipy import sparse
 
         return sparse.vstack([self.treated, self.control], format="csc")
+
+    @cached_property
+    def _labels(self) -> np.ndarray:
+        """1 for a treated cell: the true labels, then EXCHANGES exchanged ones (EXCHANGES + 1, cells)."""
+        n, n_treated = self.treated.shape[0] + self.control.shape[0], self.treated.shape[0]
+        rng = np.random.default_rng(self.seed)
+        masks = np.zeros((EXCHANGES + 1, n))
+        masks[0, :n_treated] = 1
+        for mask in masks[1:]:
+            mask[rng.permutation(n)[:n_treated]] = 1
+        return masks
+
+    def exchanged(self, genes: Sequence[str]) -> np.ndarray:
+        """Fold changes of some genes under the true labels and EXCHANGES exchanged ones, (EXCHANGES + 1, genes)."""
+        new = [gene for gene in genes if gene not in self._exchanged]
+        if new:
+            cells = self.by_gene[:, self.columns.of(new)].toarray(order="C")
+            n_treated = self.treated.shape[0]
+            first = (self._labels @ cells) / n_treated
+            second = ((1 - self._labels) @ cells) / (len(cells) - n_treated)
+            self._exchanged.update(zip(new, _log2fc(first, second).T, strict=True))
+        return np.stack([self._exchanged[gene] for gene in genes], axis=1)
 
     @cached_property
     def _shuffled(self) -> np.ndarray:

@@ -109,7 +109,12 @@ def rivals(response: Response, others: Sequence[Expectation]) -> list[Expectatio
     """The best of `others` whose expected genes move in their directions often enough to explain the response."""
     if np.count_nonzero(response.hits) < RIVAL_RIGHT:
         return []
-    supported = [(support(response, other.targets), other) for other in others]
+    hits, position = response.hits, response.position
+
+    def right(other: Expectation) -> int:
+        return sum(hits[position[gene]] == sign for gene, sign in other.targets.items() if gene in position)
+
+    supported = [(support(response, other.targets), other) for other in others if right(other) >= RIVAL_RIGHT]
     strong = [pair for pair in supported if pair[0].right >= RIVAL_RIGHT and pair[0].shrunk >= RIVAL_SUPPORT / 2]
     return [other for _, other in sorted(strong, key=lambda pair: (-pair[0].shrunk, pair[1].name))[:MAX_RIVALS]]
 

@@ -73,6 +73,11 @@ class Response:
         return np.where(self.is_de | moved, self.sign, 0)
 
     @cached_property
+    def gains(self) -> dict[int, np.ndarray]:
+        """`_gain` of every gene, where it is expected to fall (-1) and to rise (1)."""
+        return {sign: _gain(self.hits * sign) for sign in (-1, 1)}
+
+    @cached_property
     def detected(self) -> np.ndarray:
         """Genes above the detection floor."""
         return self.level >= DETECTION_FLOOR
@@ -198,7 +203,7 @@ def matched_p_value(response: Response, expected: Mapping[str, int], observed: f
     for gene, sign, share in zip(at, direction, weight / max(weight.sum(), 1e-12), strict=True):
         if gene >= 0 and response.bins[gene] >= 0:
             pool = response.pools[response.bins[gene]]
-            total += share * _gain(response.hits[rng.choice(pool, draws)] * sign)
+            total += share * response.gains[sign][rng.choice(pool, draws)]
     return float((1 + np.sum(total >= observed - 1e-12)) / (1 + draws))
 
 

@@ -8,7 +8,7 @@ opposite, which can hide agreement but not create it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ import numpy as np
 
 from haystack.contracts import Component
 from haystack.contracts.contexts import QUERY_CONTEXT, Arm, ControlMatch
-from haystack.correlation import fisher, pearson
+from haystack.correlation import centred, cosine, fisher, pearson
 from haystack.grounding.arms import programmes
 from haystack.grounding.curves import score
 from haystack.grounding.response import Response
@@ -62,6 +62,9 @@ class Measurements:
     distance: np.ndarray | None = None
     """(contexts,): mean squared difference of control and query profile (log2), sampling noise removed; None: no query
     cells"""
+    _last: list[tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     @cached_property
     def similarity_weight(self) -> np.ndarray:
@@ -76,6 +79,17 @@ class Measurements:
     def columns(self) -> Columns:
         """Gene -> column."""
         return Columns(self.genes)
+
+    def among(self, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Which of these genes were measured, their log2 fold changes (contexts, shared), and the same centred.
+
+        The last answer is kept: the nulls of a prediction have its genes.
+        """
+        if not self._last or self._last[0][0] is not genes:
+            at = self.columns.of(genes)
+            measured = self.log2fc[:, at[at >= 0]]
+            self._last[:] = [(genes, at >= 0, measured, [centred(change) for change in measured])]
+        return self._last[0][1:]
 
     @cached_property
     def reliability(self) -> np.ndarray:
@@ -303,15 +317,14 @@ def measured_support(
         )
     if response is None or not response.genes.size:
         return Component(evaluated=False, reason="no gene could be tested")
-    at = found.columns.of(response.genes)
-    shared = at >= 0
+    shared, measured, changes = found.among(response.genes)
     if shared.sum() < 20:
         return Component(evaluated=False, reason="fewer than 20 tested genes were measured")
-    predicted, measured = response.log2fc[shared], found.log2fc[:, at[shared]]
+    predicted = response.log2fc[shared]
 
     def agreement(change: np.ndarray, weight: np.ndarray) -> float:
-        used = np.flatnonzero(weight)
-        r = [(pearson(change, measured[i]) or 0.0) / np.sqrt(found.reliability[i]) for i in used]
+        used, own = np.flatnonzero(weight), centred(change)
+        r = [(cosine(own, changes[i]) or 0.0) / np.sqrt(found.reliability[i]) for i in used]
         return float(np.average(np.clip(r, -1, 1), weights=weight[used]))
 
     weight = found.weight * found.outside(donors) if donors else np.zeros(len(found.names))

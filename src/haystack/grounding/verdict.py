@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,8 +25,6 @@ MIN_GENES = 3
 """expected genes that the cells must express to be asked"""
 LARGEST = 3.0
 """log2 fold change from which a gene counts no more"""
-DRAWS = 100
-"""exchanged labels"""
 RIVAL_Z, RIVAL_FACTOR = 4.0, 1.5
 """z of another perturbation's own genes, and how far above this one's own, from which it explains more"""
 
@@ -140,6 +137,18 @@ class Alternatives:
         sizes = [len(one.targets) for one in expectations]
         self._owner = np.repeat(np.arange(len(sizes)), sizes)
         self._start = np.cumsum([0, *sizes])[self._owner]
+        self._last: tuple[Response, np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def _placed(self, response: Response) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Per gene: its index among the tested, whether it can be seen to rise, and to fall.
+
+        Those of the last response are kept: the nulls of a prediction ask many questions of one.
+        """
+        if self._last is None or self._last[0] is not response:
+            place = response.columns.of(self._genes)
+            seen = (place >= 0) & (response.bins[place] >= 0)
+            self._last = response, place, seen, seen & (response.control[place] >= DETECTION_FLOOR)
+        return self._last[1:]
 
     def outstanding(self, genes: _Genes, question: Expectation) -> list[Expectation]:
         """Those whose own genes may reach RIVAL_Z: all at once, because hundreds are known and few stand out."""
@@ -148,9 +157,7 @@ class Alternatives:
         for gene, sign in question.targets.items():
             if gene in self._codes:
                 asked[self._codes[gene]] = sign
-        place = response.columns.of(self._genes)
-        seen = (place >= 0) & (response.bins[place] >= 0)
-        falls = seen & (response.control[place] >= DETECTION_FLOOR)
+        place, seen, falls = self._placed(response)
         own = asked[self._code] != self._sign
         before = np.cumsum(own) - own
         rank = before - before[self._start]
@@ -169,24 +176,9 @@ class Alternatives:
 
 def _against_labels(arms: Comparison, genes: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """Z of the effect among exchanged labels, and the effect's standard deviation among them."""
-    cells = arms.by_gene[:, arms.columns.of(genes)].toarray(order="C")
-    n, n_treated = len(cells), arms.treated.shape[0]
-    masks = _labels(arms.seed, n, n_treated)
-    change = np.log2(((masks @ cells) / n_treated + 1) / (((1 - masks) @ cells) / (n - n_treated) + 1))
-    effects = np.clip(change, -LARGEST, LARGEST) @ weights
+    effects = np.clip(arms.exchanged(genes), -LARGEST, LARGEST) @ weights
     spread = max(float(effects[1:].std(ddof=1)), 1e-6)
     return float((effects[0] - effects[1:].mean()) / spread), spread
-
-
-@lru_cache(4)
-def _labels(seed: int, n: int, n_treated: int) -> np.ndarray:
-    """1 for a treated cell: the true labels, then DRAWS exchanged ones (DRAWS + 1, n)."""
-    rng = np.random.default_rng(seed)
-    masks = np.zeros((DRAWS + 1, n))
-    masks[0, :n_treated] = 1
-    for mask in masks[1:]:
-        mask[rng.permutation(n)[:n_treated]] = 1
-    return masks
 
 
 def _rival(genes: _Genes, question: Expectation, others: Alternatives) -> str | None:

@@ -5,9 +5,8 @@ The local false sign rate (lfsr) is the probability that the true change has the
 - If contexts measured the perturbation: from the estimate of `transfer`, N(log2fc, se), whose standard error is
   calibrated on left-out contexts. The standard error of a prediction is its root mean squared distance from that truth.
 - Otherwise from the prompts of the iteration, which use different cells: N(prediction, s), with s the standard
-deviation
-  over prompts, its variance moderated as in limma (Smyth 2004) with PRIOR_PROMPTS degrees of freedom at the mean
-  variance of detected genes. A single prompt gives no error estimate: lfsr is missing.
+  deviation over prompts, its variance moderated as in limma (Smyth 2004) with PRIOR_PROMPTS degrees of freedom at the
+  mean variance of detected genes. A single prompt gives no error estimate: lfsr is missing.
 """
 
 from __future__ import annotations

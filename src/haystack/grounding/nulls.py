@@ -26,10 +26,10 @@ def null_composites(
 ) -> tuple[dict[str, float | None], list[float]]:
     """Nulls of a perturbational grounding: means by name, and all draws.
 
-    - `no_change`: every gene as in the control; - `permuted_labels`: perturbed and control cells permuted, DE and
-    components recomputed; - `random_expectation`: the same DE scored for other known perturbations that share less than
-    half of the expected genes,
-      at most EXPECTATIONS of them, each against all others (including the question's) as rivals.
+    - `no_change`: every gene as in the control;
+    - `permuted_labels`: perturbed and control cells permuted, DE and components recomputed;
+    - `random_expectation`: the same DE scored for other known perturbations that share less than half of the expected
+      genes, at most EXPECTATIONS of them, each against all others (including the question's) as rivals.
 
     Parameters
     ----------

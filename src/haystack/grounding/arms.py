@@ -6,7 +6,7 @@ Pure functions of the counts; donors and batches are the only labels used, where
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -95,8 +95,9 @@ class Comparison:
             mask[rng.permutation(n)[:n_treated]] = 1
         return masks
 
-    def exchanged(self, genes: Sequence[str]) -> np.ndarray:
+    def exchanged(self, genes: Iterable[str]) -> np.ndarray:
         """Fold changes of some genes under the true labels and EXCHANGES exchanged ones, (EXCHANGES + 1, genes)."""
+        genes = list(genes)
         new = [gene for gene in genes if gene not in self._exchanged]
         if new:
             cells = self.by_gene[:, self.columns.of(new)].toarray(order="C")

@@ -5,7 +5,6 @@ from .contexts import find_contexts as find_contexts
 from .design import design_of as design_of
 from .design import lineage_matrix as lineage_matrix
 from .estimate import Estimate as Estimate
-from .estimate import estimate as estimate
 from .estimate import estimate_asked as estimate_asked
 from .exam import choose_exam as choose_exam
 from .marks import mark_exam as mark_exam

@@ -221,10 +221,10 @@ def _items(
 
 def _perturbed(query: StructuredQuery, rows: list[CellSetRow]) -> Controls:
     controls = {(row.atlas, row.cell_type_key) for row in rows if row.is_control}
-    names = {item.name.casefold() for item in query.asked.perturbations}
+    names = {item.name.casefold() for item in query.asked.given}
     shown = [row for row in rows if row.perturbation and not row.is_control]
     direct = [row for row in shown if (row.perturbation or "").casefold() in names]
-    said = " and ".join(item.name for item in query.asked.perturbations)
+    said = " and ".join(item.name for item in query.asked.given)
     matched = sorted({row.atlas for row in (direct or shown) if (row.atlas, row.cell_type_key) in controls})
     if not direct:
         message = f"No atlas shows {said} itself; cells under similar perturbations would be looked for."

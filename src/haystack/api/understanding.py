@@ -65,7 +65,8 @@ def _fields(query: StructuredQuery) -> Iterator[UnderstoodField]:
         if field == "cell_type":
             found = found or query.asked.cells.query
         if field == "perturbation" and len(query.asked.perturbations) > 1:
-            found = " and ".join(item.name for item in query.asked.perturbations)
+            found = " and ".join(item.name for item in query.asked.given)
+            found += f" (cells under {' and '.join(query.asked.background)})" if query.asked.background else ""
         if found is None:
             continue
         names = {field, value, identifier, f"{field}_query"}

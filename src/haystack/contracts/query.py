@@ -120,6 +120,9 @@ class Asked(Contract):
     """Perturbations, cells and sample of the question: the single record of what is asked."""
 
     perturbations: list[Perturbation] = Field(default=[], description="all of a combination, the main one first")
+    background: list[str] = Field(
+        default=[], description="names among `perturbations` of what the cells had before the others, as controls have"
+    )
     absent: list[Perturbation] = Field(default=[], description="named as not given or blocked; never a treatment")
     perturbation_list: str | None = Field(
         default=None, description="words that name a list of perturbations: many questions, not a single one"
@@ -128,6 +131,11 @@ class Asked(Contract):
     time: str | None = None
     cells: AskedCells = AskedCells()
     context: AskedContext = AskedContext()
+
+    @property
+    def given(self) -> list[Perturbation]:
+        """The perturbations whose effect is asked for, the main one first."""
+        return [item for item in self.perturbations if item.name not in self.background]
 
     @property
     def perturbation(self) -> Perturbation | None:

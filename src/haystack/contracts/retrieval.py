@@ -22,6 +22,9 @@ class CellSet(Contract):
     tissue_uberon_id: str | None
     disease_mondo_id: str | None
     sample_condition: str | None
+    background: str | None = Field(
+        default=None, description="what the cells and their controls had before the perturbation of the question"
+    )
     is_control: bool
     n_cells: int = Field(ge=1)
 

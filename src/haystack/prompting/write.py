@@ -23,6 +23,7 @@ from haystack.contracts import (
 from haystack.errors import AtlasError
 from haystack.prompting.choose import choose_prompts
 from haystack.prompting.rows import RowBook
+from haystack.retrieval.background import on_background
 from haystack.retrieval.holdout import apply_holdouts
 from haystack.retrieval.index import without
 
@@ -87,7 +88,8 @@ def write_prompts(
     exclude = settings.retrieval.exclude
     frame = without(read_table(cell_sets, CELL_SETS), exclude)
     frame = apply_holdouts(frame, cells, exclude) if exclude else frame
-    prompts = choose_prompts(asked, found, frame, RowBook(frame, cells, exclude), settings)
+    book = RowBook(frame, cells, exclude)
+    prompts = choose_prompts(asked, found, on_background(frame, asked, settings.retrieval), book, settings)
     write_cells(out_cells, gather_cells([*chosen_cells(prompts), *exam], frame, atlases))
     write_json(out_prompts, prompts)
 

@@ -218,9 +218,14 @@ def _perturbations(query: StructuredQuery, findings: Findings) -> None:
             query.warnings.append(_unknown(item))
         elif item.doubt:
             query.warnings.append(item.doubt)
-    if len(unique) > 1:
-        main = next(iter(unique))
-        query.warnings.append(f"{len(unique)} perturbations are named; {main} is the main one")
+    given = [name for name, item in unique.items() if not item.before]
+    if len(given) > 1:
+        query.warnings.append(f"{len(given)} perturbations are named; {given[0]} is the main one")
+    query.asked.background = [name for name, item in unique.items() if item.before]
+    for name in query.asked.background:
+        query.warnings.append(
+            f"'{unique[name].span.text}' was read as what the cells had before {given[0]}: their controls have it too"
+        )
 
 
 def _list(query: StructuredQuery, group: Group) -> None:

@@ -44,7 +44,7 @@ _TRIGGERS: tuple[tuple[str, int, str], ...] = (
         3,
         r"over-?\s?express(?:e[sd]|ing|ion)?|(?:made|forced|engineered|programmed|modified|induced)\s+to\s+express|oe|orfs?|crispr-?a|crispr[\s-]activation|ectopic(?:ally)?(?:\s+express\w*)?|"
         r"gain[\s-]of[\s-]function|gof|amplif(?:y|ied|ication)|(?:du|tri)plicat(?:ed|ion)|constitutively[\s-]active|"
-        r"hyperactiv(?:e|ated|ation|ating)|(?:forced|exogenous|enforced|transgenic|induced|rescued?|re-?)[\s-]*express(?:e[sd]|ing|ion)|rescu(?:e[sd]?|ing)(?=\s+(?:of\s+)?[A-Z])|"
+        r"hyperactiv(?:e|ated|ation|ating)|(?:forced|exogenous|enforced|transgenic|induced|rescued?|re-?)[\s-]*express(?:e[sd]|ing|ion)|rescu(?:e[sd]?|ing)(?=\s+(?:of\s+)?(?-i:[A-Z]))|"
         r"activating(?:\s+mutations?)?|re-?stor(?:e[sd]?|ing|ation)|reconstitut(?:e[sd]?|ing|ion)|transgene|gains?(?=\s+of\s+[A-Z])|up-?regulat(?:e[sd]?|ing|ion)",
     ),
     (

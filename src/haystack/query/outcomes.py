@@ -1,13 +1,11 @@
-"""Tell what is given to the cells from what is measured in them (Is TNF upregulated by LPS?), and what they respond to
-from what they had before.
-"""
+"""Tell what is given to the cells from what is measured in them (Is TNF upregulated by LPS?)."""
 
 from __future__ import annotations
 
 import re
 
+from haystack.query.background import RESPONSE_BEHIND
 from haystack.query.findings import Findings
-from haystack.query.text import Span
 from haystack.query.treatments import Treatment, in_one_list
 
 _CHANGES = re.compile(
@@ -20,7 +18,7 @@ _CHANGES = re.compile(
 _OUTCOME = r"(?:secretion|production|expression|release|synthesis|levels?|amounts?|transcripts?|mRNA)"
 _OUTCOME_BEFORE = re.compile(
     rf"\b(?:(?:express|produc|secret|releas)(?:e[sd]?|s|es|ing)?|mak(?:es?|ing)|(?:do|does|happens?)\s+to|{_OUTCOME}\s+of)\s+"
-    r"(?:(?:more|less|fewer|any|the|much|higher|lower|still)\s+)*$",
+    r"(?:(?:more|less|fewer|any|the|much|higher|lower|still)\s+)*$|-(?:induced|stimulated|triggered|driven|mediated)\s+$",
     re.IGNORECASE,
 )
 _OUTCOME_BEHIND = re.compile(
@@ -49,13 +47,6 @@ _TURNS_INTO = re.compile(
     r"(?:lose|gain|shed|up-?\s?regulate|down-?\s?regulate|induce|repress|reduce|increase|decrease|(?:turn|switch)\s+o(?:n|ff))\s+$",
     re.IGNORECASE,
 )
-_MAIN = re.compile(
-    r"\b(?:respon[ds]\w*|react\w*|sensitiv\w+)\s+(?:(?:of|in|by|from)\s+[^,;?!]{1,60}?\s)?to\s+|"
-    r"\b(?:effects?|impact|influence|consequences?)\s+of\s+|"
-    r"\b(?:change|behave|differ|shift)\s+(?:with|after|upon|under|on)\s+",
-    re.IGNORECASE,
-)
-_ARTICLES = re.compile(r"(?:(?:the|a|an|some|treatment\s+with|exposure\s+to|stimulation\s+with)\s+)*", re.IGNORECASE)
 _PATHWAY = re.compile(r"^[\s-]+(?:receptors?\s+)?(?:signall?ing|pathways?|axis|activity)\b", re.IGNORECASE)
 
 
@@ -69,7 +60,7 @@ def without_outcomes(findings: Findings, treatments: list[Treatment]) -> list[Tr
             findings.classes.append(item.span)  # LPS from Salmonella
         elif _PATHWAY.match(findings.text[item.span.end :]) and len(treatments) > 1:
             findings.classes.append(item.span)  # stop TGF-beta signalling with galunisertib
-        elif _CHANGES.fullmatch(between):
+        elif _CHANGES.fullmatch(between) and not RESPONSE_BEHIND.match(findings.text[item.span.end :]):
             changed.append(item)
             findings.notes.append(
                 f"'{item.span.text}' was read as what {kept[-1].span.text} changes, not as a treatment"
@@ -111,15 +102,3 @@ def _outcomes(text: str, treatments: list[Treatment], changed: list[Treatment]) 
 
 def _before(one: Treatment, other: Treatment) -> bool:
     return one.span.end <= other.span.start
-
-
-def responded_to(text: str, where: Span) -> bool:
-    """Whether a name stands right behind `respond to`, `the effect of` or the like."""
-    return any(_ARTICLES.fullmatch(text[match.end() : where.start]) for match in _MAIN.finditer(text))
-
-
-def main_first(text: str, treatments: list[Treatment]) -> list[Treatment]:
-    """What the cells respond to, then what they had before (LPS-stimulated monocytes respond to dexamethasone)."""
-    slot = _MAIN.search(text)
-    main = next((n for n, item in enumerate(treatments) if slot and item.span.start >= slot.end()), 0)
-    return treatments[main:] + treatments[:main]

@@ -8,6 +8,7 @@ from haystack.contracts.query import StructuredQuery
 from haystack.ontology.cellwords import is_abbreviation
 from haystack.ontology.species import MICROBES, find_species
 from haystack.query.assemble import assemble
+from haystack.query.background import main_first, responded_to
 from haystack.query.context import find_context
 from haystack.query.entities import Entity, find_cell_types, find_diseases, find_tissues, tumour_cells
 from haystack.query.findings import Findings
@@ -16,7 +17,7 @@ from haystack.query.lists import share_head
 from haystack.query.mentioned_lines import find_lines
 from haystack.query.names import Name, exact_names, longest_first
 from haystack.query.negation import Negation, find_negations, negated, share_negation
-from haystack.query.outcomes import main_first, responded_to, without_outcomes
+from haystack.query.outcomes import without_outcomes
 from haystack.query.refuse import no_cell_type, not_human, unread_treatment
 from haystack.query.spelling import Repaired, repair
 from haystack.query.text import Span, blank_markup, split_words
@@ -160,8 +161,10 @@ def _read(question: str, repaired: Repaired, genes: list[Span]) -> Findings:
     findings.controls = [Span(m.start(), m.end(), m[0]) for m in CONTROLS.finditer(text)]
     _more_treatments(findings, names, [*taken, *(item.scope for item in negations)])
     everything = without_outcomes(findings, _in_text_order(findings.treatments))
-    findings.treatments = main_first(text, keep_members(text, everything))
-    findings.classes += [item.span for item in everything if item not in findings.treatments]
+    cells = [*(cell.span for cell in findings.cells), *(where for where, _ in findings.lines)]
+    findings.treatments = main_first(text, keep_members(text, everything), cells)
+    named = [item.span for item in findings.treatments]
+    findings.classes += [item.span for item in everything if item.span not in named]
     free = [*taken, *(t.span for t in findings.treatments), *(d.span for d in findings.diseases)]
     free += [item.span for item, _ in findings.absent]
     findings.context.conditions = [

@@ -119,6 +119,8 @@ class Treatment:
     known: bool
     doubt: str | None = None
     """reason why it may be something else"""
+    before: bool = False
+    """whether the cells had it before the others, so that control cells have it too"""
 
 
 @dataclass(frozen=True)
@@ -333,9 +335,7 @@ def keep_members(text: str, treatments: list[Treatment]) -> list[Treatment]:
     for item in treatments:
         others = [other for other in treatments if other is not item and not _is_class(other)]
         if _is_class(item) and any(
-            mechanism_of(other.perturbation.name) == item.perturbation.name
-            or _apposed(text, item.span, other.span)
-            or (other.perturbation.type == "drug" and set(item.perturbation.targets) & set(other.perturbation.targets))
+            mechanism_of(other.perturbation.name) == item.perturbation.name or _apposed(text, item.span, other.span)
             for other in others
         ):
             continue

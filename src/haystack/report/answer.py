@@ -50,7 +50,8 @@ def answer_sentences(log: RunLog) -> list[str]:
             "The search is described below.",
         ]
     if query.task_type.is_perturbational:
-        subject = f"For {' '.join(filter(None, (plural(cells), _treated(query))))}, the model predicts"
+        under = f"under {listed(query.asked.background)}" if _had_background(log) else None
+        subject = f"For {' '.join(filter(None, (plural(cells), under, _treated(query))))}, the model predicts"
     else:
         sample = query.asked.context
         donor = donor_words(sample.donor_id) if sample.donor_id else None
@@ -94,7 +95,7 @@ def cautions(log: RunLog) -> list[str]:
     reasons = []
     if answer.verdict is Verdict.CONTRADICTED:
         reasons.append("The known response to this perturbation contradicts the prediction.")
-    reasons += [item.sentence for item in answer.findings if item.cap == "low"]
+    reasons += [*_background_sentence(log), *(item.sentence for item in answer.findings if item.cap == "low")]
     return [*reasons, *_null_sentence(log), *_loose_sentence(log)]
 
 
@@ -129,11 +130,31 @@ def _treated(query: StructuredQuery) -> str:
     """`treated with A and B`, `that lose C`, or both."""
     ways: dict[str, list[str]] = {"treated with {}": [], "that lose {}": [], "that gain {}": [], "with {} changed": []}
     genetic = {-1: "that lose {}", 1: "that gain {}"}
-    for item in query.asked.perturbations:
+    for item in query.asked.given:
         own = item.type == "genetic"
         way = genetic.get(item.direction or 0, "with {} changed") if own else "treated with {}"
         ways[way].append(_ACTION.sub("", item.name) if own else item.name)
     return " and ".join(way.format(listed(names)) for way, names in ways.items() if names)
+
+
+def _had_background(log: RunLog) -> bool:
+    """Whether the cells of the answer had what the question says they had before the treatment."""
+    item = best_iteration(log)
+    prompts = item.prompts if item else []
+    shown = next((one.cell_sets for one in prompts if one.prompt_id == log.answer.best_prompt_id), [])
+    return bool(shown) and all(one.background for one in shown)
+
+
+def _background_sentence(log: RunLog) -> list[str]:
+    """A warning if the response is that of cells without what the question says they had before."""
+    asked = log.query.asked
+    if not asked.background or log.answer.best_prompt_id is None or _had_background(log):
+        return []
+    had = listed(asked.background)
+    return [
+        f"The question is about cells under {had}. No atlas measured {asked.name} on such cells beside {had} alone, so "
+        f"the response predicted is that of cells without {had}."
+    ]
 
 
 def _loose_sentence(log: RunLog) -> list[str]:

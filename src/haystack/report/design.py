@@ -169,6 +169,7 @@ def _arm(cell_sets: Sequence[CellSet], cells: Mapping[str, int]) -> str:
     parts: dict[str, int] = {}
     for item in sets:
         name = plural(item.cell_type_name) if item.cell_type_name else "cells of unknown type"
+        name += f" under {item.background}" if item.background else ""
         name += f" with {item.perturbation_name}" if item.perturbation_name else ""
         name += f" ({item.sample_condition})" if item.sample_condition else ""
         parts[name] = parts.get(name, 0) + cells[item.cell_set_id]

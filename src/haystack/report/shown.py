@@ -21,7 +21,7 @@ def measured_sentences(log: RunLog) -> list[str]:
     Held-out cells, and cells that no prompt took, are not in the log and do not count.
     """
     query = log.query
-    if len(query.asked.perturbations) > 1:
+    if len(query.asked.given) > 1:
         return []
     shown = _shown([prompt for item in log.iterations for prompt in item.prompts])
     measured = [(item, n) for item, n in shown if _is_asked(query, item)]
@@ -171,7 +171,7 @@ def _asked_perturbation(query: StructuredQuery, item: CellSet) -> bool:
 
     if not item.perturbation_name:
         return False
-    asked = {one.name: one.synonyms for one in query.asked.perturbations}
+    asked = {one.name: one.synonyms for one in query.asked.given}
 
     def same(name: str, part: str) -> bool:
         return match_names(name, asked.get(name, []), names_of(part)) in {"exact", "synonym"}

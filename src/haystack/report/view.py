@@ -255,6 +255,7 @@ def cell_groups(cell_sets: Sequence[CellSet], cells: dict[str, int]) -> list[dic
     groups: dict[tuple[str, str], dict[str, Any]] = {}
     for item in cell_sets:
         what = item.cell_type_name or "cells of unknown type"
+        what += f" under {item.background}" if item.background else ""
         what += f" + {item.perturbation_name}" if item.perturbation_name else ""
         place = f"{item.atlas}, {item.sample_condition}" if item.sample_condition else item.atlas
         group = groups.setdefault((what, place), {"what": what, "n": 0, "donors": []})

@@ -26,6 +26,7 @@ from haystack.contracts import (
     write_json,
 )
 from haystack.errors import RetrievalError, nearest
+from haystack.retrieval.background import on_background
 from haystack.retrieval.index import CellSetIndex, without
 from haystack.retrieval.pairing import Pairer
 from haystack.retrieval.query_cells import choose_query_sets, plan_query_cells
@@ -119,7 +120,7 @@ def find_candidates(
         if nothing fits, or everything that fits was tried, or there are no query cells.
     """
     limits = settings.retrieval
-    index = CellSetIndex(without(cell_sets, limits.exclude))
+    index = CellSetIndex(on_background(without(cell_sets, limits.exclude), query, limits))
     # Query cells are those of the settings, whatever the refinement: all iterations share them.
     plain = Question(query, index, limits)
     choice = choose_query_sets(plain)

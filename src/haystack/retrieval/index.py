@@ -120,6 +120,7 @@ _TEXTS = (
     "tissue_uberon_id",
     "disease_mondo_id",
     "sample_condition",
+    "background",
 )
 
 

@@ -90,7 +90,7 @@ class Question:
     @cached_property
     def asked_perturbations(self) -> list[str]:
         """Canonical names, the main one first."""
-        return list(dict.fromkeys(perturbation.name for perturbation in self.asked.perturbations))
+        return list(dict.fromkeys(perturbation.name for perturbation in self.asked.given))
 
     @cached_property
     def pool(self) -> np.ndarray:
@@ -175,7 +175,7 @@ class Question:
         """Perturbation of the index -> how its name matches the question; those that do not match are absent."""
         matches: dict[str, PerturbationMatch] = {}
         names = self.index.column("perturbation_name").values
-        for rank, asked in enumerate(self.asked.perturbations):
+        for rank, asked in enumerate(self.asked.given):
             for name in names:
                 kind = self._match(asked, name)
                 if kind is None or len(parts_of(name)) > 1:
@@ -198,7 +198,7 @@ class Question:
 
     def _same(self, asked: str, part: str) -> bool:
         """Whether two single names mean the same; `asked` may be part of a combination."""
-        own = next((one for one in self.asked.perturbations if one.name == asked), None) or known(asked)
+        own = next((one for one in self.asked.given if one.name == asked), None) or known(asked)
         one = own or Perturbation(query=asked, name=asked, resolved=False)
         return self._match(one, part) in {"exact", "synonym", "same_effect"}
 
@@ -214,7 +214,7 @@ class Question:
     @cached_property
     def turned(self) -> set[str]:
         """Perturbations of the index of the question's gene in another or an unknown direction."""
-        return turned([_meant(one) for one in self.asked.perturbations], self.index.column("perturbation_name").values)
+        return turned([_meant(one) for one in self.asked.given], self.index.column("perturbation_name").values)
 
     @cached_property
     def unsigned_note(self) -> str:

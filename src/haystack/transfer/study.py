@@ -14,6 +14,7 @@ from haystack.contracts.contexts import Arm
 from haystack.prompting.query_cells import draw_query_cells
 from haystack.prompting.rows import RowBook, SetRows
 from haystack.prompting.sampling import generator, sample
+from haystack.retrieval.background import on_background
 from haystack.retrieval.holdout import apply_holdouts
 from haystack.retrieval.index import CellSetIndex, without
 from haystack.retrieval.perturbations import MATCH_QUALITY
@@ -59,7 +60,8 @@ def open_study(query: str | Path, cell_sets: str | Path, cells: Mapping[str, str
     exclude = settings.retrieval.exclude
     frame = without(read_table(cell_sets, CELL_SETS), exclude)
     frame = apply_holdouts(frame, cells, exclude) if exclude else frame
-    question = question_of(asked, CellSetIndex(frame), settings.retrieval)
+    index = CellSetIndex(on_background(frame, asked, settings.retrieval))
+    question = question_of(asked, index, settings.retrieval)
     book = RowBook(frame, cells, exclude)
     plan = plan_query_cells(question, choose_query_sets(question), settings)
     query_cells = draw_query_cells(plan, book, settings.seed)

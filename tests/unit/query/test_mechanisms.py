@@ -320,9 +320,9 @@ def test_a_gene_inside_a_disease_s_name_is_no_gene() -> None:
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("STAT3 KO T cells with IL-6", ["STAT3 knock-out", "IL-6"]),
+        ("STAT3 KO T cells with IL-6", ["IL-6", "STAT3 knock-out"]),
         ("CRISPR-edited T cells stimulated with IL-2", ["IL-2"]),
-        ("TET2-mutant monocytes + IL-6", ["TET2 perturbation", "IL-6"]),
+        ("TET2-mutant monocytes + IL-6", ["IL-6", "TET2 perturbation"]),
         ("Cas9-expressing THP-1 monocytes exposed to IFN-gamma", ["IFN-gamma"]),
         ("knocking out both IL-4 and IL-13 in T cells", ["IL4 knock-out", "IL13 knock-out"]),
         ("IL-10-deficient macrophages", ["IL10 knock-out"]),

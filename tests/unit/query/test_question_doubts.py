@@ -200,13 +200,44 @@ def test_a_capital_s_is_no_plural(text: str) -> None:
         ("What is the effect of rapamycin on IL-2-treated T cells?", "sirolimus", "IL-2"),
         ("How would LPS-primed monocytes respond to treatment with rapamycin?", "sirolimus", "lipopolysaccharide"),
         ("Effect of knocking out STAT1 on the response of T cells to IL-2", "STAT1 knock-out", "IL-2"),
-        ("How would T cells respond to IL-2 and IL-7?", "IL-2", "IL-7"),
+        ("In IFN-gamma-primed macrophages, what does LPS do?", "lipopolysaccharide", "IFN-gamma"),
+        ("After LPS, how do microglia respond to minocycline?", "minocycline", "lipopolysaccharide"),
+        ("How would CD8 T cells respond to anti-PD-1 after IL-2?", "PD-1 or PD-L1 antibody", "IL-2"),
+        ("Does tofacitinib dampen the IL-6 response of T cells?", "tofacitinib", "IL-6"),
+        ("How would IL-10 affect LPS-induced TNF in macrophages?", "IL-10", "lipopolysaccharide"),
+        ("How would IL-4 change the response of macrophages to LPS?", "IL-4", "lipopolysaccharide"),
+        ("Does infliximab reverse the effect of TNF on enterocytes?", "infliximab", "TNF-alpha"),
+        ("Dexamethasone followed by LPS in macrophages", "lipopolysaccharide", "dexamethasone"),
+        ("How do monocytes from donors on methotrexate respond to LPS?", "lipopolysaccharide", "methotrexate"),
+        ("How would estrogen-treated MCF7 cells respond to tamoxifen?", "tamoxifen", "estrogen receptor agonist"),
+        ("IFN-gamma on STAT1 KO macrophages", "IFN-gamma", "STAT1 knock-out"),
+        ("Without STAT1, how do macrophages respond to IFN-gamma?", "IFN-gamma", "STAT1 knock-out"),
     ],
 )
-def test_the_main_treatment_is_what_the_cells_respond_to(text: str, main: str, before: str) -> None:
+def test_what_the_cells_had_before_is_no_treatment(text: str, main: str, before: str) -> None:
     query = parse_question(text)
     assert [item.name for item in query.asked.perturbations] == [main, before]
-    assert any(warning.endswith(f"; {main} is the main one") for warning in query.warnings)
+    assert (query.asked.name, query.asked.background) == (main, [before])
+    assert any(
+        w.endswith(f"was read as what the cells had before {main}: their controls have it too") for w in query.warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "main", "other"),
+    [
+        ("How would T cells respond to IL-2 and IL-7?", "IL-2", "IL-7"),
+        ("What distinguishes IL-4- from IL-13-treated keratinocytes?", "IL-4", "IL-13"),
+        ("How do LPS-stimulated monocytes differ from IL-4-stimulated ones?", "lipopolysaccharide", "IL-4"),
+        ("What would TGF-beta do to fibroblasts in the presence of SB431542?", "TGF-beta1", "SB-431542"),
+        ("Effect of IL-6 and TNF on hepatocytes", "IL-6", "TNF-alpha"),
+        ("LPS- and IFN-gamma-stimulated macrophages", "lipopolysaccharide", "IFN-gamma"),
+    ],
+)
+def test_treatments_that_are_compared_or_combined_have_no_background(text: str, main: str, other: str) -> None:
+    query = parse_question(text)
+    assert [item.name for item in query.asked.given] == [main, other]
+    assert f"2 perturbations are named; {main} is the main one" in query.warnings
 
 
 def test_a_lone_protein_that_may_be_measured_is_doubted() -> None:

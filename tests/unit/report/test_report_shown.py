@@ -243,3 +243,17 @@ def test_gene_sets_that_are_not_significant_are_few(finish):
     terms = term_data(run.log, pd.read_csv(run.file("enrichment.csv"), keep_default_na=False))
     limit = run.log.settings["enrichment"]["padj"]
     assert [row["padj"] <= limit for row in terms] == [True] * 7 + [False] * 3
+
+
+def test_the_answer_says_whether_the_cells_had_what_the_question_says(log, sentences):
+    main = log.query.asked.perturbations[0]
+    had = Perturbation(query="LPS", name="lipopolysaccharide", type="drug")
+    asked = {"perturbations": [main, had], "background": [had.name]}
+    plain = make("b", "B cell")
+    under = plain.model_copy(update={"background": had.name})
+    told = " ".join(sentences(shows(log, [under], **asked)))
+    assert "under lipopolysaccharide treated with interferon beta, the model predicts" in told
+    assert "No atlas measured" not in told
+    told = " ".join(sentences(shows(log, [plain], **asked)))
+    assert "under lipopolysaccharide treated" not in told
+    assert "the response predicted is that of cells without lipopolysaccharide" in told

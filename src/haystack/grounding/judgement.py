@@ -12,7 +12,7 @@ from haystack.contracts import Component
 from haystack.contracts.design import Finding, Verdict
 from haystack.grounding.arms import arm_findings
 from haystack.grounding.case import Case
-from haystack.grounding.confidence import CONTRADICTION, Basis, calibrate, confidence_of, evidence_of
+from haystack.grounding.confidence import CONTRADICTION, UNSUPPORTED, Basis, calibrate, confidence_of, evidence_of
 from haystack.grounding.evidence import weigh
 from haystack.grounding.score import Composite, composite
 
@@ -62,7 +62,7 @@ def findings_of(case: Case, fallback: bool) -> list[Finding]:
     if fallback:
         sentence = "Control: no control cells could be paired, so the query cells stand in."
         found.append(Finding(name="query_as_control", value=None, sentence=sentence, cap="medium"))
-    known = _known_response(case)
+    known = _known_response(case, found)
     if known is not None:
         found.append(known)
     if case.reading.verdict is not Verdict.SUPPORTED:
@@ -74,17 +74,26 @@ def findings_of(case: Case, fallback: bool) -> list[Finding]:
     return _worst(found)
 
 
-def _known_response(case: Case) -> Finding | None:
-    """Whether genes that the perturbation is known to change do not support the prediction; None where none is known.
+def _known_response(case: Case, findings: Sequence[Finding]) -> Finding | None:
+    """Whether genes that the perturbation is known to change support the prediction; None if they do.
 
-    Measured contexts that agree with each other may still be of another treatment, a common batch or exchanged arms.
+    Measured contexts that agree may still be of another treatment, a common batch or exchanged arms. Where no response
+    is known, batches with cells of both arms (or of one donor each) exclude the second.
     """
     reading = case.reading
-    if reading.verdict is Verdict.SUPPORTED or reading.z is None:
+    if reading.verdict is Verdict.SUPPORTED:
         return None
+    if reading.z is None:
+        if any(item.name in {"batch", "donor_batches"} and item.cap == "high" for item in findings):
+            return None
+        sentence = (
+            f"{reading.sentence} Batches that hold cells of both arms are not recorded either, so a batch common to "
+            "all treated cells cannot be told from the perturbation."
+        )
+        return Finding(name="unknown_response", value=None, sentence=f"Known response: {sentence}", cap="medium")
     sentence = f"Known response: {reading.sentence}"
     if reading.verdict is not Verdict.CONTRADICTED:
-        return Finding(name="known_response", value=reading.z, sentence=sentence, cap="medium")
+        return Finding(name=UNSUPPORTED, value=reading.z, sentence=sentence, cap="medium")
     sentence += " Treated and control cells may be exchanged, or the label may be wrong."
     return Finding(name=CONTRADICTION, value=reading.z, sentence=sentence, cap="medium")
 

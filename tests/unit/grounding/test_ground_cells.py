@@ -13,6 +13,7 @@ import pytest
 
 from haystack.config import EnrichmentSettings, GroundingSettings
 from haystack.contracts import Component, Perturbation, PromptGrounding, to_json
+from haystack.contracts.design import Finding
 from haystack.contracts.literature import GeneLiterature, Literature
 from haystack.grounding.case import Case
 from haystack.grounding.confidence import evidence_of
@@ -21,6 +22,7 @@ from haystack.grounding.de import differential_expression
 from haystack.grounding.genesets import read_libraries
 from haystack.grounding.ground import ground_cells
 from haystack.grounding.literature import literature_support
+from haystack.grounding.measured import Shown
 from haystack.grounding.response import response_of, support
 from haystack.grounding.score import Evidence, Judge, composite
 
@@ -54,7 +56,11 @@ def strong(made: SimpleNamespace) -> tuple[ad.AnnData, ad.AnnData]:
 
 @pytest.mark.parametrize(
     ("sign", "genes", "name", "factor"),
-    [(1, slice(0, 14), None, 1.0), (-1, slice(0, 14), "contradiction", 0.6), (1, slice(60, 74), "known_response", 1.0)],
+    [
+        (1, slice(0, 14), None, 1.0),
+        (-1, slice(0, 14), "contradiction", 0.6),
+        (1, slice(60, 74), "known_response", 0.75),
+    ],
 )
 def test_a_known_response_that_does_not_support_is_a_finding(
     strong: tuple, evidence: Evidence, made: SimpleNamespace, sign: int, genes: slice, name: str | None, factor: float
@@ -64,10 +70,26 @@ def test_a_known_response_that_does_not_support_is_a_finding(
     known = {item.name: item for item in found.findings if item.name in {"contradiction", "known_response"}}
     assert list(known) == ([name] if name else [])
     assert all(item.cap == "medium" and item.sentence.startswith("Known response: ") for item in known.values())
-    plain = [item for item in found.findings if item.name != "contradiction"]
+    plain = [item for item in found.findings if item.name not in known]
+    assert evidence_of(6.4, found.findings, measured=False) == evidence_of(6.4, plain, measured=False)
     assert evidence_of(6.4, found.findings, measured=True) == pytest.approx(
         factor * evidence_of(6.4, plain, measured=True)
     )
+
+
+def test_an_unknown_response_is_a_finding_unless_batches_cross_the_arms(
+    strong: tuple, evidence: Evidence, made: SimpleNamespace
+) -> None:
+    evidence = replace(evidence, grounding=GroundingSettings(permutations=100), known=[])
+
+    def names(*findings: Finding) -> set[str]:
+        shown = Shown(None, frozenset(), findings)
+        return {item.name for item in ground_cells(made.query({}, {}), *strong, evidence, shown=shown).findings}
+
+    crossed = Finding(name="batch", value=0.8, sentence="", cap="high")
+    assert "unknown_response" in names()
+    assert "unknown_response" in names(crossed.model_copy(update={"value": 0.0, "cap": "medium"}))
+    assert "unknown_response" not in names(crossed)
 
 
 def test_expected_response_scores_high(strong: tuple, evidence: Evidence, made: SimpleNamespace) -> None:

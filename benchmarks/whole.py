@@ -100,8 +100,14 @@ def stages(folder: Path) -> dict[str, Stage]:
     return _measured(pipeline(REPOSITORY, folder / "stages", 2), times=2)
 
 
-def memory(folder: Path, n_cells: int, shape: dict[str, int]) -> dict[str, Stage]:
-    """Every rule of a run with STACK on random weights of `shape`, and an atlas with as many genes."""
+def memory(folder: Path, n_cells: int, shape: dict[str, int], model: str = "") -> dict[str, Stage]:
+    """Every rule of a run with STACK on random weights of `shape`, and an atlas with as many genes.
+
+    `model` adds settings of the model. The figure for 20 generations in docs/own_model.md, with FOLDER an empty one:
+
+        python -c 'from pathlib import Path; from benchmarks import inference, whole; print(whole.memory(
+            Path("FOLDER"), 3000, inference.SHAPE, "generations: 20, steps: 1")["stack_inference"])'
+    """
     from benchmarks.cells import made_up_cells
 
     place = pipeline(REPOSITORY, folder / "memory", 1)
@@ -120,7 +126,7 @@ def memory(folder: Path, n_cells: int, shape: dict[str, int]) -> dict[str, Stage
     (place / "model/provenance.json").write_text(json.dumps(provenance))
     (place / "config/runs.tsv").write_text("run_id\tquery\nr0\tHow would B cells respond to TGF-beta?\n")
     (place / "bench.yaml").write_text(
-        "max_iterations: 1\nmodel: {kind: stack, name: random, path: model}\n"
+        f"max_iterations: 1\nmodel: {{kind: stack, name: random, path: model, {model}}}\n"
         "atlases: {own: {path: own.h5ad, obs: {cell_type: cell_type, perturbation: stim, donor: donor}, "
         "control_labels: [ctrl], perturbation_type: cytokine}}\n"
     )

@@ -80,7 +80,8 @@ INHIBIT = re.compile(
     re.IGNORECASE,
 )
 INHIBITED = re.compile(
-    r"^(?:\s+signall?ing)?\s+(?:(?:is|are|was|were|gets?|has\s+been|being|be)\s+)(?:\w+ly\s+)?(?:inhibited|blocked|antagoni[sz]ed|neutrali[sz]ed)\b",
+    r"^(?:\s+signall?ing)?\s+(?:(?:is|are|was|were|gets?|has\s+been|being|be)\s+)(?:\w+ly\s+)?(?:inhibited|blocked|antagoni[sz]ed|neutrali[sz]ed|abolished|abrogated|"
+    r"(?:shut|switched|turned)\s+(?:off|down))\b",
     re.IGNORECASE,
 )
 # Words after which a name is a treatment, so that any substance of ChEBI may be meant.

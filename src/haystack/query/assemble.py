@@ -34,6 +34,9 @@ _SAY_NOTHING = word_set("""
     human primary cultured adult normal healthy live living single isolated purified sorted fresh frozen resident total
     bulk own patient's donor's derived
 """)
+_STATES = word_set(
+    "stimulated infected primed activated treated challenged polarized polarised perturbed exposed induced"
+)
 # Beside a treatment these say in what form it is given.
 _FORMS = word_set("antibody antibodies mab monoclonal bispecific protein peptide hormone ligand molecule")
 NEAR = 0.02  # alternatives so close to the first are named
@@ -383,13 +386,15 @@ def _leftovers(query: StructuredQuery, findings: Findings) -> None:
 def _beside(text: str, one: Span, other: Span) -> bool:
     first, second = sorted((one, other), key=lambda where: where.start)
     gap = text[first.end : second.start]
-    return re.fullmatch(r"[\s-]*|\s+(?:against|to|for|targeting)\s+", gap) is not None
+    return re.fullmatch(r"[\s–-]*|\s+(?:against|to|for|targeting)\s+", gap) is not None
 
 
 def _describes(findings: Findings, where: Span) -> bool:
     """Whether a word directly precedes the name of the cells or disease and may restrict it."""
     word = where.text.lower()
-    if word in QUESTION_WORDS or word in INSIDE or word in _SAY_NOTHING or word.isdigit():
+    if (word in QUESTION_WORDS and word not in _STATES) or word in INSIDE or word in _SAY_NOTHING or word.isdigit():
+        return False
+    if word in _STATES and any(_beside(findings.text, item.span, where) for item in findings.treatments):
         return False
     named = [*findings.cells[:1], *(d for d in findings.diseases if word not in QUALIFIERS)]
     return any(re.fullmatch(r"\s+", findings.text[where.end : item.span.start]) for item in named)

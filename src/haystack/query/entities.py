@@ -23,6 +23,7 @@ from haystack.query.text import CODE, Span, Word, span
 
 LONGEST = 7  # words of a phrase that is no exact name
 PER_WORD = 0.15  # a reading that explains one word more may score so much less
+FAR = 0.55  # a term with many words of its own (tuft cell of nasal cavity) is worse than the bare noun and its tissue
 _SUFFIX = re.compile(
     r"(cyte|phage|blast|clast|neuron|cell|glia|glial|neutrophil|basophil|eosinophil|endothelium|epithelium|mesothelium|"
     r"progenitor|precursor|photoreceptor|pbmc|hepatoma|treg|sperm)s?$"
@@ -31,7 +32,7 @@ _MARKER = re.compile(r"[A-Za-z]+\d*\w*[+⁺⁻-]$|CD\d+", re.IGNORECASE)
 # Behind a cell type these make it an adjective of what follows (monocyte-derived, T cell-like), or of a thing of cells.
 _MODIFIER = re.compile(
     r"^(?:-(?:derived|like|specific|associated|mediated|dependent|targeted|restricted|rich|depleted|activating|free)\b|"
-    r"\s+(?:derived|chemo\w+|colony|growth\s+factors?|receptors?|leuk(?:a?emia)\w*|lymphomas?|carcinomas?|antigens?|"
+    r"\s+(?:derived|extracellular|exosomes?|chemo\w+|colony|growth\s+factors?|receptors?|leuk(?:a?emia)\w*|lymphomas?|carcinomas?|antigens?|"
     r"inhibitory\s+protein|lineage|origin|polari[sz]\w+|skew\w+|priming|differentiation|fate|genes?|signatures?|programs?)\b)",
     re.IGNORECASE,
 )
@@ -177,7 +178,11 @@ def _reading(text: str, piece: list[Word], taken: list[Span], exact: list[Entity
     if not matches or not (listed or _starts_and_ends_well(piece, matches[0])):
         return None
     value = _value(piece, matches[0]) if not listed else matches[0].score + PER_WORD * len(piece)
-    if inside and all(_explained(word.text, matches[0]) for word in piece if word.lower not in INSIDE):
+    if (
+        inside
+        and matches[0].score > FAR
+        and all(_explained(word.text, matches[0]) for word in piece if word.lower not in INSIDE)
+    ):
         value += max(0.0, inside[0].best.score - matches[0].score)  # it says all the words: as good as the bare noun
     return value, len(piece), Entity(where, matches)
 

@@ -107,11 +107,15 @@ _INHIBITED = re.compile(
     re.IGNORECASE,
 )
 _ANTIBODY = re.compile(r"^[\s-]+(?:(?:blocking|neutrali[sz]ing|monoclonal)\s+)?antibod(?:y|ies)\b", re.IGNORECASE)
-_AGONISED = re.compile(r"^[\s-]+(?:agonis(?:ts?|m)|activators?|stimulators?)\b", re.IGNORECASE)
+_AGONISED = re.compile(
+    r"^[\s-]+(?:agonis(?:ts?|m)|activators?|stimulators?|activation|ligation|engagement|triggering)\b", re.IGNORECASE
+)
+_RECEPTOR = re.compile(r"^[\s-]+receptors?\b", re.IGNORECASE)
 # A variant of the protein behind the gene: V600E, R175*, F508del, ITD.
 _VARIANT = re.compile(
     r"^[\s-]*[(]?(?:p\.)?(?P<variant>[A-Z]\d{1,4}(?:[A-Z](?![a-z0-9])|\*|X|fs\S*|del)|[A-Z]?\d+del|ITD)\b"
 )
+_GLUED_VARIANT = re.compile(r"(?P<gene>[A-Z][A-Z0-9]{2,})(?P<variant>[A-Z]\d{2,4}[A-Z])")
 # Well-known activating variants, by gene and position (Vogelstein et al. 2013 Science 339:1546; OncoKB's term "gain of
 # function"); any other variant has no direction that its name tells.
 _ACTIVATING = {
@@ -268,8 +272,15 @@ def _gene_at(text: str, match: re.Match[str], shouted: bool) -> _Gene | None:
     if micro := _MICRO_RNA.match(text, start):
         return _Gene(span(text, start, micro.end()), micro[0], known=False)
     parts = re.split(r"([-./])", match[0])
+    if glued := _GLUED_VARIANT.fullmatch(parts[0]):  # KRASG12D
+        symbol = gene_symbol(glued["gene"])
+        where = span(text, start, start + len(parts[0]))
+        if symbol and gene_symbol(parts[0]) is None:
+            return _Gene(where, symbol, None, glued["variant"])
     for size in range(len(parts), 0, -2):
         word = "".join(parts[:size])
+        if "".join(parts[size : size + 1]) == "-" and parts[size + 1].isdigit():
+            continue  # Ang-2 is not ANG
         where = span(text, start, start + len(word))
         tool = _PREFIXED.match(word)
         symbol = gene_symbol(tool["gene"]) if tool else None
@@ -404,6 +415,8 @@ def _mention(text: str, gene: _Gene, trigger: _Trigger | None) -> GeneMention:
             gene.span, genetic(gene.symbol, gene.action, _DIRECTION[gene.action], gene.span.text), gene.span
         )
     if INHIBITED.match(behind) or INHIBIT.search(before):
+        if _RECEPTOR.match(behind):
+            return _receptor_blockade(gene)
         return GeneMention(gene.span, acting_on(gene.symbol, "inhibitor", gene.span.text, -1), gene.span)
     if ANTI.search(before) or _ANTIBODY.match(behind):  # the class of such antibodies, if the tables have one
         found = resolve_perturbation(f"anti-{gene.span.text}", "drug")
@@ -423,6 +436,16 @@ def _mention(text: str, gene: _Gene, trigger: _Trigger | None) -> GeneMention:
         return GeneMention(gene.span, made_up, trigger.span if trigger else None, known=False)
     perturbation = genetic(gene.symbol, action, _DIRECTION[action], gene.span.text)
     return GeneMention(gene.span, perturbation, trigger.span if trigger else None)
+
+
+def _receptor_blockade(gene: _Gene) -> GeneMention:
+    """Blocking the IL-6 receptor is not blocking IL-6."""
+    from haystack.knowledge.resolve import resolve_perturbation
+
+    name = f"{gene.span.text} receptor"
+    found = next(filter(None, (resolve_perturbation(f"{name} {word}") for word in ("blockade", "antagonist"))), None)
+    unknown = Perturbation(query=gene.span.text, name=f"{name} blockade", type="drug", direction=-1)
+    return GeneMention(gene.span, found or unknown, gene.span, known=found is not None)
 
 
 def _variant(gene: _Gene, trigger: _Trigger | None) -> Perturbation:

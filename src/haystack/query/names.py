@@ -29,7 +29,7 @@ _MINUS = re.compile(r"\w[-−⁻](?=[\s,/)]|$)")
 # Where a short form is a disease: patients with ALL, in MM, AD brains are no such place.
 _SICK = re.compile(r"\b(?:with|in|of|from|for|having|has)\s+(?:[a-z-]+\s+){0,2}$", re.IGNORECASE)
 _SICK_BEHIND = re.compile(
-    r"^\s+(?:patients?|donors?|cases?|samples?|subjects?|individuals?|biops(?:y|ies)|brains?|hearts?|lungs?|tissues?)\b",
+    r"^\s+(?:patients?|donors?|cases?|blasts?|samples?|subjects?|individuals?|biops(?:y|ies)|brains?|hearts?|lungs?|tissues?)\b",
     re.I,
 )
 _CODE_BEHIND = re.compile(r"-?\d{2,}|-[A-Z]*\d(?!\w)")  # NSC-23766 is a compound's code, PD-1 and PD-L1 are proteins

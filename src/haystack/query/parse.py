@@ -45,7 +45,8 @@ _CONTEXT_BEFORE = re.compile(
     r"compared (?:to|with)|versus|vs\.?|than|unlike|trained on|"
     r"conditioned on|co-?cultured? with|"
     r"(?:media|medium|supernatants?|exosomes?|vesicles?)\s+(?:from|of)|in contrast to|"
-    r"produced by|secreted by|derived from)\s+(?:(?!(?:on|onto|in|to|for)\s)[\w+-]+\s+){0,3}$",
+    r"produced by|secreted by|derived from)\s+"
+    r"(?:(?!(?:on|onto|in|to|for|affects?|changes?|alters?|do|does)\s)[\w+-]+\s+){0,3}$",
     re.IGNORECASE,
 )
 _MET = re.compile(
@@ -172,7 +173,9 @@ def _read(question: str, repaired: Repaired, genes: list[Span]) -> Findings:
         for where in findings.context.conditions
         if not any(item.span.holds(where) for item in [*findings.cells, *findings.diseases])
     ]
-    findings.tissues = find_tissues(text, names, free, [cell.span for cell in findings.cells])
+    own = [cell.span for cell in findings.cells]
+    absent = [item.scope for item in negations if item.absent and not any(item.scope.overlaps(where) for where in own)]
+    findings.tissues = find_tissues(text, names, [*free, *absent], own)  # in the absence of serum
     if not findings.treatments and not findings.group:
         _met_cells(findings)
     return findings

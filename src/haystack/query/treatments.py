@@ -154,7 +154,8 @@ def genetic_treatments(mentions: list[GeneMention]) -> list[Treatment]:
             treatments.append(Treatment(mention.span, item, known=False))
             continue
         if item.type == "drug":
-            item = _resolve(mention.span.text, "drug") or item
+            words = f"{item.targets[0]} agonist" if item.direction == 1 and item.targets else ""
+            item = _resolve(mention.span.text, "drug") or _resolve(words, "drug") or item
         elif item.direction is None:
             doubt = (
                 f"the words do not say whether {item.targets[0]} is lost or gained: write knock-out or overexpression"

@@ -287,6 +287,15 @@ def test_cells_are_found_beside_names_that_hold_or_touch_them(text: str, name: s
         ("T cells with IL-7 after IL-2 and IL-15 deprivation", ["IL-7"]),
         ("T cells with IL-2 and TGF-beta-free medium", ["IL-2"]),
         ("How would NK cells respond to K562 cells?", ["co-culture with K562 cells"]),
+        ("How would neutrophil extracellular traps affect endothelial cells?", ["neutrophil extracellular traps"]),
+        ("Does blocking the IL-6 receptor matter for T cells?", ["IL-6 receptor blockade"]),
+        ("macrophages when CSF1R signalling is abolished", ["CSF1R inhibitor"]),
+        ("What does IL-1R antagonism do in chondrocytes?", ["IL1R1 inhibitor"]),
+        ("How would monocytes respond to TLR2 ligation?", ["Toll-like receptor 2 agonist"]),
+        ("Effect of PPARγ activation on adipocytes", ["PPAR-gamma agonist"]),
+        ("How would endothelial cells respond to Ang-2?", ["ANGPT2"]),
+        ("acinar cells with KRASG12D", ["KRAS G12D"]),
+        ("T cells treated with cyclosporin", ["cyclosporin A"]),
         ("How would T cells respond to dendritic cells?", ["co-culture with dendritic cells"]),
     ],
 )
@@ -360,6 +369,8 @@ def test_a_change_belongs_to_the_gene_it_is_said_of(text: str, expected: list[tu
         ("How would pituitary corticotrophs respond to CRH?", "corticotroph", None, None),
         ("How would mesenchymal stromal cells respond to TNF?", "mesenchymal stem cell", None, None),
         ("What does co-culture with fibroblasts do to T cells?", "T cell", None, None),
+        ("How would exosomes from MSCs affect macrophages?", "macrophage", None, None),
+        ("How would nasal epithelial cells respond to IL-13?", "epithelial cell", None, None),
     ],
 )
 def test_cells_lines_and_diseases_are_told_apart(text: str, cells: str, line: str | None, disease: str | None) -> None:

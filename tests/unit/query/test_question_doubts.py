@@ -252,3 +252,11 @@ def test_what_is_absent_is_no_tissue_and_no_treatment() -> None:
     assert [item.name for item in query.asked.absent] == ["IL-2"]
     assert [item.name for item in query.asked.perturbations] == ["anti-IL-2"]
     assert parse_question("What if T cells were never exposed to antigen?").asked.perturbations == []
+
+
+def test_an_absent_tissue_is_no_tissue_and_an_unnamed_stimulus_is_doubted() -> None:
+    query = parse_question("How would macrophages respond to LPS in the absence of serum?")
+    assert (query.asked.context.tissue_name, query.not_understood) == (None, ["serum"])
+    assert parse_question("How would stimulated monocytes respond to JQ1?").not_understood == ["stimulated"]
+    assert parse_question("How would IFN-gamma–primed monocytes respond to JQ1?").not_understood == []
+    assert parse_question("How would nasal epithelial cells respond to IL-13?").asked.context.tissue_name == "nose"

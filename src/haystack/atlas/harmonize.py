@@ -73,6 +73,8 @@ class _Plan:
     controls: set[str] = field(default_factory=set)
     depth: dict[str, np.ndarray] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    """those of the warnings that an answer from these cells should repeat"""
 
 
 @dataclass
@@ -108,7 +110,7 @@ def harmonize_atlas(
     of a million cells, recoded and appended. X is read only for `read_counts: true`, in blocks. Cells of a perturbation
     atlas without a perturbation label are left out (what was done to them is unknown); cells without another label
     keep a null. Cells of other species, where a column says so, are left out. Warnings (missing labels, repeated obs
-    names) are logged and kept in the file's metadata.
+    names) are logged and kept in the file's metadata; answers repeat those that cast doubt on counts or donors.
 
     Parameters
     ----------
@@ -129,7 +131,8 @@ def harmonize_atlas(
     warnings = check_atlas(name, entry, model_genes)
     with open_atlas(name, entry) as store:
         plan = _read_plan(store, entry, Path(out_mapping))
-        plan.warnings += warnings
+        plan.doubts += warnings
+        plan.warnings += plan.doubts
         for warning in plan.warnings:
             log.warning("atlas '%s' (%s): %s", name, entry.path, warning)
         with whole_file(out_cells) as temporary:
@@ -217,12 +220,12 @@ def _plan_donors(store: Store, entry: AtlasEntry, plan: _Plan) -> None:
     plan.columns["donor_id"] = _Recode(source, list(words))
     merged = [label for label in cells if spelt[label.casefold()] != label]
     if merged:
-        plan.warnings.append(
+        plan.doubts.append(
             f"donors {_few(merged)} differ from others in case only and are taken as the same people "
             f"({_few([spelt[label.casefold()] for label in merged])})"
         )
     if len(cells) > max(20, 0.2 * plan.n_cells):
-        plan.warnings.append(
+        plan.doubts.append(
             f"'{entry.obs.donor}' (obs.donor) has {len(cells):,} labels for {plan.n_cells:,} cells: it seems to name "
             "cells, not people, and nothing can be compared within a donor. Choose another column"
         )
@@ -285,7 +288,7 @@ def _warn_zero_dose(store: Store, entry: AtlasEntry, plan: _Plan, source: LabelC
     pairs = pair_columns(source, doses, plan.n_cells).counts
     zero = {pair: n for pair, n in pairs.items() if n and pair[1] and is_zero(pair[1]) and pair[0] not in plan.controls}
     if zero:
-        plan.warnings.append(
+        plan.doubts.append(
             f"{sum(zero.values()):,} cells of {_few([label for label, _ in zero])} have a dose or time of zero in "
             f"'{column}' (obs.condition) and count as treated. If they are controls, write a column that says so"
         )
@@ -317,7 +320,7 @@ def _warn_repeated_names(store: Store, plan: _Plan) -> None:
 def _write_cells(plan: _Plan, path: Path) -> int:
     import pyarrow.parquet as pq
 
-    schema = _schema(plan.warnings)
+    schema = _schema(plan)
     dictionaries = {column: _dictionary(recode.words) for column, recode in plan.columns.items()}
     written = 0
     with pq.ParquetWriter(
@@ -365,7 +368,7 @@ def _chunk(plan: _Plan, dictionaries: dict[str, Any], schema: pa.Schema, start: 
     return table if kept is None or kept.all() else table.filter(pa.array(kept))
 
 
-def _schema(warnings: list[str]) -> pa.Schema:
+def _schema(plan: _Plan) -> pa.Schema:
     import pyarrow as pa
 
     types = {
@@ -375,7 +378,9 @@ def _schema(warnings: list[str]) -> pa.Schema:
         "bool": pa.bool_(),
     }
     fields = [pa.field(c.name, types[c.kind], nullable=c.nullable) for c in CELLS.columns]
-    return pa.schema(fields, metadata={"haystack.warnings": json.dumps(warnings)})
+    return pa.schema(
+        fields, metadata={"haystack.warnings": json.dumps(plan.warnings), "haystack.doubts": json.dumps(plan.doubts)}
+    )
 
 
 def _dictionary(words: list[str | None]) -> tuple[np.ndarray, pa.Array]:

@@ -235,9 +235,9 @@ def _plain_number(value: Any) -> Any:
     return int(value) if hasattr(value, "item") else value
 
 
-def read_warnings(cells: Path) -> list[str]:
-    """The warnings that harmonize_atlas left in the metadata of a `cells.parquet`."""
+def read_warnings(cells: Path, key: str = "haystack.warnings") -> list[str]:
+    """The warnings that harmonize_atlas left in a `cells.parquet`; with `haystack.doubts`, only the grave ones."""
     import pyarrow.parquet as pq
 
     metadata = pq.read_schema(cells).metadata or {}
-    return json.loads(metadata.get(b"haystack.warnings", b"[]"))
+    return json.loads(metadata.get(key.encode(), b"[]"))

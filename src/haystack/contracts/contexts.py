@@ -46,6 +46,7 @@ def write_contexts(path: str | Path, contexts: ad.AnnData) -> None:
 
     One row per context, arm and half. X is the mean CP10k over the row's cells (float32, NaN if the atlas lacks the
     gene), layers["variance"] their variance over cells (ddof 1), var_names gene symbols, obs as CONTEXT_OBS.
+    uns["notes"], if present, are sentences that the answer repeats.
     uns["asked_is_measured"] is false if the contexts are of the nearest perturbations instead of the question's.
 
     Without a perturbation: rows `observed`, whose perturbation_name is the donor, tissue, disease or atlas (`asked`:

@@ -90,10 +90,19 @@ def measure_contexts(
         settings.seed,
     )
     found.uns["asked_is_measured"] = study.asked_is_measured
+    found.uns["notes"] = [*found.uns.pop("copies", []), *_doubts(found, cells)]
     if not study.question.wants_perturbed:
         found.uns["observed"] = str(asked_kind(study.question) or "")
         found.uns["asked_types"] = study.question.index.cell_type_names(study.question.is_asked_type)
     write_contexts(out, found)
+
+
+def _doubts(contexts: ad.AnnData, cells: Mapping[str, str | Path]) -> list[str]:
+    """What harmonising found doubtful in the atlases of these cells."""
+    from haystack.atlas.index import read_warnings
+
+    used = sorted(set(contexts.obs["atlas"].astype(str)) & set(cells))
+    return [f"atlas {name}: {text}" for name in used for text in read_warnings(Path(cells[name]), "haystack.doubts")]
 
 
 def measure_cells(

@@ -126,7 +126,7 @@ def observed_accuracy(contexts: ad.AnnData, pseudocount: float) -> ExpectedAccur
     asked = {str(name) for name in contexts.uns["asked_types"]}
     able = [k for k in range(len(samples)) if samples.group[k] != TARGET and samples.others(k)]
     own = [k for k in able if samples.cell_type[k] in asked]
-    notes = [NOTE, *map(str, contexts.uns.get("copies", []))]
+    notes = [NOTE, *map(str, contexts.uns.get("notes", []))]
     if len({samples.group[k] for k in own}) < FEW:
         notes.append("few groups hold the cell type in question: other cell types were left out too")
         own = able

@@ -67,7 +67,7 @@ def estimate_response(
     own = data.obs.loc[data.obs["context_id"] == QUERY_CONTEXT, "cell_type"].dropna()
     asked_type = str(own.iloc[0]) if len(own) else None
     design = design_of(panel, lineage_matrix(panel.cell_type), asked_type, bool(data.uns["asked_is_measured"]))
-    design = replace(design, notes=(*design.notes, *map(str, data.uns.get("copies", []))))
+    design = replace(design, notes=(*design.notes, *map(str, data.uns.get("notes", []))))
     found, table = answer(panel, query, asked_type, design)
     scores = leave_all_out(panel, design)
     accuracy = expected_accuracy(panel, query, found, design, scores)

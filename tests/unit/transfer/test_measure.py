@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from scipy import sparse
 
+from haystack.atlas import harmonize_atlas
 from haystack.config import Settings
-from haystack.contracts import read_contexts, write_json
+from haystack.contracts import ExpectedAccuracy, read_contexts, read_json, write_json
 from haystack.query import parse_question
-from haystack.transfer import measure_contexts
+from haystack.transfer import estimate_response, measure_contexts
 
 B_CELLS = {"cell_type": ["B cells"], "perturbation": ["IFN-beta"]}
 
@@ -65,3 +67,17 @@ def test_no_context_leaves_the_query_cells(study, tmp_path: Path) -> None:
     everything = [{"perturbation": ["IFN-beta"]}]
     found = _measure(study({"d1": "both"}), tmp_path, retrieval={"exclude": everything})
     assert set(found.obs["arm"]) == {"query"}
+
+
+def test_doubts_about_an_atlas_stand_beside_the_accuracy(study, tmp_path: Path) -> None:
+    """A third of the cells is empty."""
+    made = study({"d1": "both", "d2": "both"})
+    cells = made.source
+    cells.X = sparse.csr_matrix(cells.X.multiply(np.arange(cells.n_obs)[:, None] % 3 > 0))
+    cells.write_h5ad(made.entry.path)
+    harmonize_atlas("study", made.entry, made.cells, tmp_path / "mapping.tsv")
+    _measure(made, tmp_path)
+    estimate_response(tmp_path / "contexts.h5ad", tmp_path / "t.parquet", tmp_path / "accuracy.json", 1.0)
+    notes = read_json(tmp_path / "accuracy.json", ExpectedAccuracy).notes
+    assert [note for note in notes if note.startswith("atlas study: 3") and "have no counts at all" in note]
+    assert not [note for note in notes if "known human symbols" in note]  # of the intake report, not of each answer

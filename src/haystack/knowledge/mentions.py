@@ -55,7 +55,8 @@ _GENUS = re.compile(r"^[A-Z]\.\s+(?=[a-z])")
 _PLUS = re.compile(r"[+⁺](\w[\w-]*+)(?![+⁺])")
 """EGF+bFGF: a substance follows, so the sign does not belong to a marker"""
 ANTI = re.compile(
-    r"(?:\banti[\s-]?|\bblocking\s+(?:of\s+)?|\b(?:blockade|neutrali[sz]ation|inhibition|antagonism)\s+of\s+|"
+    r"(?:\banti[\s-]?|\bblocking\s+(?:of\s+)?|"
+    r"\b(?:blockade|neutrali[sz]ation|inhibition|antagonism|suppression|abrogation|sequestration|quenching)\s+of\s+|"
     r"\bneutrali[sz]ing\s+(?:anti-?)?|"
     r"\b(?:(?:blocking|neutrali[sz]ing)\s+)?antibod(?:y|ies)\s+(?:(?:directed|raised)\s+)?(?:against|to|for|targeting)\s+|"
     r"\b(?:inhibitors?|antagonists?|blockers?|scavengers?)\s+of\s+)$",
@@ -80,7 +81,7 @@ INHIBIT = re.compile(
     re.IGNORECASE,
 )
 INHIBITED = re.compile(
-    r"^(?:\s+signall?ing)?\s+(?:(?:is|are|was|were|gets?|has\s+been|being|be)\s+)(?:\w+ly\s+)?(?:inhibited|blocked|antagoni[sz]ed|neutrali[sz]ed|abolished|abrogated|"
+    r"^(?:\s+signall?ing)?\s+(?:(?:is|are|was|were|gets?|has\s+been|being|be)\s+|(?=\w+ed\s*(?:$|[,;.?!)])))(?:\w+ly\s+)?(?:inhibited|blocked|antagoni[sz]ed|neutrali[sz]ed|abolished|abrogated|"
     r"(?:shut|switched|turned)\s+(?:off|down))\b",
     re.IGNORECASE,
 )

@@ -14,7 +14,7 @@ from haystack.ontology.match import Match
 from haystack.ontology.normalise import word_set
 from haystack.query.doubts import understanding
 from haystack.query.entities import Entity
-from haystack.query.genetics import NO_GENES
+from haystack.query.genetics import NO_GENES, opposite_changes
 from haystack.query.lexicon import INSIDE, QUESTION_WORDS
 from haystack.query.negation import unread_turns
 from haystack.query.task import Named, task_type
@@ -115,9 +115,8 @@ def _turned(findings: Findings) -> list[str]:
         + [item.span for item in findings.treatments]
     )
     used += [entity.span for entity in (*findings.cells, *findings.diseases)]
-    return [
-        f"'{where.text}' was not read: it may turn the question round" for where in unread_turns(findings.text, used)
-    ]
+    unread = [*unread_turns(findings.text, used), *opposite_changes(findings.text, findings.genes, used)]
+    return [f"'{where.text}' was not read: it may turn the question round" for where in unread]
 
 
 def _cells(query: StructuredQuery, findings: Findings) -> None:

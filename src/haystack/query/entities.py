@@ -37,6 +37,8 @@ _MODIFIER = re.compile(
     re.IGNORECASE,
 )
 _CELLS_AT_END = re.compile(r"\s+cells?$", re.IGNORECASE)
+_NO_LETTER = re.compile(r"\.|\s+cells?-")  # M. tuberculosis, T cell-derived
+_SAYS_HOW = re.compile(r"[a-z]+(?:ory|ive|ant|ent|al|ic|ous)")
 _PRECURSOR = re.compile(r"(?:precursor|progenitor)(?:s| cells?)?")
 # What may stand before one letter that means cells: T, B and NK cells; IL-2 on B.
 _ALONE = re.compile(
@@ -159,7 +161,7 @@ def _reading(text: str, piece: list[Word], taken: list[Span], exact: list[Entity
     inside = [entity for entity in exact if where.overlaps(entity.span)]
     if any(where.overlaps(other) for other in taken) or not all(where.holds(entity.span) for entity in inside):
         return None
-    if len(where.text) == 1 and (text[where.end : where.end + 1] == "." or not _ALONE.search(text[: where.start])):
+    if len(where.text) == 1 and (_NO_LETTER.match(text[where.end :]) or not _ALONE.search(text[: where.start])):
         return None  # M. tuberculosis, amphotericin B
     if inside and inside[0].span == where:
         said = sum(word.lower not in INSIDE for word in piece)
@@ -254,6 +256,8 @@ def _could_be_cell(piece: list[Word], text: str) -> bool:
     if any("," in gap and _is_gene(left.text) for gap, left in zip(between, piece, strict=False)):
         return False  # CRISPRa of IL2RA, CD4 T cells
     heads = [is_head(word) for word in piece]
+    if heads[0] and not any(heads[1:]) and all(_SAYS_HOW.fullmatch(word.text) for word in piece[1:]):
+        return len(piece) == 1  # make macrophages inflammatory
     joints = [at for at, gap in enumerate(between, 1) if "," in gap] + [
         n for n, word in enumerate(lowered) if word == "and" or word in INSIDE
     ]
@@ -272,6 +276,8 @@ def is_head(word: Word) -> bool:
     if any(_SUFFIX.search(part) or part in _heads() for part in parts if part):
         return True
     short = "".join(re.findall(r"[a-z0-9]+", plain(HUMAN.sub("", word.text))))
+    if word.start == 0 and word.text[1:].islower():
+        word = Word(word.lower, word.start, word.end)  # Inhibitory effect of ...
     row = abbreviations().get(short)
     if row is None and not word.text.endswith("S"):  # MS is no plural of M
         row = abbreviations().get(short.removesuffix("s"))

@@ -396,6 +396,15 @@ def _without(gap: str, offset: int, cells: list[Span]) -> str:
     return gap
 
 
+def opposite_changes(text: str, mentions: list[GeneMention], taken: list[Span]) -> list[Span]:
+    """Words of the opposite change that belong to no gene: RUNX1 silencing vs overexpression."""
+    read = {mention.perturbation.direction for mention in mentions if mention.trigger}
+    if read not in ({1}, {-1}):
+        return []
+    triggers = [trigger for trigger in _triggers(text, taken) if trigger.weight > 2 and not soft(trigger.span)]
+    return [trigger.span for trigger in triggers if _DIRECTION[trigger.action] not in {None, *read}]
+
+
 def is_trigger(word: str) -> bool:
     """Whether a word mentions a change of a gene."""
     return any(pattern.fullmatch(word) for _, _, pattern in _PATTERNS)

@@ -25,7 +25,7 @@ _NOUNS = (
 )
 _AUX = r"(?:have|has|had|be|been|being|yet|ever|previously|also|were|was|are|is)"
 _VERBAL = re.compile(
-    rf"\b(?:not|never|neither|nor|cannot|(?:did|do|does|was|were|are|is|has|have|had|wo|would|could|should)n['’]?t)\s+"
+    rf"\b(?:not|no\s+longer|never|neither|nor|cannot|(?:did|do|does|was|were|are|is|has|have|had|wo|would|could|should)n['’]?t)\s+"
     rf"(?:{_AUX}\s+)*{_VERBS}\b(?:\s+(?:\w+\s+){{0,3}}?(?:with|by|to|in|using|on|for|of)(?=\s))?",
     re.IGNORECASE,
 )
@@ -35,17 +35,17 @@ _ADJECTIVE = re.compile(
     re.IGNORECASE,
 )
 _NOMINAL = re.compile(
-    r"\b(?:(?:lack|shortage|scarcity|deficiency)\s+of|without|lacking|lacks?|lacked|minus|except(?:\s+for)?|excluding|other\s+than|rather\s+than|instead\s+of|"
+    r"(?:\bw/o(?=\s)|(?<=\s)[-−–](?=[A-Za-z])|\b(?:(?:lack|shortage|scarcity|deficiency)\s+of|without|lacking|lacks?|lacked|minus|except(?:\s+for)?|excluding|other\s+than|rather\s+than|instead\s+of|"
     r"in\s+place\s+of|(?:stop|quit)(?:s|ped|ping|ting)?|discontinu(?:e[sd]?|ing|ation\s+of)|cessation\s+of|ceas(?:e[sd]?|ing)|"
     r"weaned\s+(?:off|from)|switch(?:e[sd]|ing)?\s+from|(?:replac(?:e[sd]?|ing)|swap(?:s|ped|ping)?)(?=\s+(?:the\s+)?\S+\s+(?:with|by|for)\b)|devoid\s+of|free\s+(?:of|from)|deprived\s+of|starved\s+(?:of|for)|depleted\s+of|"
     r"(?:withdrawal|removal|deprivation|depletion|omission|withholding)\s+of|withdrawn\s+from|absence\s+of|absent|"
     r"omit(?:ting|ted|s)?|withh(?:old(?:ing|s)?|eld)|(?:withdraw(?:ing|s)?|remov(?:e[sd]?|ing)|wash(?:ing|ed)?\s+out|"
-    r"tak(?:e|ing)\s+away|leav(?:e|ing)\s+out)(?=\s+(?:the\s+)?\S+\s+from\b)|(?:opposite|reverse|contrary)\s+of|(?:anything|everything|all)\s+but|(?:not|never)\s+(?:on|taking|under)|no|not|never|neither|nor)\b(?:\s+(?:any|the|a|an|all|prior|previous|further|added)\b)*"
+    r"tak(?:e|ing)\s+away|leav(?:e|ing)\s+out)(?=\s+(?:the\s+)?\S+\s+from\b)|(?:opposite|reverse|contrary)\s+of|(?:anything|everything|all)\s+but|(?:not|never)\s+(?:on|taking|under)|no|not|never|neither|nor)\b)(?:\s+(?:any|the|a|an|all|prior|previous|further|added)\b)*"
     rf"(?:\s+(?:{_NOUNS}|{_VERBS})(?:\s+(?:of|to|with|by))?(?=\s))?(?:\s+(?:any|the|a|an)\b)*",
     re.IGNORECASE,
 )
 _ABSENT = re.compile(
-    r"without|lack|shortage|scarcity|deficiency|minus|devoid|free|depriv|starv|deplet|withdraw|remov|omi|withh|absen|stop|quit|discontinu|cess?a|weaned|\bno\b",
+    r"^[-−–]|w/o|without|lack|shortage|scarcity|deficiency|minus|devoid|free|depriv|starv|deplet|withdraw|remov|omi|withh|absen|stop|quit|discontinu|cess?a|weaned|\bno\b",
     re.IGNORECASE,
 )
 _HARMLESS = re.compile(
@@ -55,6 +55,8 @@ _BOTH = re.compile(
     r"\b(?:with\s*(?:,|/|\(|and|or|vs\.?|versus)\s*(?:and|or)?\s*|whether\s+or\s+|or\s+|/\s*)$", re.IGNORECASE
 )
 _BEHIND = re.compile(
+    r"^['’]s\s+absence\b|^\s?\([-−–]\)|^\s+(?:runs?|ran|running)\s+out\b|"
+    r"^\s+(?:is|was|are|were)n['’]?t\s+(?:added|given|used|present|applied|administered|included|available|there)\b|"
     r"^(?:\s+(?:was|were|is|are|being|been|had|has|have|be))*(?:\s+(?:not|never)\s+(?:been\s+|being\s+)?(?:added|given|used|"
     r"present|applied|administered|included|available|there)|(?<!\s)\s+(?:is\s+|was\s+|were\s+|are\s+)?(?:absent|omitted|"
     r"withheld|withdrawn|removed|missing|left\s+out|washed\s+out|stopped|discontinued|replaced|swapped))\b|"
@@ -78,7 +80,7 @@ _CONTINUES = re.compile(r"^,\s*(?:and|or|nor)\s", re.IGNORECASE)
 
 
 _TURNS = re.compile(
-    r"\b(?:remov|withdr|withh|deplet|depriv|starv|lack|absen|without|never|neither|neutrali|quench|scaveng|sequest|omit|"
+    r"\b(?:remov|withdr|withh|deplet|depriv|starv|lack|absen|without|never|neither|no\s+longer|neutrali|quench|scaveng|sequest|omit|"
     r"antagoni[sz]e|devoid|instead\s+of|rather\s+than|free\s+of|wash(?:ed|ing)?[\s-]?out|not\b)\w*",
     re.IGNORECASE,
 )

@@ -26,6 +26,7 @@ SHORTEST = 4  # letters of a word that is repaired
 TWO_EDITS = 9  # letters from which a second wrong letter is forgiven
 _WORD = re.compile(r"[^\W\d_]+")
 _STEM = re.compile(r"\b(?:TGF|TNF|IFN|IL-?1|interferon)[- ]$", re.IGNORECASE)
+_TOO_LONG = re.compile(r"(?:interferon|interleukin)(?!s$)[a-z]{1,2}")  # interferone is not IFN-epsilon
 _STARTS = re.compile(r"(?:^|[.?!:;]\s*|\n\s*|[(\"'])$")
 
 
@@ -138,6 +139,8 @@ def is_known(word: str) -> bool:
     from haystack.ontology.cellwords import abbreviations
 
     single = singular(american(plain(word)))
+    if _TOO_LONG.fullmatch(word):
+        return False
     if word in QUESTION_WORDS or word in INSIDE or word in everyday_words() or single in everyday_words():
         return True
     if word in _words_of_tables() or is_trigger(word) or word in cell_lines():

@@ -295,6 +295,17 @@ def test_cells_are_found_beside_names_that_hold_or_touch_them(text: str, name: s
         ("Effect of PPARγ activation on adipocytes", ["PPAR-gamma agonist"]),
         ("How would endothelial cells respond to Ang-2?", ["ANGPT2"]),
         ("acinar cells with KRASG12D", ["KRAS G12D"]),
+        ("monocytes +LPS -dexamethasone", ["lipopolysaccharide"]),
+        ("monocytes LPS(-) TNF(+)", ["TNF-alpha"]),
+        ("monocytes w/o LPS", []),
+        ("How would NK cells fare if IL-15 ran out?", ["anti-IL-15"]),
+        ("In IL-15's absence, how would NK cells change?", ["anti-IL-15"]),
+        ("What if IL-15 isn't there for NK cells?", ["anti-IL-15"]),
+        ("suppression of TGF-beta in T cells", ["anti-TGF-beta1"]),
+        ("keratinocytes, IL-17A neutralized", ["IL-17 blockade"]),
+        ("Interferone gamma on keratinocytes", ["IFN-gamma"]),
+        ("TNF antagonises insulin in adipocytes", ["TNF-alpha"]),
+        ("T cells - IL-2", ["IL-2"]),
         ("T cells treated with cyclosporin", ["cyclosporin A"]),
         ("How would T cells respond to dendritic cells?", ["co-culture with dendritic cells"]),
     ],
@@ -312,7 +323,12 @@ def test_donors_are_read_in_quotes_behind_a_colon_and_beside_a_reference() -> No
 
 def test_a_word_that_may_turn_the_question_round_is_a_doubt_where_nothing_used_it() -> None:
     doubt = "may turn the question round"
-    assert any(doubt in warning for warning in parse_question("TNF with its quencher on hepatocytes").warnings)
+    for text in (
+        "TNF with its quencher on hepatocytes",
+        "How would RUNX1 silencing vs overexpression affect HSCs?",
+        "T cells that were once exposed to IL-2 but no longer are",
+    ):
+        assert any(doubt in warning for warning in parse_question(text).warnings), text
     for text in (
         "T cells with IL-7 but without IL-2",
         "STAT1-depleted T cells with IL-2",
@@ -370,6 +386,9 @@ def test_a_change_belongs_to_the_gene_it_is_said_of(text: str, expected: list[tu
         ("How would mesenchymal stromal cells respond to TNF?", "mesenchymal stem cell", None, None),
         ("What does co-culture with fibroblasts do to T cells?", "T cell", None, None),
         ("How would exosomes from MSCs affect macrophages?", "macrophage", None, None),
+        ("Would IL-10 make macrophages inflammatory?", "macrophage", None, None),
+        ("Inhibitory effect of IL-10 on macrophages", "macrophage", None, None),
+        ("Effect of T cell-derived IL-17 on fibroblasts", "fibroblast", None, None),
         ("How would nasal epithelial cells respond to IL-13?", "epithelial cell", None, None),
     ],
 )

@@ -94,7 +94,7 @@ def fault_of_rows(rows: sparse.csr_matrix, kind: str = "raw") -> str | None:
     """What is wrong with cells x genes as counts: fault_of_values, and checks that need whole cells.
 
     Steadier than counts: the variance of a count is at least its mean (Poisson), and more where cells differ; logs and
-    roots, rounded, vary less.
+    roots vary less.
 
     Scaled to one total: row sums that are (nearly) equal though rounding left them uneven or, after log1p, equal sums
     of expm1. Gaps: scaled counts have no ones. Presence: no value above 1 where Poisson counts of that density would
@@ -109,7 +109,7 @@ def fault_of_rows(rows: sparse.csr_matrix, kind: str = "raw") -> str | None:
         return fault
     if not values.size or not values.any():
         return f"all values of {rows.shape[0]} sampled rows are zero"
-    return _one_total(rows, kind) or (None if kind == "expected" else _gaps(rows) or _presence(rows) or _steadier(rows))
+    return _one_total(rows, kind) or _gaps(rows) or (_presence(rows) if kind == "raw" else None) or _steadier(rows)
 
 
 def _one_total(rows: sparse.csr_matrix, kind: str, part: np.ndarray | None = None) -> str | None:
@@ -156,7 +156,8 @@ def _read_sample(store: Store, matrix: Matrix, kind: str, genes: Genes | None) -
     else:
         part = np.flatnonzero(genes.kept)
         whole, rows = rows, rows[:, part]
-        fault = fault_of_rows(rows, kind) or _one_total(whole, kind, part)
+        joint = None if fault_of_values(rows.data, kind) else _one_total(whole, kind, part)
+        fault = joint or fault_of_rows(rows, kind)
     return rows, None if fault is None else f"in {rows.shape[0]} rows, {fault}"
 
 
@@ -210,7 +211,7 @@ def _equal(sums: np.ndarray) -> bool:
 
 
 def _gaps(rows: sparse.csr_matrix) -> str | None:
-    """Whether counts were scaled and rounded: in every cell the smallest value is well above 1."""
+    """Whether counts were scaled: in every cell the smallest value is well above 1."""
     sizes = np.diff(rows.indptr)
     full = np.flatnonzero(sizes >= 10)
     if len(full) < 5:
@@ -220,9 +221,8 @@ def _gaps(rows: sparse.csr_matrix) -> str | None:
     if (smallest > 1).mean() < 0.9:
         return None
     return (
-        f"no value between 0 and {smallest.min():.0f} in {(smallest > 1).mean():.0%} of the cells: counts would have "
-        "ones; it looks "
-        "scaled and rounded"
+        f"no value between 0 and {smallest.min():.3g} in {(smallest > 1).mean():.0%} of the cells: counts would have "
+        "ones; it looks scaled"
     )
 
 
@@ -238,7 +238,7 @@ def _presence(rows: sparse.csr_matrix) -> str | None:
 
 
 def _steadier(rows: sparse.csr_matrix) -> str | None:
-    """Whether genes vary less between cells than counts can: rounded logs and roots."""
+    """Whether genes vary less between cells than counts can: logs and roots."""
     filled = rows[np.diff(rows.indptr) > 0]
     if filled.shape[0] < 40:
         return None
@@ -252,7 +252,7 @@ def _steadier(rows: sparse.csr_matrix) -> str | None:
         return None
     return (
         f"{steady:.0%} of the {len(often):,} genes with a mean of {OFTEN:g} or more vary less between cells than "
-        "counts do (variance below the mean); it looks like rounded logarithms or roots"
+        "counts do (variance below the mean); it looks like logarithms or roots"
     )
 
 

@@ -51,8 +51,13 @@ DOSE = re.compile(
 BEST = {"power", "depth"}
 """findings for which the best cell type counts, not the worst"""
 SEX_GENES = ("XIST", "RPS4Y1", "DDX3Y", "EIF1AY", "UTY", "KDM5D", "USP9Y")
-PROGRAMMES = {"dissociation": "stress", "cell_cycle": "cell_cycle"}
+PROGRAMMES = {"dissociation": "stress", "cell_cycle": "cell_cycle", "dying": "dying"}
 """id in programmes.tsv -> name of the finding"""
+WORDS = {
+    "dissociation": "dissociation and handling stress",
+    "cell_cycle": "the cell cycle",
+    "dying": "dying cells (mitochondrial and nuclear transcripts)",
+}
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,14 @@ class Comparison:
     """answers of `exchanged`: the nulls of a prediction ask for the same genes"""
 
     @cached_property
+    def means(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean CP10k of treated and of control cells, (genes,)."""
+        return _mean(self.treated), _mean(self.control)
+
+    @cached_property
     def log2fc(self) -> np.ndarray:
         """Of mean CP10k, pseudocount 1, (genes,)."""
-        return _log2fc(_mean(self.treated), _mean(self.control))
+        return _log2fc(*self.means)
 
     @cached_property
     def columns(self) -> Columns:
@@ -188,11 +198,15 @@ class Comparison:
         return programmes()[key] if shares[key] >= EXPLAINED else frozenset()
 
     def explained(self, genes: frozenset[str]) -> float:
-        """Share of the response in these genes, 0 to 1."""
+        """Share of the response in these genes, and in what they take from the counts of the others, 0 to 1."""
         if self.signal <= 0:
             return 0.0
         where = np.array([gene in genes for gene in self.genes])
         own = float(np.sum((self.log2fc**2 - self.noise)[where]))
+        others = [float(mean[~where].sum()) for mean in self.means]
+        if min(others) > 0:
+            taken = _log2fc(self.means[1] * (others[0] / others[1]), self.means[1])
+            own += float(np.sum((self.log2fc**2 - (self.log2fc - taken) ** 2)[~where]))
         return min(max(own / self.signal, 0.0), 1.0)
 
 
@@ -352,8 +366,7 @@ def _programme(arms: Comparison, key: str, name: str) -> Finding | None:
         return None
     value = round(arms.explained(programmes()[key]), 3)
     early = arms.explained(programmes()["immediate_early"])
-    words = {"stress": "dissociation and handling stress", "cell_cycle": "the cell cycle"}[name]
-    sentence = f"Rival explanation: genes of {words} make up {100 * value:.0f}% of the response."
+    sentence = f"Rival explanation: genes of {WORDS[key]} make up {100 * value:.0f}% of the response."
     # Heat shock proteins alone are what many drugs raise; handling raises the immediate early genes too.
     cap: Cap = "high" if key == "dissociation" and early < EARLY * value else _cap(value, EXPLAINED, MOSTLY)
     return Finding(name=name, value=value, sentence=sentence, cap=cap)

@@ -8,7 +8,7 @@ import numpy as np
 
 from haystack.contracts.contexts import ControlMatch
 from haystack.contracts.design import Cap, Finding
-from haystack.grounding.arms import EARLY, programmes
+from haystack.grounding.arms import EARLY, WORDS, programmes
 from haystack.grounding.support import Measurements
 
 SHAM = 1.5
@@ -107,7 +107,7 @@ def _noise(found: Measurements) -> Finding | None:
 
 
 def _rivals(found: Measurements) -> Finding | None:
-    """Share of the mean response, sampling noise removed, in genes of stress and of the cell cycle."""
+    """Share of the mean response, sampling noise removed, in genes of the rival programme that explains most."""
     product = np.mean(found.halves[0] * found.halves[1], axis=0)
     total = float(product.sum())
     if total <= 0:
@@ -120,8 +120,7 @@ def _rivals(found: Measurements) -> Finding | None:
     name = max(parts, key=lambda item: parts[item])
     value = round(min(max(parts[name], 0.0), 1.0), 3)
     cap: Cap = "low" if value >= 0.5 else "medium" if value >= 0.25 else "high"
-    words = {"dissociation": "dissociation and handling stress", "cell_cycle": "the cell cycle"}[name]
-    sentence = f"Rival explanation: genes of {words} make up {100 * value:.0f}% of the measured responses."
+    sentence = f"Rival explanation: genes of {WORDS[name]} make up {100 * value:.0f}% of the measured responses."
     return Finding(name=f"measured_{name}", value=value, sentence=sentence, cap=cap)
 
 

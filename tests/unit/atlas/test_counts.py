@@ -93,7 +93,13 @@ def test_expected_counts_by_request(tmp_path, values: np.ndarray):
     np.testing.assert_array_equal(read_rows(made, range(80)).X.toarray(), np.rint(values.astype("f4")))
 
 
-@pytest.mark.parametrize("values", [np.log1p(CP10K), CP10K, COUNTS - 1.5])
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(np.log1p(CP10K), CP10K, COUNTS - 1.5),
+        *(np.log1p(CP10K)[:, :150], np.log2(CP10K + 1), CP10K[:, :150], np.log1p(DEEP)),  # no equal sums
+    ],
+)
 def test_normalised_values_are_no_expected_counts(tmp_path, values: np.ndarray):
     with pytest.raises(AtlasError, match="does not hold raw counts"):
         check_atlas("mine", entry(tmp_path, values, counts="expected"))

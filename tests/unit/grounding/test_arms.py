@@ -9,6 +9,7 @@ import pytest
 from scipy import sparse
 
 from haystack.grounding.arms import (
+    PROGRAMMES,
     arm_findings,
     batch_finding,
     compare_arms,
@@ -19,7 +20,7 @@ from haystack.grounding.lineages import LINEAGES, assign_lineages, lineage_marke
 from haystack.grounding.symbols import Columns
 
 MARKERS = [gene for genes in lineage_markers().values() for gene in genes]
-GENES = sorted({*MARKERS, *programmes()["dissociation"], *programmes()["cell_cycle"], "XIST", "RPS4Y1"})
+GENES = sorted({*MARKERS, "XIST", "RPS4Y1"}.union(*(programmes()[key] for key in PROGRAMMES)))
 GENES += [f"G{index:03d}" for index in range(300)]
 
 
@@ -46,7 +47,7 @@ RESPONSE = {f"G{index:03d}": 4.0 for index in range(30)}
 def test_a_clean_response_has_no_finding_that_caps() -> None:
     caps = found(cells(80, 1, raised=RESPONSE), cells(80, 2), "CL:0000084")
     assert set(caps.values()) == {"high"}
-    assert {"composition", "identity", "stress", "cell_cycle", "depth", "power"} == set(caps)
+    assert {"composition", "identity", "stress", "cell_cycle", "dying", "depth", "power"} == set(caps)
 
 
 def test_halves_of_the_same_cells_are_no_response() -> None:
@@ -54,12 +55,24 @@ def test_halves_of_the_same_cells_are_no_response() -> None:
     assert found(cells(80, 1, depth=0.4), cells(80, 2))["no_response"] == "low"
 
 
-@pytest.mark.parametrize(("key", "name"), [("dissociation", "stress"), ("cell_cycle", "cell_cycle")])
+@pytest.mark.parametrize(("key", "name"), PROGRAMMES.items())
 def test_a_rival_programme_is_named_by_its_share(key: str, name: str) -> None:
     shifted = cells(80, 1, raised=dict.fromkeys(programmes()[key], 4.0))
     assert found(shifted, cells(80, 2))[name] == "low"
     both = cells(80, 1, raised={**dict.fromkeys(sorted(programmes()[key])[:12], 3.0), **RESPONSE})
     assert found(both, cells(80, 2))[name] in {"high", "medium"}
+
+
+def test_cells_that_leak_are_named_as_dying() -> None:
+    """Two thirds of the cytoplasmic transcripts are gone; CP10k raises the mitochondrial ones."""
+    healthy = dict.fromkeys([gene for gene in GENES if gene.startswith("MT-")], 8.0)
+    broken = cells(80, 1, raised=healthy)
+    rng = np.random.default_rng(0)
+    kept = np.where([gene in programmes()["dying"] for gene in GENES], 1.0, 0.33)
+    broken.X = sparse.csr_matrix(rng.binomial(broken.X.toarray().astype(int), kept).astype(np.float32))
+    caps = found(broken, cells(80, 2, raised=healthy))
+    assert caps["dying"] == "low"
+    assert caps["stress"] == caps["cell_cycle"] == "high"
 
 
 def test_mixed_and_exchanged_lineages() -> None:

@@ -47,7 +47,11 @@ QUESTION = "How would lung fibroblasts respond to TGF-beta treatment?"
 
 
 def load() -> None:
-    """Import, read, and exclude the objects from the forks' garbage collection."""
+    """Import, read, and exclude the objects from the forks' garbage collection.
+
+    Hardly anything of it is garbage: collecting once, at the end, takes a quarter less time than collecting on the way.
+    """
+    gc.disable()
     for name in (*LIBRARIES, *(f"haystack.{module}" for module in MODULES)):
         import_module(name)
     for package in PACKAGES:
@@ -84,5 +88,8 @@ def _read_tables() -> None:
     load_templates()
 
 
-with suppress(Exception):
-    load()
+try:
+    with suppress(Exception):
+        load()
+finally:
+    gc.enable()

@@ -45,24 +45,24 @@ class Lazy(Mapping[str, ValueT], Generic[ValueT]):
     """Lines of a file by key, parsed on demand."""
 
     def __init__(self, lines: dict[str, str], read: Callable[[str, str], ValueT]) -> None:
-        self._lines = lines
+        self.lines = lines
         self._read = read
         self._done: dict[str, ValueT] = {}
 
     def __getitem__(self, name: str) -> ValueT:
         found = self._done.get(name)
         if found is None:
-            found = self._done[name] = self._read(name, self._lines[name])
+            found = self._done[name] = self._read(name, self.lines[name])
         return found
 
     def __contains__(self, name: object) -> bool:
-        return name in self._lines
+        return name in self.lines
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._lines)
+        return iter(self.lines)
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self.lines)
 
 
 @dataclass
@@ -75,16 +75,16 @@ class Ontology:
     name: str
     version: str
     schema: str
-    terms: Mapping[str, Term] = field(repr=False)
+    terms: Lazy[Term] = field(repr=False)
     by_key: Mapping[str, list[tuple[str, str]]] = field(repr=False)
 
     @cached_property
     def children(self) -> dict[str, list[str]]:
         """Direct subclasses by id, in order of id."""
         children: dict[str, list[str]] = {}
-        for term in self.terms.values():
-            for parent in term.parents:
-                children.setdefault(parent, []).append(term.id)
+        for term_id, line in self.terms.lines.items():
+            for parent in _items(line.split("\t", 2)[1]):
+                children.setdefault(parent, []).append(term_id)
         return children
 
     def current(self, term_id: str) -> str | None:

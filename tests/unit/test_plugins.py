@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from haystack import registry
 from haystack.config import EnrichmentSettings, ModelSettings, load_settings
 from haystack.contracts import Perturbation, StructuredQuery
 from haystack.errors import ConfigError
@@ -176,3 +177,10 @@ def test_names_agree(plug_in, toys):
     plug_in("models", "tripling", "toy_model", toys.model)
     with pytest.raises(ConfigError, match="calls itself 'doubling'"):
         MODELS.get("tripling")
+
+
+def test_entry_points_are_read_once_though_a_script_repeats_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = MODELS.names()
+    monkeypatch.setattr(registry, "entry_points", lambda: pytest.fail("read again"))
+    monkeypatch.setattr(sys, "path", [*sys.path, *sys.path])
+    assert MODELS.names() == known

@@ -182,3 +182,17 @@ def test_noise_has_low_reliability() -> None:
     bench = Bench()
     bench.add("A", "A", 0 * EFFECT)
     assert caps(bench.measured())["reliability"] == "low"
+
+
+def test_genes_among_the_measured_are_those_of_the_last_question() -> None:
+    made = Bench()
+    made.add("a", "a", made.rng.normal(0, 1, N))
+    made.add("b", "b", made.rng.normal(0, 1, N))
+    found = made.measured()
+    some, others = np.array([*found.genes[5:60:3], "ABSENT"]), np.array(found.genes[::-1])
+    for genes in (some, others, others, some):
+        shared, changes, centred = found.among(genes)
+        columns = [list(found.genes).index(gene) for gene in genes if gene in found.genes]
+        assert shared.tolist() == [gene in found.genes for gene in genes]
+        assert np.array_equal(changes, found.log2fc[:, columns])
+        assert np.allclose(centred, changes - changes.mean(axis=1, keepdims=True))

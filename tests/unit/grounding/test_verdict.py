@@ -113,3 +113,19 @@ def test_no_rival_that_stands_out_is_passed_over() -> None:
     assert len(wanted) > 10
     assert [other.name for other in Alternatives(others).outstanding(genes, question)] == wanted
     assert Alternatives([]).outstanding(genes, question) == []
+
+
+def test_what_is_known_of_one_response_is_not_told_of_another(made: SimpleNamespace) -> None:
+    """Alternatives and arms keep what the nulls of a prediction ask again."""
+    questions = [expect(made.rise), expect(made.rise[::-1][:12], -1, "other"), expect(made.rise[:6], 1, "third")]
+    alternatives = Alternatives(questions)
+    pairs = [(made.cells(60, 1, size), made.cells(60, 2)) for size in (3.0, 3.5, 1.0)]
+    arms = [compare_arms(*pair) for pair in pairs]
+    tables = [differential_expression(*(one.X for one in pair), made.genes, DESettings()) for pair in pairs]
+    tables[1] = tables[1].iloc[::-1].reset_index(drop=True)
+    responses = [response_of(table, DESettings()) for table in tables]
+    for _ in range(2):
+        for question in questions:
+            for pair, response in zip(arms, responses, strict=True):
+                fresh = read_verdict(replace(pair), replace(response), question, Alternatives(questions))
+                assert read_verdict(pair, response, question, alternatives) == fresh

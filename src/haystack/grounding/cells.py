@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from haystack.atlas.counts import fault_of_rows, fault_of_values, sample_rows
 from haystack.errors import GroundingError
 from haystack.grounding.symbols import current_names
 
@@ -44,13 +45,12 @@ def read_counts(given: str | Path | ad.AnnData, name: str = "cells") -> ad.AnnDa
         raise GroundingError(f"{path}: {cells.n_obs} cells x {cells.n_vars} genes; X must hold cells")
     values = sparse.csr_matrix(cells.X, dtype=np.float64)
     known = values.data[np.isfinite(values.data)]
-    if known.size and known.min() < 0:
-        raise GroundingError(f"{path}: X holds negative values; raw counts are needed (scaled data cannot be tested)")
-    if known.size and np.any(known % 1 != 0):
-        share = float(np.mean(known % 1 != 0))
+    fault = fault_of_values(known)
+    if fault is None and known.size == values.data.size:
+        fault = fault_of_rows(values[sample_rows(values.shape[0])])
+    if fault:
         raise GroundingError(
-            f"{path}: {100 * share:.0f}% of the values in X are not whole numbers; raw counts are needed "
-            "(put them into X, for example: adata.X = adata.layers['counts'])"
+            f"{path}: X does not hold raw counts: {fault}. Put them into X, such as adata.X = adata.layers['counts']"
         )
     names = current_names(cells.var_names)
     unique = sorted(set(names))

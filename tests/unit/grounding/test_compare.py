@@ -2,6 +2,8 @@
 
 import json
 
+import anndata as ad
+import numpy as np
 import pytest
 
 import haystack as hs
@@ -34,6 +36,22 @@ def test_validate_is_the_command(cells, tmp_path, capsys):
     files = [f"--{name}={tmp_path / f'{name[0]}.h5ad'}" for name in ("predicted", "observed", "control")]
     assert main(["validate", *files, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == here
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda x: np.rint(np.log1p(20 * x)), "vary less between cells"),
+        (lambda x: (x > 0).astype(float), "all values are 0 or 1"),
+        (lambda x: np.rint(1e4 * x / x.sum(axis=1, keepdims=True)), "scaled to one total"),
+    ],
+)
+def test_whole_numbers_that_are_no_counts_are_refused(change, why: str):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.gamma(1, 3, 60) * rng.uniform(0.4, 2, (50, 1))).astype(float)
+    changed = ad.AnnData(change(counts))
+    with pytest.raises(GroundingError, match=f"perturbed: X does not hold raw counts: .*{why}"):
+        hs.ground(QUESTION, changed, ad.AnnData(counts))
 
 
 def test_wrong_cells_are_named(cells):

@@ -92,6 +92,7 @@ TRIGGER = re.compile(
     r"administration|given|impact|influence|challenge[d]?)\s+(?:\w+\s+){0,2}?(?:with|to|of|by|in|the|on|after|drug|compound)?\s*$",
     re.IGNORECASE,
 )
+_ADDED = re.compile(r"\w\s+(?:\+|with|plus|given)\s+$")
 DRUG_ENDINGS = tuple(
     word_set("""
         tinib nib limus mab stat inostat ciclib parib rafenib zomib sertib lisib degib clax tide olone asone sone
@@ -279,7 +280,8 @@ def _substance(text: str, start: int, end: int) -> Perturbation | None:
     if words.lower() in STOP or len(words) < 5:
         return None
     first = words.split()[0]
-    triggered = TRIGGER.search(_before(text, start)) or DOSE_AHEAD.match(_after(text, end))
+    before = _before(text, start)
+    triggered = TRIGGER.search(before) or _ADDED.search(before) or DOSE_AHEAD.match(_after(text, end))
     if not (triggered or DRUG_SUFFIX.search(first) or re.search(r"\d", words)):
         return None
     return resolve_perturbation(words)

@@ -94,7 +94,9 @@ def exact_names(text: str) -> list[Name]:
                 continue
             if last == first and _CODE_BEHIND.match(text[where.end :]):
                 continue
-            edges = {atoms[first][0].lower(), atoms[last][0].lower()}
+            edges = {
+                word if word.isupper() else word.lower() for word in (atoms[first][0], atoms[last][0])
+            }  # IT neuron
             found += list(_lookup(where, names, edges, text[max(0, where.start - 60) : where.start], text[where.end :]))
     return found
 

@@ -124,9 +124,11 @@ def _read(question: str, repaired: Repaired, genes: list[Span]) -> Findings:
     findings.group = find_group(text, findings.context.datasets)
     if findings.group:
         taken = [*taken, findings.group.span]
-    findings.lines = find_lines(text, [*taken, *genes])
-    taken = [*taken, *(where for where, _ in findings.lines)]
     names = exact_names(text)
+    longer = [name.span for name in names if name.kind == "cell-type" and name.words > 1]  # H1 horizontal cell
+    lines = find_lines(text, [*taken, *genes])
+    findings.lines = [item for item in lines if not any(n.holds(item[0]) and n.start == item[0].start for n in longer)]
+    taken = [*taken, *(where for where, _ in findings.lines)]
     sick = [name.span for name in names if name.kind == "disease" and name.words > 1]
     genes = [gene for gene in genes if not any(where.holds(gene) for where in sick)]  # due to ZAP70 deficiency
     names = [name for name in names if not any(name.span.overlaps(other) for other in [*taken, *genes])]

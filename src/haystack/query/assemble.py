@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 DOUBT = 0.8  # a score below this is worth a warning
 _PATIENT_WITH = re.compile(r"\b(?:patients?|donors?|people|individuals?|subjects?)\s+with\s+(?:an?\s+|the\s+)?$", re.I)
+_WHICH = re.compile(
+    r"\b(?:which|what)\s+(?:drugs?|compounds?|cytokines?|(?:gene\s+)?knock-?outs?|perturbations?|treatments?)\s+"
+    r"(?:(?:would|could|can|will|might|best)\s+)*(?:make|revers|rescu|restor|mimic|prevent|induc|activat|inhibit|block|"
+    r"suppress|increas|decreas|kill|turn|driv|promot|protect)\w*",
+    re.IGNORECASE,
+)
 _PROTEIN = re.compile(r"\bprotein\s+(?:levels?|abundance|expression)\b", re.IGNORECASE)
 _CELL_WORDS = word_set("cell tissue type id human subset population marker level way pathway")
 # Before the name of cells these say nothing that a field could hold.
@@ -68,6 +74,10 @@ def assemble(findings: Findings) -> StructuredQuery:
     _donors(query, findings)
     _leftovers(query, findings)
     query.warnings += _turned(findings)
+    if which := _WHICH.search(findings.text):
+        query.warnings.append(
+            f"'{which[0]}' asks for a treatment; only the effect of one that is named can be predicted"
+        )
     if _PROTEIN.search(findings.text):
         query.warnings.append("protein was asked for; what is predicted is RNA")
     for item in query.evidence:  # places are those of the question as it was written, markup and typos included

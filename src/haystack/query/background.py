@@ -22,7 +22,7 @@ _MAIN = re.compile(
 _ARTICLES = re.compile(r"(?:(?:the|a|an|some|treatment\s+with|exposure\s+to|stimulation\s+with)\s+)*", re.IGNORECASE)
 _DONE = (
     r"(?:stimulat|treat|prim|activat|expos|infect|polari[sz]|load|puls|challeng|condition|differentiat|cultur|incubat|"
-    r"transduc|transfect|train|experienc|inject|supplement|matur|expand|maintain)(?:e?d)"
+    r"transduc|transfect|train|experienc|inject|supplement|matur|expand|maintain|transform|immortali[sz])(?:e?d)"
 )
 _DONE_BEHIND = re.compile(rf"[\s\u2013-]+(?:antibody[\s-]+)?(?:pre-?\s?)?{_DONE}\b", re.IGNORECASE)
 _DONE_BEFORE = re.compile(

@@ -121,6 +121,8 @@ def _donors(text: str, context: Context, taken: list[Span]) -> None:
 
 
 def _datasets(text: str) -> list[tuple[Span, str]]:
+    from haystack.knowledge import resolve_perturbation
+
     found: list[tuple[Span, str]] = []
     for alias, name, _ in table_rows("datasets.tsv", 3):
         for match in re.finditer(rf"(?<!\w){re.escape(alias)}(?!\w)", text, 0 if alias.isupper() else re.IGNORECASE):
@@ -129,7 +131,7 @@ def _datasets(text: str) -> list[tuple[Span, str]]:
                 found.append((where, name))
     for match in _DATASET_NAME.finditer(text):
         where = span(text, match.start("what"), match.end("what"))
-        if not any(where.overlaps(other) for other, _ in found):
+        if not any(where.overlaps(other) for other, _ in found) and resolve_perturbation(where.text) is None:
             found.append((where, where.text))
     return sorted(found, key=lambda item: item[0].start)
 

@@ -433,6 +433,8 @@ def _mention(text: str, gene: _Gene, trigger: _Trigger | None) -> GeneMention:
     for pattern, word, sign in ((_INHIBITED, "inhibitor", -1), (_AGONISED, "agonist", 1)):
         if match := pattern.match(behind):
             where = span(text, gene.span.start, gene.span.end + match.end())
+            if match[0].endswith("activation") and resolve_perturbation(f"{gene.symbol} agonist", "drug") is None:
+                return GeneMention(gene.span, genetic(gene.symbol, GAIN, 1, gene.span.text), where)  # KLF1 activation
             return GeneMention(where, acting_on(gene.symbol, word, where.text, 1 if sign > 0 else -1), where)
     marked = bool(_MARKED.match(behind)) or bool(_READ_BEHIND.match(behind)) or bool(_READ_BEFORE.search(before))
     if marked and (trigger is None or _MARKED.match(behind)):

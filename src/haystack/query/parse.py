@@ -53,6 +53,10 @@ _MET = re.compile(
     r"\b(?:(?:respon|react)\w*\s+(?:\w+\s+){0,2}?to|co-?cultured?\s+(?:with|on))\s+(?:(?:the|a|an|some)\s+)?(?:\w+\s+)?$",
     re.IGNORECASE,
 )
+_INSTEAD = re.compile(
+    r"^(?:\s+(?:was|were|is|are|be|been|had|have|being|used|given|added))*\s+(?P<word>instead)\b(?!\s+of)",
+    re.IGNORECASE,
+)
 _HAVING = re.compile(
     r"\b(?:patients?|people|persons?|individuals?|donors?|subjects?|wom[ae]n|m[ae]n|child(?:ren)?|cases?|someone|adults?)\s+"
     r"(?:\w+\s+){0,2}?(?:with|having|infected\s+with)\s+(?:[\w-]+\s+){0,2}$",
@@ -285,7 +289,7 @@ def _absences(findings: Findings, negations: list[Negation]) -> None:
     kept: list[Treatment] = []
     behind: tuple[Treatment, Negation] | None = None
     for item in reversed(findings.treatments):
-        governed = negated(item.span, findings.text, negations)
+        governed = negated(item.span, findings.text, negations) or _replaced(findings, item)
         if governed is None and behind and share_negation(findings.text, item.span, behind[0].span):
             governed = behind[1]
         if governed is None or (item.perturbation.type == "genetic" and governed.absent):
@@ -297,6 +301,16 @@ def _absences(findings: Findings, negations: list[Negation]) -> None:
     findings.diseases = [d for d in findings.diseases if not _is_denied(findings, d, negations)]
     cells = [cell for cell in findings.cells if not negated(cell.span, findings.text, negations)]
     findings.cells = cells or findings.cells
+
+
+def _replaced(findings: Findings, item: Treatment) -> Negation | None:
+    """The other treatment that takes its place (with IL-2; what if IL-15 were given instead?)."""
+    for other in findings.treatments:
+        place = _INSTEAD.match(findings.text[other.span.end :])
+        if place and other.span.start > item.span.end:
+            where = Span(other.span.end + place.start("word"), other.span.end + place.end("word"), place["word"])
+            return Negation(item.span, where, absent=False)
+    return None
 
 
 def _is_denied(findings: Findings, disease: Entity, negations: list[Negation]) -> bool:

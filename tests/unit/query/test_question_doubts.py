@@ -260,3 +260,12 @@ def test_an_absent_tissue_is_no_tissue_and_an_unnamed_stimulus_is_doubted() -> N
     assert parse_question("How would stimulated monocytes respond to JQ1?").not_understood == ["stimulated"]
     assert parse_question("How would IFN-gamma–primed monocytes respond to JQ1?").not_understood == []
     assert parse_question("How would nasal epithelial cells respond to IL-13?").asked.context.tissue_name == "nose"
+
+
+@pytest.mark.parametrize(
+    "text", ["Which drug reverses the effect of TNF on fibroblasts?", "What cytokine would activate T cells?"]
+)
+def test_a_question_for_a_treatment_is_doubted(text: str) -> None:
+    assert any("asks for a treatment; only the effect of one" in warning for warning in parse_question(text).warnings)
+    text = "Which cytokines are secreted by macrophages after LPS?"
+    assert not any("asks for a treatment" in warning for warning in parse_question(text).warnings)

@@ -249,7 +249,7 @@ def ground_prompts(
             control_strategy=prompt.control_strategy,
             fallback=_fell_back(prompt.control_strategy, chosen.control_strategy_asked),
             de=own[~own["gene"].isin(noise)].reset_index(drop=True),
-            reference=_reference(measured, prompt.prompt_id) if question.asked.context.donor_id else None,
+            reference=_reference(measured, prompt.prompt_id, question.asked.context.donor_id),
             literature=papers,
             shown=shown.get(prompt.prompt_id),
         )
@@ -350,14 +350,18 @@ def _reconstruction_error(
     return {gene for gene in shared if moved[gene] * change[gene] > 0 and abs(change[gene]) < 2 * abs(moved[gene])}
 
 
-def _reference(measured: ad.AnnData | None, prompt_id: str) -> tuple[ad.AnnData, ad.AnnData] | None:
-    """The prompt and control prompt cells of a prompt, where both exist."""
-    if measured is None:
+def _reference(measured: ad.AnnData | None, prompt_id: str, donor: str | None) -> tuple[ad.AnnData, ad.AnnData] | None:
+    """The cells of the asked donor among the prompt cells, and the control prompt cells; None if either is missing."""
+    from haystack.retrieval.question import same_donor
+
+    if measured is None or donor is None:
         return None
     mine = (measured.obs["prompt_id"].astype(str) == prompt_id).to_numpy()
     role = measured.obs["role"].astype(str).to_numpy()
-    ours = measured[mine & (role == CellRole.PROMPT.value)]
-    theirs = measured[mine & (role == CellRole.CONTROL_PROMPT.value)]
+    people = measured.obs["donor_id"].astype(str)
+    own = people.isin([name for name in people.unique() if same_donor(donor, name)]).to_numpy()
+    ours = measured[mine & own & (role == CellRole.PROMPT.value)]
+    theirs = measured[mine & ~own & (role == CellRole.CONTROL_PROMPT.value)]
     return (ours, theirs) if ours.n_obs and theirs.n_obs else None
 
 

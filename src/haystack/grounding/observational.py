@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from haystack.contracts import AskedCells, Component, StructuredQuery
+from haystack.grounding.arms import SIGNAL_Z
 from haystack.grounding.case import Case, evaluate
 from haystack.grounding.curves import confidence, rise, score
 from haystack.grounding.genelists import cell_type_markers, tissue_signatures
@@ -228,12 +229,17 @@ def donor_effect_capture(
         return Component(evaluated=False, reason="fewer than 20 genes are expressed in the donor's cells")
     predicted = _change(_scaled(perturbed[:, genes]).toarray()[:, seen], _scaled(control[:, genes]).toarray()[:, seen])
     rng = np.random.default_rng(evidence.seed)
-    observed = _spearman(predicted, _change(stacked[: ours.n_obs, seen], stacked[ours.n_obs :, seen]))
-    null = np.empty(evidence.grounding.permutations)
+    measured = _change(stacked[: ours.n_obs, seen], stacked[ours.n_obs :, seen])
+    observed = _spearman(predicted, measured)
+    null, size = np.empty((2, evidence.grounding.permutations))
     for draw in range(null.size):
         order = rng.permutation(stacked.shape[0])
-        null[draw] = _spearman(
-            predicted, _change(stacked[order[: ours.n_obs]][:, seen], stacked[order[ours.n_obs :]][:, seen])
+        change = _change(stacked[order[: ours.n_obs]][:, seen], stacked[order[ours.n_obs :]][:, seen])
+        null[draw], size[draw] = _spearman(predicted, change), np.sum(change**2)
+    # The prediction was made from these cells: it repeats their sampling noise as well as a donor's effect.
+    if np.sum(measured**2) < size.mean() + SIGNAL_Z * size.std():
+        return Component(
+            evaluated=False, reason="the donor's cells differ from the others no more than random cells do"
         )
     chance = float(null.mean())
     p_value = float((1 + np.sum(null >= observed - 1e-12)) / (1 + null.size))

@@ -33,8 +33,8 @@ RULE = (
 )
 DESIGN_RULE = (
     f"High: agreement with measured contexts outside the prompt (r without sampling noise) of at least {HIGH_R:g}, at "
-    "least two independent donors or contexts that agree, no finding that caps the class, and a known response that "
-    f"does not contradict the prediction. Medium: r of at least {MEDIUM_R:g} and two that agree or, where nothing "
+    "least two independent donors or contexts that agree, and no finding that caps the class, such as a known response "
+    f"that does not support the prediction. Medium: r of at least {MEDIUM_R:g} and two that agree or, where nothing "
     "independent was measured, a known response that supports the prediction; no finding that caps the class at low. "
     "Low: anything less. Not scored: nothing could be tested."
 )

@@ -13,6 +13,7 @@ from scipy import sparse
 from haystack.config import GroundingSettings
 from haystack.contracts import StructuredQuery
 from haystack.grounding import observational
+from haystack.grounding.ground import _reference
 from haystack.grounding.observational import Looks, cell_type_coherence, donor_effect_capture, list_match, observe
 from haystack.grounding.score import Evidence, composite
 
@@ -83,6 +84,27 @@ def test_donor_effect() -> None:
     assert kept.p_value < 0.05
     assert lost.score < 3
     assert not donor_effect_capture(query, control, control, None, evidence).evaluated
+
+
+def test_noise_of_the_prompt_s_own_cells_is_no_donor_effect() -> None:
+    """Labels of donors at random: the prediction repeats what its prompt cells happen to show."""
+    evidence = Evidence({}, None, None, [], grounding=GroundingSettings(permutations=200))
+    query = StructuredQuery(raw_query="?", task_type="donor_expression_prediction", target_donor_id="a:d1")
+    reference = cells_of("A", seed=5), cells_of("A", seed=6)
+    found = donor_effect_capture(query, reference[0], reference[1], reference, evidence)
+    assert not found.evaluated
+    assert "no more than random cells" in found.reason
+
+
+def test_only_cells_of_the_asked_donor_show_its_effect() -> None:
+    parts = [cells_of("A", seed=seed) for seed in range(3)]
+    for part, donor, role in zip(parts, ("a:d1", "a:d2", "a:d1"), ("prompt", "prompt", "control_prompt"), strict=True):
+        part.obs["donor_id"], part.obs["role"], part.obs["prompt_id"] = donor, role, "p1"
+    measured = ad.concat(parts)
+    assert _reference(measured, "p1", "d9") is None
+    assert _reference(measured, "p1", "d1") is None  # its controls are its own
+    ours, theirs = _reference(measured, "p1", "d2")
+    assert (set(ours.obs["donor_id"]), set(theirs.obs["donor_id"])) == ({"a:d2"}, {"a:d1"})
 
 
 def test_nulls_have_nothing_of_the_donor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,11 +90,33 @@ def measure_contexts(
         settings.seed,
     )
     found.uns["asked_is_measured"] = study.asked_is_measured
-    found.uns["notes"] = [*found.uns.pop("copies", []), *_doubts(found, cells)]
+    found, narrow = _without_narrow(found)
+    found.uns["notes"] = [*found.uns.pop("copies", []), *narrow, *_doubts(found, cells)]
     if not study.question.wants_perturbed:
         found.uns["observed"] = str(asked_kind(study.question) or "")
         found.uns["asked_types"] = study.question.index.cell_type_names(study.question.is_asked_type)
     write_contexts(out, found)
+
+
+def _without_narrow(contexts: ad.AnnData) -> tuple[ad.AnnData, list[str]]:
+    """Contexts without those of atlases that measure few genes, and a note on each: what one lacks is lost to all.
+
+    Atlases are taken in the order of their genes while (contexts) x sqrt(genes that all of them measure) grows.
+    """
+    measured = np.isfinite(contexts.X)
+    atlas = contexts.obs["atlas"].astype(str).to_numpy()
+    query = (contexts.obs["arm"] == Arm.QUERY.value).to_numpy()
+    known = {name: measured[(atlas == name) & ~query].all(axis=0) for name in np.unique(atlas[~query])}
+    order = sorted(known, key=lambda name: (-int(known[name].sum()), name))
+    n = {name: contexts.obs.loc[(atlas == name) & ~query, "context_id"].nunique() for name in order}
+    common, contained, worth = measured[query].all(axis=0), 0, []
+    for name in order:
+        common, contained = common & known[name], contained + n[name]
+        worth.append(contained * float(np.sqrt(common.sum())))
+    left_out = order[int(np.argmax(worth)) + 1 :] if order else []
+    notes = [f"{name} measures {int(known[name].sum()):,} genes only and is not compared" for name in left_out]
+    kept = query | ~np.isin(atlas, left_out)
+    return (contexts if kept.all() else contexts[kept].copy()), notes
 
 
 def _doubts(contexts: ad.AnnData, cells: Mapping[str, str | Path]) -> list[str]:

@@ -101,15 +101,21 @@ def test_copies_without_donors_are_no_two_experiments(twice: Callable, tmp_path:
     assert accuracy.independence == "within one experiment"
 
 
-def test_other_atlases_stay_as_they_are(study: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("n_genes", "kept"), [(300, 8), (200, 8), (20, 4)])
+def test_other_atlases_stay_unless_they_measure_few_genes(
+    study: Callable, tmp_path: Path, n_genes: int, kept: int
+) -> None:
+    """A panel of 20 genes would take the other 280 from the contexts of the other atlas."""
     atlases = {}
     for seed, name in enumerate(("first", "second")):
         made = study({"d1": "both"}, seed=seed)
         folder = tmp_path / name
-        Path(made.entry.path).rename(tmp_path / f"{name}.h5ad")
+        made.source[:, : n_genes if seed else 300].copy().write_h5ad(tmp_path / f"{name}.h5ad")
         entry = made.entry.model_copy(update={"path": str(tmp_path / f"{name}.h5ad")})
         harmonize_atlas(name, entry, folder / "cells.parquet", folder / "mapping.tsv")
         atlases[name] = (entry, folder / "cells.parquet")
     found, _ = measured(atlases, tmp_path)
-    assert not len(found.uns["notes"])
-    assert found.obs.loc[found.obs["arm"] != "query", "context_id"].nunique() == 8
+    assert [str(note) for note in found.uns["notes"]] == (
+        [] if kept == 8 else ["second measures 20 genes only and is not compared"]
+    )
+    assert found.obs.loc[found.obs["arm"] != "query", "context_id"].nunique() == kept

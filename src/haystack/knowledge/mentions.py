@@ -44,7 +44,7 @@ CASED = {
 }
 # The molecule is part of the name of something else.
 NOT_BEFORE = re.compile(
-    r"^(?:[\s_-]*(?:receptors?\b|producing\b|secret(?:ing|ory)\b|neurons?\b|type\s+cells?\b|expressing\b|producers?\b|positive\b|negative\b|deficient\b|"
+    r"^(?:[\s_-]*(?:receptors?\b|converting\s+enzyme|producing\b|secret(?:ing|ory)\b|neurons?\b|type\s+cells?\b|expressing\b|producers?\b|positive\b|negative\b|deficient\b|"
     r"resistan(?:t|ce)\b|(?:in)?sensitiv(?:e|ity)\b|refractory\b|unresponsive\b|toler(?:ant|ance|i[sz]ed)\b|(?:non-?\s?)?responders?\b|allerg(?:y|ies|ic)\b|intoleran(?:ce|t)\b|dependen(?:t|ce)\b|deficiency\b|(?:in)?toxi(?:city|cation)\b|related\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b)|\s?R\b|-[A-Z0-9]{1,2}(?![\w-])|[+⁺]|-?/-|hi\b|lo\b)",
     re.IGNORECASE,
 )
@@ -291,6 +291,9 @@ def _widened(text: str, start: int, end: int, perturbation: Perturbation) -> tup
     """Extend the span by a preceding `anti-` or following `blockade`, which reverse a cytokine."""
     before, behind = ANTI.search(_before(text, start)), BLOCKED.match(_after(text, end))
     verb = _BLOCK.search(_before(text, start)) or INHIBITED.match(_after(text, end))
+    if perturbation.type == "unknown" and (before or behind):  # IgE blockade
+        against = resolve_perturbation(f"anti-{perturbation.name}")
+        return start, end + (behind.end() if behind else 0), against or perturbation
     if perturbation.type == "cytokine" and (before or behind or verb):
         if before:
             start -= len(before[0])

@@ -13,6 +13,8 @@ from haystack.knowledge.guides import read_guides
 from haystack.knowledge.ligands import named_protein
 from haystack.knowledge.names import agent, bare, key, unbracketed
 from haystack.knowledge.unii import unii_drug
+from haystack.ontology.everyday import english_words
+from haystack.ontology.normalise import word_set
 
 MAX_LENGTH = 200
 TREATMENT = re.compile(
@@ -33,6 +35,11 @@ DOSE = re.compile(
     r"[\s_,]*[\s_,(@]\s*\d+(?:[.,]\d+)?\s*(?:[pnuµμm]?M|[pnuµμm]?g/m[lL]|[km]?[IU]?U/m[lL]|units?/m[lL]|mg/kg|%|"
     r"h|hrs?|hours?|d|days?|min(?:utes?)?)\)?$"
 )
+DRUG_WORDS = word_set("""
+    acetaminophen allegra alumina aluminium botox cacao chocolate citrate ecstasy glucose menthol motrin niacin
+    oxycontin petroleum phospholipids ritalin roundup seawater silica sulphur tylenol valium versed vinegar vodka
+""")
+"""English words that are a usual name of a substance"""
 CONTROLS = {
     "ctrl",
     "control",
@@ -208,11 +215,16 @@ def _chebi(text: str) -> Perturbation | None:
     return None
 
 
+def _is_only_a_brand(word: str, name: str) -> bool:
+    """Whether an English word is the brand of some pesticide or drug (laser, blockade, vortex), not its name."""
+    return word.lower() in english_words() - DRUG_WORDS and key(word) not in key(name)
+
+
 def _unii(text: str) -> Perturbation | None:
     """A drug by another name (brand, code, abbreviation) in FDA's list of ingredients."""
     for form in _forms(text):
         hit = None if form.lower() in CONTROLS else unii_drug(form)
-        if hit:
+        if hit and not _is_only_a_brand(form, hit[1]):
             identifier, name = hit
             name = bare(name) if unii_drug(bare(name)) or chebi_drug(bare(name)) else name  # warfarin sodium
             found = known(index()[key(name)]) if key(name) in index() else _chebi(name)

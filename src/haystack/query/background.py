@@ -32,7 +32,7 @@ _DONE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _STATE_BEFORE = re.compile(
-    r"\b(?:lacking|deficient\s+(?:in|for)|without|with|carrying|harbou?ring|expressing|bearing)\s+"
+    r"\b(?:lacking|deficient\s+(?:in|for)|without|with|carrying|harbou?ring|expressing|bearing|that\s+[\w-]+)\s+"
     r"(?:(?:an?|the)\s+)?(?:[\w-]+\s+){0,3}$",
     re.IGNORECASE,
 )
@@ -117,7 +117,9 @@ def _was_before(text: str, group: _Group, others: list[_Group], cells: Sequence[
     if done and done["pre"]:
         return True
     if _AFTER.search(before):
-        return any(responded_to(text, other[0].span) for other in others)
+        return any(_AFTER.fullmatch(gap.strip() + " ") for gap in earlier) or any(
+            responded_to(text, other[0].span) for other in others
+        )
     state = group[0].perturbation.type == "genetic" and _STATE_BEFORE.search(before)
     answered = any(responded_to(text, other[0].span) for other in others if other[0].span.start > group[0].span.start)
     return answered and bool(done or state)

@@ -36,6 +36,7 @@ _MODIFIER = re.compile(
     r"inhibitory\s+protein|lineage|origin|polari[sz]\w+|skew\w+|priming|differentiation|fate|genes?|signatures?|programs?)\b)",
     re.IGNORECASE,
 )
+_AGAINST = re.compile(r"\banti-?$", re.IGNORECASE)  # anti-thymocyte globulin
 _CELLS_AT_END = re.compile(r"\s+cells?$", re.IGNORECASE)
 _NO_LETTER = re.compile(r"\.|\s+cells?-")  # M. tuberculosis, T cell-derived
 _SAYS_HOW = re.compile(r"[a-z]+(?:ory|ive|ant|ent|al|ic|ous)")
@@ -95,7 +96,11 @@ def _multiword(text: str, spans: list[Span]) -> list[Span]:
 def _find(text: str, tokens: list[Word], taken: list[Span], names: list[Name]) -> list[Entity]:
     cells = [name for name in names if name.kind == "cell-type"]
     exact = [Entity(name.span, name.matches) for name in cells if not any(name.span.overlaps(t) for t in taken)]
-    exact = [entity for entity in exact if not _MODIFIER.match(text[entity.span.end :])]
+    exact = [
+        entity
+        for entity in exact
+        if not _MODIFIER.match(text[entity.span.end :]) and not _AGAINST.search(text[: entity.span.start])
+    ]
     entities: list[Entity] = []
     at = 0
     while at < len(tokens):
@@ -248,6 +253,8 @@ def _could_be_cell(piece: list[Word], text: str) -> bool:
     lowered = [word.lower for word in piece]
     if any(word in QUESTION_WORDS and word not in INSIDE for word in lowered):
         return False
+    if lowered[0] in {"cell", "cells"} and not INSIDE & set(lowered):
+        return False  # T cell receptor
     if lowered[0] in INSIDE or lowered[-1] in INSIDE or any(_CONTRACTION.search(word) for word in lowered):
         return False
     between = [text[left.end : right.start] for left, right in pairwise(piece)]

@@ -19,6 +19,7 @@ from haystack.query.text import Span, span
 KNOCK_OUT, KNOCK_DOWN, GAIN, UNSAID = "knock-out", "knock-down", "overexpression", "perturbation"
 FARTHEST = 7  # words between a trigger and a gene
 SHORT_PROTEIN = 4  # letters of a word in lower case that is no protein's name by itself
+MORE_WORDS = 3  # of a protein's name behind the first
 BESIDE = 2  # words between those that stand beside each other (knock-out of the, sgRNA against)
 _TRIGGERS: tuple[tuple[str, int, str], ...] = (
     (
@@ -68,7 +69,6 @@ _PATTERNS = tuple(
 _GENOTYPE = re.compile(r"[(]?[-−–+]/[-−–][)]?(?![\w])")  # STAT1-/-, CFTR (+/-)
 _KNOCK_APART = re.compile(r"\bknock(?:s|ed|ing)?\s+(?:\w[\w-]*\s+(?:and\s+)?){1,3}?(?P<how>out|down)\b", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-zα-ω][A-Za-z0-9α-ω]*(?:[-./][A-Za-z0-9α-ω]+)*")
-_TWO_WORDS = re.compile(r"\s+[A-Za-z0-9/-]+")
 _PREFIXED = re.compile(r"^(?P<tool>si|sh|sg|g|Δ|∆)[-_]?(?P<gene>[A-Z][A-Z0-9]+)(?:[-_]\d)?$")
 _LIKE_GENE = re.compile(r"[A-Z]{2,}[A-Z0-9]*\d[A-Z0-9]*")
 _MICRO_RNA = re.compile(r"(?:hsa-)?(?:miR|let)-\d+[a-z]?(?:-[35]p)?(?![\w-])")
@@ -110,7 +110,6 @@ _ANTIBODY = re.compile(r"^[\s-]+(?:(?:blocking|neutrali[sz]ing|monoclonal)\s+)?a
 _AGONISED = re.compile(
     r"^[\s-]+(?:agonis(?:ts?|m)|activators?|stimulators?|activation|ligation|engagement|triggering)\b", re.IGNORECASE
 )
-_RECEPTOR = re.compile(r"^[\s-]+receptors?\b", re.IGNORECASE)
 # A variant of the protein behind the gene: V600E, R175*, F508del, ITD.
 _VARIANT = re.compile(
     r"^[\s-]*[(]?(?:p\.)?(?P<variant>[A-Z]\d{1,4}(?:[A-Z](?![a-z0-9])|\*|X|fs\S*|del)|[A-Z]?\d+del|ITD)\b"
@@ -193,11 +192,10 @@ def find_genes(text: str, taken: list[Span], cells: list[Span]) -> list[GeneMent
         near = trigger is not None and _is_beside(text, group, trigger)
         if near and trigger is not None and soft(trigger.span):
             near = all(gene.known for gene in group)  # without PUVA
-        mentions += [
-            _mention(text, gene, trigger)
-            for gene in group
-            if (trigger or (gene.known and not gene.needs_trigger)) and (near or not gene.needs_neighbour)
-        ]
+        for gene in group:
+            if (trigger or gene.known) and (near or not gene.needs_neighbour):
+                mention = _mention(text, gene, trigger, group[-1].span.end)
+                mentions += [mention] if mention.trigger or not gene.needs_trigger else []
     return mentions
 
 
@@ -265,9 +263,12 @@ def _gene_at(text: str, match: re.Match[str], shouted: bool) -> _Gene | None:
     from haystack.knowledge.genetic import protein_gene
 
     start = match.start()
-    if two := _TWO_WORDS.match(text, match.end()):
-        where = span(text, start, two.end())
-        if protein := _protein(where.text):
+    for more in range(MORE_WORDS, 0, -1):  # gasdermin D, TNF receptor 1
+        longer = re.compile(rf"(?:\s+[A-Za-z0-9/]+(?:-[A-Za-z0-9]+)*?){{{more}}}(?![A-Za-z0-9])").match(
+            text, match.end()
+        )
+        where = span(text, start, longer.end()) if longer else None
+        if where and (protein := _protein(where.text)):
             return _Gene(where, protein, needs_trigger=True)
     if micro := _MICRO_RNA.match(text, start):
         return _Gene(span(text, start, micro.end()), micro[0], known=False)
@@ -410,7 +411,8 @@ def is_trigger(word: str) -> bool:
     return any(pattern.fullmatch(word) for _, _, pattern in _PATTERNS)
 
 
-def _mention(text: str, gene: _Gene, trigger: _Trigger | None) -> GeneMention:
+def _mention(text: str, gene: _Gene, trigger: _Trigger | None, end: int) -> GeneMention:
+    """A gene and what is done to it; `end` is that of its list (JAK1/JAK2 inhibition)."""
     from haystack.knowledge.genetic import genetic
     from haystack.knowledge.mentions import ANTI, INHIBIT, INHIBITED
     from haystack.knowledge.resolve import acting_on, resolve_perturbation
@@ -423,16 +425,17 @@ def _mention(text: str, gene: _Gene, trigger: _Trigger | None) -> GeneMention:
         return GeneMention(
             gene.span, genetic(gene.symbol, gene.action, _DIRECTION[gene.action], gene.span.text), gene.span
         )
-    if INHIBITED.match(behind) or INHIBIT.search(before):
-        if _RECEPTOR.match(behind):
-            return _receptor_blockade(gene)
-        return GeneMention(gene.span, acting_on(gene.symbol, "inhibitor", gene.span.text, -1), gene.span)
-    if ANTI.search(before) or _ANTIBODY.match(behind):  # the class of such antibodies, if the tables have one
+    acted = text[end : end + 40]
+    if INHIBITED.match(acted) or INHIBIT.search(before):
+        names = (f"{gene.span.text} {word}" for word in ("blockade", "antagonist", "inhibitor"))
+        found = next(filter(None, (resolve_perturbation(name, "drug") for name in names)), None)
+        return GeneMention(gene.span, found or acting_on(gene.symbol, "inhibitor", gene.span.text, -1), gene.span)
+    if ANTI.search(before) or _ANTIBODY.match(acted):  # the class of such antibodies, if the tables have one
         found = resolve_perturbation(f"anti-{gene.span.text}", "drug")
         return GeneMention(gene.span, found or acting_on(gene.symbol, "blockade", gene.span.text, -1), gene.span)
     for pattern, word, sign in ((_INHIBITED, "inhibitor", -1), (_AGONISED, "agonist", 1)):
-        if match := pattern.match(behind):
-            where = span(text, gene.span.start, gene.span.end + match.end())
+        if match := pattern.match(acted):
+            where = span(text, gene.span.start, end + match.end()) if gene.span.end == end else gene.span
             if match[0].endswith("activation") and resolve_perturbation(f"{gene.symbol} agonist", "drug") is None:
                 return GeneMention(gene.span, genetic(gene.symbol, GAIN, 1, gene.span.text), where)  # KLF1 activation
             return GeneMention(where, acting_on(gene.symbol, word, where.text, 1 if sign > 0 else -1), where)
@@ -447,16 +450,6 @@ def _mention(text: str, gene: _Gene, trigger: _Trigger | None) -> GeneMention:
         return GeneMention(gene.span, made_up, trigger.span if trigger else None, known=False)
     perturbation = genetic(gene.symbol, action, _DIRECTION[action], gene.span.text)
     return GeneMention(gene.span, perturbation, trigger.span if trigger else None)
-
-
-def _receptor_blockade(gene: _Gene) -> GeneMention:
-    """Blocking the IL-6 receptor is not blocking IL-6."""
-    from haystack.knowledge.resolve import resolve_perturbation
-
-    name = f"{gene.span.text} receptor"
-    found = next(filter(None, (resolve_perturbation(f"{name} {word}") for word in ("blockade", "antagonist"))), None)
-    unknown = Perturbation(query=gene.span.text, name=f"{name} blockade", type="drug", direction=-1)
-    return GeneMention(gene.span, found or unknown, gene.span, known=found is not None)
 
 
 def _variant(gene: _Gene, trigger: _Trigger | None) -> Perturbation:

@@ -332,7 +332,13 @@ def _more_treatments(findings: Findings, names: list[Name], taken: list[Span]) -
     findings.treatments += complete_list(text, tokens, findings.treatments, held)
     held += [item.span for item in findings.treatments]
     genes = [g.span for g in findings.genes]
-    leftover = find_leftover(text, tokens, [*held, *genes])
+    leftover = []
+    for item in find_leftover(text, tokens, [*held, *genes]):
+        governed = negated(item.span, text, findings.negations)
+        if governed is None:
+            leftover.append(item)
+        else:  # arginine starvation
+            findings.absent.append((item, governed))
     bare = bare_genes([mention for mention in findings.genes if not any(mention.span.overlaps(h) for h in held)])
     if findings.treatments or findings.group:
         known = [*findings.treatments, *leftover]

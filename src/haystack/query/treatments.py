@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from haystack.contracts.query import Perturbation, PerturbationType
-from haystack.ontology.everyday import english_words, everyday_words
+from haystack.ontology.everyday import everyday_words
 from haystack.ontology.normalise import word_set
 from haystack.ontology.vocabulary import vocabulary
 from haystack.query.genetics import GeneMention
@@ -60,8 +60,11 @@ _PATTERNS: tuple[tuple[str, PerturbationType | None], ...] = (
     ),
     (
         r"\b(?P<what>[A-Za-z0-9α-ω][\w/-]*)\s+(?:treatment|exposure|"
-        r"stimulation|challenge|administration|supplementation|"
-        r"deprivation|withdrawal|starvation|infection|therapy|inhibition)\b",
+        r"stimulation|challenge|administration|supplementation|infection|therapy)\b",
+        None,
+    ),
+    (
+        r"\b(?P<what>[A-Za-z0-9α-ω][\w/-]*\s+(?:deprivation|withdrawal|starvation|inhibition|blockade|antagonism|depletion))\b",
         None,
     ),
     (
@@ -108,7 +111,6 @@ _SLOT_BEFORE = re.compile(
     r"(?:(?:a|an|the|some|recombinant|human|soluble|low|high|dose|addition|adding)\s+)*$",
     re.IGNORECASE,
 )
-LONG_WORD = 8  # letters from which an English word that names a drug is no everyday word (acetaminophen)
 LONGEST = 4  # words of a name that only the large lists know
 
 
@@ -227,7 +229,7 @@ def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Trea
                 continue
             where = span(text, piece[0].start, piece[-1].end)
             known = None if goes_on(text, where.start, where.end) else _resolve(where.text, None)
-            if known and not _is_brand_of(known, where.text):
+            if known:
                 short = len(re.sub(r"\W", "", where.text)) <= 4
                 doubt = f"'{where.text}' was taken for {known.name}" if short else None
                 treatments.append(Treatment(where, known.model_copy(update={"query": where.text}), True, doubt))
@@ -235,15 +237,6 @@ def find_leftover(text: str, tokens: list[Word], taken: list[Span]) -> list[Trea
                 break
         at += step
     return treatments
-
-
-def _is_brand_of(known: Perturbation, text: str) -> bool:
-    """Whether a short English word is only a brand of a drug with another name (laser for cycloxydim)."""
-    from haystack.knowledge.names import key
-    from haystack.knowledge.resolve import lookup
-
-    everyday = len(text) < LONG_WORD and text in english_words()
-    return everyday and lookup(text) is None and key(text) not in key(known.name)
 
 
 def _may_name(piece: list[Word]) -> bool:

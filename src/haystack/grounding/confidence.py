@@ -21,9 +21,9 @@ HIGH_R, MEDIUM_R = 0.45, 0.25
 """expected r, sampling noise removed, required for the classes high and medium (simulation, even seeds)"""
 FACTOR: Mapping[Cap, float] = {"high": 1.0, "medium": 0.95, "low": 0.35}
 """factor on the evidence by the lowest class that a finding allows"""
-CONTRADICTION, UNSUPPORTED = "contradiction", "known_response"
-"""findings that the known response runs the other way, and that it does not support the prediction"""
-UNKNOWN: Mapping[str, float] = {CONTRADICTION: 0.6, UNSUPPORTED: 0.75}
+CONTRADICTION, UNSUPPORTED, UNKNOWN = "contradiction", "known_response", "unknown_response"
+"""findings that the known response runs the other way, that it does not support the prediction, that none is known"""
+DOUBT: Mapping[str, float] = {CONTRADICTION: 0.6, UNSUPPORTED: 0.75, UNKNOWN: 0.75}
 """factor on the evidence of measured contexts with these: they may agree because all are labelled wrongly, or share a
 batch
 """
@@ -91,7 +91,7 @@ def confidence_of(value: float | None, basis: Basis) -> Class:
 def evidence_of(raw: float, findings: Sequence[Finding], *, measured: bool) -> float:
     """Evidence in [0, 1] from a composite of 1 to 10, reduced by the worst finding."""
     cap = lowest(findings)
-    doubt = min((UNKNOWN.get(item.name, 1.0) for item in findings), default=1.0)
+    doubt = min((DOUBT.get(item.name, 1.0) for item in findings), default=1.0)
     return (raw - 1) / 9 * FACTOR[cap.cap if cap else "high"] * (doubt if measured else UNMEASURED)
 
 

@@ -12,7 +12,15 @@ from haystack.contracts import Component
 from haystack.contracts.design import Finding, Verdict
 from haystack.grounding.arms import arm_findings
 from haystack.grounding.case import Case
-from haystack.grounding.confidence import CONTRADICTION, UNSUPPORTED, Basis, calibrate, confidence_of, evidence_of
+from haystack.grounding.confidence import (
+    CONTRADICTION,
+    UNKNOWN,
+    UNSUPPORTED,
+    Basis,
+    calibrate,
+    confidence_of,
+    evidence_of,
+)
 from haystack.grounding.evidence import weigh
 from haystack.grounding.score import Composite, composite
 
@@ -90,7 +98,7 @@ def _known_response(case: Case, findings: Sequence[Finding]) -> Finding | None:
             f"{reading.sentence} Batches that hold cells of both arms are not recorded either, so a batch common to "
             "all treated cells cannot be told from the perturbation."
         )
-        return Finding(name="unknown_response", value=None, sentence=f"Known response: {sentence}", cap="medium")
+        return Finding(name=UNKNOWN, value=None, sentence=f"Known response: {sentence}", cap="medium")
     sentence = f"Known response: {reading.sentence}"
     if reading.verdict is not Verdict.CONTRADICTED:
         return Finding(name=UNSUPPORTED, value=reading.z, sentence=sentence, cap="medium")

@@ -91,7 +91,7 @@ def measure_contexts(
     )
     found.uns["asked_is_measured"] = study.asked_is_measured
     found, narrow = _without_narrow(found)
-    found.uns["notes"] = [*found.uns.pop("copies", []), *narrow, *_doubts(found, cells)]
+    found.uns["notes"] = [*found.uns.pop("copies", []), *narrow, *_namesakes(found), *_doubts(found, cells)]
     if not study.question.wants_perturbed:
         found.uns["observed"] = str(asked_kind(study.question) or "")
         found.uns["asked_types"] = study.question.index.cell_type_names(study.question.is_asked_type)
@@ -117,6 +117,21 @@ def _without_narrow(contexts: ad.AnnData) -> tuple[ad.AnnData, list[str]]:
     notes = [f"{name} measures {int(known[name].sum()):,} genes only and is not compared" for name in left_out]
     kept = query | ~np.isin(atlas, left_out)
     return (contexts if kept.all() else contexts[kept].copy()), notes
+
+
+def _namesakes(contexts: ad.AnnData) -> list[str]:
+    """Donors of one name in two atlases, who count as two people; they may be one in a study that was split."""
+    people = contexts.obs[["atlas", "donor_id"]].dropna().astype(str).drop_duplicates()
+    names = people["donor_id"].str.split(":", n=1).str[-1].str.casefold()
+    twice = sorted(set(names[names.duplicated(keep=False)]))
+    if not twice:
+        return []
+    atlases = sorted(set(people.loc[names.isin(twice), "atlas"]))
+    shown = ", ".join(twice[:3]) + (", ..." if len(twice) > 3 else "")
+    return [
+        f"donors of the same name ({shown}) in {' and '.join(atlases)} count as different people; list the parts of "
+        "one study as one atlas"
+    ]
 
 
 def _doubts(contexts: ad.AnnData, cells: Mapping[str, str | Path]) -> list[str]:

@@ -27,7 +27,7 @@ _DOSE = re.compile(
 )
 _UNIT = r"(?:seconds?|secs?|minutes?|mins?|hours?|hrs?|hpi|h|days?|(?-i:d)|weeks?|wks?|months?)"
 _TIME = re.compile(
-    rf"(?<![\w.-])(?P<what>(?:{_NUMBER}[\s-]?{_UNIT}|(?!a\ssecond\b){_WORDS}[\s-]{_UNIT}|overnight|"
+    rf"(?<![\w.-])(?P<what>(?:{_NUMBER}[\s-]?{_UNIT}|(?!a\ssecond\b){_WORDS}[\s-]{_UNIT}|overnight|O/N|"
     rf"(?:day|hour|week|month)s?\s\d+(?:\s?[-–]\s?\d+)?))(?![\w])",
     re.IGNORECASE,
 )

@@ -134,4 +134,5 @@ def _is_done(text: str, item: Treatment, cells: Sequence[Span]) -> bool:
     words = re.findall(r"[\w']+", gap.lower())
     if re.search(r"[,;:?!.]", gap) or len(words) > 5 or any(word in _APART for word in words):
         return False
-    return item.perturbation.type == "genetic" or _DONE_BEHIND.match(gap) is not None
+    adjective = not gap.strip(" -") and item.span.text.endswith(("ic", "ed"))  # hypoxic macrophages
+    return adjective or item.perturbation.type == "genetic" or _DONE_BEHIND.match(gap) is not None

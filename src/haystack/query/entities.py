@@ -286,7 +286,7 @@ def is_head(word: Word) -> bool:
     if word.start == 0 and word.text[1:].islower():
         word = Word(word.lower, word.start, word.end)  # Inhibitory effect of ...
     row = abbreviations().get(short)
-    if row is None and not word.text.endswith("S"):  # MS is no plural of M
+    if row is None and not (word.text.endswith("S") and len(short) == 2):  # MS is no plural of M
         row = abbreviations().get(short.removesuffix("s"))
     return row is not None and (not word.text.islower() or (len(short) > 3 and row.scope == "word"))
 

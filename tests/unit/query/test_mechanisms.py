@@ -407,6 +407,8 @@ def test_a_change_belongs_to_the_gene_it_is_said_of(text: str, expected: list[tu
         ("Inhibitory effect of IL-10 on macrophages", "macrophage", None, None),
         ("How would T cell receptor inhibition affect T cells?", "T cell", None, None),
         ("How would anti-thymocyte globulin affect B cells?", "B cell", None, None),
+        ("TNF on FLS", "type B synovial cell", None, None),
+        ("ES cells given activin A", "embryonic stem cell", None, None),
         ("How would H1 horizontal cells respond to IL-2?", "H1 horizontal cell", None, None),
         (
             "How would IT neurons respond to IL-2?",

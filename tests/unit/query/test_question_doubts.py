@@ -212,6 +212,7 @@ def test_a_capital_s_is_no_plural(text: str) -> None:
         ("How would estrogen-treated MCF7 cells respond to tamoxifen?", "tamoxifen", "estrogen receptor agonist"),
         ("IFN-gamma on STAT1 KO macrophages", "IFN-gamma", "STAT1 knock-out"),
         ("Without STAT1, how do macrophages respond to IFN-gamma?", "IFN-gamma", "STAT1 knock-out"),
+        ("Hypoxic macrophages with LPS", "lipopolysaccharide", "hypoxia"),
         ("How do keratinocytes that overexpress SOCS1 respond to IL-4?", "IL-4", "SOCS1 overexpression"),
         ("How would IFN-gamma after JAK inhibition affect keratinocytes?", "IFN-gamma", "JAK inhibitor"),
     ],

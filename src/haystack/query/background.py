@@ -37,6 +37,12 @@ _STATE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _AFTER = re.compile(r"\b(?:after|following|post|subsequent\s+to)[\s-]+(?:(?:a|an|the|prior)\s+)?$", re.IGNORECASE)
+_GIVEN_AFTER = re.compile(r"\s+(?:(?:given|added|administered|applied)\s+)?(?:after|following)\s+", re.IGNORECASE)
+_PRIOR = re.compile(r"\b(?:prior|previous|earlier|past)\s+(?:\w+\s+(?:with|to|of|by)\s+)?$", re.IGNORECASE)
+_PEOPLE_BEHIND = re.compile(
+    rf"^(?:[\s-]+{_DONE}\s+(?:[\w-]+\s+){{0,2}}?(?:patients?|donors?|individuals?|people|subjects?)|\s+users?)\b",
+    re.IGNORECASE,
+)
 _PRETREATED = re.compile(r"^[\s-]+(?:pre-?\s?(?:treatment|exposure|stimulation|incubation)|priming)\b", re.IGNORECASE)
 RESPONSE_BEHIND = re.compile(
     r"^[\s-]+(?:responses?|effects?|activation|(?:induced|stimulated|triggered|driven|mediated)\s)", re.IGNORECASE
@@ -78,6 +84,8 @@ def main_first(text: str, treatments: Sequence[Treatment], cells: Sequence[Span]
         group for group in lists if _was_before(text, group, [other for other in lists if other is not group], cells)
     ]
     if len(had) == len(lists):
+        had = [group for group in had if not responded_to(text, group[0].span)]
+    if len(had) == len(lists):
         had = []
     given = [item for group in lists if group not in had for item in group]
     slot = _MAIN.search(text)
@@ -100,16 +108,15 @@ def _lists(text: str, treatments: Sequence[Treatment]) -> list[_Group]:
 
 
 def _was_before(text: str, group: _Group, others: list[_Group], cells: Sequence[Span]) -> bool:
-    before, behind = text[: group[0].span.start], text[group[-1].span.end :]
-    later = [
-        text[group[-1].span.end : other[0].span.start] for other in others if other[0].span.start > group[0].span.start
-    ]
-    earlier = [
-        text[other[-1].span.end : group[0].span.start] for other in others if other[0].span.start < group[0].span.start
-    ]
+    start, end = group[0].span.start, group[-1].span.end
+    later = [text[end : other[0].span.start] for other in others if other[0].span.start > start]
+    earlier = [text[other[-1].span.end : start] for other in others if other[0].span.start < start]
+    before, behind = min((text[:start], *earlier), key=len), text[end:]
     if any(_COMPARED.fullmatch(gap) for gap in (*later, *earlier)) or responded_to(text, group[0].span):
         return bool(_RESPONSE_BEFORE.search(before)) and bool(earlier)
-    if any(_THEN.search(gap) for gap in later) or _is_done(text, group[-1], cells) or _PRETREATED.match(behind):
+    if any(_THEN.search(gap) for gap in later) or _PRETREATED.match(behind) or _PEOPLE_BEHIND.match(behind):
+        return True
+    if _is_done(text, group[-1], cells) or _PRIOR.search(before):
         return True
     if RESPONSE_BEHIND.match(behind) or _RESPONSE_BEFORE.search(before):
         return bool(earlier)
@@ -117,9 +124,8 @@ def _was_before(text: str, group: _Group, others: list[_Group], cells: Sequence[
     if done and done["pre"]:
         return True
     if _AFTER.search(before):
-        return any(_AFTER.fullmatch(gap.strip() + " ") for gap in earlier) or any(
-            responded_to(text, other[0].span) for other in others
-        )
+        given = any(_GIVEN_AFTER.fullmatch(gap) for gap in earlier)
+        return given or any(responded_to(text, other[0].span) for other in others)
     state = group[0].perturbation.type == "genetic" and _STATE_BEFORE.search(before)
     answered = any(responded_to(text, other[0].span) for other in others if other[0].span.start > group[0].span.start)
     return answered and bool(done or state)

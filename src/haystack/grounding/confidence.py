@@ -23,7 +23,7 @@ FACTOR: Mapping[Cap, float] = {"high": 1.0, "medium": 0.95, "low": 0.35}
 """factor on the evidence by the lowest class that a finding allows"""
 CONTRADICTION, UNSUPPORTED, UNKNOWN = "contradiction", "known_response", "unknown_response"
 """findings that the known response runs the other way, that it does not support the prediction, that none is known"""
-DOUBT: Mapping[str, float] = {CONTRADICTION: 0.6, UNSUPPORTED: 0.75, UNKNOWN: 0.75}
+DOUBT: Mapping[str, float] = {CONTRADICTION: 0.6, UNSUPPORTED: 0.9, UNKNOWN: 0.9}
 """factor on the evidence of measured contexts with these: they may agree because all are labelled wrongly, or share a
 batch
 """

@@ -59,7 +59,7 @@ def strong(made: SimpleNamespace) -> tuple[ad.AnnData, ad.AnnData]:
     [
         (1, slice(0, 14), None, 1.0),
         (-1, slice(0, 14), "contradiction", 0.6),
-        (1, slice(60, 74), "known_response", 0.75),
+        (1, slice(60, 74), "known_response", 0.9),
     ],
 )
 def test_a_known_response_that_does_not_support_is_a_finding(

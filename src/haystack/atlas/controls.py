@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from haystack.atlas.columns import LabelColumn, MissingNamed, missing_words, obs_columns, plain, read_labels
 from haystack.atlas.layouts import GENERIC, NAMES, key_of
-from haystack.errors import suggest
+from haystack.errors import AtlasError, suggest
 from haystack.knowledge.retired import current_symbols
 
 if TYPE_CHECKING:
@@ -156,7 +156,10 @@ def unused_treatments(store: Store, named: Iterable[str]) -> str | None:
         key = key_of(column)
         if key not in NAMES["perturbation"] or column in taken:
             continue
-        labels = read_labels(store, column, "obs").categories[:200]
+        try:
+            labels = read_labels(store, column, "obs").categories[:200]
+        except AtlasError:  # it names cells
+            continue
         if labels and (key not in GENERIC - {"stim", "stimulation"} or any(map(looks_like_control, labels))):
             shown = ", ".join(labels[:3])
             return (

@@ -269,6 +269,12 @@ def test_donors_that_are_cells_are_said(cells, atlas, run):
     )
 
 
+def test_a_column_that_names_cells_is_no_treatment(cells, atlas, monkeypatch):
+    monkeypatch.setattr(columns, "MAX_LABELS", 50)
+    cells.obs = cells.obs.drop(columns="treatment").assign(guide=list(cells.obs_names))
+    assert check_atlas("mine", atlas(cells, obs={"cell_type": "cell_type"}, control_labels=[])) == []
+
+
 @pytest.mark.parametrize(
     ("column", "labels", "said"),
     [

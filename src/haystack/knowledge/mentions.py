@@ -45,7 +45,7 @@ CASED = {
 # The molecule is part of the name of something else.
 NOT_BEFORE = re.compile(
     r"^(?:[\s_-]*(?:receptors?\b|converting\s+enzyme|producing\b|secret(?:ing|ory)\b|neurons?\b|type\s+cells?\b|expressing\b|producers?\b|positive\b|negative\b|deficient\b|"
-    r"resistan(?:t|ce)\b|(?:in)?sensitiv(?:e|ity)\b|refractory\b|unresponsive\b|toler(?:ant|ance|i[sz]ed)\b|(?:non-?\s?)?responders?\b|allerg(?:y|ies|ic)\b|intoleran(?:ce|t)\b|dependen(?:t|ce)\b|deficiency\b|(?:in)?toxi(?:city|cation)\b|related\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b)|\s?R\b|-[A-Z0-9]{1,2}(?![\w-])|[+⁺]|-?/-|hi\b|lo\b)",
+    r"resistan(?:t|ce)\b|(?:in)?sensitiv(?:e|ity)\b|refractory\b|unresponsive\b|toler(?:ant|ance|i[sz]ed)\b|(?:non-?\s?)?responders?\b|allerg(?:y|ies|ic)\b|intoleran(?:ce|t)\b|(?:in)?dependen(?:t|ce)\b|(?:super)?family\b|deficiency\b|(?:in)?toxi(?:city|cation)\b|related\b|induced\s+gene|regulated\s+gene|stimulated\s+genes?\b|reporter\b)|\s?R\b|-[A-Z0-9]{1,2}(?![\w-])|[+⁺]|-?/-|hi\b|lo\b)",
     re.IGNORECASE,
 )
 NOT_BEHIND = re.compile(
@@ -92,7 +92,7 @@ TRIGGER = re.compile(
     r"administration|given|impact|influence|challenge[d]?)\s+(?:\w+\s+){0,2}?(?:with|to|of|by|in|the|on|after|drug|compound)?\s*$",
     re.IGNORECASE,
 )
-_ADDED = re.compile(r"\w\s+(?:\+|with|plus|given)\s+$")
+_ADDED = re.compile(r"\w\s+(?:\+|with|plus|given|and)\s+$")
 DRUG_ENDINGS = tuple(
     word_set("""
         tinib nib limus mab stat inostat ciclib parib rafenib zomib sertib lisib degib clax tide olone asone sone

@@ -38,6 +38,7 @@ _STATE_BEFORE = re.compile(
 )
 _AFTER = re.compile(r"\b(?:after|following|post|subsequent\s+to)[\s-]+(?:(?:a|an|the|prior)\s+)?$", re.IGNORECASE)
 _GIVEN_AFTER = re.compile(r"\s+(?:(?:given|added|administered|applied)\s+)?(?:after|following)\s+", re.IGNORECASE)
+_GIVEN_TO = re.compile(r"\b(?:given|receiving|(?:treated|stimulated)\s+with|exposed\s+to)\s+$", re.IGNORECASE)
 _PRIOR = re.compile(r"\b(?:prior|previous|earlier|past)\s+(?:\w+\s+(?:with|to|of|by)\s+)?$", re.IGNORECASE)
 _PEOPLE_BEHIND = re.compile(
     rf"^(?:[\s-]+{_DONE}\s+(?:[\w-]+\s+){{0,2}}?(?:patients?|donors?|individuals?|people|subjects?)|\s+users?)\b",
@@ -128,7 +129,8 @@ def _was_before(text: str, group: _Group, others: list[_Group], cells: Sequence[
         return given or any(responded_to(text, other[0].span) for other in others)
     state = group[0].perturbation.type == "genetic" and _STATE_BEFORE.search(before)
     answered = any(responded_to(text, other[0].span) for other in others if other[0].span.start > group[0].span.start)
-    return answered and bool(done or state)
+    given = any(_GIVEN_TO.search(gap) for gap in later)
+    return (answered and bool(done or state)) or (given and bool(state))
 
 
 def _is_done(text: str, item: Treatment, cells: Sequence[Span]) -> bool:

@@ -414,7 +414,7 @@ def is_trigger(word: str) -> bool:
 def _mention(text: str, gene: _Gene, trigger: _Trigger | None, end: int) -> GeneMention:
     """A gene and what is done to it; `end` is that of its list (JAK1/JAK2 inhibition)."""
     from haystack.knowledge.genetic import genetic
-    from haystack.knowledge.mentions import ANTI, INHIBIT, INHIBITED
+    from haystack.knowledge.mentions import ANTI, INHIBIT, INHIBITED, NOT_BEFORE
     from haystack.knowledge.resolve import acting_on, resolve_perturbation
 
     behind = text[gene.span.end : gene.span.end + 40]
@@ -434,7 +434,9 @@ def _mention(text: str, gene: _Gene, trigger: _Trigger | None, end: int) -> Gene
         found = resolve_perturbation(f"anti-{gene.span.text}", "drug")
         return GeneMention(gene.span, found or acting_on(gene.symbol, "blockade", gene.span.text, -1), gene.span)
     for pattern, word, sign in ((_INHIBITED, "inhibitor", -1), (_AGONISED, "agonist", 1)):
-        if match := pattern.match(acted):
+        if (match := pattern.match(acted)) and NOT_BEFORE.match(acted[match.end() :]):
+            return GeneMention(gene.span, genetic(gene.symbol, UNSAID, None, gene.span.text), None, read_out=True)
+        if match:  # not EGFR inhibitor-resistant cells
             where = span(text, gene.span.start, end + match.end()) if gene.span.end == end else gene.span
             if match[0].endswith("activation") and resolve_perturbation(f"{gene.symbol} agonist", "drug") is None:
                 return GeneMention(gene.span, genetic(gene.symbol, GAIN, 1, gene.span.text), where)  # KLF1 activation

@@ -32,7 +32,9 @@ _SICK_BEHIND = re.compile(
     r"^\s+(?:patients?|donors?|cases?|blasts?|samples?|subjects?|individuals?|biops(?:y|ies)|brains?|hearts?|lungs?|tissues?)\b",
     re.I,
 )
-_CODE_BEHIND = re.compile(r"-?\d{2,}|-[A-Z]*\d(?!\w)")  # NSC-23766 is a compound's code, PD-1 and PD-L1 are proteins
+_CODE_BEHIND = re.compile(
+    r"-?\d{2,}|-[A-Z]*\d(?!\w)|-[A-Z]{3,}"
+)  # NSC-23766 is a compound's code, PD-1 and PD-L1 are proteins
 _LIKE = re.compile(r"^[\s-]*(?:like|model|mimetic|free)\b", re.IGNORECASE)
 _MEDIATED = re.compile(
     r"-(?:mediated|based|driven|encoded|delivered|derived|treated|stimulated|induced)\b|\s+(?:delivery|vectors?|transduction)\b"

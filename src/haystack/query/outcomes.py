@@ -18,9 +18,10 @@ _CHANGES = re.compile(
 _OUTCOME = r"(?:secretion|production|expression|release|synthesis|levels?|amounts?|transcripts?|mRNA)"
 _OUTCOME_BEFORE = re.compile(
     rf"\b(?:(?:express|produc|secret|releas)(?:e[sd]?|s|es|ing)?|mak(?:es?|ing)|(?:do|does|happens?)\s+to|{_OUTCOME}\s+of)\s+"
-    r"(?:(?:more|less|fewer|any|the|much|higher|lower|still)\s+)*$|-(?:induced|stimulated|triggered|driven|mediated)\s+$",
+    r"(?:(?:more|less|fewer|any|the|much|higher|lower|still)\s+)*$",
     re.IGNORECASE,
 )
+_INDUCED = re.compile(r"-(?:induced|triggered|driven|mediated)\s+$", re.IGNORECASE)
 _OUTCOME_BEHIND = re.compile(
     rf"^(?:[\s-]+{_OUTCOME}\b|\s+(?:rises?|falls?|increases?|decreases?|goe?s?\s+(?:up|down))"
     r"(?=\s+(?:in|after|upon|with|when|if|following|on|by)\b|\s*[?.,]))",
@@ -87,13 +88,16 @@ def _outcomes(text: str, treatments: list[Treatment], changed: list[Treatment]) 
     for item in treatments:
         before, behind = text[: item.span.start], text[item.span.end :]
         kind = item.perturbation.type
-        if kind not in {"cytokine", "genetic"} or _STIMULUS.search(before) or _GIVEN_FORM.match(behind):
+        if kind not in {"cytokine", "genetic"} and not _INDUCED.search(before):
+            continue
+        if _STIMULUS.search(before) or _GIVEN_FORM.match(behind):
             continue
         regulated = _REGULATED.match(behind)
         if (
             (kind == "cytokine" and (_OUTCOME_BEFORE.search(before) or _OUTCOME_BEHIND.match(behind)))
             or (regulated and (regulated["be"] or _BE.search(before)))
-            or _TURNS_INTO.search(before)
+            or (_TURNS_INTO.search(before) and not RESPONSE_BEHIND.match(behind))
+            or _INDUCED.search(before)
             or any(in_one_list(text, other.span, item.span) for other in (*changed, *outcomes) if _before(other, item))
         ):
             outcomes.append(item)

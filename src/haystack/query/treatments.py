@@ -64,7 +64,7 @@ _PATTERNS: tuple[tuple[str, PerturbationType | None], ...] = (
         None,
     ),
     (
-        r"\b(?P<what>[A-Za-z0-9α-ω][\w/-]*\s+(?:deprivation|withdrawal|starvation|inhibition|blockade|antagonism|depletion))\b",
+        r"\b(?P<what>[A-Za-z0-9α-ω][\w/-]*\s+(?:deprivation|withdrawal|starvation|inhibition|blockade|antagonism|depletion))\b(?!\s+of\b)",
         None,
     ),
     (
@@ -111,6 +111,7 @@ _SLOT_BEFORE = re.compile(
     r"(?:(?:a|an|the|some|recombinant|human|soluble|low|high|dose|addition|adding)\s+)*$",
     re.IGNORECASE,
 )
+_MISSING = {"without", "no", "minus", "w/o"}  # of a gene as of what it makes
 LONGEST = 4  # words of a name that only the large lists know
 
 
@@ -164,6 +165,8 @@ def genetic_treatments(mentions: list[GeneMention]) -> list[Treatment]:
             doubt = (
                 f"the words do not say whether {item.targets[0]} is lost or gained: write knock-out or overexpression"
             )
+        if mention.trigger.text.lower() in _MISSING:
+            doubt = f"'{mention.trigger.text} {mention.span.text}' was read as {item.name}"
         treatments.append(Treatment(mention.span, item.model_copy(update={"query": mention.span.text}), True, doubt))
     return treatments
 

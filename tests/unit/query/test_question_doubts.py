@@ -213,6 +213,7 @@ def test_a_capital_s_is_no_plural(text: str) -> None:
         ("IFN-gamma on STAT1 KO macrophages", "IFN-gamma", "STAT1 knock-out"),
         ("Without STAT1, how do macrophages respond to IFN-gamma?", "IFN-gamma", "STAT1 knock-out"),
         ("Hypoxic macrophages with LPS", "lipopolysaccharide", "hypoxia"),
+        ("Beta cells lacking the GLP-1 receptor given semaglutide", "semaglutide", "GLP1R knock-out"),
         ("hepatocytes pre-incubated with insulin before glucagon", "glucagon", "insulin"),
         ("dexamethasone given after LPS to macrophages", "dexamethasone", "lipopolysaccharide"),
         ("B cells of rituximab-treated lupus patients and BAFF", "BAFF", "rituximab"),
@@ -265,6 +266,8 @@ def test_what_is_absent_is_no_tissue_and_no_treatment() -> None:
 def test_an_absent_tissue_is_no_tissue_and_an_unnamed_stimulus_is_doubted() -> None:
     query = parse_question("How would macrophages respond to LPS in the absence of serum?")
     assert (query.asked.context.tissue_name, query.not_understood) == (None, ["serum"])
+    query = parse_question("TCR ligation without CD28 in CD4 T cells")
+    assert "'without CD28' was read as CD28 knock-out" in query.warnings
     assert parse_question("How would stimulated monocytes respond to JQ1?").not_understood == ["stimulated"]
     assert parse_question("How would IFN-gamma–primed monocytes respond to JQ1?").not_understood == []
     assert parse_question("How would nasal epithelial cells respond to IL-13?").asked.context.tissue_name == "nose"

@@ -36,8 +36,9 @@ DOSE = re.compile(
     r"h|hrs?|hours?|d|days?|min(?:utes?)?)\)?$"
 )
 DRUG_WORDS = word_set("""
-    acetaminophen allegra alumina aluminium botox cacao chocolate citrate ecstasy glucose menthol motrin niacin
-    oxycontin petroleum phospholipids ritalin roundup seawater silica sulphur tylenol valium versed vinegar vodka
+    acetaminophen alcohol allegra alumina aluminium beeswax botox cacao carbon chalk chocolate citrate cornstarch
+    deuterium ecstasy glucose menthol motrin niacin oxycontin petroleum phospholipids quartz ritalin roundup
+    seawater silica silicate sulphur teflon tylenol valium versed vinegar vodka
 """)
 """English words that are a usual name of a substance"""
 CONTROLS = {

@@ -35,6 +35,7 @@ _SICK_BEHIND = re.compile(
 _CODE_BEHIND = re.compile(
     r"-?\d{2,}|-[A-Z]*\d(?!\w)|-[A-Z]{3,}"
 )  # NSC-23766 is a compound's code, PD-1 and PD-L1 are proteins
+_CODE_BEFORE = re.compile(r"(?<![A-Za-z])[A-Z]{1,2}-$")  # GM-CSF is no cerebrospinal fluid
 _LIKE = re.compile(r"^[\s-]*(?:like|model|mimetic|free)\b", re.IGNORECASE)
 _MEDIATED = re.compile(
     r"-(?:mediated|based|driven|encoded|delivered|derived|treated|stimulated|induced)\b|\s+(?:delivery|vectors?|transduction)\b"
@@ -94,7 +95,7 @@ def exact_names(text: str) -> list[Name]:
             names = list(_forms(keys[first : last + 1], atoms[last][0]))
             if not names or (last > first and atoms[first][0] in _EDGES):
                 continue
-            if last == first and _CODE_BEHIND.match(text[where.end :]):
+            if last == first and (_CODE_BEHIND.match(text[where.end :]) or _CODE_BEFORE.search(text[: where.start])):
                 continue
             edges = {
                 word if word.isupper() else word.lower() for word in (atoms[first][0], atoms[last][0])
@@ -191,10 +192,8 @@ def _counts(kind: str, where: Span, name: str, size: int, placed: bool, sick: bo
     `placed`: it follows `of`, `in` or `from`, so that `the bone` is a tissue. `sick`: it is in the position of a
     disease (in TAC patients).
     """
-    if kind == "disease" and _is_gene(where.text):
-        return False
     if size > 1:
-        return not (kind == "disease" and name in DISEASE_NOT)
+        return not (kind == "disease" and (name in DISEASE_NOT or _is_gene(where.text)))
     written, lower = where.text.removesuffix("s") if where.text[:-1].isupper() else where.text, where.text.lower()
     if name in common_names(kind):
         return len(name) > 3 or sum(letter.isupper() for letter in written) > 1 or name in ANATOMICAL
@@ -202,7 +201,7 @@ def _counts(kind: str, where: Span, name: str, size: int, placed: bool, sick: bo
         return placed or name not in TISSUE_NOT
     if kind == "cell-type" and sum(letter.isupper() for letter in written) > 1:
         return lower not in everyday_words()
-    if kind == "disease" and written.isupper() and len(written) <= SHORT and not sick:
+    if kind == "disease" and (_is_gene(written) or (written.isupper() and len(written) <= SHORT and not sick)):
         return False
     if name in {"tissue": TISSUE_NOT, "disease": DISEASE_NOT}.get(kind, ()) or lower in QUESTION_WORDS:
         return False

@@ -64,7 +64,8 @@ _PATTERNS: tuple[tuple[str, PerturbationType | None], ...] = (
         None,
     ),
     (
-        r"\b(?P<what>[A-Za-z0-9α-ω][\w/-]*\s+(?:deprivation|withdrawal|starvation|inhibition|blockade|antagonism|depletion))\b(?!\s+of\b)",
+        r"\b(?!(?:do|does|did|would|will|can|by|after|the|of|with|upon|and|or)\s)"
+        r"(?P<what>[A-Za-z0-9α-ω][\w/-]*\s+(?:deprivation|withdrawal|starvation|inhibition|blockade|antagonism|depletion))\b",
         None,
     ),
     (

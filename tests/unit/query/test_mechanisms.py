@@ -314,6 +314,8 @@ def test_cells_are_found_beside_names_that_hold_or_touch_them(text: str, name: s
         ("keratinocytes and UVB", ["ultraviolet light"]),
         ("PD-1/PD-L1 blockade in T cells", ["PD-1 or PD-L1 antibody"]),
         ("arginine starvation in T cells", ["arginine starvation"]),
+        ("contact inhibition of fibroblasts", ["contact inhibition"]),
+        ("What does withdrawal of dexamethasone do to adipocytes?", []),
         ("glycolysis inhibition in T cells", ["glycolysis inhibition"]),
         ("interferon blockade in monocytes", ["interferon blockade"]),
         ("How would IgE blockade affect basophils?", ["anti-IgE"]),

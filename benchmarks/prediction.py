@@ -146,7 +146,7 @@ def hold_out(panel: Panel, h: int, before: np.ndarray | None, far: bool = False)
     left = _take(panel, refs)
     likeness = lineage_likeness(panel.cell_type[h], left.cell_type)
     query = panel.control[h, 0]
-    target = Target(query, np.array([likeness.get(name, 0.0) for name in left.cell_type]))
+    target = Target(left.profile(query), np.array([likeness.get(name, 0.0) for name in left.cell_type]))
     design = design_of(left, lineage_matrix(left.cell_type), panel.cell_type[h], asked_is_measured=True)
     found = estimate_asked(left, target, design.rule)
     halves = Bulk(*(np.stack([value, value]) for value in (query.mean, query.variance)), np.full(2, query.n / 2))
@@ -335,7 +335,7 @@ def speed() -> dict[str, Any]:
     start = process_time()
     design = design_of(panel, lineage_matrix(types), "another type", asked_is_measured=True)
     query = Bulk(mean[0, 1], mean[0, 1] * 5, n[0, 1])
-    found = estimate_asked(panel, Target(query.pooled(), np.zeros(20)), design.rule)
+    found = estimate_asked(panel, Target(panel.profile(query.pooled()), np.zeros(20)), design.rule)
     middle = process_time()
     expected_accuracy(panel, query, found, design)
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 2**20

@@ -22,7 +22,7 @@ from haystack.transfer.design import Design, Rule
 from haystack.transfer.estimate import Estimate, estimate_log2fc
 from haystack.transfer.marks import PRIOR_CONTEXTS, PRIOR_SPREAD
 from haystack.transfer.neighbours import additive
-from haystack.transfer.panel import Bulk, Panel
+from haystack.transfer.panel import Bulk, Panel, Profile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,10 +77,10 @@ def expected_accuracy(
         reason = design.reason or f"{CANNOT}, because no context can be predicted from independent ones"
         return ExpectedAccuracy(r=None, reason=reason, **_about(panel, design))
     contexts = [score.context for score in scores]
-    cells = query.pooled()
-    n_perturbed, n_control = _measurement(panel, contexts, float(cells.n))
+    cells = panel.profile(query.pooled())
+    n_perturbed, n_control = _measurement(panel, contexts, float(cells.cells.n))
     centre, margin = interval(_by_type(scores, panel))
-    shift = SHARE * fisher(_detectable(answer.log2fc, cells, n_perturbed, n_control, panel))
+    shift = SHARE * fisher(_detectable(answer.log2fc, cells, n_perturbed, n_control))
     # Where contexts show nothing (r about 0), a weaker prediction than theirs is not worse than nothing.
     z = max(centre + shift, min(float(np.mean([fisher(s.left_out.r["transfer"]) for s in scores])), 0.0))
     kept = float(np.exp(-FAR_LOSS * answer.far))
@@ -140,7 +140,7 @@ def leave_out(panel: Panel, h: int, rule: Rule) -> Predictions | None:
     refs = rule.references(h, range(len(panel)))
     if not refs:
         return None
-    target = Target(panel.control[h, 0], rule.lineage[h])
+    target = Target(panel.halves[h], rule.lineage[h])
     made = {"transfer": estimate_log2fc(panel, refs, target, rule), "additive": additive(panel, refs, target)}
     return Predictions(made, panel.against(h, 1)[0], target, refs)
 
@@ -162,14 +162,14 @@ def _score(panel: Panel, h: int, rule: Rule) -> Score | None:
         half_of_real_cells=_rounded(panel.reliability(h)),
     )
     cells = float(panel.whole[0].n[h]), float(panel.control.n[h, 1])
-    detectable = _detectable(predictions.predicted["transfer"], predictions.target.control, *cells, panel)
+    detectable = _detectable(predictions.predicted["transfer"], predictions.target.profile, *cells)
     z = fisher(r["transfer"]) - SHARE * fisher(detectable)
     return Score(report, h, z, predictions)
 
 
-def _detectable(log2fc: Floats, control: Bulk, n_perturbed: float, n_control: float, panel: Panel) -> float:
+def _detectable(log2fc: Floats, control: Profile, n_perturbed: float, n_control: float) -> float:
     """The r of a perfect prediction of this strength, with the sampling variance per cell of the control cells."""
-    per_cell = control.noise(panel.pseudocount) * float(control.n)
+    per_cell = control.noise * float(control.cells.n)
     noise = per_cell * (1 / max(n_perturbed, 1) + 1 / max(n_control, 1))
     strength = float(np.var(log2fc))
     return float(np.sqrt(strength / (strength + noise))) if strength > 0 else 0.0

@@ -10,7 +10,7 @@ import numpy as np
 
 from haystack.contracts.contexts import ControlMatch
 from haystack.transfer.contexts import UNMATCHED_WEIGHT
-from haystack.transfer.panel import Bulk, Panel
+from haystack.transfer.panel import Panel, Profile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,15 +21,17 @@ WIDTH = 0.8
 """width of the similarity kernel, in units of the distance of the nearest reference (chosen on kang_donors)"""
 EVEN = 0.5
 """share of the weight that is uniform"""
+BLOCK = 4096
+"""genes at once, whose values for some hundred contexts the processor keeps near"""
 COMMON = 0.5
 """share of a gene's heterogeneity that is the mean over genes"""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Cells whose response is predicted: control profile (G,) and lineage shared with each context (K,)."""
+    """Cells whose response is predicted, and the lineage they share with each context, (K,)."""
 
-    control: Bulk
+    profile: Profile
     lineage: Floats
 
 
@@ -44,19 +46,12 @@ class Combined:
 
 def similarity(panel: Panel, refs: Sequence[int], target: Target) -> Floats:
     """Weight of each reference, (refs,), sum 1: similarity of the control profile x lineage x quality of controls."""
-    distance = distances(panel, refs, target.control)
+    rows = np.asarray(refs)
+    distance = target.profile.distance[rows]
     nearest = max(float(distance.min()), 1e-9)
-    weight = np.exp(-(distance / nearest - 1) / WIDTH**2) * (0.5 + 0.5 * target.lineage[np.asarray(refs)])
+    weight = np.exp(-(distance / nearest - 1) / WIDTH**2) * (0.5 + 0.5 * target.lineage[rows])
     weight *= quality(panel, refs)
     return np.asarray(weight / weight.sum())
-
-
-def distances(panel: Panel, refs: Sequence[int], control: Bulk) -> Floats:
-    """Mean squared difference of log2(CP10k + c) of control profiles, sampling noise removed, (refs,)."""
-    c, rows = panel.pseudocount, np.asarray(refs)
-    raw = ((panel.control_log2[rows] - control.log2(c)) ** 2).mean(axis=1)
-    noise = panel.control_noise[rows] + control.noise(c)
-    return np.asarray(np.maximum(raw - noise, 0.1 * raw))
 
 
 def quality(panel: Panel, refs: Sequence[int]) -> Floats:
@@ -65,8 +60,8 @@ def quality(panel: Panel, refs: Sequence[int]) -> Floats:
     return np.where(unmatched, UNMATCHED_WEIGHT, 1.0)
 
 
-def random_effects(log2fc: Floats, variance: Floats, weight: Floats) -> Combined:
-    """Weighted random-effects mean.
+def random_effects(panel: Panel, weights: Floats) -> list[Combined]:
+    """Weighted random-effects means.
 
     Heterogeneity is estimated by the method of moments (DerSimonian and Laird 1986, with these weights). Weights are
     divided by sampling variance + mean heterogeneity of all genes, because few contexts determine one gene poorly; the
@@ -74,35 +69,31 @@ def random_effects(log2fc: Floats, variance: Floats, weight: Floats) -> Combined
 
     Parameters
     ----------
-    log2fc, variance
-        (refs, G).
-    weight
-        (refs,), sum 1.
+    weights
+        one row per mean, (n, K), sum 1; 0 for contexts that do not count.
     """
-    even = weight[:, None]
-    part = even * log2fc
-    centre = part.sum(axis=0)
-    if len(weight) > 1:
-        left = 1 - float((weight**2).sum())
-        np.subtract(log2fc, centre, out=part)
-        part *= part
-        part *= even
-        between = part.sum(axis=0)
-        between -= np.multiply(even * (1 - even), variance, out=part).sum(axis=0)
-        between = np.maximum(between / left, 0)
-    else:
-        between = np.zeros(log2fc.shape[1])
-    full = variance + between.mean()
-    full += 1e-4
-    share = even / full
-    share /= share.sum(axis=0)
-    own = COMMON * between.mean() + (1 - COMMON) * between
-    mean = np.multiply(share, log2fc, out=part).sum(axis=0)
-    share *= share
-    share *= full
-    return Combined(mean, share.sum(axis=0), own)
+    changes, variances = panel.log2fc, panel.variance
+    # Sums over contexts as products of matrices, for all rows at once: sum w (x - centre)^2 = sum w x^2 - centre^2.
+    between = weights @ panel.log2fc_square - (weights @ changes) ** 2 - (weights * (1 - weights)) @ variances
+    several = np.count_nonzero(weights, axis=1) > 1
+    left = np.where(several, 1 - (weights**2).sum(axis=1), 1)
+    between = np.where(several[:, None], np.maximum(between / left[:, None], 0), 0)
+    common = between.mean(axis=1)
+    means, spreads = np.empty_like(between), np.empty_like(between)
+    buffer = np.empty((len(panel), min(BLOCK, between.shape[1])))
+    for start in range(0, between.shape[1], BLOCK):
+        part = slice(start, start + BLOCK)
+        share = buffer[:, : between[:, part].shape[1]]
+        for row, weight in enumerate(weights):
+            np.add(variances[:, part], common[row] + 1e-4, out=share)
+            np.divide(weight[:, None], share, out=share)
+            total, square = np.stack([np.ones_like(weight), weight]) @ share
+            share *= changes[:, part]
+            means[row, part], spreads[row, part] = share.sum(axis=0) / total, square / total**2
+    mixed = COMMON * common[:, None] + (1 - COMMON) * between
+    return [Combined(*one) for one in zip(means, spreads, mixed, strict=True)]
 
 
 def mixed_weights(weight: Floats, base: Floats) -> Floats:
-    """Half similarity weights, half uniform weights (scaled by `base`, the quality of controls)."""
-    return np.asarray(EVEN * base / base.sum() + (1 - EVEN) * weight)
+    """Half similarity weights, half uniform weights scaled by the quality of controls (`base`, sum 1)."""
+    return np.asarray(EVEN * base + (1 - EVEN) * weight)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from haystack.transfer.combine import Target, distances
+from haystack.transfer.combine import Target
 from haystack.transfer.design import Rule
-from haystack.transfer.features import Features, References, features
+from haystack.transfer.features import Features, features
 from haystack.transfer.panel import Panel
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def estimate_asked(panel: Panel, target: Target, rule: Rule) -> Estimate:
 
 
 def _fit(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> _Fit:
-    whole = features(References.of(panel, refs), target)
+    whole = features(panel, [(refs, target)])[0]
     examples = _examples(panel, refs, target, rule)
     if not examples:
         return _Fit(ALONE * whole.combined.mean, whole, [], [], np.array([ALONE, 0.0]))
@@ -123,8 +123,8 @@ def extrapolation(panel: Panel, target: Target, rule: Rule) -> float:
     pairs = [(j, refs) for j in contexts if (refs := rule.references(j, contexts))]
     if not pairs:
         return 0.0
-    own = float(distances(panel, contexts, target.control).min())
-    theirs = float(np.mean([distances(panel, refs, panel.control[j, 0]).min() for j, refs in pairs]))
+    own = float(target.profile.distance.min())
+    theirs = float(np.mean([panel.halves[j].distance[refs].min() for j, refs in pairs]))
     apart = float(np.clip(np.log(max(own, 1e-9) / max(theirs, 1e-9)), 0, 1))
     if not target.lineage.any():
         return apart
@@ -134,23 +134,22 @@ def extrapolation(panel: Panel, target: Target, rule: Rule) -> float:
 
 def _examples(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> list[list[_Example]]:
     """Training examples of the left-out references: one per half of the control cells used as target."""
-    able = [(j, others) for j in refs if (others := rule.references(j, refs))]
+    able = [j for j in refs if rule.allowed[j, refs].any()]
     if len(able) > MAX_TRAINING:
-        profile = target.control.log2(panel.pseudocount)
-        distance = {j: ((panel.control_log2[j] - profile) ** 2).mean() for j, _ in able}
-        able = sorted(able, key=lambda item: (distance[item[0]], item[0]))[:MAX_TRAINING]
+        apart = target.profile.apart
+        able = sorted(able, key=lambda j: (apart[j], j))[:MAX_TRAINING]
     small = panel.training
-    pairs = []
-    shared: dict[tuple[int, ...], References] = {}  # contexts of one donor have the same references
-    for j, others in able:
-        if (key := tuple(others)) not in shared:
-            shared[key] = References.of(small, others)
-        pair, known = [], shared[key]
-        for fold in small.folds[j]:
-            inputs = features(known, Target(fold.control, rule.lineage[j]))
-            pair.append(_Example(inputs, fold.log2fc - inputs.combined.mean, fold.variance))
-        pairs.append(pair)
-    return pairs
+    folds = [
+        (fold, (rule.references(j, refs), Target(fold.profile, rule.lineage[j])))
+        for j in able
+        for fold in small.folds[j]
+    ]
+    made = features(small, [case for _, case in folds])
+    examples = [
+        _Example(inputs, fold.log2fc - inputs.combined.mean, fold.variance)
+        for inputs, (fold, _) in zip(made, folds, strict=True)
+    ]
+    return [examples[i : i + 2] for i in range(0, len(examples), 2)]
 
 
 def _moments(pair: Sequence[_Example]) -> tuple[Floats, Floats]:

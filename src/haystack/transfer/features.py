@@ -28,54 +28,36 @@ class Features:
     values: Floats
 
 
-@dataclass(frozen=True)
-class References:
-    """What the features of all targets have in common that are predicted from the same contexts; (refs, G) arrays."""
-
-    panel: Panel
-    rows: Sequence[int]
-    base: Floats
-    """weight by quality alone, (refs,), sum 1"""
-    log2fc: Floats
-    variance: Floats
-    even: Floats
-    """random-effects mean with these weights, (G,)"""
-    perturbed: Floats
-    control: Floats
-    logs: Floats
-
-    @classmethod
-    def of(cls, panel: Panel, refs: Sequence[int]) -> References:
-        """Gather the rows of the references."""
-        rows, base = np.asarray(refs), quality(panel, refs)
-        base = base / base.sum()
-        log2fc, variance = panel.log2fc[rows], panel.variance[rows]
-        even = random_effects(log2fc, variance, base).mean
-        levels = panel.whole[0].mean[rows], panel.whole[1].mean[rows], panel.control_log2[rows]
-        return cls(panel, refs, base, log2fc, variance, even, *levels)
-
-
-def features(known: References, target: Target) -> Features:
-    """Features of every gene; 0 for genes that are not expressed.
+def features(panel: Panel, cases: Sequence[tuple[Sequence[int], Target]]) -> list[Features]:
+    """Features of every gene for each pair of references and target; 0 for genes that are not expressed.
 
     In order: the combined log2 fold change; relative to it the unweighted mean, a constant CP10k difference, a constant
     ratio, the nearest reference, and the mean shrunk by its variance; how much higher the target expresses the gene
     than near and than all references, alone and times the combined mean; its expression, alone and times the combined
     mean; the absolute combined mean.
     """
-    weight = similarity(known.panel, known.rows, target)
-    combined = random_effects(known.log2fc, known.variance, mixed_weights(weight, known.base))
-    mean = combined.mean
-    c = known.panel.pseudocount
-    near_perturbed, near_control = weight @ known.perturbed, weight @ known.control
-    own = target.control.log2(c)
-    floor = np.log2(c)
-    added = np.log2(np.maximum(target.control.mean + near_perturbed - near_control, 0) + c) - own
-    ratio = (near_perturbed + RATIO_COUNT) / (near_control + RATIO_COUNT)
-    scaled = np.log2(target.control.mean * ratio + c) - own
-    above_near, above_all = own - weight @ known.logs, own - known.base @ known.logs
-    shrunk = mean * combined.variance / (combined.variance + float(np.mean(mean**2)) + 1e-9)
-    nearest = known.log2fc[int(weight.argmax())]
-    columns = [mean, known.even - mean, added - mean, scaled - mean, nearest - mean, -shrunk]
-    columns += [above_near, above_all, mean * above_near, own - floor, mean * (own - floor), np.abs(mean)]
-    return Features(combined, np.stack(columns, axis=1))
+    near, base = np.zeros((len(cases), len(panel))), np.zeros((len(cases), len(panel)))
+    for row, (refs, target) in enumerate(cases):
+        near[row, refs] = similarity(panel, refs, target)
+        even = quality(panel, refs)
+        base[row, refs] = even / even.sum()
+    combined = random_effects(panel, mixed_weights(near, base))
+    perturbed, control = (near @ arm.mean for arm in panel.whole)
+    near_logs, all_logs = near @ panel.control_log2, base @ panel.control_log2
+    c = panel.pseudocount
+    found = []
+    for row, (refs, target) in enumerate(cases):
+        if (key := tuple(refs)) not in panel.even:
+            panel.even[key] = random_effects(panel, base[row : row + 1])[0].mean
+        mean, own, level = combined[row].mean, target.profile.log2, target.profile.cells.mean
+        added = np.log2(np.maximum(level + perturbed[row] - control[row], 0) + c) - own
+        ratio = (perturbed[row] + RATIO_COUNT) / (control[row] + RATIO_COUNT)
+        scaled = np.log2(level * ratio + c) - own
+        above_near, above_all, high = own - near_logs[row], own - all_logs[row], own - np.log2(c)
+        variance = combined[row].variance
+        shrunk = mean * variance / (variance + float(np.mean(mean**2)) + 1e-9)
+        nearest = panel.log2fc[int(near[row].argmax())]
+        columns = [mean, panel.even[key] - mean, added - mean, scaled - mean, nearest - mean, -shrunk]
+        columns += [above_near, above_all, mean * above_near, high, mean * high, np.abs(mean)]
+        found.append(Features(combined[row], np.stack(columns, axis=1)))
+    return found

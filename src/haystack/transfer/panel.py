@@ -33,8 +33,6 @@ class Bulk:
     mean: Floats
     variance: Floats
     n: Floats
-    _known: dict[tuple[str, float], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """results of `log2` and `noise`, which every prediction of the same cells asks for"""
 
     def __getitem__(self, key: Any) -> Bulk:
         return Bulk(self.mean[key], self.variance[key], self.n[key])
@@ -53,28 +51,34 @@ class Bulk:
 
     def log2(self, pseudocount: float) -> Floats:
         """log2(mean + pseudocount)."""
-        key = "log2", pseudocount
-        if key not in self._known:
-            self._known[key] = np.asarray(np.log2(self.mean + pseudocount))
-        return np.asarray(self._known[key])
+        return np.asarray(np.log2(self.mean + pseudocount))
 
     def log2_variance(self, pseudocount: float) -> Floats:
         """Sampling variance of `log2` over cells (delta method)."""
         of_mean = np.maximum(self.variance, LEAST_VARIANCE) / np.maximum(self.n, 1)[..., None]
         return np.asarray(of_mean / ((self.mean + pseudocount) * np.log(2)) ** 2)
 
-    def noise(self, pseudocount: float) -> float:
-        """Mean of `log2_variance` over the genes of one group."""
-        key = "noise", pseudocount
-        if key not in self._known:
-            self._known[key] = float(self.log2_variance(pseudocount).mean())
-        return float(self._known[key])
+
+@dataclass(frozen=True)
+class Profile:
+    """Cells whose response is predicted, compared with the control cells of every context."""
+
+    cells: Bulk
+    """(G,)"""
+    log2: Floats
+    """log2(CP10k + c), (G,)"""
+    noise: float
+    """its mean sampling variance"""
+    apart: Floats
+    """mean squared difference of `log2` from each context's control cells, (K,)"""
+    distance: Floats
+    """the same with sampling noise removed, (K,)"""
 
 
 class Fold(NamedTuple):
     """A context split in two: one half of its control cells, and its fold changes against the other half, (G,)."""
 
-    control: Bulk
+    profile: Profile
     log2fc: Floats
     variance: Floats
 
@@ -89,6 +93,8 @@ class Panel(Labels):
     control: Bulk
     """(K, 2 halves, G)"""
     pseudocount: float
+    even: dict[tuple[int, ...], Floats] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """random-effects means of references that weigh by their quality alone, kept because many predictions share them"""
 
     @cached_property
     def whole(self) -> tuple[Bulk, Bulk]:
@@ -101,6 +107,11 @@ class Panel(Labels):
         return np.ascontiguousarray(self.whole[1].log2(self.pseudocount))
 
     @cached_property
+    def control_square(self) -> Floats:
+        """Sum over genes of the squares of `control_log2`, (K,)."""
+        return np.asarray(np.einsum("kg,kg->k", self.control_log2, self.control_log2))
+
+    @cached_property
     def control_noise(self) -> Floats:
         """Mean sampling variance of `control_log2`, (K,)."""
         return np.asarray(np.ascontiguousarray(self.whole[1].log2_variance(self.pseudocount)).mean(axis=1))
@@ -109,6 +120,11 @@ class Panel(Labels):
     def log2fc(self) -> Floats:
         """log2((CP10k perturbed + c) / (CP10k control + c)), (K, G)."""
         return self.whole[0].log2(self.pseudocount) - self.whole[1].log2(self.pseudocount)
+
+    @cached_property
+    def log2fc_square(self) -> Floats:
+        """Squares of log2fc, (K, G)."""
+        return np.square(self.log2fc)
 
     @cached_property
     def variance(self) -> Floats:
@@ -140,7 +156,23 @@ class Panel(Labels):
     @cached_property
     def folds(self) -> list[list[Fold]]:
         """Every context, split in both ways."""
-        return [[Fold(self.control[k, half], *self.against(k, 1 - half)) for half in (0, 1)] for k in range(len(self))]
+        return [
+            [Fold(self.profile(self.control[k, half]), *self.against(k, 1 - half)) for half in (0, 1)]
+            for k in range(len(self))
+        ]
+
+    @cached_property
+    def halves(self) -> list[Profile]:
+        """The first half of the control cells of every context."""
+        return [self.profile(self.control[k, 0]) for k in range(len(self))]
+
+    def profile(self, cells: Bulk) -> Profile:
+        """Compare cells (G,) with the control cells of every context."""
+        log2, noise = cells.log2(self.pseudocount), float(cells.log2_variance(self.pseudocount).mean())
+        # (a - b)^2 as a^2 + b^2 - 2 a b: one product with a matrix.
+        apart = self.control_square + log2 @ log2 - 2 * (self.control_log2 @ log2)
+        apart = np.maximum(apart / len(log2), 0)
+        return Profile(cells, log2, noise, apart, np.maximum(apart - self.control_noise - noise, 0.1 * apart))
 
     def reliability(self, k: int) -> float | None:
         """Correlation of the fold changes of half of a context's cells with those of the context.

@@ -89,7 +89,7 @@ def answer(
         return None, _no_rows(TRANSFER)
     refs = list(range(len(panel)))
     likeness = lineage_likeness(asked_type, panel.cell_type)
-    target = Target(query.pooled(), np.array([likeness.get(name, 0.0) for name in panel.cell_type]))
+    target = Target(panel.profile(query.pooled()), np.array([likeness.get(name, 0.0) for name in panel.cell_type]))
     found = estimate_asked(panel, target, design.rule)
     agree = (np.sign(panel.log2fc) == np.sign(found.log2fc)).mean(axis=0)
     table = pd.DataFrame(
@@ -101,8 +101,10 @@ def answer(
             "low": found.log2fc - QUANTILE * found.se,
             "high": found.log2fc + QUANTILE * found.se,
             "additive": additive(panel, refs, target),
-            "control": target.control.mean,
-            "perturbed": np.maximum(2**found.log2fc * (target.control.mean + panel.pseudocount) - panel.pseudocount, 0),
+            "control": target.profile.cells.mean,
+            "perturbed": np.maximum(
+                2**found.log2fc * (target.profile.cells.mean + panel.pseudocount) - panel.pseudocount, 0
+            ),
             "sign_agreement": agree,
         }
     )

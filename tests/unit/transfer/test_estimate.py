@@ -140,7 +140,7 @@ def test_far_cells_lower_the_expected_r_and_widen_the_genes(study, tmp_path: Pat
     design = design_of(panel, lineage_matrix(panel.cell_type), "CL:0000236", asked_is_measured=True)
 
     def answer(cells: Bulk, lineage: float):
-        found = estimate_asked(panel, Target(cells.pooled(), np.full(len(panel), lineage)), design.rule)
+        found = estimate_asked(panel, Target(panel.profile(cells.pooled()), np.full(len(panel), lineage)), design.rule)
         return found, expected_accuracy(panel, cells, found, design)
 
     near, near_accuracy = answer(query, 0.1)

@@ -23,7 +23,6 @@ from haystack.contracts import (
     Prompts,
     StructuredQuery,
     read_cells,
-    read_contexts,
     read_json,
     read_predictions,
     read_table,
@@ -45,6 +44,7 @@ from haystack.grounding.nulls import null_composites, percentile
 from haystack.grounding.observational import observe
 from haystack.grounding.response import response_of
 from haystack.grounding.score import Evidence, Judge, composite
+from haystack.grounding.support import Measurements
 from haystack.grounding.symbols import current, current_names
 
 if TYPE_CHECKING:
@@ -207,7 +207,8 @@ def ground_prompts(
     settings: Settings,
     cells: Path | None = None,
     literature: Path | None = None,
-    contexts: Path | None = None,
+    contexts: ad.AnnData | None = None,
+    measurements: Measurements | None = None,
     accuracy: ExpectedAccuracy | None = None,
 ) -> list[PromptGrounding]:
     """Evidence for every prompt of an iteration, in the order of the prompts.
@@ -219,9 +220,9 @@ def ground_prompts(
         that need measured cells are not evaluated.
     literature
         `literature.json`; None: components that need papers are not evaluated.
-    contexts, accuracy
-        `contexts.h5ad` and the contents of `accuracy.json`, measurements of the perturbation; None: measured support is
-        not evaluated.
+    contexts, measurements, accuracy
+        `contexts.h5ad`, what it measures of the perturbation, and the contents of `accuracy.json`; None: measured
+        support is not evaluated.
     """
     generated, table = read_predictions(predictions, means=False), read_table(de, DE)
     perturbational = question.task_type.is_perturbational
@@ -231,8 +232,8 @@ def ground_prompts(
     evidence = load_evidence(settings)
     shown: dict[str, Shown] = {}
     if measured is not None and perturbational:
-        known = read_contexts(contexts) if contexts is not None else None
-        shown = prompts_shown(measured, chosen.prompts, question, known, accuracy, settings.seed, _sees_all(generated))
+        known = contexts, measurements
+        shown = prompts_shown(measured, chosen.prompts, question, *known, accuracy, settings.seed, _sees_all(generated))
     found = []
     for prompt in chosen.prompts:
         if prompt.prompt_id not in set(generated.obs["prompt_id"].astype(str)):

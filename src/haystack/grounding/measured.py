@@ -45,6 +45,7 @@ def prompts_shown(
     prompts: Sequence[Prompt],
     query: StructuredQuery,
     contexts: ad.AnnData | None,
+    measured: Measurements | None,
     accuracy: ExpectedAccuracy | None,
     seed: int,
     sees_all: bool = False,
@@ -55,12 +56,11 @@ def prompts_shown(
     ----------
     cells
         `cells.h5ad`: prompt, control prompt and query cells with raw counts.
-    contexts
-        `contexts.h5ad`; None: nothing was measured, or the run has none.
+    contexts, measured
+        `contexts.h5ad` and its `measurements`; None: nothing was measured, or the run has none.
     sees_all
         the model predicts from all contexts, so none of them is independent support.
     """
-    measured = measurements(contexts, query)
     cells = _labelled(cells)
     role, owner = (cells.obs[name].astype(str).to_numpy() for name in ("role", "prompt_id"))
     findings = context_findings(measured, _untreated(cells, contexts, measured))

@@ -115,16 +115,21 @@ class Measurements:
         return treated[i] != treated[j] and not self.control_donors[i] & self.control_donors[j]
 
     @cached_property
+    def correlations(self) -> np.ndarray:
+        """Pearson r of each pair of responses over `plain` genes, 0 if one does not vary, (contexts, contexts)."""
+        changes = self.log2fc[:, self.plain]
+        changes = changes - changes.mean(axis=1, keepdims=True)
+        lengths = np.sqrt((changes**2).sum(axis=1))
+        changes = changes / np.where(lengths > 0, lengths, np.inf)[:, None]
+        return np.asarray(changes @ changes.T)
+
+    @cached_property
     def agreement(self) -> np.ndarray:
-        """Correlation of each pair of responses over `plain` genes, sampling noise removed; NaN if undefined."""
-        n = len(self.names)
-        correlations = np.full((n, n), np.nan)
-        root = np.sqrt(self.reliability)
-        for i, j in combinations(range(n), 2):
-            if min(self.reliability[i], self.reliability[j]) >= LEAST_RELIABILITY:
-                r = (pearson(self.log2fc[i, self.plain], self.log2fc[j, self.plain]) or 0.0) / (root[i] * root[j])
-                correlations[i, j] = correlations[j, i] = np.clip(r, -1, 1)
-        return correlations
+        """`correlations` with sampling noise removed; NaN if undefined."""
+        root = np.sqrt(np.where(self.reliability >= LEAST_RELIABILITY, self.reliability, np.nan))
+        agreement = np.clip(self.correlations / root / root[:, None], -1, 1)
+        np.fill_diagonal(agreement, np.nan)
+        return agreement
 
     @cached_property
     def units(self) -> dict[str, list[int]]:
@@ -194,11 +199,7 @@ class Measurements:
 
     def _alike(self, rows: Sequence[int]) -> float:
         """Mean correlation of independent responses of these contexts, 0.05 to 1; 1 if none are independent."""
-        pairs = [
-            pearson(self.log2fc[i, self.plain], self.log2fc[j, self.plain]) or 0.0
-            for i, j in combinations(rows, 2)
-            if self.independent(i, j)
-        ]
+        pairs = [self.correlations[i, j] for i, j in combinations(rows, 2) if self.independent(i, j)]
         return float(np.clip(np.mean(pairs), 0.05, 1)) if pairs else 1.0
 
     @cached_property

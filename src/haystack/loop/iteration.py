@@ -67,8 +67,10 @@ def ground_predictions(
     """
     question, chosen = read_json(query, StructuredQuery), read_json(prompts, Prompts)
     expected = read_json(accuracy, ExpectedAccuracy) if accuracy is not None else None
+    known = read_contexts(contexts) if contexts is not None else None
+    measured = measurements(known, question)
     found = ground_prompts(
-        question, chosen, predictions, de, enrichment, settings, cells, literature, contexts, expected
+        question, chosen, predictions, de, enrichment, settings, cells, literature, known, measured, expected
     )
     proposed = read_json(candidates, Candidates)
     for item in found:
@@ -77,7 +79,6 @@ def ground_predictions(
     exam = None
     if examined is not None and left_out is not None and accuracy is not None:
         exam = mark_exam(left_out, accuracy, *read_exam(examined), settings.de.pseudocount)
-    measured = measurements(read_contexts(contexts), question) if contexts is not None else None
     write_json(
         out,
         Grounding(

@@ -165,9 +165,11 @@ def _moments(pair: Sequence[_Example]) -> tuple[Floats, Floats]:
 def _solve(moments: Sequence[tuple[Floats, Floats]]) -> Floats:
     cross = np.mean([one[0] for one in moments], axis=0)
     outcome = np.mean([one[1] for one in moments], axis=0)
-    scale = np.sqrt(np.diag(cross)) + 1e-9
+    size = np.sqrt(np.diag(cross))
+    scale = size + 1e-9
     penalised = cross / np.outer(scale, scale) + PENALTY * np.eye(len(scale))
-    return np.asarray(np.linalg.solve(penalised, outcome / scale) / scale)
+    # With one reference some features are 0 but for rounding, which scaling would turn into coefficients.
+    return np.where(size > 1e-9, np.linalg.solve(penalised, outcome / scale) / scale, 0)
 
 
 def _mixture(examples: Sequence[Sequence[_Example]], left_out: Sequence[Floats]) -> Floats:

@@ -13,7 +13,7 @@ import pytest
 from haystack.config import GroundingSettings
 from haystack.contracts import CellSet, ExpectedAccuracy, Prompt
 from haystack.grounding.ground import ground_cells
-from haystack.grounding.measured import Shown, prompts_shown, shows
+from haystack.grounding.measured import Shown, measurements, prompts_shown, shows
 from haystack.grounding.score import Evidence
 from haystack.grounding.support import Measurements, measurements_of
 from haystack.transfer.pseudobulk import pseudobulk
@@ -129,9 +129,10 @@ def test_what_a_model_predicts_from_is_no_independent_support_for_it(made: Simpl
         parts.append(cells)
     cells = ad.concat(parts, index_unique="-")
     measured = contexts(made, A=(3.0, 0.3), B=(0.3, 3.0))
+    known = measurements(measured, query)
     pair = made.cells(60, 31, 0.3, 3.0), made.cells(60, 32)  # as donor B shows it
     found = {
-        sees_all: prompts_shown(cells, [prompt("p1", "stuff")], query, measured, None, 0, sees_all)["p1"]
+        sees_all: prompts_shown(cells, [prompt("p1", "stuff")], query, measured, known, None, 0, sees_all)["p1"]
         for sees_all in (False, True)
     }
     assert found[True].donors == {"A", "B"}
@@ -193,8 +194,9 @@ def test_prompts_say_their_donors_and_design(made: SimpleNamespace) -> None:
         cells.obs = cells.obs.assign(role=role, prompt_id=None if role == "query" else "p1", donor_id=donor)
         parts.append(cells)
     cells = ad.concat(parts, index_unique="-")
+    known = contexts(made, A=(3, 1))
     found = prompts_shown(
-        cells, [prompt("p1", "stuff"), prompt("p2", "other")], query, contexts(made, A=(3, 1)), None, 0
+        cells, [prompt("p1", "stuff"), prompt("p2", "other")], query, known, measurements(known, query), None, 0
     )
     assert found["p1"].donors == {"A", "B"}
     assert found["p1"].measurements.donors == ["A"]

@@ -18,8 +18,9 @@ import numpy as np
 from haystack.contracts.accuracy import CANNOT, ExpectedAccuracy, LeftOut
 from haystack.correlation import fisher, pearson
 from haystack.transfer.combine import Target
-from haystack.transfer.design import Design, Rule
+from haystack.transfer.design import Design
 from haystack.transfer.estimate import Estimate, estimate_log2fc
+from haystack.transfer.features import Case
 from haystack.transfer.marks import PRIOR_CONTEXTS, PRIOR_SPREAD
 from haystack.transfer.neighbours import additive
 from haystack.transfer.panel import Bulk, Panel, Profile
@@ -50,8 +51,22 @@ class Score:
 
 
 def leave_all_out(panel: Panel, design: Design) -> list[Score]:
-    """Leave out each context that independent ones can predict, and score its prediction."""
-    return [score for h in range(len(panel)) if (score := _score(panel, h, design.rule)) is not None]
+    """Leave out each context that independent ones can predict, and score its prediction.
+
+    Truth and prediction use different halves of its control cells.
+    """
+    rule, contexts = design.rule, range(len(panel))
+    cases = {
+        h: Case(refs, Target(panel.halves[h], rule.lineage[h]))
+        for h in contexts
+        if (refs := rule.references(h, contexts))
+    }
+    made = estimate_log2fc(panel, list(cases.values()), rule)
+    scores = []
+    for (h, case), log2fc in zip(cases.items(), made, strict=True):
+        predicted = {"transfer": log2fc, "additive": additive(panel, case.refs, case.target)}
+        scores.append(_score(panel, h, case, Predictions(predicted, panel.against(h, 1)[0])))
+    return scores
 
 
 def expected_accuracy(
@@ -131,24 +146,9 @@ class Predictions:
     predicted: dict[str, Floats]
     """transfer, additive"""
     truth: Floats
-    target: Target
-    references: list[int]
 
 
-def leave_out(panel: Panel, h: int, rule: Rule) -> Predictions | None:
-    """Predict context h from its references; truth and prediction use different halves of its control cells."""
-    refs = rule.references(h, range(len(panel)))
-    if not refs:
-        return None
-    target = Target(panel.halves[h], rule.lineage[h])
-    made = {"transfer": estimate_log2fc(panel, refs, target, rule), "additive": additive(panel, refs, target)}
-    return Predictions(made, panel.against(h, 1)[0], target, refs)
-
-
-def _score(panel: Panel, h: int, rule: Rule) -> Score | None:
-    predictions = leave_out(panel, h, rule)
-    if predictions is None:
-        return None
+def _score(panel: Panel, h: int, case: Case, predictions: Predictions) -> Score:
     r = {name: pearson(made, predictions.truth) or 0.0 for name, made in predictions.predicted.items()}
     report = LeftOut(
         context_id=panel.context_id[h],
@@ -157,12 +157,12 @@ def _score(panel: Panel, h: int, rule: Rule) -> Score | None:
         donor_id=panel.donor[h] or None,
         perturbation_name=panel.perturbation[h],
         n_cells=int(panel.whole[0].n[h] + panel.whole[1].n[h]),
-        n_references=len(predictions.references),
+        n_references=len(case.refs),
         r={**{name: round(value, 4) for name, value in r.items()}, "no_change": 0.0},
         half_of_real_cells=_rounded(panel.reliability(h)),
     )
     cells = float(panel.whole[0].n[h]), float(panel.control.n[h, 1])
-    detectable = _detectable(predictions.predicted["transfer"], predictions.target.profile, *cells)
+    detectable = _detectable(predictions.predicted["transfer"], case.target.profile, *cells)
     z = fisher(r["transfer"]) - SHARE * fisher(detectable)
     return Score(report, h, z, predictions)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from haystack.transfer.combine import Target
 from haystack.transfer.design import Rule
-from haystack.transfer.features import Features, features
+from haystack.transfer.features import Case, Features, features
 from haystack.transfer.panel import Panel
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ NOISE = 0.1
 """added to the sampling variance of a training gene to bound its weight (squared log2 units)"""
 PRIOR_MIXTURE = np.array([1.0, 0.5])
 """prior weights of the random-effects mean and the ridge correction; worth one context"""
+TOGETHER = 16
+"""cases whose features are computed at once, which bounds the memory"""
 MAX_TRAINING = 12
 """largest number of left-out contexts that train the ridge; the most similar ones are used"""
 
@@ -80,8 +82,8 @@ class _Fit:
         return np.asarray(np.sqrt(parts @ _residual_scale(self.examples, self.left_out, self.mixture)))
 
 
-def estimate_log2fc(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> Floats:
-    """Predict the log2 fold changes of `target` from the contexts `refs`, (G,).
+def estimate_log2fc(panel: Panel, cases: Sequence[Case], rule: Rule) -> Iterator[Floats]:
+    """Predict the log2 fold changes of each case, (G,).
 
     Ridge: each reference that others can predict is a training example. Features come from those others and one half of
     its control cells; the outcome is its fold change against the other half minus the random-effects mean. Contexts
@@ -90,19 +92,22 @@ def estimate_log2fc(panel: Panel, refs: Sequence[int], target: Target, rule: Rul
     Mixture: weights of mean and correction by least squares, shrunk towards PRIOR_MIXTURE, with the ridge trained
     without the context.
     """
-    return _fit(panel, refs, target, rule).log2fc
+    for start in range(0, len(cases), TOGETHER):
+        part = cases[start : start + TOGETHER]
+        for case, whole in zip(part, features(panel, part), strict=True):
+            yield _fit(panel, case, whole, rule).log2fc
 
 
 def estimate_asked(panel: Panel, target: Target, rule: Rule) -> Estimate:
     """Estimate for the query cells from all contexts; the standard error grows with the extrapolation."""
-    fit = _fit(panel, list(range(len(panel))), target, rule)
+    case = Case(range(len(panel)), target)
+    fit = _fit(panel, case, features(panel, [case])[0], rule)
     far = extrapolation(panel, target, rule)
     return Estimate(fit.log2fc, fit.error() * np.sqrt(1 + FAR_VARIANCE * far), far)
 
 
-def _fit(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> _Fit:
-    whole = features(panel, [(refs, target)])[0]
-    examples = _examples(panel, refs, target, rule)
+def _fit(panel: Panel, case: Case, whole: Features, rule: Rule) -> _Fit:
+    examples = _examples(panel, case, rule)
     if not examples:
         return _Fit(ALONE * whole.combined.mean, whole, [], [], np.array([ALONE, 0.0]))
     solved = [_moments(pair) for pair in examples]
@@ -132,19 +137,20 @@ def extrapolation(panel: Panel, target: Target, rule: Rule) -> float:
     return min(apart, float(np.clip(2 * lack, 0, 1)))
 
 
-def _examples(panel: Panel, refs: Sequence[int], target: Target, rule: Rule) -> list[list[_Example]]:
+def _examples(panel: Panel, case: Case, rule: Rule) -> list[list[_Example]]:
     """Training examples of the left-out references: one per half of the control cells used as target."""
+    refs = case.refs
     able = [j for j in refs if rule.allowed[j, refs].any()]
     if len(able) > MAX_TRAINING:
-        apart = target.profile.apart
+        apart = case.target.profile.apart
         able = sorted(able, key=lambda j: (apart[j], j))[:MAX_TRAINING]
     small = panel.training
     folds = [
-        (fold, (rule.references(j, refs), Target(fold.profile, rule.lineage[j])))
+        (fold, Case(rule.references(j, refs), Target(fold.profile, rule.lineage[j])))
         for j in able
         for fold in small.folds[j]
     ]
-    made = features(small, [case for _, case in folds])
+    made = features(small, [one for _, one in folds])
     examples = [
         _Example(inputs, fold.log2fc - inputs.combined.mean, fold.variance)
         for inputs, (fold, _) in zip(made, folds, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,13 @@ RATIO_COUNT = 0.1
 """CP10k added to both arms in fold changes that keep their ratio at another expression level"""
 
 
+class Case(NamedTuple):
+    """Cells to predict, and the contexts that may predict them."""
+
+    refs: Sequence[int]
+    target: Target
+
+
 @dataclass(frozen=True)
 class Features:
     """Random-effects mean and (G, features) of one target."""
@@ -28,8 +35,8 @@ class Features:
     values: Floats
 
 
-def features(panel: Panel, cases: Sequence[tuple[Sequence[int], Target]]) -> list[Features]:
-    """Features of every gene for each pair of references and target; 0 for genes that are not expressed.
+def features(panel: Panel, cases: Sequence[Case]) -> list[Features]:
+    """Features of every gene for each case; 0 for genes that are not expressed.
 
     In order: the combined log2 fold change; relative to it the unweighted mean, a constant CP10k difference, a constant
     ratio, the nearest reference, and the mean shrunk by its variance; how much higher the target expresses the gene

@@ -38,8 +38,9 @@ class Bulk:
         return Bulk(self.mean[key], self.variance[key], self.n[key])
 
     def at(self, genes: NDArray[np.int64]) -> Bulk:
-        """Select genes."""
-        return Bulk(self.mean[..., genes], self.variance[..., genes], self.n)
+        """Select genes; contexts stay one after the other in memory, which sums over them need."""
+        mean, variance = (np.ascontiguousarray(values[..., genes]) for values in (self.mean, self.variance))
+        return Bulk(mean, variance, self.n)
 
     def pooled(self) -> Bulk:
         """Merge the last group axis (halves)."""
@@ -104,7 +105,7 @@ class Panel(Labels):
     @cached_property
     def control_log2(self) -> Floats:
         """log2(CP10k + c) of all control cells, (K, G)."""
-        return np.ascontiguousarray(self.whole[1].log2(self.pseudocount))
+        return self.whole[1].log2(self.pseudocount)
 
     @cached_property
     def control_square(self) -> Floats:
@@ -114,7 +115,7 @@ class Panel(Labels):
     @cached_property
     def control_noise(self) -> Floats:
         """Mean sampling variance of `control_log2`, (K,)."""
-        return np.asarray(np.ascontiguousarray(self.whole[1].log2_variance(self.pseudocount)).mean(axis=1))
+        return np.asarray(self.whole[1].log2_variance(self.pseudocount).mean(axis=1))
 
     @cached_property
     def log2fc(self) -> Floats:
@@ -188,12 +189,12 @@ class Panel(Labels):
     def read(cls, contexts: ad.AnnData, pseudocount: float) -> tuple[Panel, Bulk | None]:
         """Contexts and query cells (halves, G) of `contexts.h5ad`, over the genes that no row lacks."""
         mean, variance = np.asarray(contexts.X, dtype=float), np.asarray(contexts.layers["variance"], dtype=float)
-        kept = np.isfinite(mean).all(axis=0)
+        kept = np.flatnonzero(np.isfinite(mean).all(axis=0))
         obs = contexts.obs.reset_index(drop=True)
         n = obs["n_cells"].to_numpy(dtype=float)
 
         def bulk(rows: NDArray[np.int64]) -> Bulk:
-            return Bulk(mean[rows][..., kept], variance[rows][..., kept], n[rows])
+            return Bulk(mean[rows], variance[rows], n[rows]).at(kept)
 
         arm = obs["arm"].astype(str)
         in_order = obs.sort_values(["context_id", "half"], kind="stable").index

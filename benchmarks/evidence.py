@@ -15,6 +15,7 @@ def evidence(folder: Path, n_cells: int, n_genes: int, rounds: int) -> Iterator[
     """`n_cells` perturbed against as many control cells; p-values of all contenders agree."""
     yield from expression(n_cells, n_genes, rounds)
     yield from enrichment(n_genes, rounds)
+    yield from contexts(n_cells, n_genes)
 
 
 def expression(n_cells: int, n_genes: int, rounds: int) -> Iterator[Work]:
@@ -72,6 +73,17 @@ def expression(n_cells: int, n_genes: int, rounds: int) -> Iterator[Work]:
         times,
         "sorting the values of each gene; means and the table",
     )
+
+
+def contexts(n_cells: int, n_genes: int) -> Iterator[Work]:
+    """The estimate from all measured contexts of a perturbation, and its accuracy from leaving each out; once."""
+    from benchmarks.prediction import estimate_and_accuracy, made_up_panel
+
+    donors, types = (12, 18) if n_cells > 100 else (3, 3)
+    panel = made_up_panel(donors, types, n_genes)
+    times = alternate({OURS: lambda: estimate_and_accuracy(panel)}, 1, warm=False)
+    name = f"response from {donors * types} contexts x {n_genes:,} genes, each left out once"
+    yield Work(name, times, "sums over contexts for each training example", "fewer training examples per context")
 
 
 def _alike(ours: np.ndarray, others: np.ndarray) -> bool:

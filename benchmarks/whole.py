@@ -82,7 +82,7 @@ def table(folder: Path, runs: int, rounds: int, before: str | None) -> Iterator[
         yield Work(
             f"{runs} additive runs of one iteration, per run",
             {name: Seconds(taken.wall / runs, taken.cpu / runs) for name, taken in times.items()},
-            "nulls of the score, left-out contexts, the map of cells",
+            "about equally left-out contexts, nulls of the score, files and map of the answer, and starts",
             "the stages of one run could share its cells",
             "under 10 CPU-s a run",
         )

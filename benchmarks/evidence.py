@@ -76,12 +76,18 @@ def expression(n_cells: int, n_genes: int, rounds: int) -> Iterator[Work]:
 
 
 def contexts(n_cells: int, n_genes: int) -> Iterator[Work]:
-    """The estimate from all measured contexts of a perturbation, and its accuracy from leaving each out; once."""
+    """The estimate from all measured contexts of a perturbation, and its accuracy from leaving each out.
+
+    Once, on one thread, as in the pipeline.
+    """
+    from threadpoolctl import threadpool_limits
+
     from benchmarks.prediction import estimate_and_accuracy, made_up_panel
 
     donors, types = (12, 18) if n_cells > 100 else (3, 3)
     panel = made_up_panel(donors, types, n_genes)
-    times = alternate({OURS: lambda: estimate_and_accuracy(panel)}, 1, warm=False)
+    with threadpool_limits(1):
+        times = alternate({OURS: lambda: estimate_and_accuracy(panel)}, 1, warm=False)
     name = f"response from {donors * types} contexts x {n_genes:,} genes, each left out once"
     yield Work(name, times, "sums over contexts for each training example", "fewer training examples per context")
 

@@ -80,6 +80,8 @@ def prompts_shown(
                 own = prompt_findings(treated, control, seed, other_donors=apart, own=own_batch)
         else:
             own = [_other_perturbation(prompt, query)]
+        if query.asked.background and not all(part.background for part in prompt.cell_sets):
+            own.append(_without_background(query.asked.background))
         people, rows = donors[0] | donors[1], contexts_shown(measured, prompt)
         if sees_all and measured is not None:
             people |= measured.people
@@ -158,6 +160,11 @@ def _labelled(cells: ad.AnnData) -> ad.AnnData:
     obs = obs.assign(cell_type=obs.get(column)).rename(columns={"sample_condition": "batch"})
     kept = [name for name in ("role", "prompt_id", "donor_id", "cell_type", "batch") if name in obs]
     return ad.AnnData(cells.X, obs[kept], cells.var)
+
+
+def _without_background(had: Sequence[str]) -> Finding:
+    sentence = f"Background: the question is about cells under {' and '.join(had)}; the cells of the prompt had none."
+    return Finding(name="background", value=None, sentence=sentence, cap="medium")
 
 
 def _other_perturbation(prompt: Prompt, query: StructuredQuery) -> Finding:

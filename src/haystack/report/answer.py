@@ -50,8 +50,10 @@ def answer_sentences(log: RunLog) -> list[str]:
             "The search is described below.",
         ]
     if query.task_type.is_perturbational:
-        under = f"under {listed(query.asked.background)}" if _had_background(log) else None
-        subject = f"For {' '.join(filter(None, (plural(cells), under, _treated(query))))}, the model predicts"
+        had = listed(query.asked.background)
+        under = f"under {had}" if had and _had_background(log) else None
+        lacking = f"without {had}" if had and not under else None
+        subject = f"For {' '.join(filter(None, (plural(cells), under, _treated(query), lacking)))}, the model predicts"
     else:
         sample = query.asked.context
         donor = donor_words(sample.donor_id) if sample.donor_id else None

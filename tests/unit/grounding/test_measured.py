@@ -202,3 +202,13 @@ def test_prompts_say_their_donors_and_design(made: SimpleNamespace) -> None:
     assert found["p1"].measurements.donors == ["A"]
     assert {"replicates", "power"} <= {item.name for item in found["p1"].findings}
     assert "other_perturbation" in {item.name for item in found["p2"].findings}
+
+    assert not {"background"} & {item.name for one in found.values() for item in one.findings}
+    asked = query.asked.model_copy(update={"background": ["LPS"]})
+    without = query.model_copy(update={"asked": asked})
+    plain, primed = prompt("p1", "stuff"), prompt("p2", "stuff")
+    primed.cell_sets[0].background = "LPS"
+    both = prompts_shown(cells, [plain, primed], without, known, measurements(known, query), None, 0)
+    caps = {name: {item.name: item.cap for item in one.findings} for name, one in both.items()}
+    assert caps["p1"]["background"] == "medium"
+    assert "background" not in caps["p2"]

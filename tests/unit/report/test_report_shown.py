@@ -257,3 +257,12 @@ def test_the_answer_says_whether_the_cells_had_what_the_question_says(log, sente
     told = " ".join(sentences(shows(log, [plain], **asked)))
     assert "under lipopolysaccharide treated" not in told
     assert "the response predicted is that of cells without lipopolysaccharide" in told
+
+
+def test_cells_without_what_the_question_says_they_had_are_named_in_the_first_sentence(log):
+    had = [make("a", "B cell").model_copy(update={"background": "LPS"})]
+    primed = shows(log, had, background=["LPS"])
+    plain = shows(log, [make("a", "B cell")], background=["LPS"])
+    assert answer_sentences(primed)[0].startswith("For B cells under LPS treated with interferon beta, the model")
+    assert answer_sentences(plain)[0].startswith("For B cells treated with interferon beta without LPS, the model")
+    assert "No atlas measured" in cautions(plain)[0]

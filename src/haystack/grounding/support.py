@@ -65,6 +65,7 @@ class Measurements:
     _last: list[tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
+    """the last answer of `among`, with the genes it was asked for; none at first"""
 
     @cached_property
     def similarity_weight(self) -> np.ndarray:

@@ -92,10 +92,10 @@ def expected_accuracy(
         reason = design.reason or f"{CANNOT}, because no context can be predicted from independent ones"
         return ExpectedAccuracy(r=None, reason=reason, **_about(panel, design))
     contexts = [score.context for score in scores]
-    cells = panel.profile(query.pooled())
-    n_perturbed, n_control = _measurement(panel, contexts, float(cells.cells.n))
+    profile = panel.profile(query.pooled())
+    n_perturbed, n_control = _measurement(panel, contexts, float(profile.cells.n))
     centre, margin = interval(_by_type(scores, panel))
-    shift = SHARE * fisher(_detectable(answer.log2fc, cells, n_perturbed, n_control))
+    shift = SHARE * fisher(_detectable(answer.log2fc, profile, n_perturbed, n_control))
     # Where contexts show nothing (r about 0), a weaker prediction than theirs is not worse than nothing.
     z = max(centre + shift, min(float(np.mean([fisher(s.left_out.r["transfer"]) for s in scores])), 0.0))
     kept = float(np.exp(-FAR_LOSS * answer.far))
